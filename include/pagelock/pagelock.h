@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* libpagelock: page locks for code pages, clusters for faulting pages. Includes every public header. */
+#ifndef PAGELOCK_PAGELOCK_H
+#define PAGELOCK_PAGELOCK_H
+
+#include <pagelock/version.h>
+
+#endif

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PAGELOCK_VERSION_H
+#define PAGELOCK_VERSION_H
+
+#include <stdbool.h>
+
+/* Marks what the shared library exports. */
+#define PGL_API __attribute__((visibility("default")))
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * pgl_version - the version of the library that is running
+ *
+ * Returns a static string such as "0.1.0": the shared library's own version, which may be newer than the headers that
+ * the caller was compiled with.
+ *
+ * Locks:    none.
+ * Owns:     the library; never freed.
+ */
+PGL_API const char *pgl_version(void);
+
+/**
+ * pgl_has_lock_debug - whether the running library checks the locking contract
+ *
+ * Returns true for a library built with -Dlock_debug=true. Public structs are the same in both builds, so a program can
+ * be run against either without being compiled again.
+ *
+ * Locks:    none.
+ */
+PGL_API bool pgl_has_lock_debug(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

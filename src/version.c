@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <pagelock/version.h>
+
+const char *pgl_version(void)
+{
+    return PGL_VERSION;
+}
+
+bool pgl_has_lock_debug(void)
+{
+#ifdef PGL_LOCK_DEBUG
+    return true;
+#else
+    return false;
+#endif
+}

@@ -3,6 +3,9 @@
 #ifndef PAGELOCK_PAGELOCK_H
 #define PAGELOCK_PAGELOCK_H
 
+#include <pagelock/advice.h>
+#include <pagelock/fault.h>
+#include <pagelock/uffd.h>
 #include <pagelock/version.h>
 
 #endif

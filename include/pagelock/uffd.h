@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A pager on Linux's userfaultfd: memory of this process that is filled from files on its own faults, through the same
+ * objects, advice and clusters as in fault.h.
+ */
+#ifndef PAGELOCK_UFFD_H
+#define PAGELOCK_UFFD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <pagelock/advice.h>
+#include <pagelock/version.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct pgl_uffd; /* a pager: its userfaultfd, its regions, its handler threads */
+
+/* What becomes of a page that could not be read. */
+enum pgl_uffd_remedy {
+    PGL_UFFD_ZERO,  /* zeros: the program goes on, and the errors are counted */
+    PGL_UFFD_AGAIN, /* read it again; the program waits meanwhile */
+};
+
+struct pgl_uffd_config {
+    unsigned threads;                     /* handler threads; 0: one */
+    const struct pgl_advice_table *table; /* copied; NULL: pgl_advice_shipped() */
+    bool write_protect;                   /* pages come write-protected unless a write asked for them: each first write
+                                             is a fault of its own and goes the unlock way */
+    /*
+     * Asked from a handler thread, with no lock held, when a page that the program waits for cannot be read: @error is
+     * an errno, ENODATA when the file ended early (it shrank). It touches no page of a region. NULL: always zeros.
+     */
+    enum pgl_uffd_remedy (*failed)(void *arg, const void *addr, int error);
+    void *arg;
+};
+
+struct pgl_uffd_stats {
+    uint64_t faults;        /* page-fault messages read from the kernel, write-protect faults included */
+    uint64_t requests;      /* reads of a cluster */
+    uint64_t pages_fetched; /* pages copied in */
+    uint64_t pages_zeroed;  /* pages of holes, filled without reading */
+    uint64_t bytes_read;    /* from the files */
+    uint64_t unlocks;       /* write-protect faults answered */
+    uint64_t present;       /* pages that were there already (EEXIST) */
+    uint64_t again;         /* clusters put off because the kernel was changing mappings (EAGAIN) */
+    uint64_t gone;          /* clusters whose mapping or process had gone (ENOENT, ESRCH) */
+    uint64_t removes;       /* events: madvise() gave pages back */
+    uint64_t unmaps;        /* events: munmap() */
+    uint64_t remaps;        /* events: mremap() */
+    uint64_t forks;         /* events: fork(); the child's faults are served too */
+    uint64_t errors;        /* pages that could not be read and became zeros */
+    uint64_t ns_total;      /* from reading a fault message to its answer, over all faults */
+    uint64_t ns_max;
+};
+
+/**
+ * pgl_uffd_new - open a userfaultfd and start its handler threads
+ * @config: borrowed for the call
+ *
+ * Locks:    none.
+ * Owns:     the caller; release with pgl_uffd_free().
+ * Errors:   NULL with errno EPERM: no privilege (pgl_uffd_explain() says what to set); ENOSYS: the kernel has
+ *           none; EOPNOTSUPP: it lacks a feature that is needed; EMFILE, ENOMEM, EAGAIN: as usual.
+ */
+PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
+
+/**
+ * pgl_uffd_explain - what to do about an error of pgl_uffd_new()
+ * @error: the errno
+ *
+ * Returns a sentence such as "userfaultfd is not permitted: ..." that names what to set.
+ *
+ * Locks:    none.
+ * Owns:     the library.
+ */
+PGL_API const char *pgl_uffd_explain(int error);
+
+/**
+ * pgl_uffd_free - stop the handler threads, then let every region go
+ * @uffd: may be NULL
+ *
+ * Faults that wait when it is called are answered first. The memory stays mapped; pages that nobody touched are plain
+ * anonymous memory afterwards, so that touching them gives zeros, not the file: the caller stops using the regions, or
+ * fetches what he still needs, before. A child that was forked keeps what it has, under the same rule.
+ *
+ * Locks:    entry: none; not from the failed() callback, and no other call on @uffd beside it.
+ * Blocks:   until the handlers have ended.
+ */
+PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
+
+/**
+ * pgl_uffd_map - fill a range of memory from a file
+ * @addr, @length: page-aligned; private anonymous memory of this process that was not touched yet
+ * @fd: open for reading; duplicated
+ * @offset: page-aligned; the file's byte that is seen at @addr
+ *
+ * A hole of the file becomes zero pages that are not read. The last page of the file may be partial; it ends in zeros.
+ *
+ * Locks:    entry: none.
+ * Errors:   false with errno EINVAL: not page-aligned, nothing or beyond the file's end, an advice that does not exist;
+ *           EEXIST: part of the range is mapped here already; the errors of fstat(2), dup(2) and UFFDIO_REGISTER;
+ *           ENOMEM.
+ */
+PGL_API bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset,
+                          enum pgl_advice advice);
+
+/**
+ * pgl_uffd_unmap - let a range go; it stays mapped as plain anonymous memory
+ *
+ * Locks:    entry: none. The caller touches no absent page of the range meanwhile.
+ * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here; ENOMEM.
+ */
+PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
+
+/**
+ * pgl_uffd_advise - set the advice of a range, also while it is being faulted in
+ *
+ * Locks:    entry: none.
+ * Errors:   false with errno EINVAL: not page-aligned, an advice that does not exist; ENOENT: part of it is not mapped
+ *           here; ENOMEM.
+ */
+PGL_API bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_advice advice);
+
+/**
+ * pgl_uffd_stats - what happened so far, over all regions and forked children
+ *
+ * Locks:    none. Each count is exact; they are read one by one.
+ */
+PGL_API void pgl_uffd_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

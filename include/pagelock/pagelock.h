@@ -4,7 +4,11 @@
 #define PAGELOCK_PAGELOCK_H
 
 #include <pagelock/advice.h>
+#include <pagelock/collection.h>
 #include <pagelock/fault.h>
+#include <pagelock/page.h>
+#include <pagelock/table.h>
+#include <pagelock/tb.h>
 #include <pagelock/uffd.h>
 #include <pagelock/version.h>
 

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The page lock: one bit in the descriptor's head. Pages are locked in ascending order of page index.
+ *
+ * Every function here is a macro around one with _at behind its name, which takes the place of the call for the reports
+ * of a lock_debug library. Binders of other languages call that one with any string of static lifetime.
+ */
+#ifndef PAGELOCK_PAGE_H
+#define PAGELOCK_PAGE_H
+
+#include <pagelock/table.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+PGL_API void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
+PGL_API bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
+PGL_API void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
+
+/**
+ * pgl_page_lock(table, page) - lock a page
+ * @table: borrowed; the table that @page belongs to
+ * @page: from pgl_page_find() or pgl_page_get()
+ *
+ * Locks:    entry: every page this thread holds has a lower index and is of the same table. Exit: @page too.
+ * Ordering: acquire; pairs with the release in pgl_page_unlock().
+ * Blocks:   spins, yields, then sleeps; not async-signal-safe.
+ */
+#define pgl_page_lock(table, page) pgl_page_lock_at(table, page, PGL_HERE)
+static inline void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    uintptr_t head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
+
+    /* acquire: pairs with the release in pgl_page_unlock_at() */
+    if (PGL_UNLIKELY(table->special || (head & PGL_HEAD_LOCK) ||
+                     !__atomic_compare_exchange_n(&page->head, &head, head | PGL_HEAD_LOCK, false, __ATOMIC_ACQUIRE,
+                                                  __ATOMIC_RELAXED)))
+        pgl_page_lock_slow(table, page, place);
+}
+
+/**
+ * pgl_page_trylock(table, page) - lock a page if nobody holds it
+ *
+ * Returns true when it acquired the page. A swap that failed on an unlocked word is tried again.
+ *
+ * Locks:    entry: not @page; any other page of the same table, in any order. Exit: @page when true.
+ * Ordering: acquire when true.
+ */
+#define pgl_page_trylock(table, page) pgl_page_trylock_at(table, page, PGL_HERE)
+static inline bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    uintptr_t head;
+
+    if (PGL_UNLIKELY(table->special))
+        return pgl_page_trylock_slow(table, page, place);
+    head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
+    while (!(head & PGL_HEAD_LOCK)) {
+        /* acquire: pairs with the release in pgl_page_unlock_at() */
+        if (__atomic_compare_exchange_n(&page->head, &head, head | PGL_HEAD_LOCK, false, __ATOMIC_ACQUIRE,
+                                        __ATOMIC_RELAXED))
+            return true;
+    }
+    return false;
+}
+
+/**
+ * pgl_page_unlock(table, page) - unlock a page
+ *
+ * Locks:    entry: this thread holds @page. Exit: not @page.
+ * Ordering: release; pairs with the acquire of the next one to lock it.
+ */
+#define pgl_page_unlock(table, page) pgl_page_unlock_at(table, page, PGL_HERE)
+static inline void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    if (PGL_UNLIKELY(table->special)) {
+        pgl_page_unlock_slow(table, page, place);
+        return;
+    }
+    /* release: pairs with the acquires above and with the store check's load of the head. Only the holder writes the
+     * word while the bit is set, so a load and a store do. */
+    __atomic_store_n(&page->head, __atomic_load_n(&page->head, __ATOMIC_RELAXED) & ~(uintptr_t)PGL_HEAD_LOCK,
+                     __ATOMIC_RELEASE);
+}
+
+/**
+ * pgl_page_lock_pair(table, index, index2) - lock two pages, allocating them where they are absent
+ * @index, @index2: page indices, in any order; equal ones are locked once
+ *
+ * Returns true with both locked, the lower first.
+ *
+ * Locks:    entry: this thread holds no page. Exit: both, when true.
+ * Ordering: acquire.
+ * Blocks:   allocates before it locks; spins, yields, sleeps.
+ * Errors:   false with nothing locked; ENOMEM, EINVAL (an index beyond the table).
+ */
+#define pgl_page_lock_pair(table, index, index2) pgl_page_lock_pair_at(table, index, index2, PGL_HERE)
+PGL_API bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place);
+
+/**
+ * pgl_page_unlock_pair(table, index, index2) - unlock what pgl_page_lock_pair() locked
+ *
+ * Locks:    entry: both pages. Exit: neither.
+ * Ordering: release.
+ */
+#define pgl_page_unlock_pair(table, index, index2) pgl_page_unlock_pair_at(table, index, index2, PGL_HERE)
+PGL_API void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place);
+
+/**
+ * pgl_page_assert_held(table, page) - in a lock_debug library, report unless this thread holds the page
+ * pgl_assert_none_held() - a check-point: in a lock_debug library, report if this thread holds any page of any table
+ *
+ * A vCPU loop passes the second where no page may be held: before it runs guest code, waits, or sleeps. Both do nothing
+ * in a release build.
+ */
+#define pgl_page_assert_held(table, page) pgl_page_assert_held_at(table, page, PGL_HERE)
+#define pgl_assert_none_held() pgl_assert_none_held_at(PGL_HERE)
+PGL_API void pgl_page_assert_held_at(struct pgl_table *table, struct pgl_page *page, const char *place);
+PGL_API void pgl_assert_none_held_at(const char *place);
+
+/**
+ * enum pgl_breach_kind - how the contract was broken
+ * @PGL_BREACH_ORDER: blocking on a page lower than one held
+ * @PGL_BREACH_RECURSION: locking a page that this thread holds
+ * @PGL_BREACH_NOT_HELD: unlocking, asserting or walking a page that this thread does not hold
+ * @PGL_BREACH_NESTED: a collection, a second bracket or an invalidation with pages held
+ * @PGL_BREACH_CHECKPOINT: pages held at a check-point
+ * @PGL_BREACH_TABLES: pages of two tables held at once
+ * @PGL_BREACH_TB_STATE: a block linked twice, or not made new by pgl_tb_init() first
+ * @PGL_BREACH_TB_PAGE: a block committed on a page that its bracket does not hold
+ * @PGL_BREACH_EXTERNAL: the caller's big lock is not held
+ */
+enum pgl_breach_kind {
+    PGL_BREACH_ORDER,
+    PGL_BREACH_RECURSION,
+    PGL_BREACH_NOT_HELD,
+    PGL_BREACH_NESTED,
+    PGL_BREACH_CHECKPOINT,
+    PGL_BREACH_TABLES,
+    PGL_BREACH_TB_STATE,
+    PGL_BREACH_TB_PAGE,
+    PGL_BREACH_EXTERNAL,
+};
+
+/**
+ * struct pgl_breach - a breach of contract, as the witness saw it
+ * @kind: which
+ * @what: the same in words
+ * @index: the page it is about, or UINT64_MAX
+ * @place: the call that broke it ("file:line")
+ * @held_index, @held_place: the held page it collides with and where that was locked; UINT64_MAX and NULL without one
+ */
+struct pgl_breach {
+    enum pgl_breach_kind kind;
+    const char *what;
+    uint64_t index;
+    const char *place;
+    uint64_t held_index;
+    const char *held_place;
+};
+
+/**
+ * pgl_witness_set_hook - replace what a lock_debug library does at a breach of contract
+ * @hook: called on the thread that broke it; NULL for the default, which prints both places and aborts
+ * @opaque: handed to @hook
+ *
+ * When @hook returns, the call that broke the contract goes on as well as it can: it leaves out a lock that would hang
+ * and an unlock that would free another's. A release build never calls it.
+ *
+ * Locks:    none. For the whole process; set it while no other thread is in the library.
+ */
+PGL_API void pgl_witness_set_hook(void (*hook)(const struct pgl_breach *breach, void *opaque), void *opaque);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Translation blocks: linked to the pages their guest bytes are on, and killed when those bytes are written.
+ *
+ * A block is made inside a bracket (pgl_bracket_begin() ... pgl_bracket_commit()), which holds its pages from before the
+ * first guest byte is read until the block can be found. It dies once, by whichever call gets to it first. See
+ * docs/locking.md for the protocol and for what may run beside what.
+ */
+#ifndef PAGELOCK_TB_H
+#define PAGELOCK_TB_H
+
+#include <pagelock/collection.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * enum pgl_tb_state - the life of a block
+ * @PGL_TB_NEW: made by pgl_tb_init(), never linked
+ * @PGL_TB_LIVE: linked
+ * @PGL_TB_DEAD: claimed by an invalidation
+ */
+enum pgl_tb_state {
+    PGL_TB_NEW,
+    PGL_TB_LIVE,
+    PGL_TB_DEAD,
+};
+
+/**
+ * struct pgl_tb - the part of a caller's translation block that belongs to the library
+ *
+ * A member of the caller's own struct, aligned to 16 bytes by itself. The memory is the caller's: from pgl_tb_init()
+ * until nobody can hold a pointer to it any more, be it to run it, because it was returned by pgl_bracket_commit(), or
+ * in or about to call pgl_invalidate_tb(). The library follows no pointer to a block once `retired` has been called with it.
+ */
+struct pgl_tb {
+    uintptr_t next[2];  /* a link for each page: tagged pointers */
+    uint64_t first[2];  /* bytes on each page, inclusive; first > last: none */
+    uint64_t last[2];
+    uint32_t state;
+} __attribute__((aligned(16)));
+
+/**
+ * struct pgl_tb_ops - what the library tells the emulator
+ *
+ * All run with page locks held: they take no page, start no bracket and call nothing here that does. Locks of the
+ * emulator's own that they take come after the page locks in its lock order.
+ *
+ * @first_code: a bracket has locked page @index, which holds no code. When this returns, every store to the page that
+ *      was not trapped is visible, and every later one traps. Never waits for a thread that may want a page. May be NULL.
+ * @no_code: page @index is about to be unlocked without any block; only this may take the trap away. May be NULL.
+ * @publish: makes @tb findable and returns NULL; or returns the equal block (same page addresses, same everything the
+ *      emulator compares) that can be found already, and leaves @tb alone. @tb is alive and about to be listed. NULL for
+ *      an emulator that finds its blocks by their pages' lists alone.
+ * @retired: @chain has died in one call: make each block unfindable, wipe the caches that may hold it once for all. Walk
+ *      it with pgl_tb_chain_next(), which is to be read before a block's memory is given up. Must not be NULL.
+ */
+struct pgl_tb_ops {
+    void (*first_code)(uint64_t index, void *opaque);
+    void (*no_code)(uint64_t index, void *opaque);
+    struct pgl_tb *(*publish)(struct pgl_tb *tb, void *opaque);
+    void (*retired)(struct pgl_tb *chain, void *opaque);
+};
+
+/**
+ * pgl_tb_init - make a block new, on no page
+ * @tb: the caller's; fresh memory, or dead and out of everybody's reach
+ *
+ * Locks:    none.
+ */
+PGL_API void pgl_tb_init(struct pgl_tb *tb);
+
+/**
+ * pgl_tb_set_bytes - say which guest bytes a new block was made from
+ * @tb: new
+ * @which: 0 for the page it begins on, 1 for its second page (higher, lower, or the same one again)
+ * @first_addr, @last_addr: guest-physical byte addresses, inclusive, on one page
+ *
+ * Locks:    none.
+ */
+static inline void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t first_addr, uint64_t last_addr)
+{
+    tb->first[which] = first_addr;
+    tb->last[which] = last_addr;
+}
+
+/**
+ * pgl_tb_is_live - whether a block is linked and nobody has killed it
+ *
+ * A vCPU that puts a block into a cache of its own, without a lock, does so, passes pgl_fence(), and then asks this: a
+ * false means to take it out again. The killer marks the block, fences, and then calls `retired`, which wipes the caches.
+ *
+ * Locks:    none.
+ * Ordering: acquire; pairs with the release store of the claim.
+ */
+static inline bool pgl_tb_is_live(const struct pgl_tb *tb)
+{
+    return __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_LIVE;
+}
+
+/**
+ * pgl_tb_chain_next - the next block of a chain handed to `retired`, or NULL
+ */
+static inline struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb)
+{
+    return (struct pgl_tb *)tb->next[0];
+}
+
+/**
+ * pgl_fence - a full memory fence
+ *
+ * gcc's thread sanitizer knows no fences: under it this is a sequentially consistent read-modify-write.
+ */
+#if defined(__SANITIZE_THREAD__)
+#define PGL_FENCE_BY_RMW 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PGL_FENCE_BY_RMW 1
+#endif
+#endif
+static inline void pgl_fence(void)
+{
+#if defined(PGL_EXPLORE)
+    void pgl_explore_fence(void);
+    pgl_explore_fence();
+#elif defined(PGL_FENCE_BY_RMW)
+    unsigned char word = 0;
+
+    __atomic_fetch_add(&word, 0, __ATOMIC_SEQ_CST);
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* ---- translating ---- */
+
+/* Stores inside a bracket that are remembered one by one; more are remembered as one range that covers them. */
+#define PGL_BRACKET_STORES 8u
+
+/**
+ * struct pgl_bracket - the span in which a thread translates one block
+ *
+ * Lives on the caller's stack. Private members.
+ */
+struct pgl_bracket {
+    struct pgl_table *table;
+    uint64_t index[2]; /* UINT64_MAX: not held */
+    struct pgl_leaf *leaf[2];
+    unsigned nstores; /* more than none: the decoded bytes are void */
+    struct {
+        uint64_t first_addr, last_addr;
+    } stores[PGL_BRACKET_STORES];
+};
+
+/**
+ * enum pgl_bracket_result - what became of a step of a bracket
+ * @PGL_BRACKET_OK: cross: both pages are held, go on. Commit: the block is linked and findable, nothing is held.
+ * @PGL_BRACKET_RESTART: what was decoded is void; the pages are held again (both, after a cross): decode from the
+ *      beginning. The second page of the new decoding may be another one.
+ * @PGL_BRACKET_EXISTS: commit: an equal block is findable already; nothing is held, the new one was never linked
+ * @PGL_BRACKET_ERROR: errno is ENOMEM or EINVAL; the first page is still held: abort, or go on without the second
+ */
+enum pgl_bracket_result {
+    PGL_BRACKET_OK,
+    PGL_BRACKET_RESTART,
+    PGL_BRACKET_EXISTS,
+    PGL_BRACKET_ERROR,
+};
+
+/**
+ * pgl_bracket_begin(bracket, table, index) - begin to translate a block
+ * @bracket: the caller's, filled in
+ * @table: borrowed until the bracket ends
+ * @index: the page on which the block begins; allocated where it is absent
+ *
+ * When this returns true the page is held, trapped (`first_code`) and fenced: guest bytes of the page may be read.
+ *
+ * Locks:    entry: this thread holds no page and has no bracket. Exit: the page.
+ * Ordering: acquire on the page, and a full fence; pairs with the fence of pgl_store_check().
+ * Blocks:   allocates before it locks; spins, yields, sleeps.
+ * Owns:     the caller; ends with pgl_bracket_commit() or pgl_bracket_abort().
+ * Errors:   false with nothing held; ENOMEM, EINVAL.
+ */
+#define pgl_bracket_begin(bracket, table, index) pgl_bracket_begin_at(bracket, table, index, PGL_HERE)
+PGL_API bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
+                                  const char *place);
+
+/**
+ * pgl_bracket_cross(bracket, index) - the block runs into a second page
+ * @index: any page, the first one too
+ *
+ * Bytes of the second page may be read after PGL_BRACKET_OK. A higher page is locked; a lower one is tried, and when it
+ * is busy both are taken anew in order, which makes what was decoded void (PGL_BRACKET_RESTART). A second page from
+ * before a restart is kept when it is named again and let go when another is.
+ *
+ * Locks:    entry: the bracket's pages. Exit: the first page, and @index unless it failed.
+ * Ordering: acquire on each page taken, and a full fence after them.
+ * Blocks:   may allocate the page's leaf; spins, yields, sleeps.
+ * Errors:   PGL_BRACKET_ERROR with ENOMEM or EINVAL.
+ */
+#define pgl_bracket_cross(bracket, index) pgl_bracket_cross_at(bracket, index, PGL_HERE)
+PGL_API enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64_t index, const char *place);
+
+/**
+ * pgl_bracket_store(bracket, addr, len) - a store was made while translating
+ * @addr, @len: the bytes, 1 to 64, already stored (an accessed bit that a page-table walk set, say)
+ *
+ * Never waits. Where the store can be answered at once it is; otherwise it is remembered, the next cross or commit
+ * answers PGL_BRACKET_RESTART, and the invalidation has happened by then. The second decoding need not store again.
+ *
+ * Returns true when the decoded bytes are still good, false when a restart is due.
+ *
+ * Locks:    entry and exit: the bracket's pages.
+ * Ordering: a full fence between the store and the check.
+ */
+#define pgl_bracket_store(bracket, addr, len) pgl_bracket_store_at(bracket, addr, len, PGL_HERE)
+PGL_API bool pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len, const char *place);
+
+/**
+ * pgl_bracket_commit(bracket, tb, equal) - link a block to its pages and make it findable
+ * @tb: new; its bytes lie on the pages of the bracket
+ * @equal: out, may be NULL: the block that can be found now: @tb, or the equal one that @publish returned. The caller
+ *      keeps it from being reused while it looks at it.
+ *
+ * Locks:    entry: the bracket's pages. Exit: none; after PGL_BRACKET_RESTART the bracket's pages.
+ * Ordering: release on each page.
+ * Errors:   none: PGL_BRACKET_OK, PGL_BRACKET_EXISTS or PGL_BRACKET_RESTART.
+ */
+#define pgl_bracket_commit(bracket, tb, equal) pgl_bracket_commit_at(bracket, tb, equal, PGL_HERE)
+PGL_API enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb,
+                                                      struct pgl_tb **equal, const char *place);
+
+/**
+ * pgl_bracket_abort(bracket) - end a bracket without a block
+ *
+ * Stores that were remembered are answered before it returns.
+ *
+ * Locks:    entry: the bracket's pages. Exit: none.
+ */
+#define pgl_bracket_abort(bracket) pgl_bracket_abort_at(bracket, PGL_HERE)
+PGL_API void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place);
+
+/**
+ * pgl_tb_link_unlisted - bring a block to life that is on no page (one-shot or uncached code)
+ * @tb: new, without bytes
+ *
+ * It is on no list and no store kills it; pgl_invalidate_tb() claims it and calls `retired`, once.
+ *
+ * Locks:    none.
+ */
+PGL_API void pgl_tb_link_unlisted(struct pgl_table *table, struct pgl_tb *tb);
+
+/* ---- the blocks of a page ---- */
+
+/**
+ * pgl_page_foreach_tb(table, page, visit, opaque) - walk the blocks of a page that one holds
+ * @visit: called once a block; returns false to stop; may neither link nor kill
+ *
+ * Returns false when @visit did.
+ *
+ * Locks:    entry and exit: @page.
+ */
+#define pgl_page_foreach_tb(table, page, visit, opaque) pgl_page_foreach_tb_at(table, page, visit, opaque, PGL_HERE)
+PGL_API bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page,
+                                    bool (*visit)(struct pgl_tb *tb, void *opaque), void *opaque, const char *place);
+
+/**
+ * pgl_tb_lock_pages(table, tb) - lock the pages of a block, in order, equal ones once
+ * pgl_tb_unlock_pages(table, tb) - unlock them
+ * @tb: linked, alive or dead; nothing is locked for a block on no page
+ *
+ * Whether the block is still alive is to be asked after locking.
+ *
+ * Locks:    entry: none, exit: the pages of @tb; and the other way round.
+ * Ordering: acquire; release.
+ */
+#define pgl_tb_lock_pages(table, tb) pgl_tb_lock_pages_at(table, tb, PGL_HERE)
+#define pgl_tb_unlock_pages(table, tb) pgl_tb_unlock_pages_at(table, tb, PGL_HERE)
+PGL_API void pgl_tb_lock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place);
+PGL_API void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place);
+
+/* ---- invalidating ---- */
+
+/* Answers of the invalidating calls: a set of flags, or -1 with errno. */
+#define PGL_HIT 1          /* this call killed at least one block */
+#define PGL_RUNNING_DEAD 2 /* the block that was passed as running is dead, whoever killed it */
+
+/**
+ * pgl_invalidate_tb(table, tb, running) - kill one block
+ * @tb: was linked at some time; may be dead by now, may be being killed by others at this moment
+ * @running: the block that this vCPU is in, or NULL
+ *
+ * When this returns `retired` has returned for @tb, in this call or in another's.
+ *
+ * Returns PGL_HIT when this call killed it, with PGL_RUNNING_DEAD as it applies.
+ *
+ * Locks:    entry and exit: this thread holds no page and has no bracket.
+ * Ordering: acquire and release on the pages of @tb; a full fence before `retired`.
+ * Blocks:   spins, yields, sleeps; does not allocate.
+ */
+#define pgl_invalidate_tb(table, tb, running) pgl_invalidate_tb_at(table, tb, running, PGL_HERE)
+PGL_API int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running,
+                                 const char *place);
+
+/**
+ * pgl_invalidate_range(table, first_addr, last_addr, running) - kill the blocks with bytes in a range
+ * @first_addr, @last_addr: bytes, inclusive; byte-exact on every page
+ * @running: the block that this vCPU is in, or NULL
+ *
+ * No block made from bytes read before this call survives it, once the caller has stored its own bytes first. Absent
+ * subtrees and pages without code are skipped. All pages that are needed are held before anything dies, and `retired` is
+ * called once for all. Should memory run out for a set of more than two leaves, the blocks die one by one instead, with a
+ * `retired` for each: an invalidation never fails for want of memory.
+ *
+ * Returns a set of PGL_HIT and PGL_RUNNING_DEAD.
+ *
+ * Locks:    entry and exit: this thread holds no page and has no bracket.
+ * Ordering: a full fence between the caller's stores and the look-up; pairs with the fence in pgl_bracket_begin().
+ * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than two leaves.
+ * Errors:   -1 with EINVAL when @first_addr > @last_addr or beyond the table.
+ */
+#define pgl_invalidate_range(table, first_addr, last_addr, running)                                                    \
+    pgl_invalidate_range_at(table, first_addr, last_addr, running, PGL_HERE)
+PGL_API int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
+                                    const struct pgl_tb *running, const char *place);
+
+/**
+ * pgl_invalidate_page(table, index, running) - kill every block of a page; otherwise as pgl_invalidate_range()
+ * pgl_flush(table, running) - kill every block of the table that is on a page; otherwise as pgl_invalidate_range()
+ */
+#define pgl_invalidate_page(table, index, running) pgl_invalidate_page_at(table, index, running, PGL_HERE)
+PGL_API int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct pgl_tb *running,
+                                   const char *place);
+#define pgl_flush(table, running) pgl_flush_at(table, running, PGL_HERE)
+PGL_API int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, const char *place);
+
+/* ---- stores ---- */
+
+/* The 64ths of a page that the bytes [first, last] of it touch (offsets in the page). */
+static inline uint64_t pgl_mask_of(unsigned page_bits, uint64_t first, uint64_t last)
+{
+    unsigned shift = page_bits - 6u;
+
+    return (~UINT64_C(0) << (first >> shift)) & (~UINT64_C(0) >> (63u - (last >> shift)));
+}
+
+/* log2 of the bytes that one bit of an exact map stands for. */
+static inline unsigned pgl_map_shift(unsigned page_bits)
+{
+    return page_bits > 12u ? page_bits - 12u : 0u;
+}
+
+/* Whether no listed block has bytes at the offsets [first, last] of a hot page; at most 64 bytes. */
+static inline bool pgl_map_is_clean(const struct pgl_table *table, const struct pgl_leaf *leaf, uint64_t index,
+                                    uint64_t first, uint64_t last)
+{
+    const uint64_t *map = __atomic_load_n(&__atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE],
+                                          __ATOMIC_RELAXED);
+    unsigned shift = pgl_map_shift(table->page_bits);
+    uint64_t low = first >> shift, high = last >> shift;
+    uint64_t from = ~UINT64_C(0) << (low % 64u), to = ~UINT64_C(0) >> (63u - high % 64u);
+
+    /* acquire: pairs with the release in narrow(), as for the mask */
+    if (low / 64u == high / 64u)
+        return !(__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE) & from & to);
+    return !(__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE) & from) &&
+           !(__atomic_load_n(&map[high / 64u], __ATOMIC_ACQUIRE) & to);
+}
+
+/**
+ * pgl_store_is_clean - whether a store, already made, surely met no code; without a lock
+ * @addr, @len: the bytes; on one page, or false is the answer
+ *
+ * The inline part of pgl_store_check(). False means only that the question needs a lock.
+ *
+ * Locks:    none; wait-free.
+ * Ordering: a full fence between the store and the look-up.
+ */
+static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr, unsigned len)
+{
+    uint64_t offset = addr & ((UINT64_C(1) << table->page_bits) - 1u);
+    uint64_t last = offset + len - 1u;
+    uint64_t index = addr >> table->page_bits;
+    const struct pgl_leaf *leaf;
+    const struct pgl_page *page;
+    uintptr_t head;
+
+    if (PGL_UNLIKELY(len - 1u >= 64u || last >> table->page_bits || index > table->last_index))
+        return false;
+    /* Pairs with the fence in bracket_take(): either the loads below see what that bracket wrote to the tree and the
+     * head, or the bracket reads the bytes that were stored. */
+    pgl_fence();
+    leaf = pgl_leaf_find(table, index);
+    if (!leaf)
+        return true;
+    page = &leaf->pages[index % PGL_LEVEL_SIZE];
+    /* acquire: pairs with the release in pgl_page_unlock_at(): an unlocked head brings the mask of its time */
+    head = __atomic_load_n(&page->head, __ATOMIC_ACQUIRE);
+    if (head & PGL_HEAD_LOCK)
+        return false;
+    /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
+    if (!(__atomic_load_n(&page->mask, __ATOMIC_ACQUIRE) & pgl_mask_of(table->page_bits, offset, last)))
+        return true;
+    return (head & PGL_HEAD_HOT) && pgl_map_is_clean(table, leaf, index, offset, last);
+}
+
+PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
+                                 const char *place);
+
+/**
+ * pgl_store_check(table, addr, len, running) - a guest store has been made: kill the blocks whose bytes it wrote
+ * @addr, @len: the bytes, 1 to 64, possibly across a page's end (the next page is then the next guest-physical one)
+ * @running: the block that this vCPU is in, or NULL
+ *
+ * The order is: store, then this. Until it returns another vCPU may see the new bytes and still run the old block; an
+ * emulator that must invalidate before it stores uses pgl_store_begin(). A store that meets no code costs a fence and a
+ * few loads.
+ *
+ * Returns a set of PGL_HIT and PGL_RUNNING_DEAD. After PGL_RUNNING_DEAD the vCPU leaves its block before it runs another
+ * guest instruction.
+ *
+ * Locks:    entry and exit: this thread holds no page and has no bracket.
+ * Ordering: a full fence between the store and the look-up.
+ * Blocks:   not when the store meets no code; else as pgl_invalidate_range().
+ * Errors:   -1 with EINVAL for a length outside 1 to 64 or bytes beyond the table.
+ */
+#define pgl_store_check(table, addr, len, running) pgl_store_check_at(table, addr, len, running, PGL_HERE)
+static inline int pgl_store_check_at(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
+                                     const char *place)
+{
+    if (PGL_LIKELY(pgl_store_is_clean(table, addr, len)))
+        return running && !pgl_tb_is_live(running) ? PGL_RUNNING_DEAD : 0;
+    return pgl_store_check_slow(table, addr, len, running, place);
+}
+
+/**
+ * struct pgl_store - a store bracket: the pages of a store, held over invalidation and store. Private members.
+ */
+struct pgl_store {
+    struct pgl_table *table;
+    uint64_t index[2];
+};
+
+/**
+ * pgl_store_begin(store, table, addr, len, running) - kill the blocks a store will meet, and keep its pages locked
+ * @store: the caller's, filled in
+ * @addr, @len: the bytes to be stored, 1 to 64, possibly across a page's end
+ *
+ * The caller stores, then calls pgl_store_end(): no thread translates the old bytes in between.
+ *
+ * Returns a set of PGL_HIT and PGL_RUNNING_DEAD.
+ *
+ * Locks:    entry: this thread holds no page and has no bracket. Exit: the pages of the store (none after -1).
+ * Blocks:   may allocate the pages; spins, yields, sleeps.
+ * Errors:   -1 with nothing held; EINVAL, ENOMEM.
+ */
+#define pgl_store_begin(store, table, addr, len, running)                                                              \
+    pgl_store_begin_at(store, table, addr, len, running, PGL_HERE)
+PGL_API int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
+                               const struct pgl_tb *running, const char *place);
+
+/**
+ * pgl_store_end(store) - the store has been made
+ *
+ * Locks:    entry: the pages of the store. Exit: none.
+ * Ordering: release; pairs with the acquire of the next bracket on the page.
+ */
+#define pgl_store_end(store) pgl_store_end_at(store, PGL_HERE)
+PGL_API void pgl_store_end_at(struct pgl_store *store, const char *place);
+
+/* ---- checking ---- */
+
+/**
+ * pgl_table_check - verify every invariant of a table at rest
+ * @say: called with each violation in words, or NULL
+ * @opaque: handed to @say
+ *
+ * No page locked; every listed block alive, listed once on each of its pages, which have leaves; mask, exact map, code
+ * bitmap and crossing flag exactly what the lists say; every child in its parent's bitmap; the figures right.
+ *
+ * Returns the number of violations: 0 for a sound table.
+ *
+ * Locks:    entry and exit: no thread holds a page or is in a call on the table.
+ */
+PGL_API unsigned pgl_table_check(const struct pgl_table *table, void (*say)(const char *what, void *opaque),
+                                 void *opaque);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

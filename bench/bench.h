@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the subcommands of pagelock-bench have in common. */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+
+enum status {
+    STATUS_GOOD = 0,
+    STATUS_FAILED = 1, /* a measurement failed, or a replay broke an invariant */
+    STATUS_USAGE = 2,  /* wrong options, or unreadable input */
+};
+
+/* Each takes its own name as argv[0], and returns the exit status. */
+int replay_main(int argc, char **argv);
+int list_main(int argc, char **argv);
+
+/*
+ * Parses the options of one subcommand, with --format, which all have. On success *json says which format was asked
+ * for, and what is no option is left in argv. Otherwise prints what is wrong.
+ */
+bool options_parse(const GOptionEntry *entries, const char *usage, const char *summary, int *argc, char ***argv,
+                   bool *json);
+
+/* Prints "pagelock-bench: message" on standard error; returns STATUS_USAGE. */
+int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+/* One JSON object a line on standard output: row_begin(), its members in order, row_end(). */
+JsonBuilder *row_begin(const char *bench);
+void row_text(JsonBuilder *row, const char *key, const char *value);
+void row_count(JsonBuilder *row, const char *key, uint64_t value);
+void row_real(JsonBuilder *row, const char *key, double value); /* to three decimals */
+void row_end(JsonBuilder *row);
+
+/* A progress bar on standard error, where that is a terminal. */
+void progress_show(const char *what, unsigned done, unsigned total);
+void progress_clear(void);
+
+struct spread {
+    double median;
+    double min;
+    double max;
+};
+
+struct spread spread_of(const double *values, unsigned n);
+
+/* Of a[i] / b[i]: each pair of runs has seen the same state of the machine. */
+struct spread spread_of_ratios(const double *a, const double *b, unsigned n);
+
+/* The line that follows two implementations; @key is "trace" or "case". */
+void row_ratio(const char *key, const char *name, unsigned threads, const char *a, const char *b, struct spread ratio);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Replays a code trace through an implementation, once, with any number of threads. */
+#ifndef BENCH_ENGINE_H
+#define BENCH_ENGINE_H
+
+#include "impl.h"
+
+enum { ENGINE_MAX_THREADS = 256 };
+
+/* A trace divided among threads: thread i takes the events of the vCPUs v with v mod threads = i, in order. */
+struct engine;
+
+struct engine_run {
+    struct tally tally; /* of all threads */
+    struct census census;
+    uint64_t ns; /* from the first thread's start to the last one's end */
+};
+
+struct engine *engine_new(const struct trace *trace, unsigned threads);
+void engine_free(struct engine *engine);
+
+/* Every block that is not linked is dead, every list is sound: else @run->census.broken says what is not. */
+void engine_replay(struct engine *engine, const struct impl *impl, struct engine_run *run);
+
+#endif

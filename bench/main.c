@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+#include "impl.h"
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *what;
+} commands[] = {
+    {"replay", replay_main, "replay recorded traces"},
+    {"list", list_main, "what there is to compare"},
+};
+
+int list_main(int argc, char **argv)
+{
+    bool json;
+
+    if (!options_parse(NULL, "- what there is to compare", NULL, &argc, &argv, &json))
+        return STATUS_USAGE;
+    if (argc > 1)
+        return usage_error("list takes no argument: %s", argv[1]);
+    if (!json)
+        printf("implementations of code pages (replay --impl)\n");
+    for (const struct impl *const *impl = impl_all; *impl; impl++) {
+        if (json) {
+            JsonBuilder *row = row_begin("list");
+
+            row_text(row, "kind", "impl");
+            row_text(row, "name", (*impl)->name);
+            row_text(row, "what", (*impl)->what);
+            row_end(row);
+        } else {
+            printf("  %-12s %s\n", (*impl)->name, (*impl)->what);
+        }
+    }
+    return STATUS_GOOD;
+}
+
+static void help(FILE *out)
+{
+    fprintf(out, "Usage: pagelock-bench COMMAND [OPTION...]\n\nCommands:\n");
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
+        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].what);
+    fprintf(out, "\npagelock-bench COMMAND --help describes the options of one.\n");
+}
+
+int main(int argc, char **argv)
+{
+    setlocale(LC_CTYPE, "");
+    if (argc < 2) {
+        help(stderr);
+        return STATUS_USAGE;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
+        help(stdout);
+        return STATUS_GOOD;
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        if (!strcmp(argv[1], commands[i].name)) {
+            char *prgname = g_strdup_printf("pagelock-bench %s", argv[1]);
+            int status;
+
+            g_set_prgname(prgname);
+            g_free(prgname);
+            status = commands[i].run(argc - 1, argv + 1);
+            return fflush(stdout) || ferror(stdout) ? STATUS_FAILED : status;
+        }
+    }
+    return usage_error("unknown command: %s", argv[1]);
+}

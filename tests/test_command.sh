@@ -1,0 +1,114 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Usage: test_command.sh PAGELOCK-BENCH TRACES: what the command prints and returns, for right and for wrong usage.
+set -u
+bench=$1
+traces=$2
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+failed=0
+
+fail() {
+    echo "FAILED: $*"
+    failed=1
+}
+
+# expect STATUS MESSAGE ARGUMENT...: that exit status, that line on standard error, and nothing on standard output
+expect() {
+    status=$1
+    message=$2
+    shift 2
+    "$bench" "$@" >"$dir/out" 2>"$dir/err"
+    got=$?
+    [ "$got" -eq "$status" ] || fail "status $got in place of $status: $*"
+    [ "$(cat "$dir/err")" = "$message" ] || fail "$* said: $(cat "$dir/err")"
+    [ -s "$dir/out" ] && fail "$* wrote on standard output"
+}
+
+# counts TRACE IMPL THREADS: the figures of a replay that do not depend on the machine, one line
+counts() {
+    "$bench" replay --format=json --repeat 1 --impl "$2" --threads "$3" "$traces/$1.trace.gz" >"$dir/out" 2>"$dir/err" ||
+        fail "replay of $1 with $2 on $3 threads: $(cat "$dir/err")"
+    sed -n 's/^{"bench":"replay",\(.*\),"stores_unlocked".*\("ranges".*\),"retries".*/\1,\2/p' "$dir/out"
+}
+
+# figure NAME LINE
+figure() {
+    echo "$2" | sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p"
+}
+
+single_thread_gives_the_known_figures() {
+    for impl in $("$bench" list | sed -n '/^implementations/,/^[^ ]/s/^  \([a-z]*\) .*/\1/p'); do
+        [ "$(counts code-linux-boot "$impl" 1)" = '"trace":"code-linux-boot","impl":"'"$impl"'","threads":1,"events":326522,'\
+'"links":88063,"duplicates":150,"stores":238305,"stores_hit":12801,"ranges":4,"killed":15860,"alive":72203' ] ||
+            fail "figures of code-linux-boot with $impl"
+        [ "$(counts code-luajit "$impl" 1)" = '"trace":"code-luajit","impl":"'"$impl"'","threads":1,"events":1000000,'\
+'"links":109350,"duplicates":231,"stores":890415,"stores_hit":16258,"ranges":4,"killed":19312,"alive":90038' ] ||
+            fail "figures of code-luajit with $impl"
+    done
+}
+
+many_threads_lose_no_block() {
+    for impl in $("$bench" list | sed -n '/^implementations/,/^[^ ]/s/^  \([a-z]*\) .*/\1/p'); do
+        for threads in 2 4 8; do
+            line=$(counts code-linux-boot "$impl" $threads)
+            links=$(figure links "$line")
+            [ "$links" -eq $(($(figure killed "$line") + $(figure alive "$line"))) ] &&
+                [ $((links + $(figure duplicates "$line"))) -eq 88213 ] || fail "$impl on $threads threads: $line"
+        done
+    done
+}
+
+json_has_the_keys_in_order() {
+    "$bench" replay --format=json --repeat 1 --impl plain,global "$traces/code-linux-boot.trace.gz" >"$dir/out"
+    cat >"$dir/expected" <<'EOF'
+bench trace impl threads events links duplicates stores stores_hit stores_unlocked ranges killed alive retries ns_per_event ns_min ns_max table_bytes hot_bytes 
+bench trace impl threads events links duplicates stores stores_hit stores_unlocked ranges killed alive retries ns_per_event ns_min ns_max table_bytes hot_bytes 
+bench trace threads a b ratio_median ratio_min ratio_max 
+EOF
+    sed 's/"\([a-z_]*\)":[^,}]*[,}]/\1 /g; s/{//' "$dir/out" | cmp - "$dir/expected" || fail "keys: $(cat "$dir/out")"
+}
+
+bad_input_is_named_with_file_and_line() {
+    good="$dir/good.trace.gz"
+    printf '# pagelock-trace 1 kind=code page_bits=12 vcpus=1\nT 0 0 1 a\n' | gzip >"$good"
+    printf '# pagelock-trace 1 kind=code page_bits=12 vcpus=1\nT 0 0 1 a\nI 0 9 8\n' | gzip >"$dir/range.gz"
+    head -c 1000 "$traces/code-luajit.trace.gz" >"$dir/cut.gz"
+    : >"$dir/empty.gz"
+    zcat "$good" >"$dir/plain"
+    expect 2 "$dir/range.gz:3: the range ends before it starts" replay "$dir/range.gz"
+    expect 2 "$dir/empty.gz:1: the file is empty" replay "$dir/empty.gz"
+    expect 2 "$dir/plain:1: not a gzip file" replay "$dir/plain"
+    expect 2 "$dir/none:0: cannot open: No such file or directory" replay "$dir/none"
+    expect 2 "$dir:1: cannot read: Is a directory" replay "$dir"
+    "$bench" replay "$dir/cut.gz" >"$dir/out" 2>"$dir/err"
+    [ $? -eq 2 ] && grep -q "^$dir/cut.gz:[0-9]*: truncated: the gzip data ends too early$" "$dir/err" ||
+        fail "a file that was cut off: $(cat "$dir/err")"
+}
+
+wrong_usage_is_named() {
+    expect 2 "pagelock-bench: unknown command: reply" reply
+    expect 2 "pagelock-bench: Unknown option --thread" replay --thread 2 "$good"
+    expect 2 "pagelock-bench: --format is neither table nor json: xml" replay --format=xml "$good"
+    expect 2 "pagelock-bench: --threads is not in 1..256: 0" replay --threads 0 "$good"
+    expect 2 "pagelock-bench: --threads is not in 1..256: 257" replay --threads 257 "$good"
+    expect 2 "pagelock-bench: --repeat is not in 1..1000: -1" replay --repeat -1 "$good"
+    expect 2 "pagelock-bench: unknown implementation: qemu" replay --impl plain,qemu "$good"
+    expect 2 "pagelock-bench: unknown implementation: " replay --impl plain, "$good"
+    expect 2 "pagelock-bench: an implementation is named twice: plain" replay --impl plain,plain "$good"
+    expect 2 "pagelock-bench: replay wants a trace" replay
+    expect 2 "pagelock-bench: list takes no argument: x" list x
+    "$bench" >"$dir/out" 2>"$dir/err"
+    [ $? -eq 2 ] && grep -q '^Usage: ' "$dir/err" || fail "no command at all"
+    "$bench" --help >"$dir/out" && grep -q '^Usage: ' "$dir/out" || fail "--help"
+    "$bench" replay --help >"$dir/out" && grep -q -- '--impl=' "$dir/out" || fail "replay --help"
+    "$bench" list >/dev/full 2>"$dir/err"
+    [ $? -eq 1 ] || fail "an output that cannot be written"
+}
+
+single_thread_gives_the_known_figures
+many_threads_lose_no_block
+json_has_the_keys_in_order
+bad_input_is_named_with_file_and_line
+wrong_usage_is_named
+exit $failed

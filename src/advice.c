@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stddef.h>
+#include <string.h>
+
+#include <pagelock/advice.h>
+
+static const char *const names[PGL_ADVICE_COUNT] = {
+    [PGL_ADVICE_DEFAULT] = "default",
+    [PGL_ADVICE_RANDOM] = "random",
+    [PGL_ADVICE_NORMAL] = "normal",
+    [PGL_ADVICE_SEQUENTIAL] = "sequential",
+};
+
+/* before, after, behind. A sequential reader leaves one whole cluster behind: the one before it came with. */
+static const struct pgl_advice_table shipped = {{
+    [PGL_ADVICE_DEFAULT] = {3, 12, 0},
+    [PGL_ADVICE_RANDOM] = {0, 0, 0},
+    [PGL_ADVICE_NORMAL] = {3, 12, 0},
+    [PGL_ADVICE_SEQUENTIAL] = {0, 31, 32},
+}};
+
+const struct pgl_advice_table *pgl_advice_shipped(void)
+{
+    return &shipped;
+}
+
+bool pgl_advice_valid(int advice)
+{
+    return advice >= 0 && advice < PGL_ADVICE_COUNT;
+}
+
+const char *pgl_advice_name(enum pgl_advice advice)
+{
+    return pgl_advice_valid((int)advice) ? names[advice] : NULL;
+}
+
+bool pgl_advice_parse(const char *name, enum pgl_advice *advice)
+{
+    for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *advice = (enum pgl_advice)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+enum pgl_advice pgl_advice_effective(enum pgl_advice entry, enum pgl_advice object)
+{
+    return entry != PGL_ADVICE_DEFAULT ? entry : object;
+}

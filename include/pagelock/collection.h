@@ -32,6 +32,7 @@ struct pgl_collection {
     uint64_t first_addr;
     uint64_t last_addr;
     uint64_t max;
+    size_t npages;
     size_t nleaves;
     size_t room;
     struct pgl_collection_leaf *leaves; /* ascending */
@@ -89,7 +90,7 @@ PGL_API struct pgl_page *pgl_collection_next(const struct pgl_collection *collec
  */
 static inline uint64_t pgl_collection_max(const struct pgl_collection *collection)
 {
-    return collection->nleaves ? collection->max : UINT64_MAX;
+    return collection->npages ? collection->max : UINT64_MAX;
 }
 
 #ifdef __cplusplus

@@ -56,14 +56,12 @@ struct pgl_hot {
     uint8_t misses[PGL_LEVEL_SIZE];
 };
 
-/* A leaf: 512 neighbouring descriptors and 128 bytes of header behind them. */
+/* A leaf: 512 neighbouring descriptors, and a header of 80 bytes behind them. */
 struct pgl_leaf {
     struct pgl_page pages[PGL_LEVEL_SIZE];
     uint64_t code[PGL_LEVEL_WORDS]; /* a bit a page: holds code, or a bracket is making some */
     uint64_t first_index;
-    struct pgl_table *table;
     struct pgl_hot *hot;
-    uint64_t spare[5];
 };
 
 /* An interior node. A child's bit in present is set before the child's pointer, and never cleared. */
@@ -97,7 +95,7 @@ struct pgl_table {
 /**
  * struct pgl_table_config - what a table is made of
  * @page_bits: log2 of the guest's page size in bytes, 10 to 21
- * @addr_bits: width of a guest-physical address, more than @page_bits and at most 64
+ * @addr_bits: width of a guest-physical address, at least @page_bits and at most 64
  * @external_locking: true when one big lock of the caller's already protects every call (as in QEMU's user mode): page
  *      locks then cost no read-modify-write, and every call on the table is made under the big lock, store checks too
  * @external_held: with @external_locking, NULL or the test whether this thread holds the big lock; called by a
@@ -180,6 +178,12 @@ static inline struct pgl_leaf *pgl_leaf_find(const struct pgl_table *table, uint
     }
 }
 
+/* The descriptor of a page index in its leaf. */
+static inline struct pgl_page *pgl_leaf_page(struct pgl_leaf *leaf, uint64_t index)
+{
+    return &leaf->pages[index % PGL_LEVEL_SIZE];
+}
+
 /**
  * pgl_page_find - look a page up
  * @table: borrowed
@@ -200,7 +204,7 @@ static inline struct pgl_page *pgl_page_find(const struct pgl_table *table, uint
     if (PGL_UNLIKELY(index > table->last_index))
         return NULL;
     leaf = pgl_leaf_find(table, index);
-    return leaf ? &leaf->pages[index % PGL_LEVEL_SIZE] : NULL;
+    return leaf ? pgl_leaf_page(leaf, index) : NULL;
 }
 
 /**

@@ -159,7 +159,7 @@ struct pgl_bracket {
  * @PGL_BRACKET_RESTART: what was decoded is void; the pages are held again (both, after a cross): decode from the
  *      beginning. The second page of the new decoding may be another one.
  * @PGL_BRACKET_EXISTS: commit: an equal block is findable already; nothing is held, the new one was never linked
- * @PGL_BRACKET_ERROR: errno is ENOMEM or EINVAL; the first page is still held: abort, or go on without the second
+ * @PGL_BRACKET_ERROR: errno is ENOMEM or EINVAL; the bracket is as it was: abort it, or go on otherwise
  */
 enum pgl_bracket_result {
     PGL_BRACKET_OK,
@@ -209,13 +209,14 @@ PGL_API enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket
  * Never waits. Where the store can be answered at once it is; otherwise it is remembered, the next cross or commit
  * answers PGL_BRACKET_RESTART, and the invalidation has happened by then. The second decoding need not store again.
  *
- * Returns true when the decoded bytes are still good, false when a restart is due.
- *
  * Locks:    entry and exit: the bracket's pages.
  * Ordering: a full fence between the store and the check.
+ * Errors:   PGL_BRACKET_OK: the decoded bytes are still good; PGL_BRACKET_RESTART: a restart is due, go on to the next
+ *      cross or commit, or to the abort; PGL_BRACKET_ERROR with EINVAL: a length outside 1 to 64 or bytes beyond the table.
  */
 #define pgl_bracket_store(bracket, addr, len) pgl_bracket_store_at(bracket, addr, len, PGL_HERE)
-PGL_API bool pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len, const char *place);
+PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len,
+                                                     const char *place);
 
 /**
  * pgl_bracket_commit(bracket, tb, equal) - link a block to its pages and make it findable
@@ -382,7 +383,7 @@ static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t ad
     uint64_t offset = addr & ((UINT64_C(1) << table->page_bits) - 1u);
     uint64_t last = offset + len - 1u;
     uint64_t index = addr >> table->page_bits;
-    const struct pgl_leaf *leaf;
+    struct pgl_leaf *leaf;
     const struct pgl_page *page;
     uintptr_t head;
 
@@ -394,7 +395,7 @@ static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t ad
     leaf = pgl_leaf_find(table, index);
     if (!leaf)
         return true;
-    page = &leaf->pages[index % PGL_LEVEL_SIZE];
+    page = pgl_leaf_page(leaf, index);
     /* acquire: pairs with the release in pgl_page_unlock_at(): an unlocked head brings the mask of its time */
     head = __atomic_load_n(&page->head, __ATOMIC_ACQUIRE);
     if (head & PGL_HEAD_LOCK)

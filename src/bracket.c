@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The bracket: from before guest bytes are read until the block made of them can be found.
+ *
+ * OBJECTS: a bracket belongs to one thread and holds one page or two. While it holds a page that has no blocks, that
+ * page's code bit is set and `first_code` has been called since the page was taken.
+ *
+ * LOCK ORDER: the first page, then a higher second one. A lower second page is tried.
+ *
+ * OUT OF ORDER: where the try fails, the first page is let go and both are taken in order. Stores may have come in
+ * between, so what was decoded is void: restart.
+ *
+ * WRITERS: take = lock, code bit, `first_code`. After every take, and before the page's bytes are read: full fence.
+ * Commit = mark live, publish, list and filters, unlock. Publishing comes before listing, which nobody can tell, since
+ * lists, filters and locked heads are read under the lock or not believed while it is held; a block that turns out to
+ * have an equal is so never listed.
+ *
+ * A store inside the bracket waits for nothing. What it cannot answer at once is remembered, and invalidated with no
+ * page held before the restart it causes is reported.
+ *
+ * INVARIANTS: B1: no guest byte is read between a take and its fence. B2: a page that is let go without blocks has had
+ * its code bit cleared and `no_code` called, under the lock. B3: a restart is reported only when nothing is remembered
+ * any more. B4: a bracket holds no page but index[0] and index[1]. (Tests: test_bracket_*, stress_bracket,
+ * tests/explore.)
+ */
+#include <errno.h>
+
+#include "table.h"
+#include "tb.h"
+#include "tblist.h"
+#include "witness.h"
+
+#define NO_PAGE UINT64_MAX
+
+/* Make page @index, which is locked, the bracket's first or second. */
+static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf)
+{
+    bracket->index[which] = index;
+    bracket->leaf[which] = leaf;
+    pgl_page_claim_code(bracket->table, leaf, index);
+}
+
+static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf,
+                 const char *place)
+{
+    pgl_page_lock_at(bracket->table, pgl_leaf_page(leaf, index), place);
+    adopt(bracket, which, index, leaf);
+}
+
+static void let_go(struct pgl_bracket *bracket, unsigned which, const char *place)
+{
+    uint64_t index = bracket->index[which];
+
+    if (index == NO_PAGE)
+        return;
+    pgl_page_drop_code(bracket->table, bracket->leaf[which], index);
+    pgl_page_unlock_at(bracket->table, pgl_leaf_page(bracket->leaf[which], index), place);
+    bracket->index[which] = NO_PAGE;
+}
+
+/* With no page held: answer the stores that were remembered. */
+static void answer_stores(struct pgl_bracket *bracket, const char *place)
+{
+    for (unsigned i = 0; i < bracket->nstores; i++)
+        pgl_kill_range(bracket->table, bracket->stores[i].first_addr, bracket->stores[i].last_addr, true, place);
+    bracket->nstores = 0;
+}
+
+/* Let everything go, answer the stores, and take @index[0] and, unless it is NO_PAGE or the same, @index[1] in order. */
+static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t second, struct pgl_leaf *second_leaf,
+                                       const char *place)
+{
+    uint64_t first = bracket->index[0];
+    struct pgl_leaf *first_leaf = bracket->leaf[0];
+
+    let_go(bracket, 1, place);
+    let_go(bracket, 0, place);
+    answer_stores(bracket, place);
+    if (second < first)
+        take(bracket, 1, second, second_leaf, place);
+    take(bracket, 0, first, first_leaf, place);
+    if (second != NO_PAGE && second > first)
+        take(bracket, 1, second, second_leaf, place);
+    pgl_fence(); /* pairs as in pgl_bracket_begin_at() */
+    return PGL_BRACKET_RESTART;
+}
+
+bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index, const char *place)
+{
+    struct pgl_leaf *leaf;
+
+    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    leaf = pgl_leaf_get(table, index);
+    if (!leaf)
+        return false;
+    bracket->table = table;
+    bracket->index[1] = NO_PAGE;
+    bracket->leaf[1] = NULL;
+    bracket->nstores = 0;
+    take(bracket, 0, index, leaf, place);
+    /* Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and
+     * their look-up: they see what take() wrote, or the guest bytes that are read from here on are theirs. */
+    pgl_fence();
+    return true;
+}
+
+enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64_t index, const char *place)
+{
+    struct pgl_leaf *leaf = pgl_leaf_get(bracket->table, index);
+
+    if (!leaf)
+        return PGL_BRACKET_ERROR;
+    if (bracket->nstores)
+        return restart(bracket, index, leaf, place);
+    if (index == bracket->index[1])
+        return PGL_BRACKET_OK;
+    let_go(bracket, 1, place);
+    if (index == bracket->index[0])
+        return PGL_BRACKET_OK;
+    if (index > bracket->index[0])
+        take(bracket, 1, index, leaf, place);
+    else if (pgl_page_trylock_at(bracket->table, pgl_leaf_page(leaf, index), place))
+        adopt(bracket, 1, index, leaf);
+    else
+        return restart(bracket, index, leaf, place);
+    pgl_fence(); /* pairs as in pgl_bracket_begin_at() */
+    return PGL_BRACKET_OK;
+}
+
+/* Keep a store for later. When there is no room the last one is widened: more may die than has to, never less. */
+static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
+{
+    if (bracket->nstores < PGL_BRACKET_STORES) {
+        bracket->stores[bracket->nstores].first_addr = first_addr;
+        bracket->stores[bracket->nstores].last_addr = last_addr;
+        bracket->nstores++;
+    } else {
+        unsigned last = PGL_BRACKET_STORES - 1;
+
+        if (first_addr < bracket->stores[last].first_addr)
+            bracket->stores[last].first_addr = first_addr;
+        if (last_addr > bracket->stores[last].last_addr)
+            bracket->stores[last].last_addr = last_addr;
+    }
+}
+
+/* The part of a bracket's store that lies on one page. False when it could not be answered at once. */
+static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr, const char *place)
+{
+    struct pgl_table *table = bracket->table;
+    uint64_t index = first_addr >> table->page_bits;
+    struct pgl_leaf *leaf;
+    struct pgl_page *page;
+    size_t killed;
+    bool done;
+
+    if (index == bracket->index[0] || index == bracket->index[1])
+        return false;
+    if (pgl_store_is_clean(table, first_addr, (unsigned)(last_addr - first_addr) + 1u))
+        return true;
+    leaf = pgl_leaf_find(table, index);
+    page = pgl_leaf_page(leaf, index);
+    if (!pgl_page_trylock_at(table, page, place))
+        return false;
+    done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
+    pgl_page_unlock_at(table, page, place);
+    return done;
+}
+
+enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len,
+                                             const char *place)
+{
+    struct pgl_table *table = bracket->table;
+    uint64_t last_addr = addr + len - 1u;
+    uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
+
+    if (!pgl_store_is_valid(table, addr, len))
+        return PGL_BRACKET_ERROR;
+    if (second_page > addr) {
+        if (!store_on_page(bracket, addr, second_page - 1, place))
+            remember(bracket, addr, second_page - 1);
+        addr = second_page;
+    }
+    if (!store_on_page(bracket, addr, last_addr, place))
+        remember(bracket, addr, last_addr);
+    return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
+}
+
+/* Put a block on the lists of its pages. */
+static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
+{
+    struct pgl_table *table = bracket->table;
+    unsigned nlinks = pgl_tb_crosses(table, tb) ? 2 : 1;
+
+    for (unsigned link = 0; link < nlinks; link++) {
+        uint64_t index = pgl_tb_page(table, tb, link);
+
+        pgl_page_add_tb(table, bracket->leaf[index == bracket->index[1]], index, tb, link);
+    }
+}
+
+/* In a lock_debug build: whether the block may be linked. A release build takes the caller's word. */
+static bool may_link(const struct pgl_bracket *bracket, const struct pgl_tb *tb, const char *place)
+{
+    if (!pgl_has_lock_debug())
+        return true;
+    if (tb->state != PGL_TB_NEW) {
+        pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place);
+        return false;
+    }
+    for (unsigned which = 0; which < 2; which++) {
+        uint64_t index = pgl_tb_page(bracket->table, tb, which);
+
+        if (pgl_tb_has(tb, which) ? index != bracket->index[0] && index != bracket->index[1] : which == 0) {
+            pgl_witness_breach(PGL_BREACH_TB_PAGE, index, place);
+            return false;
+        }
+    }
+    return true;
+}
+
+enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equal,
+                                              const char *place)
+{
+    struct pgl_table *table = bracket->table;
+    struct pgl_tb *other = NULL;
+
+    if (bracket->nstores)
+        return restart(bracket, bracket->index[1], bracket->leaf[1], place);
+    if (!may_link(bracket, tb, place)) {
+        pgl_bracket_abort_at(bracket, place);
+        errno = EINVAL;
+        return PGL_BRACKET_ERROR;
+    }
+    /* release: pairs with the acquire in pgl_tb_is_live() */
+    __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
+    if (table->ops->publish)
+        other = table->ops->publish(tb, table->opaque);
+    if (other)
+        __atomic_store_n(&tb->state, PGL_TB_NEW, __ATOMIC_RELAXED);
+    else
+        list(bracket, tb);
+    let_go(bracket, 1, place);
+    let_go(bracket, 0, place);
+    if (equal)
+        *equal = other ? other : tb;
+    return other ? PGL_BRACKET_EXISTS : PGL_BRACKET_OK;
+}
+
+void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place)
+{
+    let_go(bracket, 1, place);
+    let_go(bracket, 0, place);
+    answer_stores(bracket, place);
+}

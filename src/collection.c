@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The ordered set of locked pages.
+ *
+ * OBJECTS: a collection belongs to one thread. It keeps an ascending array of leaves, each with a bitmap of the pages of
+ * that leaf which this thread holds: two leaves within the struct, more on the heap. (The array takes the place of a
+ * tree: members of the range are appended in order, a partner's leaf elsewhere is inserted once; nothing is allocated
+ * for a page, nothing aborts for want of memory, and no allocator's lock is inherited by a forked child.)
+ *
+ * LOCK ORDER: ascending. The pages of the range are locked outright, one after the other; memory for their leaves is
+ * found before the first is locked. Then their lists are read, and the other page of each block is added.
+ *
+ * OUT OF ORDER: a page above `max` is locked outright. Any other is tried. When it is busy, the members above it are let
+ * go, it is waited for, and they are taken again in ascending order. Members below it stay held: this thread waits for
+ * nothing below what it holds, so there is no cycle. Lists of members that were let go are read again.
+ *
+ * INVARIANTS: C1: a member is held whenever no call on the set is running. C2: a page once in the set stays in it until
+ * the unlock, so each page is waited for out of order at most once: at most as many retries as pages. C3: when
+ * pgl_set_lock() returns, the other page of every block that is listed on a member in the range, and meets the range, is
+ * a member. C4: `max` is the highest member. C5: a list is read only while its page is held. (Tests:
+ * test_collection_*, stress_collection; models: tests/model.)
+ *
+ * PROGRESS: by C2.
+ */
+#include "collection.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "table.h"
+#include "tblist.h"
+#include "witness.h"
+
+void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
+{
+    set->table = table;
+    set->first_addr = 1;
+    set->last_addr = 0;
+    set->max = 0;
+    set->npages = 0;
+    set->nleaves = 0;
+    set->room = PGL_COLLECTION_INLINE;
+    set->leaves = set->in_place;
+}
+
+/* Forget the members, which are unlocked. */
+static void empty(struct pgl_collection *set)
+{
+    if (set->leaves != set->in_place)
+        free(set->leaves);
+    pgl_set_init(set, set->table);
+}
+
+static bool grow(struct pgl_collection *set)
+{
+    size_t room = 4 * set->room;
+    struct pgl_collection_leaf *leaves = malloc(room * sizeof(*leaves));
+
+    if (!leaves) {
+        errno = ENOMEM;
+        return false;
+    }
+    memcpy(leaves, set->leaves, set->nleaves * sizeof(*leaves));
+    if (set->leaves != set->in_place)
+        free(set->leaves);
+    set->leaves = leaves;
+    set->room = room;
+    return true;
+}
+
+/* Where the leaf of @index stands in the array, or would. */
+static size_t position(const struct pgl_collection *set, uint64_t index)
+{
+    uint64_t first_index = index - index % PGL_LEVEL_SIZE;
+    size_t low = 0, high = set->nleaves;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (set->leaves[middle].leaf->first_index < first_index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The member leaf of @index, or NULL. */
+static struct pgl_collection_leaf *find(const struct pgl_collection *set, uint64_t index)
+{
+    size_t at = position(set, index);
+
+    if (at == set->nleaves || set->leaves[at].leaf->first_index != index - index % PGL_LEVEL_SIZE)
+        return NULL;
+    return &set->leaves[at];
+}
+
+/* Put a leaf without members into the array. */
+static struct pgl_collection_leaf *insert(struct pgl_collection *set, struct pgl_leaf *leaf)
+{
+    size_t at;
+
+    if (set->nleaves == set->room && !grow(set))
+        return NULL;
+    at = position(set, leaf->first_index);
+    memmove(&set->leaves[at + 1], &set->leaves[at], (set->nleaves - at) * sizeof(*set->leaves));
+    memset(&set->leaves[at], 0, sizeof(*set->leaves));
+    set->leaves[at].leaf = leaf;
+    set->nleaves++;
+    return &set->leaves[at];
+}
+
+static bool is_member(const struct pgl_collection_leaf *at, uint64_t index)
+{
+    return at->held[index % PGL_LEVEL_SIZE / 64] >> index % 64 & 1;
+}
+
+static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *at, uint64_t index)
+{
+    at->held[index % PGL_LEVEL_SIZE / 64] |= UINT64_C(1) << index % 64;
+    set->npages++;
+    if (index > set->max)
+        set->max = index;
+}
+
+struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t *index)
+{
+    for (size_t at = position(set, *index); at < set->nleaves; at++) {
+        const struct pgl_collection_leaf *member = &set->leaves[at];
+
+        for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
+            uint64_t bits = member->held[word] & pgl_leaf_bits(member->leaf, word, *index, UINT64_MAX);
+
+            if (bits) {
+                *index = member->leaf->first_index + 64u * word + (unsigned)__builtin_ctzll(bits);
+                return pgl_leaf_page(member->leaf, *index);
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Unlock the members from @index on, which stay members until the caller locks them again or forgets them. */
+static void let_go_from(struct pgl_collection *set, uint64_t index, const char *place)
+{
+    for (size_t at = position(set, index); at < set->nleaves; at++) {
+        struct pgl_collection_leaf *member = &set->leaves[at];
+
+        for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
+            uint64_t bits = member->held[word] & pgl_leaf_bits(member->leaf, word, index, UINT64_MAX);
+
+            for (; bits; bits &= bits - 1)
+                pgl_page_unlock_at(set->table, pgl_leaf_page(member->leaf, 64u * word + (unsigned)__builtin_ctzll(bits)),
+                                   place);
+        }
+    }
+}
+
+static void take_again_from(struct pgl_collection *set, uint64_t index, const char *place)
+{
+    struct pgl_page *page;
+
+    for (; (page = pgl_collection_next(set, &index)); index++)
+        pgl_page_lock_at(set->table, page, place);
+}
+
+enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, const char *place)
+{
+    enum pgl_set_change change = PGL_SET_ADDED;
+    struct pgl_collection_leaf *at = find(set, index);
+    struct pgl_page *page;
+
+    if (at && is_member(at, index))
+        return PGL_SET_MEMBER;
+    if (!at) {
+        at = insert(set, pgl_leaf_find(set->table, index));
+        if (!at)
+            return PGL_SET_NO_MEMORY;
+    }
+    page = pgl_leaf_page(at->leaf, index);
+    if (!set->npages || index > set->max) {
+        pgl_page_lock_at(set->table, page, place);
+    } else if (!pgl_page_trylock_at(set->table, page, place)) {
+        pgl_count(&set->table->retries, 1);
+        let_go_from(set, index + 1, place);
+        pgl_page_lock_at(set->table, page, place);
+        take_again_from(set, index + 1, place);
+        change = PGL_SET_RETAKEN;
+    }
+    mark_member(set, at, index);
+    return change;
+}
+
+/* List the leaves that have pages of the range, before anything is locked. */
+static bool list_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only)
+{
+    struct pgl_leaf *leaf;
+
+    for (uint64_t index = first; (leaf = pgl_leaf_next(set->table, index, last));
+         index = leaf->first_index + PGL_LEVEL_SIZE) {
+        uint64_t any = !code_only;
+
+        for (unsigned word = 0; word < PGL_LEVEL_WORDS && !any; word++)
+            any = __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) & pgl_leaf_bits(leaf, word, first, last);
+        if (!any)
+            continue;
+        if (set->nleaves == set->room && !grow(set)) {
+            empty(set);
+            return false;
+        }
+        set->leaves[set->nleaves] = (struct pgl_collection_leaf){.leaf = leaf};
+        set->nleaves++;
+    }
+    return true;
+}
+
+/* Lock the pages of the range that lie in listed leaves. True when some block on them is on another page too. */
+static bool lock_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only, const char *place)
+{
+    uintptr_t heads = 0;
+
+    for (size_t at = 0; at < set->nleaves; at++) {
+        struct pgl_collection_leaf *member = &set->leaves[at];
+
+        for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
+            uint64_t bits = pgl_leaf_bits(member->leaf, word, first, last);
+
+            /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
+            if (code_only && bits)
+                bits &= __atomic_load_n(&member->leaf->code[word], __ATOMIC_ACQUIRE);
+            if (!bits)
+                continue;
+            member->held[word] = bits;
+            set->npages += (unsigned)__builtin_popcountll(bits);
+            set->max = member->leaf->first_index + 64u * word + 63u - (unsigned)__builtin_clzll(bits);
+            for (; bits; bits &= bits - 1) {
+                struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word + (unsigned)__builtin_ctzll(bits));
+
+                pgl_page_lock_at(set->table, page, place);
+                heads |= pgl_head(page);
+            }
+        }
+    }
+    return heads & PGL_HEAD_CROSS;
+}
+
+/*
+ * Add the other pages of the blocks on one member that meet the set's range. False when memory ran out. *@again is
+ * lowered to the first page of the range whose list has to be read again, or for the first time.
+ */
+static bool add_partners(struct pgl_collection *set, const struct pgl_page *page, uint64_t index, uint64_t first,
+                         uint64_t *again, const char *place)
+{
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+        const struct pgl_tb *tb = pgl_ref_tb(ref);
+        uint64_t other = pgl_tb_page(set->table, tb, !(ref & 1));
+        enum pgl_set_change change;
+
+        if (!pgl_tb_crosses(set->table, tb) || !pgl_tb_meets(tb, set->first_addr, set->last_addr))
+            continue;
+        change = pgl_set_add(set, other, place);
+        if (change == PGL_SET_NO_MEMORY)
+            return false;
+        if (other < index && (change == PGL_SET_RETAKEN || (change == PGL_SET_ADDED && other >= first))) {
+            /* This page was let go, with those between; or a page of the range was made after they were listed. */
+            *again = other > first ? other : first;
+            return true;
+        }
+    }
+    return true;
+}
+
+/* Establish C3 for the members in the range. */
+static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_t last, const char *place)
+{
+    const struct pgl_page *page;
+    uint64_t index = first;
+
+    while ((page = pgl_collection_next(set, &index)) && index <= last) {
+        uint64_t again = index + 1;
+
+        if ((pgl_head(page) & PGL_HEAD_CROSS) && !add_partners(set, page, index, first, &again, place))
+            return false;
+        index = again;
+    }
+    return true;
+}
+
+bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
+                  bool code_only, const char *place)
+{
+    uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
+
+    pgl_set_init(set, table);
+    set->first_addr = first_addr;
+    set->last_addr = last_addr;
+    if (!list_leaves(set, first, last, code_only))
+        return false;
+    if (lock_leaves(set, first, last, code_only, place) && !add_all_partners(set, first, last, place)) {
+        pgl_collection_unlock_at(set, place);
+        errno = ENOMEM;
+        return false;
+    }
+    return true;
+}
+
+bool pgl_collection_lock_at(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr,
+                            uint64_t last_addr, const char *place)
+{
+    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
+
+    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    if (first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
+        pgl_set_init(set, table);
+        errno = EINVAL;
+        return false;
+    }
+    return pgl_set_lock(set, table, first_addr & ~in_page, last_addr | in_page, false, place);
+}
+
+void pgl_collection_unlock_at(struct pgl_collection *set, const char *place)
+{
+    let_go_from(set, 0, place);
+    empty(set);
+}
+
+void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last, const char *place)
+{
+    struct pgl_page *page;
+
+    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++)
+        if (index < first || index > last)
+            pgl_page_unlock_at(set->table, page, place);
+    empty(set);
+}

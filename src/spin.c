@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Waiting for a lock bit.
+ *
+ * PROGRESS: the waiter tests before it swaps, so waiters do not take the line from the holder. It pauses for growing
+ * stretches, which suits a holder that runs on another core; then yields, which suits one that was preempted on this
+ * core; then sleeps, which lets a holder of lower real-time priority run. No queue is kept: a queue would hand the lock
+ * to waiters that are not running. The figures behind the constants are in docs/performance.md.
+ *
+ * NOT PROMISED: fairness. A waiter gets the lock when it is awake and finds it free.
+ */
+#include "spin.h"
+
+#include <sched.h>
+#include <time.h>
+
+enum {
+    PAUSE_ROUNDS = 7, /* 1, 2, 4 ... 64 pauses */
+    YIELD_ROUNDS = 4,
+    SLEEP_NS = 20000,
+    SLEEP_NS_MAX = 1000000,
+};
+
+static inline void pause_once(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+    __asm__ volatile("yield" ::: "memory");
+#else
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
+#ifdef PGL_EXPLORE
+/* The explorer of interleavings schedules another thread until the word has been written. */
+void pgl_explore_wait(const uintptr_t *word);
+#endif
+
+static void wait_a_round(const uintptr_t *word, unsigned round)
+{
+#ifdef PGL_EXPLORE
+    (void)round;
+    (void)pause_once;
+    pgl_explore_wait(word);
+#else
+    (void)word;
+    if (round < PAUSE_ROUNDS) {
+        for (unsigned i = 0; i < 1u << round; i++)
+            pause_once();
+    } else if (round < PAUSE_ROUNDS + YIELD_ROUNDS) {
+        sched_yield();
+    } else {
+        unsigned doublings = round - PAUSE_ROUNDS - YIELD_ROUNDS;
+        struct timespec time = {.tv_nsec = doublings < 6 ? SLEEP_NS << doublings : SLEEP_NS_MAX};
+
+        nanosleep(&time, NULL);
+    }
+#endif
+}
+
+bool pgl_spin_trylock(uintptr_t *word, uintptr_t bit)
+{
+    uintptr_t value = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+    while (!(value & bit)) {
+        /* acquire: pairs with the release in pgl_spin_unlock() and pgl_page_unlock_at() */
+        if (__atomic_compare_exchange_n(word, &value, value | bit, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return true;
+    }
+    return false;
+}
+
+unsigned pgl_spin_lock(uintptr_t *word, uintptr_t bit)
+{
+    unsigned round = 0;
+
+    while (!pgl_spin_trylock(word, bit))
+        wait_a_round(word, round++);
+    return round;
+}

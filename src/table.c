@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The table.
+ *
+ * OBJECTS: a child pointer is NULL until a compare-and-swap puts a finished subtree there, and never changes again. A
+ * node's `present` bits are only ever set. Neither needs a lock. The counters are relaxed.
+ *
+ * READERS: (i) a pointer that was read by acquire shows a finished subtree; (ii) a NULL is an answer about the past only:
+ * whoever must not miss a page that is being made fences before looking (pgl_store_check(), pgl_invalidate_range()).
+ *
+ * WRITERS: all that is missing is built aside, down to the leaf, with its own pointers and bits in place; then the bit in
+ * the parent is set, then the pointer is swapped in. The loser frees all of its copy and descends into the winner's.
+ *
+ * INVARIANTS: I1: nothing is reachable before it is finished. I2: the bit is set before the pointer, so whoever found a
+ * leaf by its pointers knows that its bits are set too: a walk that fences and then sees a bit clear knows of every
+ * bracket below it that it will read the bytes stored before the walk's fence. I3: a failed allocation changes nothing.
+ * (Tests: test_table_*; pgl_table_check() compares pointers, bits and figures.)
+ *
+ * PROGRESS: a look-up is wait-free; an allocation is lock-free, and tries at most once a level.
+ */
+#include "table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "witness.h"
+
+_Static_assert(sizeof(struct pgl_page) <= 16, "a page costs at most 16 bytes");
+_Static_assert(sizeof(struct pgl_leaf) - sizeof(struct pgl_page[PGL_LEVEL_SIZE]) <=
+                   sizeof(struct pgl_page[PGL_LEVEL_SIZE]) / 50,
+               "a leaf's header costs at most 2 % of its pages");
+
+struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
+{
+    struct pgl_table *table;
+    unsigned index_bits;
+
+    if (config->page_bits < PGL_PAGE_BITS_MIN || config->page_bits > PGL_PAGE_BITS_MAX ||
+        config->addr_bits < config->page_bits || config->addr_bits > 64) {
+        errno = EINVAL;
+        return NULL;
+    }
+    table = calloc(1, sizeof(*table));
+    if (!table)
+        return NULL;
+    index_bits = config->addr_bits - config->page_bits;
+    table->last_index = index_bits ? UINT64_MAX >> (64u - index_bits) : 0;
+    table->page_bits = (uint8_t)config->page_bits;
+    table->addr_bits = (uint8_t)config->addr_bits;
+    table->top_shift = PGL_LEVEL_BITS;
+    while (index_bits > table->top_shift + PGL_LEVEL_BITS)
+        table->top_shift = (uint8_t)(table->top_shift + PGL_LEVEL_BITS);
+    if (config->external_locking) {
+        table->special |= PGL_SPECIAL_EXTERNAL;
+        table->external_held = config->external_held;
+    }
+    if (pgl_has_lock_debug())
+        table->special |= PGL_SPECIAL_WITNESS;
+    table->ops = config->ops;
+    table->opaque = config->opaque;
+    table->bytes = sizeof(*table);
+    return table;
+}
+
+static void free_leaf(struct pgl_leaf *leaf)
+{
+    if (leaf->hot)
+        for (unsigned i = 0; i < PGL_LEVEL_SIZE; i++)
+            free(leaf->hot->map[i]);
+    free(leaf->hot);
+    free(leaf);
+}
+
+/* Free what hangs below @node, whose slots are selected by index bits from @shift on. */
+static void free_children(struct pgl_node *node, unsigned shift)
+{
+    for (unsigned i = 0; i < PGL_LEVEL_SIZE; i++) {
+        if (!node->child[i])
+            continue;
+        if (shift == PGL_LEVEL_BITS) {
+            free_leaf(node->child[i]);
+        } else {
+            free_children(node->child[i], shift - PGL_LEVEL_BITS);
+            free(node->child[i]);
+        }
+    }
+}
+
+void pgl_table_free(struct pgl_table *table)
+{
+    if (!table)
+        return;
+    free_children(&table->root, table->top_shift);
+    free(table);
+}
+
+void pgl_table_get_stats(const struct pgl_table *table, struct pgl_table_stats *stats)
+{
+    stats->leaves = __atomic_load_n(&table->leaves, __ATOMIC_RELAXED);
+    stats->bytes = __atomic_load_n(&table->bytes, __ATOMIC_RELAXED);
+    stats->hot_bytes = __atomic_load_n(&table->hot_bytes, __ATOMIC_RELAXED);
+    stats->retries = __atomic_load_n(&table->retries, __ATOMIC_RELAXED);
+    stats->contended = __atomic_load_n(&table->contended, __ATOMIC_RELAXED);
+}
+
+static struct pgl_leaf *new_leaf(uint64_t index)
+{
+    void *memory;
+    struct pgl_leaf *leaf;
+
+    if (posix_memalign(&memory, PGL_LEAF_ALIGN, sizeof(*leaf)))
+        return NULL;
+    leaf = memory;
+    memset(leaf, 0, sizeof(*leaf));
+    leaf->first_index = index - index % PGL_LEVEL_SIZE;
+    return leaf;
+}
+
+static void set_child(struct pgl_node *node, unsigned slot, void *child)
+{
+    node->present[slot / 64] |= UINT64_C(1) << slot % 64;
+    node->child[slot] = child;
+}
+
+/* Free a chain of nodes with one child each, down to its leaf if it has got that far. */
+static void free_chain(void *chain, uint64_t index, unsigned shift)
+{
+    while (chain && shift >= PGL_LEVEL_BITS) {
+        struct pgl_node *node = chain;
+
+        chain = node->child[(index >> shift) % PGL_LEVEL_SIZE];
+        free(node);
+        shift -= PGL_LEVEL_BITS;
+    }
+    free(chain);
+}
+
+/* What belongs into a slot whose index bits are above @shift: the nodes from @shift downwards, and the leaf. */
+static void *new_chain(uint64_t index, unsigned shift)
+{
+    void *chain = new_leaf(index);
+
+    for (unsigned at = PGL_LEVEL_BITS; chain && at <= shift; at += PGL_LEVEL_BITS) {
+        struct pgl_node *node = calloc(1, sizeof(*node));
+
+        if (!node) {
+            free_chain(chain, index, at - PGL_LEVEL_BITS);
+            return NULL;
+        }
+        set_child(node, (unsigned)(index >> at) % PGL_LEVEL_SIZE, chain);
+        chain = node;
+    }
+    return chain;
+}
+
+struct pgl_leaf *pgl_leaf_get(struct pgl_table *table, uint64_t index)
+{
+    struct pgl_node *node = &table->root;
+
+    if (index > table->last_index) {
+        errno = EINVAL;
+        return NULL;
+    }
+    for (unsigned shift = table->top_shift;; shift -= PGL_LEVEL_BITS) {
+        unsigned slot = (unsigned)(index >> shift) % PGL_LEVEL_SIZE;
+        void *child = __atomic_load_n(&node->child[slot], __ATOMIC_ACQUIRE); /* pairs with the swap below */
+
+        if (!child) {
+            void *chain = new_chain(index, shift - PGL_LEVEL_BITS);
+
+            if (!chain) {
+                errno = ENOMEM;
+                return NULL;
+            }
+            /* Relaxed: the swap's release keeps it before the pointer (I2). */
+            __atomic_fetch_or(&node->present[slot / 64], UINT64_C(1) << slot % 64, __ATOMIC_RELAXED);
+            /* release: pairs with the acquires of all who descend; acquire when another was first */
+            if (__atomic_compare_exchange_n(&node->child[slot], &child, chain, false, __ATOMIC_ACQ_REL,
+                                            __ATOMIC_ACQUIRE)) {
+                unsigned nodes = shift / PGL_LEVEL_BITS - 1;
+
+                pgl_count(&table->leaves, 1);
+                pgl_count(&table->bytes, sizeof(struct pgl_leaf) + nodes * sizeof(struct pgl_node));
+                child = chain;
+            } else {
+                free_chain(chain, index, shift - PGL_LEVEL_BITS);
+            }
+        }
+        if (shift == PGL_LEVEL_BITS)
+            return child;
+        node = child;
+    }
+}
+
+struct pgl_page *pgl_page_get(struct pgl_table *table, uint64_t index)
+{
+    struct pgl_leaf *leaf = pgl_leaf_get(table, index);
+
+    return leaf ? pgl_leaf_page(leaf, index) : NULL;
+}
+
+/* The first slot from @slot on whose bit is set, or PGL_LEVEL_SIZE. */
+static unsigned next_present(const struct pgl_node *node, unsigned slot)
+{
+    unsigned word = slot / 64;
+    uint64_t bits = __atomic_load_n(&node->present[word], __ATOMIC_RELAXED) & ~UINT64_C(0) << slot % 64;
+
+    while (!bits) {
+        if (++word == PGL_LEVEL_WORDS)
+            return PGL_LEVEL_SIZE;
+        bits = __atomic_load_n(&node->present[word], __ATOMIC_RELAXED);
+    }
+    return 64 * word + (unsigned)__builtin_ctzll(bits);
+}
+
+struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, uint64_t last)
+{
+    const struct pgl_node *node = &table->root;
+    unsigned shift = table->top_shift;
+
+    if (last > table->last_index)
+        last = table->last_index;
+    while (index <= last) {
+        unsigned slot = (unsigned)(index >> shift) % PGL_LEVEL_SIZE;
+        unsigned next = next_present(node, slot);
+        void *child;
+
+        if (next > slot)
+            index = ((index >> shift) + next - slot) << shift; /* past this node's end when none is left */
+        if (next == PGL_LEVEL_SIZE) {
+            if (shift == table->top_shift)
+                return NULL;
+            node = &table->root;
+            shift = table->top_shift;
+            continue;
+        }
+        if (index > last)
+            return NULL;
+        /* acquire: pairs with the swap in pgl_leaf_get() */
+        child = __atomic_load_n(&node->child[next], __ATOMIC_ACQUIRE);
+        if (!child) {
+            /* being put in place: not there yet */
+            index = ((index >> shift) + 1) << shift;
+            node = &table->root;
+            shift = table->top_shift;
+        } else if (shift == PGL_LEVEL_BITS) {
+            return child;
+        } else {
+            node = child;
+            shift -= PGL_LEVEL_BITS;
+        }
+    }
+    return NULL;
+}
+
+struct pgl_page *pgl_page_next(const struct pgl_table *table, uint64_t *index, uint64_t last)
+{
+    struct pgl_leaf *leaf = pgl_leaf_next(table, *index, last);
+
+    if (!leaf)
+        return NULL;
+    if (leaf->first_index > *index)
+        *index = leaf->first_index;
+    return pgl_leaf_page(leaf, *index);
+}

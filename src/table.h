@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef PGL_TABLE_PRIVATE_H
+#define PGL_TABLE_PRIVATE_H
+
+#include <pagelock/table.h>
+
+/* As pgl_page_get(), for the page's leaf. */
+struct pgl_leaf *pgl_leaf_get(struct pgl_table *table, uint64_t index);
+
+/**
+ * pgl_leaf_next - the first leaf with a page in [@index, @last], or NULL
+ *
+ * Absent subtrees are skipped by the bitmaps of the interior nodes. After a full fence it sees every leaf in which a
+ * bracket, that fenced before this thread's fence, has locked a page (I2 in table.c).
+ */
+struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, uint64_t last);
+
+/* The last byte address of a table. */
+static inline uint64_t pgl_table_last_addr(const struct pgl_table *table)
+{
+    return UINT64_MAX >> (64u - table->addr_bits);
+}
+
+/* The bits of 64-page word @word of @leaf that stand for page indices in [@first, @last]. */
+static inline uint64_t pgl_leaf_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t first, uint64_t last)
+{
+    uint64_t base = leaf->first_index + 64u * word;
+
+    if (first > base + 63u || last < base)
+        return 0;
+    return (~UINT64_C(0) << (first > base ? first - base : 0)) &
+           (~UINT64_C(0) >> (last < base + 63u ? base + 63u - last : 0));
+}
+
+/* Add to a counter of the table's. */
+static inline void pgl_count(uint64_t *counter, uint64_t n)
+{
+    __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+#endif

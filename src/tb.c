@@ -1,0 +1,650 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Blocks, their pages' filters, and how they die.
+ *
+ * OBJECTS: a page's lock protects its list, its crossing flag, its misses, and every change of its mask, exact map and
+ * code bit. A block's bytes do not change while it is linked. Its state is written with all of its pages held (a block
+ * on no page: with the table's `unlisted` lock) and read by anybody.
+ *
+ * READERS without a lock read descriptors, bitmaps and maps, never a block's links. They fence after the guest's store
+ * and before they look (pgl_store_is_clean(), pgl_invalidate_range()). (i) An unlocked head that was loaded by acquire
+ * brings mask and map of its time or later. (ii) A bracket fences after it set the code bit and locked the page, and
+ * before it reads guest bytes: of two fences one is first, so either the reader sees the page locked (or whatever the
+ * bracket left when it unlocked it), or the bracket reads the new bytes. (iii) A bit that is gone means that `retired`
+ * has returned for every block it stood for.
+ *
+ * WRITERS kill in this order: hold every page of every victim; mark the victims dead; take them off their lists; full
+ * fence; `retired`; narrow mask and map, clear the code bit, `no_code`; unlock. The fence pairs with the one of a vCPU
+ * that caches a block without a lock: it caches, fences, tests the state. Either it sees the block dead or `retired`
+ * finds the cache filled.
+ *
+ * INVARIANTS: T1: a block that is live is on the list of each of its pages, once. T2: at every instant mask and map
+ * cover each block whose `retired` has not returned; they are written by single stores of their new value. T3: a dead
+ * block is on a list only while its killer holds that page; so whoever locks a page sees live blocks. T4: a page with
+ * blocks has its code bit set. T5: a map is never taken from a page. T6: nothing is marked dead before all of its pages
+ * are held. T7: after `retired` the library does not touch a block. (pgl_table_check() verifies T1, T2, T4 at rest;
+ * tests: test_tb_*, test_invalidate_*, test_store_*, stress_*; tests/explore for the races.)
+ *
+ * NOT PROMISED: that a range dies at one instant; the order of `retired`'s chain.
+ *
+ * The MATRIX of what may run beside what is in docs/locking.md.
+ */
+#include "tb.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "collection.h"
+#include "spin.h"
+#include "table.h"
+#include "tblist.h"
+#include "witness.h"
+
+/* A page gets its exact map after so many stores that passed its mask and hit nothing. */
+#define HOT_MISSES 4
+
+#define MAP_WORDS (PGL_MAP_BITS / 64u)
+
+/* ---- the filters of a page ---- */
+
+/* The bytes of a block on page @index as offsets; false when it has none there by way of @which. */
+static bool bytes_on_page(const struct pgl_table *table, const struct pgl_tb *tb, unsigned which, uint64_t index,
+                          uint64_t *first, uint64_t *last)
+{
+    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
+
+    if (!pgl_tb_has(tb, which) || pgl_tb_page(table, tb, which) != index)
+        return false;
+    *first = tb->first[which] & in_page;
+    *last = tb->last[which] & in_page;
+    return true;
+}
+
+/* Set the bits of the bytes [@first, @last] in the words [@low_word, @high_word] of a map, which begins at @low_word. */
+static void map_add(uint64_t *map, unsigned low_word, unsigned high_word, unsigned page_bits, uint64_t first,
+                    uint64_t last)
+{
+    unsigned low = (unsigned)(first >> pgl_map_shift(page_bits)), high = (unsigned)(last >> pgl_map_shift(page_bits));
+
+    for (unsigned word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++)
+        map[word - low_word] |= (~UINT64_C(0) << (word == low / 64 ? low % 64 : 0)) &
+                                (~UINT64_C(0) >> (word == high / 64 ? 63 - high % 64 : 0));
+}
+
+static uint64_t *map_of(const struct pgl_leaf *leaf, uint64_t index)
+{
+    const struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap in add_hot() */
+
+    return hot ? hot->map[index % PGL_LEVEL_SIZE] : NULL;
+}
+
+void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
+                       unsigned low_word, unsigned high_word)
+{
+    uint64_t first, last;
+
+    for (unsigned word = low_word; word <= high_word; word++)
+        map[word - low_word] = 0;
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
+        for (unsigned which = 0; which < 2; which++)
+            if (bytes_on_page(table, pgl_ref_tb(ref), which, index, &first, &last))
+                map_add(map, low_word, high_word, table->page_bits, first, last);
+}
+
+void pgl_page_scan(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t first_addr,
+                   uint64_t last_addr, struct pgl_scan *scan)
+{
+    uintptr_t ref;
+
+    *scan = (struct pgl_scan){.low = UINT64_MAX};
+    for (uintptr_t *link = &page->head; (ref = pgl_link_get(page, link)); link = pgl_ref_next(ref)) {
+        const struct pgl_tb *tb = pgl_ref_tb(ref);
+        bool hit = pgl_tb_meets(tb, first_addr, last_addr), crosses = pgl_tb_crosses(table, tb);
+        uint64_t first, last;
+
+        if (hit) {
+            if (!scan->hits++)
+                scan->first_hit = link;
+            scan->hits_cross |= crosses;
+        } else {
+            scan->cross |= crosses;
+        }
+        for (unsigned which = 0; which < 2; which++) {
+            if (!bytes_on_page(table, tb, which, index, &first, &last))
+                continue;
+            if (!hit) {
+                scan->mask |= pgl_mask_of(table->page_bits, first, last);
+                continue;
+            }
+            if (first < scan->low)
+                scan->low = first;
+            if (last > scan->high)
+                scan->high = last;
+        }
+    }
+}
+
+void pgl_page_add_tb(const struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, struct pgl_tb *tb,
+                     unsigned which)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    uint64_t *map = map_of(leaf, index);
+    uint64_t mask = page->mask, first, last;
+    uintptr_t head = pgl_head(page);
+
+    for (unsigned extent = 0; extent < 2; extent++) {
+        if (!bytes_on_page(table, tb, extent, index, &first, &last))
+            continue;
+        mask |= pgl_mask_of(table->page_bits, first, last);
+        if (map) {
+            unsigned shift = pgl_map_shift(table->page_bits) + 6;
+
+            /* relaxed: the unlock's release publishes what is added */
+            for (unsigned word = (unsigned)(first >> shift); word <= last >> shift; word++) {
+                uint64_t bits = map[word];
+
+                map_add(&bits, word, word, table->page_bits, first, last);
+                __atomic_store_n(&map[word], bits, __ATOMIC_RELAXED);
+            }
+        }
+    }
+    __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
+    tb->next[which] = head & ~PGL_HEAD_FLAGS;
+    if (pgl_tb_crosses(table, tb))
+        head |= PGL_HEAD_CROSS;
+    pgl_head_set(page, (head & PGL_HEAD_FLAGS) | pgl_ref(tb, which));
+}
+
+/* ---- code bit and trap ---- */
+
+static bool has_code_bit(const struct pgl_leaf *leaf, uint64_t index)
+{
+    /* acquire: pairs with the release in pgl_page_drop_code(): a bit that is gone means that `retired` has returned */
+    return __atomic_load_n(&leaf->code[index % PGL_LEVEL_SIZE / 64], __ATOMIC_ACQUIRE) >> index % 64 & 1;
+}
+
+void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
+{
+    if (pgl_list_first(pgl_leaf_page(leaf, index)))
+        return;
+    /* relaxed: the caller's full fence keeps it before the reading of guest bytes */
+    __atomic_fetch_or(&leaf->code[index % PGL_LEVEL_SIZE / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
+    if (table->ops->first_code)
+        table->ops->first_code(index, table->opaque);
+}
+
+void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
+{
+    if (pgl_list_first(pgl_leaf_page(leaf, index)) || !has_code_bit(leaf, index))
+        return;
+    /* release: pairs with the acquires of those who skip pages without code */
+    __atomic_fetch_and(&leaf->code[index % PGL_LEVEL_SIZE / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELEASE);
+    if (table->ops->no_code)
+        table->ops->no_code(index, table->opaque);
+}
+
+/* ---- dying ---- */
+
+static void mark_dead(struct pgl_tb *tb)
+{
+    /* release: pairs with the acquire in pgl_tb_is_live() */
+    __atomic_store_n(&tb->state, PGL_TB_DEAD, __ATOMIC_RELEASE);
+}
+
+static bool is_dead(const struct pgl_tb *tb)
+{
+    return __atomic_load_n(&tb->state, __ATOMIC_RELAXED) == PGL_TB_DEAD;
+}
+
+/* Mark the blocks from @link on that meet the range, @n of them. */
+static void mark(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t first_addr, uint64_t last_addr)
+{
+    for (uintptr_t ref; n && (ref = pgl_link_get(page, link)); link = pgl_ref_next(ref)) {
+        if (pgl_tb_meets(pgl_ref_tb(ref), first_addr, last_addr)) {
+            mark_dead(pgl_ref_tb(ref));
+            n--;
+        }
+    }
+}
+
+/*
+ * Take the dead off a page's list, from @link on and at the most @n. A block joins the chain as it leaves its first
+ * page's list, since the chain goes on through that link.
+ */
+static size_t sweep(struct pgl_page *page, uintptr_t *link, size_t n, struct pgl_tb **chain)
+{
+    size_t swept = 0;
+
+    for (uintptr_t ref; swept < n && (ref = pgl_link_get(page, link));) {
+        struct pgl_tb *tb = pgl_ref_tb(ref);
+
+        if (!is_dead(tb)) {
+            link = pgl_ref_next(ref);
+            continue;
+        }
+        pgl_link_set(page, link, *pgl_ref_next(ref));
+        if (!(ref & 1)) {
+            tb->next[0] = (uintptr_t)*chain;
+            *chain = tb;
+        }
+        swept++;
+    }
+    return swept;
+}
+
+static void retire(struct pgl_table *table, struct pgl_tb *chain)
+{
+    /* Pairs with the fence of whoever caches a block without a lock, between the caching and pgl_tb_is_live(). */
+    pgl_fence();
+    table->ops->retired(chain, table->opaque);
+}
+
+/* Make a page's filters fit its list again: @mask and @cross by a scan, the map only where bytes [@low, @high] died. */
+static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t mask, bool cross,
+                   uint64_t low, uint64_t high)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    uint64_t *map = map_of(leaf, index);
+
+    /* release, here and below: pairs with the acquires in pgl_store_is_clean(); it comes after `retired` */
+    __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
+    if (map && low <= high) {
+        unsigned shift = pgl_map_shift(table->page_bits) + 6;
+        unsigned low_word = (unsigned)(low >> shift), high_word = (unsigned)(high >> shift);
+        uint64_t now[MAP_WORDS];
+
+        pgl_map_from_list(table, page, index, now, low_word, high_word);
+        for (unsigned word = low_word; word <= high_word; word++)
+            __atomic_store_n(&map[word], now[word - low_word], __ATOMIC_RELEASE);
+    }
+    if (!cross)
+        pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_CROSS);
+    pgl_page_drop_code(table, leaf, index);
+}
+
+/* Narrow a page of which it is not known what died. */
+static void narrow_by_scan(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
+{
+    struct pgl_scan scan;
+
+    pgl_page_scan(table, pgl_leaf_page(leaf, index), index, UINT64_MAX, 0, &scan);
+    narrow(table, leaf, index, scan.mask, scan.cross, 0, (UINT64_C(1) << table->page_bits) - 1);
+}
+
+static void kill_scanned(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, const struct pgl_scan *scan,
+                         uint64_t first_addr, uint64_t last_addr)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    struct pgl_tb *chain = NULL;
+
+    mark(page, scan->first_hit, scan->hits, first_addr, last_addr);
+    sweep(page, scan->first_hit, scan->hits, &chain);
+    retire(table, chain);
+    narrow(table, leaf, index, scan->mask, scan->cross, scan->low, scan->high);
+}
+
+bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
+                         uint64_t last_addr, size_t *killed)
+{
+    struct pgl_scan scan;
+
+    pgl_page_scan(table, pgl_leaf_page(leaf, index), index, first_addr, last_addr, &scan);
+    *killed = 0;
+    if (scan.hits_cross)
+        return false;
+    *killed = scan.hits;
+    if (scan.hits)
+        kill_scanned(table, leaf, index, &scan, first_addr, last_addr);
+    return true;
+}
+
+/* Take the dead off all members' lists, retire them, narrow the pages they were on. True when there were any. */
+static bool bury(struct pgl_collection *set)
+{
+    struct pgl_table *table = set->table;
+    struct pgl_tb *chain = NULL;
+    struct pgl_page *page;
+
+    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++)
+        sweep(page, &page->head, SIZE_MAX, &chain);
+    if (!chain)
+        return false;
+    retire(table, chain);
+    for (uint64_t index = 0; pgl_collection_next(set, &index); index++)
+        narrow_by_scan(table, pgl_leaf_find(table, index), index);
+    return true;
+}
+
+/* Kill the blocks on members in the set's range that meet it. Their other pages are members (C3). */
+static bool kill_in_set(struct pgl_collection *set)
+{
+    uint64_t last = set->last_addr >> set->table->page_bits;
+    struct pgl_page *page;
+
+    for (uint64_t index = set->first_addr >> set->table->page_bits;
+         (page = pgl_collection_next(set, &index)) && index <= last; index++)
+        mark(page, &page->head, SIZE_MAX, set->first_addr, set->last_addr);
+    return bury(set);
+}
+
+/* Make a set of the pages of a block, or of two pages. It fits into two leaves, so memory cannot run out. */
+static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64_t index, uint64_t index2,
+                     const char *place)
+{
+    pgl_set_init(set, table);
+    pgl_set_add(set, index < index2 ? index : index2, place);
+    pgl_set_add(set, index < index2 ? index2 : index, place);
+}
+
+static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb, const char *place)
+{
+    uint64_t index = pgl_tb_page(table, tb, 0);
+    struct pgl_collection set;
+    bool killed = false;
+
+    lock_two(&set, table, index, pgl_tb_has(tb, 1) ? pgl_tb_page(table, tb, 1) : index, place);
+    if (!is_dead(tb)) {
+        mark_dead(tb);
+        killed = bury(&set);
+    }
+    pgl_collection_unlock_at(&set, place);
+    return killed;
+}
+
+static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
+{
+    bool killed = false;
+
+    pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
+    if (!is_dead(tb)) {
+        mark_dead(tb);
+        tb->next[0] = 0;
+        retire(table, tb);
+        killed = true;
+    }
+    pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
+    return killed;
+}
+
+/*
+ * Kill what meets the range on one page, a pair of pages at a time. A victim is looked for, its pages are noted and then
+ * locked in order; by then it may be gone or its memory another block's, so the list is read again from its head.
+ */
+static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
+                              uint64_t last_addr, const char *place)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    int result = 0;
+
+    for (;;) {
+        struct pgl_collection set;
+        uint64_t other = index;
+        bool found = false;
+
+        pgl_page_lock_at(table, page, place);
+        for (uintptr_t ref = pgl_list_first(page); ref && !found; ref = *pgl_ref_next(ref)) {
+            const struct pgl_tb *tb = pgl_ref_tb(ref);
+
+            found = pgl_tb_meets(tb, first_addr, last_addr);
+            if (found && pgl_tb_crosses(table, tb))
+                other = pgl_tb_page(table, tb, !(ref & 1));
+        }
+        pgl_page_unlock_at(table, page, place);
+        if (!found)
+            return result;
+
+        lock_two(&set, table, index, other, place);
+        for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+            struct pgl_tb *tb = pgl_ref_tb(ref);
+
+            if (pgl_tb_meets(tb, first_addr, last_addr) &&
+                (!pgl_tb_crosses(table, tb) || pgl_tb_page(table, tb, !(ref & 1)) == other))
+                mark_dead(tb);
+        }
+        if (bury(&set))
+            result = PGL_HIT;
+        pgl_collection_unlock_at(&set, place);
+    }
+}
+
+/* What pgl_kill_range() does when there is no memory for the set: slower, and `retired` is called more than once. */
+static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, const char *place)
+{
+    uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
+    struct pgl_leaf *leaf;
+    int result = 0;
+
+    for (uint64_t index = first; (leaf = pgl_leaf_next(table, index, last)); index++) {
+        if (index < leaf->first_index)
+            index = leaf->first_index;
+        if (has_code_bit(leaf, index))
+            result |= kill_page_by_pairs(table, leaf, index, first_addr, last_addr, place);
+    }
+    return result;
+}
+
+/* ---- hot pages ---- */
+
+/* Count a store that passed the mask of a page and hit nothing. True when the page should get more of a filter. */
+static bool note_miss(struct pgl_leaf *leaf, uint64_t index)
+{
+    struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap in add_hot() */
+    unsigned slot = index % PGL_LEVEL_SIZE;
+
+    return !hot || (!hot->map[slot] && ++hot->misses[slot] >= HOT_MISSES);
+}
+
+/*
+ * Give a page what it lacks: first its leaf's array of counts and maps, then an exact map. Allocates with no page held.
+ * When memory runs out the page goes on with its mask alone.
+ */
+static void add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, const char *place)
+{
+    struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE);
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    uint64_t *map;
+
+    if (!hot) {
+        struct pgl_hot *fresh = calloc(1, sizeof(*fresh));
+
+        /* release: pairs with the acquires of leaf->hot */
+        if (fresh && __atomic_compare_exchange_n(&leaf->hot, &hot, fresh, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+            pgl_count(&table->hot_bytes, sizeof(*fresh));
+        else
+            free(fresh);
+        return;
+    }
+    map = calloc(MAP_WORDS, sizeof(*map));
+    if (!map)
+        return;
+    pgl_page_lock_at(table, page, place);
+    if (!hot->map[index % PGL_LEVEL_SIZE]) {
+        pgl_map_from_list(table, page, index, map, 0, MAP_WORDS - 1);
+        __atomic_store_n(&hot->map[index % PGL_LEVEL_SIZE], map, __ATOMIC_RELAXED);
+        pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* published by the unlock's release */
+        pgl_count(&table->hot_bytes, MAP_WORDS * sizeof(*map));
+        map = NULL;
+    }
+    pgl_page_unlock_at(table, page, place);
+    free(map);
+}
+
+/* ---- the invalidating calls ---- */
+
+/* The part of pgl_kill_range() that needs one page only. False when it does not suffice. */
+static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store,
+                             int *result, const char *place)
+{
+    uint64_t index = first_addr >> table->page_bits;
+    struct pgl_leaf *leaf = pgl_leaf_find(table, index);
+    struct pgl_page *page;
+    bool done, wants_more;
+    size_t killed;
+
+    *result = 0;
+    if (!leaf || !has_code_bit(leaf, index))
+        return true;
+    page = pgl_leaf_page(leaf, index);
+    pgl_page_lock_at(table, page, place);
+    done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
+    wants_more = is_store && done && !killed && note_miss(leaf, index);
+    pgl_page_unlock_at(table, page, place);
+    if (wants_more)
+        add_hot(table, leaf, index, place);
+    if (killed)
+        *result = PGL_HIT;
+    return done;
+}
+
+int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store, const char *place)
+{
+    struct pgl_collection set;
+    int result;
+
+    if (first_addr >> table->page_bits == last_addr >> table->page_bits &&
+        kill_on_one_page(table, first_addr, last_addr, is_store, &result, place))
+        return result;
+    if (!pgl_set_lock(&set, table, first_addr, last_addr, true, place))
+        return kill_by_pairs(table, first_addr, last_addr, place);
+    result = kill_in_set(&set) ? PGL_HIT : 0;
+    pgl_collection_unlock_at(&set, place);
+    return result;
+}
+
+static int with_running(int result, const struct pgl_tb *running)
+{
+    return running && !pgl_tb_is_live(running) ? result | PGL_RUNNING_DEAD : result;
+}
+
+int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running, const char *place)
+{
+    bool killed;
+
+    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    if (__atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW) {
+        pgl_witness_breach(PGL_BREACH_TB_STATE, UINT64_MAX, place);
+        return 0;
+    }
+    killed = pgl_tb_has(tb, 0) ? kill_listed(table, tb, place) : kill_unlisted(table, tb);
+    return with_running(killed ? PGL_HIT : 0, running);
+}
+
+int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
+                            const struct pgl_tb *running, const char *place)
+{
+    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    if (first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
+        errno = EINVAL;
+        return -1;
+    }
+    /* Pairs with the fence of a bracket, as in pgl_store_is_clean(). */
+    pgl_fence();
+    return with_running(pgl_kill_range(table, first_addr, last_addr, false, place), running);
+}
+
+int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct pgl_tb *running, const char *place)
+{
+    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
+
+    if (index > table->last_index) {
+        errno = EINVAL;
+        return -1;
+    }
+    return pgl_invalidate_range_at(table, index << table->page_bits, index << table->page_bits | in_page, running,
+                                   place);
+}
+
+int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, const char *place)
+{
+    return pgl_invalidate_range_at(table, 0, pgl_table_last_addr(table), running, place);
+}
+
+bool pgl_store_is_valid(const struct pgl_table *table, uint64_t addr, unsigned len)
+{
+    uint64_t last_addr = pgl_table_last_addr(table);
+
+    if (len - 1u < 64u && addr <= last_addr && last_addr - addr >= len - 1u)
+        return true;
+    errno = EINVAL;
+    return false;
+}
+
+int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
+                         const char *place)
+{
+    uint64_t last_addr = addr + len - 1u;
+    uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
+
+    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    if (!pgl_store_is_valid(table, addr, len))
+        return -1;
+    /* Across a page's end: each part by itself, without a lock. Each fences. */
+    if (second_page > addr && pgl_store_is_clean(table, addr, (unsigned)(second_page - addr)) &&
+        pgl_store_is_clean(table, second_page, (unsigned)(last_addr - second_page) + 1u))
+        return with_running(0, running);
+    return with_running(pgl_kill_range(table, addr, last_addr, true, place), running);
+}
+
+int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
+                       const struct pgl_tb *running, const char *place)
+{
+    uint64_t last_addr = addr + len - 1u;
+    struct pgl_collection set;
+    int result;
+
+    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    if (!pgl_store_is_valid(table, addr, len))
+        return -1;
+    *store = (struct pgl_store){
+        .table = table,
+        .index = {addr >> table->page_bits, last_addr >> table->page_bits},
+    };
+    if (!pgl_leaf_get(table, store->index[0]) || !pgl_leaf_get(table, store->index[1]) ||
+        !pgl_set_lock(&set, table, addr, last_addr, false, place))
+        return -1;
+    result = kill_in_set(&set) ? PGL_HIT : 0;
+    pgl_set_keep(&set, store->index[0], store->index[1], place);
+    return with_running(result, running);
+}
+
+void pgl_store_end_at(struct pgl_store *store, const char *place)
+{
+    pgl_page_unlock_pair_at(store->table, store->index[0], store->index[1], place);
+}
+
+/* ---- blocks ---- */
+
+void pgl_tb_init(struct pgl_tb *tb)
+{
+    *tb = (struct pgl_tb){.first = {1, 1}};
+}
+
+void pgl_tb_link_unlisted(struct pgl_table *table, struct pgl_tb *tb)
+{
+    (void)table;
+    /* release: pairs with the acquire in pgl_tb_is_live() */
+    __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
+}
+
+bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page, bool (*visit)(struct pgl_tb *, void *),
+                            void *opaque, const char *place)
+{
+    if (!pgl_witness_holds(table, page, place))
+        return false;
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
+        if (!visit(pgl_ref_tb(ref), opaque))
+            return false;
+    return true;
+}
+
+void pgl_tb_lock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place)
+{
+    if (pgl_tb_has(tb, 0))
+        pgl_page_lock_pair_at(table, pgl_tb_page(table, tb, 0), pgl_tb_page(table, tb, pgl_tb_has(tb, 1)), place);
+}
+
+void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place)
+{
+    if (pgl_tb_has(tb, 0))
+        pgl_page_unlock_pair_at(table, pgl_tb_page(table, tb, 0), pgl_tb_page(table, tb, pgl_tb_has(tb, 1)), place);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who holds what, and the reports.
+ *
+ * OBJECTS: `held`, one a thread, is touched by that thread alone. `hook` is set while no other thread is in the library.
+ *
+ * The witness's own memory is not the library's to lack: when it cannot grow its list, it aborts with a message.
+ */
+#include "witness.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#ifdef PGL_LOCK_DEBUG
+
+struct held_page {
+    struct pgl_table *table;
+    struct pgl_page *page;
+    const char *place;
+};
+
+static _Thread_local struct {
+    struct held_page *pages;
+    size_t n, room;
+} held;
+
+static const char *const words[] = {
+    [PGL_BREACH_ORDER] = "blocks on a page lower than one it holds",
+    [PGL_BREACH_RECURSION] = "locks a page it holds already",
+    [PGL_BREACH_NOT_HELD] = "uses or unlocks a page it does not hold",
+    [PGL_BREACH_NESTED] = "begins a collection, bracket or invalidation while it holds a page",
+    [PGL_BREACH_CHECKPOINT] = "passes a check-point while it holds a page",
+    [PGL_BREACH_TABLES] = "holds pages of two tables",
+    [PGL_BREACH_TB_STATE] = "links a block that is not new",
+    [PGL_BREACH_TB_PAGE] = "commits a block with bytes on a page that the bracket does not hold",
+    [PGL_BREACH_EXTERNAL] = "uses an externally locked table without the external lock",
+};
+
+static void print_and_abort(const struct pgl_breach *breach, void *opaque)
+{
+    (void)opaque;
+    fprintf(stderr, "libpagelock: the call at %s %s", breach->place, breach->what);
+    if (breach->index != UINT64_MAX)
+        fprintf(stderr, " (page %#" PRIx64 ")", breach->index);
+    if (breach->held_place)
+        fprintf(stderr, "; page %#" PRIx64 " was locked at %s", breach->held_index, breach->held_place);
+    fputc('\n', stderr);
+    abort();
+}
+
+static void (*hook)(const struct pgl_breach *, void *) = print_and_abort;
+static void *hook_opaque;
+
+void pgl_witness_set_hook(void (*new_hook)(const struct pgl_breach *breach, void *opaque), void *opaque)
+{
+    hook = new_hook ? new_hook : print_and_abort;
+    hook_opaque = opaque;
+}
+
+static uint64_t index_of(const struct pgl_page *page)
+{
+    const struct pgl_leaf *leaf = (const struct pgl_leaf *)((uintptr_t)page & ~(uintptr_t)(PGL_LEAF_ALIGN - 1));
+
+    return leaf->first_index + (uint64_t)(page - leaf->pages);
+}
+
+static void report(enum pgl_breach_kind kind, uint64_t index, const char *place, const struct held_page *other)
+{
+    struct pgl_breach breach = {
+        .kind = kind,
+        .what = words[kind],
+        .index = index,
+        .place = place,
+        .held_index = other ? index_of(other->page) : UINT64_MAX,
+        .held_place = other ? other->place : NULL,
+    };
+
+    hook(&breach, hook_opaque);
+}
+
+static struct held_page *find(const struct pgl_page *page)
+{
+    for (size_t i = held.n; i-- > 0;)
+        if (held.pages[i].page == page)
+            return &held.pages[i];
+    return NULL;
+}
+
+bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool blocking, const char *place)
+{
+    uint64_t index = index_of(page);
+    const struct held_page *same = find(page);
+
+    if (table->external_held && !table->external_held(table->opaque))
+        report(PGL_BREACH_EXTERNAL, index, place, NULL);
+    if (same) {
+        report(PGL_BREACH_RECURSION, index, place, same);
+        return false;
+    }
+    for (size_t i = 0; i < held.n; i++) {
+        const struct held_page *other = &held.pages[i];
+
+        if (other->table != table) {
+            report(PGL_BREACH_TABLES, index, place, other);
+            break;
+        }
+        if (blocking && index_of(other->page) > index) {
+            report(PGL_BREACH_ORDER, index, place, other);
+            break;
+        }
+    }
+    return true;
+}
+
+void pgl_witness_locked(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    if (held.n == held.room) {
+        held.room = held.room ? 2 * held.room : 64;
+        held.pages = realloc(held.pages, held.room * sizeof(*held.pages));
+        if (!held.pages) {
+            fputs("libpagelock: no memory for the list of held pages\n", stderr);
+            abort();
+        }
+    }
+    held.pages[held.n++] = (struct held_page){table, page, place};
+}
+
+bool pgl_witness_unlocking(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    struct held_page *gone;
+
+    if (!pgl_witness_holds(table, page, place))
+        return false;
+    gone = find(page);
+    *gone = held.pages[--held.n];
+    if (!held.n) {
+        free(held.pages);
+        held.pages = NULL;
+        held.room = 0;
+    }
+    return true;
+}
+
+bool pgl_witness_holds(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    (void)table;
+    if (find(page))
+        return true;
+    report(PGL_BREACH_NOT_HELD, index_of(page), place, NULL);
+    return false;
+}
+
+void pgl_witness_holds_none(enum pgl_breach_kind kind, const char *place)
+{
+    if (held.n)
+        report(kind, UINT64_MAX, place, &held.pages[0]);
+}
+
+void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place)
+{
+    report(kind, index, place, NULL);
+}
+
+#else
+
+void pgl_witness_set_hook(void (*new_hook)(const struct pgl_breach *breach, void *opaque), void *opaque)
+{
+    (void)new_hook, (void)opaque;
+}
+
+#endif

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-const struct impl *const impl_all[] = {&impl_plain, &impl_global, NULL};
+const struct impl *const impl_all[] = {&impl_pagelock, &impl_plain, &impl_global, NULL};
 
 const struct impl *impl_find(const char *name)
 {

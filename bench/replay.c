@@ -49,7 +49,7 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
     }
     options->threads = (unsigned)threads;
     options->repeat = (unsigned)repeat;
-    good = good && parse_impls(impls ? impls : "plain,global", options->impls);
+    good = good && parse_impls(impls ? impls : "plain,pagelock", options->impls);
     g_free(impls);
     return good;
 }

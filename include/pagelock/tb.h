@@ -110,6 +110,7 @@ static inline struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb)
 /**
  * pgl_fence - a full memory fence
  *
+ * On x86 a locked instruction on the stack's top: as strong as mfence for ordinary memory, at a quarter of its cost.
  * gcc's thread sanitizer knows no fences: under it this is a sequentially consistent read-modify-write.
  */
 #if defined(__SANITIZE_THREAD__)
@@ -128,6 +129,8 @@ static inline void pgl_fence(void)
     unsigned char word = 0;
 
     __atomic_fetch_add(&word, 0, __ATOMIC_SEQ_CST);
+#elif defined(__x86_64__)
+    __asm__ volatile("lock; orl $0, (%%rsp)" ::: "memory", "cc");
 #else
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 #endif

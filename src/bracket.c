@@ -32,6 +32,23 @@
 
 #define NO_PAGE UINT64_MAX
 
+/*
+ * A full fence between the read-modify-write that locked a page, or that set its code bit after that, and the reading of
+ * the page's bytes. On x86 that instruction was one already. (An externally locked table takes no lock and needs no
+ * fence: stores are checked under the same big lock.)
+ *
+ * Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and their
+ * look-up: they see what take() wrote, or the guest bytes that are read from here on are theirs.
+ */
+static inline void fence_after_take(void)
+{
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(PGL_FENCE_BY_RMW) && !defined(PGL_EXPLORE)
+    __asm__ volatile("" ::: "memory");
+#else
+    pgl_fence();
+#endif
+}
+
 /* Make page @index, which is locked, the bracket's first or second. */
 static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf)
 {
@@ -81,7 +98,7 @@ static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t sec
     take(bracket, 0, first, first_leaf, place);
     if (second != NO_PAGE && second > first)
         take(bracket, 1, second, second_leaf, place);
-    pgl_fence(); /* pairs as in pgl_bracket_begin_at() */
+    fence_after_take();
     return PGL_BRACKET_RESTART;
 }
 
@@ -98,9 +115,7 @@ bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, 
     bracket->leaf[1] = NULL;
     bracket->nstores = 0;
     take(bracket, 0, index, leaf, place);
-    /* Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and
-     * their look-up: they see what take() wrote, or the guest bytes that are read from here on are theirs. */
-    pgl_fence();
+    fence_after_take();
     return true;
 }
 
@@ -123,7 +138,7 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
         adopt(bracket, 1, index, leaf);
     else
         return restart(bracket, index, leaf, place);
-    pgl_fence(); /* pairs as in pgl_bracket_begin_at() */
+    fence_after_take();
     return PGL_BRACKET_OK;
 }
 

@@ -83,19 +83,23 @@ static void check_tb(struct check *check, uint64_t index, uintptr_t ref)
     }
 }
 
-static void check_map(struct check *check, const struct pgl_leaf *leaf, uint64_t index)
+/* Mask and exact map against the list. */
+static void check_filters(struct check *check, const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
 {
-    const struct pgl_page *page = &leaf->pages[index % PGL_LEVEL_SIZE];
     const uint64_t *map = leaf->hot ? leaf->hot->map[index % PGL_LEVEL_SIZE] : NULL;
-    uint64_t wanted[PGL_MAP_BITS / 64];
+    uint64_t words[PGL_MAP_WORDS], mask = 0;
 
+    pgl_map_from_list(check->table, page, index, words, 0, PGL_MAP_WORDS - 1);
+    for (unsigned word = 0; word < PGL_MAP_WORDS; word++)
+        mask |= (uint64_t)!!words[word] << word;
+    if (page->mask != mask)
+        violation(check, "page %#" PRIx64 ": the mask is %#" PRIx64 ", by the list %#" PRIx64, index, page->mask, mask);
     if (!map != !(pgl_head(page) & PGL_HEAD_HOT))
         violation(check, "page %#" PRIx64 ": the hot flag and the map do not agree", index);
     if (!map)
         return;
-    check->hot_bytes += sizeof(wanted);
-    pgl_map_from_list(check->table, page, index, wanted, 0, PGL_MAP_BITS / 64 - 1);
-    if (memcmp(map, wanted, sizeof(wanted)))
+    check->hot_bytes += sizeof(words);
+    if (memcmp(map, words, sizeof(words)))
         violation(check, "page %#" PRIx64 ": the exact map is not what the list says", index);
 }
 
@@ -103,7 +107,7 @@ static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t inde
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     bool code = leaf->code[index % PGL_LEVEL_SIZE / 64] >> index % 64 & 1;
-    struct pgl_scan scan;
+    bool cross = false;
 
     if (pgl_head(page) & PGL_HEAD_LOCK)
         violation(check, "page %#" PRIx64 " is locked", index);
@@ -114,15 +118,13 @@ static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t inde
         violation(check, "page %#" PRIx64 ": the list runs in a circle", index);
         return;
     }
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
         check_tb(check, index, ref);
-    pgl_page_scan(check->table, page, index, UINT64_MAX, 0, &scan);
-    if (page->mask != scan.mask)
-        violation(check, "page %#" PRIx64 ": the mask is %#" PRIx64 ", by the list %#" PRIx64, index, page->mask,
-                  scan.mask);
-    if (!(pgl_head(page) & PGL_HEAD_CROSS) != !scan.cross)
+        cross |= pgl_tb_crosses(check->table, pgl_ref_tb(ref));
+    }
+    if (cross != !!(pgl_head(page) & PGL_HEAD_CROSS))
         violation(check, "page %#" PRIx64 ": the crossing flag is wrong", index);
-    check_map(check, leaf, index);
+    check_filters(check, leaf, page, index);
 }
 
 static void check_leaf(struct check *check, struct pgl_leaf *leaf, uint64_t first_index)

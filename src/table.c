@@ -154,14 +154,11 @@ static void *new_chain(uint64_t index, unsigned shift)
     return chain;
 }
 
-struct pgl_leaf *pgl_leaf_get(struct pgl_table *table, uint64_t index)
+/* The leaf of @index, making what is missing on the way. */
+static struct pgl_leaf *make_leaf(struct pgl_table *table, uint64_t index)
 {
     struct pgl_node *node = &table->root;
 
-    if (index > table->last_index) {
-        errno = EINVAL;
-        return NULL;
-    }
     for (unsigned shift = table->top_shift;; shift -= PGL_LEVEL_BITS) {
         unsigned slot = (unsigned)(index >> shift) % PGL_LEVEL_SIZE;
         void *child = __atomic_load_n(&node->child[slot], __ATOMIC_ACQUIRE); /* pairs with the swap below */
@@ -191,6 +188,18 @@ struct pgl_leaf *pgl_leaf_get(struct pgl_table *table, uint64_t index)
             return child;
         node = child;
     }
+}
+
+struct pgl_leaf *pgl_leaf_get(struct pgl_table *table, uint64_t index)
+{
+    struct pgl_leaf *leaf;
+
+    if (index > table->last_index) {
+        errno = EINVAL;
+        return NULL;
+    }
+    leaf = pgl_leaf_find(table, index);
+    return leaf ? leaf : make_leaf(table, index);
 }
 
 struct pgl_page *pgl_page_get(struct pgl_table *table, uint64_t index)
@@ -237,7 +246,7 @@ struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, ui
         }
         if (index > last)
             return NULL;
-        /* acquire: pairs with the swap in pgl_leaf_get() */
+        /* acquire: pairs with the swap in make_leaf() */
         child = __atomic_load_n(&node->child[next], __ATOMIC_ACQUIRE);
         if (!child) {
             /* being put in place: not there yet */

@@ -43,32 +43,28 @@
 /* A page gets its exact map after so many stores that passed its mask and hit nothing. */
 #define HOT_MISSES 4
 
-#define MAP_WORDS (PGL_MAP_BITS / 64u)
-
 /* ---- the filters of a page ---- */
 
-/* The bytes of a block on page @index as offsets; false when it has none there by way of @which. */
-static bool bytes_on_page(const struct pgl_table *table, const struct pgl_tb *tb, unsigned which, uint64_t index,
-                          uint64_t *first, uint64_t *last)
+/*
+ * The bits of a page's map that stand for the bytes of a block on that page, which has its first byte at @base. False
+ * when the block has none there by way of @which.
+ */
+static inline bool bits_on_page(const struct pgl_table *table, uint64_t base, const struct pgl_tb *tb, unsigned which,
+                                unsigned *low, unsigned *high)
 {
-    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
+    uint64_t first = tb->first[which] - base, last = tb->last[which] - base;
 
-    if (!pgl_tb_has(tb, which) || pgl_tb_page(table, tb, which) != index)
+    if (first >> table->page_bits)
         return false;
-    *first = tb->first[which] & in_page;
-    *last = tb->last[which] & in_page;
+    pgl_map_range(table->page_bits, first, last, low, high);
     return true;
 }
 
-/* Set the bits of the bytes [@first, @last] in the words [@low_word, @high_word] of a map, which begins at @low_word. */
-static void map_add(uint64_t *map, unsigned low_word, unsigned high_word, unsigned page_bits, uint64_t first,
-                    uint64_t last)
+/* The bits of word @word of a map that stand for bits [@low, @high] of the map; they meet the word. */
+static inline uint64_t map_bits(unsigned word, unsigned low, unsigned high)
 {
-    unsigned low = (unsigned)(first >> pgl_map_shift(page_bits)), high = (unsigned)(last >> pgl_map_shift(page_bits));
-
-    for (unsigned word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++)
-        map[word - low_word] |= (~UINT64_C(0) << (word == low / 64 ? low % 64 : 0)) &
-                                (~UINT64_C(0) >> (word == high / 64 ? 63 - high % 64 : 0));
+    return (~UINT64_C(0) << (word == low / 64 ? low % 64 : 0)) &
+           (~UINT64_C(0) >> (word == high / 64 ? 63 - high % 64 : 0));
 }
 
 static uint64_t *map_of(const struct pgl_leaf *leaf, uint64_t index)
@@ -81,45 +77,25 @@ static uint64_t *map_of(const struct pgl_leaf *leaf, uint64_t index)
 void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
                        unsigned low_word, unsigned high_word)
 {
-    uint64_t first, last;
+    uint64_t base = index << table->page_bits;
+    uint64_t first_addr = base + (((uint64_t)low_word << table->page_bits) / PGL_MAP_WORDS);
+    uint64_t last_addr = base + (((uint64_t)(high_word + 1) << table->page_bits) / PGL_MAP_WORDS) - 1;
+    unsigned low, high;
 
     for (unsigned word = low_word; word <= high_word; word++)
         map[word - low_word] = 0;
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
-        for (unsigned which = 0; which < 2; which++)
-            if (bytes_on_page(table, pgl_ref_tb(ref), which, index, &first, &last))
-                map_add(map, low_word, high_word, table->page_bits, first, last);
-}
-
-void pgl_page_scan(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t first_addr,
-                   uint64_t last_addr, struct pgl_scan *scan)
-{
-    uintptr_t ref;
-
-    *scan = (struct pgl_scan){.low = UINT64_MAX};
-    for (uintptr_t *link = &page->head; (ref = pgl_link_get(page, link)); link = pgl_ref_next(ref)) {
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
         const struct pgl_tb *tb = pgl_ref_tb(ref);
-        bool hit = pgl_tb_meets(tb, first_addr, last_addr), crosses = pgl_tb_crosses(table, tb);
-        uint64_t first, last;
 
-        if (hit) {
-            if (!scan->hits++)
-                scan->first_hit = link;
-            scan->hits_cross |= crosses;
-        } else {
-            scan->cross |= crosses;
-        }
-        for (unsigned which = 0; which < 2; which++) {
-            if (!bytes_on_page(table, tb, which, index, &first, &last))
+        if (!pgl_tb_meets(tb, first_addr, last_addr))
+            continue;
+        for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
+            unsigned word;
+
+            if (!bits_on_page(table, base, tb, which, &low, &high))
                 continue;
-            if (!hit) {
-                scan->mask |= pgl_mask_of(table->page_bits, first, last);
-                continue;
-            }
-            if (first < scan->low)
-                scan->low = first;
-            if (last > scan->high)
-                scan->high = last;
+            for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++)
+                map[word - low_word] |= map_bits(word, low, high);
         }
     }
 }
@@ -129,24 +105,17 @@ void pgl_page_add_tb(const struct pgl_table *table, struct pgl_leaf *leaf, uint6
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     uint64_t *map = map_of(leaf, index);
-    uint64_t mask = page->mask, first, last;
+    uint64_t mask = page->mask;
     uintptr_t head = pgl_head(page);
+    unsigned low, high;
 
-    for (unsigned extent = 0; extent < 2; extent++) {
-        if (!bytes_on_page(table, tb, extent, index, &first, &last))
+    for (unsigned extent = 0; extent <= pgl_tb_has(tb, 1); extent++) {
+        if (!bits_on_page(table, index << table->page_bits, tb, extent, &low, &high))
             continue;
-        mask |= pgl_mask_of(table->page_bits, first, last);
-        if (map) {
-            unsigned shift = pgl_map_shift(table->page_bits) + 6;
-
-            /* relaxed: the unlock's release publishes what is added */
-            for (unsigned word = (unsigned)(first >> shift); word <= last >> shift; word++) {
-                uint64_t bits = map[word];
-
-                map_add(&bits, word, word, table->page_bits, first, last);
-                __atomic_store_n(&map[word], bits, __ATOMIC_RELAXED);
-            }
-        }
+        mask |= pgl_mask_of(low, high);
+        /* relaxed, here and below: the unlock's release publishes what is added */
+        for (unsigned word = low / 64; map && word <= high / 64; word++)
+            __atomic_store_n(&map[word], map[word] | map_bits(word, low, high), __ATOMIC_RELAXED);
     }
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
     tb->next[which] = head & ~PGL_HEAD_FLAGS;
@@ -239,63 +208,95 @@ static void retire(struct pgl_table *table, struct pgl_tb *chain)
     table->ops->retired(chain, table->opaque);
 }
 
-/* Make a page's filters fit its list again: @mask and @cross by a scan, the map only where bytes [@low, @high] died. */
-static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t mask, bool cross,
-                   uint64_t low, uint64_t high)
+/*
+ * Make a page's filters fit its list again, after blocks died between its offsets @low and @high: only the words there
+ * are worked out anew, and only they change.
+ */
+static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t low, uint64_t high)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     uint64_t *map = map_of(leaf, index);
+    uint64_t words[PGL_MAP_WORDS], mask = page->mask;
+    unsigned low_bit, high_bit;
 
-    /* release, here and below: pairs with the acquires in pgl_store_is_clean(); it comes after `retired` */
-    __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
-    if (map && low <= high) {
-        unsigned shift = pgl_map_shift(table->page_bits) + 6;
-        unsigned low_word = (unsigned)(low >> shift), high_word = (unsigned)(high >> shift);
-        uint64_t now[MAP_WORDS];
+    pgl_map_range(table->page_bits, low, high, &low_bit, &high_bit);
+    pgl_map_from_list(table, page, index, words, low_bit / 64, high_bit / 64);
+    mask &= ~pgl_mask_of(low_bit, high_bit);
+    for (unsigned word = low_bit / 64; word <= high_bit / 64; word++) {
+        uint64_t bits = words[word - low_bit / 64];
 
-        pgl_map_from_list(table, page, index, now, low_word, high_word);
-        for (unsigned word = low_word; word <= high_word; word++)
-            __atomic_store_n(&map[word], now[word - low_word], __ATOMIC_RELEASE);
+        mask |= (uint64_t)!!bits << word;
+        /* release, here and below: pairs with the acquires in pgl_store_is_clean(); it comes after `retired` */
+        if (map)
+            __atomic_store_n(&map[word], bits, __ATOMIC_RELEASE);
     }
-    if (!cross)
-        pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_CROSS);
+    __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
     pgl_page_drop_code(table, leaf, index);
 }
 
-/* Narrow a page of which it is not known what died. */
-static void narrow_by_scan(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
-{
-    struct pgl_scan scan;
-
-    pgl_page_scan(table, pgl_leaf_page(leaf, index), index, UINT64_MAX, 0, &scan);
-    narrow(table, leaf, index, scan.mask, scan.cross, 0, (UINT64_C(1) << table->page_bits) - 1);
-}
-
-static void kill_scanned(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, const struct pgl_scan *scan,
-                         uint64_t first_addr, uint64_t last_addr)
+/* Narrow a page of which it is not known what died, its crossing flag too. */
+static void narrow_whole(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    struct pgl_tb *chain = NULL;
+    uintptr_t ref = pgl_list_first(page);
 
-    mark(page, scan->first_hit, scan->hits, first_addr, last_addr);
-    sweep(page, scan->first_hit, scan->hits, &chain);
-    retire(table, chain);
-    narrow(table, leaf, index, scan->mask, scan->cross, scan->low, scan->high);
+    while (ref && !pgl_tb_crosses(table, pgl_ref_tb(ref)))
+        ref = *pgl_ref_next(ref);
+    if (!ref)
+        pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_CROSS);
+    narrow(table, leaf, index, 0, (UINT64_C(1) << table->page_bits) - 1);
+}
+
+/* What of a page's list meets a range. */
+struct hits {
+    size_t n;
+    bool cross;         /* one of them is on another page too */
+    uintptr_t *first;   /* the link that refers to the first of them */
+    uint64_t low, high; /* their bytes on this page lie between these offsets */
+};
+
+static struct hits find_hits(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t first_addr,
+                             uint64_t last_addr)
+{
+    struct hits hits = {.low = UINT64_MAX};
+    uint64_t base = index << table->page_bits;
+    uintptr_t *link = &page->head;
+
+    for (uintptr_t ref = pgl_list_first(page); ref; link = pgl_ref_next(ref), ref = *link) {
+        const struct pgl_tb *tb = pgl_ref_tb(ref);
+
+        if (PGL_LIKELY(!pgl_tb_meets(tb, first_addr, last_addr)))
+            continue;
+        if (!hits.n++)
+            hits.first = link;
+        hits.cross |= pgl_tb_crosses(table, tb);
+        for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
+            uint64_t first = tb->first[which] - base, last = tb->last[which] - base;
+
+            if (first >> table->page_bits)
+                continue;
+            hits.low = first < hits.low ? first : hits.low;
+            hits.high = last > hits.high ? last : hits.high;
+        }
+    }
+    return hits;
 }
 
 bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
                          uint64_t last_addr, size_t *killed)
 {
-    struct pgl_scan scan;
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    struct hits hits = find_hits(table, page, index, first_addr, last_addr);
+    struct pgl_tb *chain = NULL;
 
-    pgl_page_scan(table, pgl_leaf_page(leaf, index), index, first_addr, last_addr, &scan);
-    *killed = 0;
-    if (scan.hits_cross)
-        return false;
-    *killed = scan.hits;
-    if (scan.hits)
-        kill_scanned(table, leaf, index, &scan, first_addr, last_addr);
-    return true;
+    *killed = hits.cross ? 0 : hits.n;
+    if (*killed) {
+        mark(page, hits.first, hits.n, first_addr, last_addr);
+        sweep(page, hits.first, hits.n, &chain);
+        retire(table, chain);
+        narrow(table, leaf, index, hits.low, hits.high);
+    }
+    return !hits.cross;
 }
 
 /* Take the dead off all members' lists, retire them, narrow the pages they were on. True when there were any. */
@@ -311,7 +312,7 @@ static bool bury(struct pgl_collection *set)
         return false;
     retire(table, chain);
     for (uint64_t index = 0; pgl_collection_next(set, &index); index++)
-        narrow_by_scan(table, pgl_leaf_find(table, index), index);
+        narrow_whole(table, pgl_leaf_find(table, index), index);
     return true;
 }
 
@@ -454,15 +455,15 @@ static void add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t ind
             free(fresh);
         return;
     }
-    map = calloc(MAP_WORDS, sizeof(*map));
+    map = calloc(PGL_MAP_WORDS, sizeof(*map));
     if (!map)
         return;
     pgl_page_lock_at(table, page, place);
     if (!hot->map[index % PGL_LEVEL_SIZE]) {
-        pgl_map_from_list(table, page, index, map, 0, MAP_WORDS - 1);
+        pgl_map_from_list(table, page, index, map, 0, PGL_MAP_WORDS - 1);
         __atomic_store_n(&hot->map[index % PGL_LEVEL_SIZE], map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* published by the unlock's release */
-        pgl_count(&table->hot_bytes, MAP_WORDS * sizeof(*map));
+        pgl_count(&table->hot_bytes, PGL_MAP_WORDS * sizeof(*map));
         map = NULL;
     }
     pgl_page_unlock_at(table, page, place);

@@ -5,27 +5,14 @@
 
 #include <pagelock/tb.h>
 
+#define PGL_MAP_WORDS (PGL_MAP_BITS / 64u)
+
 /**
- * struct pgl_scan - one reading of a page's list, against a byte range ([UINT64_MAX, 0] is met by no block)
- * @hits: how many blocks meet the range
- * @hits_cross: one of them is on another page too
- * @first_hit: the link that refers to the first of them
- * @low, @high: the bytes of this page between which all of the hits' bytes on it lie (offsets)
- * @mask, @cross: what the page's mask and crossing flag will be without the hits
+ * pgl_map_from_list - the words [@low_word, @high_word] of a page's exact map, by its list
+ * @map: filled in from its beginning
+ *
+ * Bit n of the page's mask says whether word n of this map has any bit set, whether or not the page keeps the map.
  */
-struct pgl_scan {
-    size_t hits;
-    bool hits_cross;
-    uintptr_t *first_hit;
-    uint64_t low, high;
-    uint64_t mask;
-    bool cross;
-};
-
-void pgl_page_scan(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t first_addr,
-                   uint64_t last_addr, struct pgl_scan *scan);
-
-/* What the words [@low_word, @high_word] of a page's exact map have to be, by its list. */
 void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
                        unsigned low_word, unsigned high_word);
 

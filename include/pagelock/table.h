@@ -39,7 +39,8 @@ extern "C" {
 #define PGL_HEAD_CROSS 4u /* some listed block has bytes on another page too */
 #define PGL_HEAD_HOT 8u   /* the page has an exact map of its code bytes */
 
-/* Bits of an exact map, whatever the size of the page. */
+/* Bits of an exact map, whatever the size of the page: one for 1/4 byte of the smallest page to 512 bytes of the
+ * largest. */
 #define PGL_MAP_BITS 4096u
 
 struct pgl_tb_ops;

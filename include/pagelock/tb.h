@@ -341,35 +341,34 @@ PGL_API int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, 
 
 /* ---- stores ---- */
 
-/* The 64ths of a page that the bytes [first, last] of it touch (offsets in the page). */
-static inline uint64_t pgl_mask_of(unsigned page_bits, uint64_t first, uint64_t last)
+/* The bits [*@low, *@high] of a page's exact map that stand for the bytes [@first, @last] of the page (offsets). */
+static inline void pgl_map_range(unsigned page_bits, uint64_t first, uint64_t last, unsigned *low, unsigned *high)
 {
-    unsigned shift = page_bits - 6u;
-
-    return (~UINT64_C(0) << (first >> shift)) & (~UINT64_C(0) >> (63u - (last >> shift)));
+    *low = (unsigned)(first * PGL_MAP_BITS >> page_bits);
+    *high = (unsigned)((last * PGL_MAP_BITS + (PGL_MAP_BITS - 1u)) >> page_bits);
 }
 
-/* log2 of the bytes that one bit of an exact map stands for. */
-static inline unsigned pgl_map_shift(unsigned page_bits)
+/* The bits of a page's mask for bits [@low, @high] of its map: one for each word. */
+static inline uint64_t pgl_mask_of(unsigned low, unsigned high)
 {
-    return page_bits > 12u ? page_bits - 12u : 0u;
+    return (~UINT64_C(0) << (low / 64u)) & (~UINT64_C(0) >> (63u - high / 64u));
 }
 
-/* Whether no listed block has bytes at the offsets [first, last] of a hot page; at most 64 bytes. */
-static inline bool pgl_map_is_clean(const struct pgl_table *table, const struct pgl_leaf *leaf, uint64_t index,
-                                    uint64_t first, uint64_t last)
+/* Whether bits [@low, @high] of a hot page's map are clear: a store's, so they lie in a few words. */
+static inline bool pgl_map_is_clean(const struct pgl_leaf *leaf, uint64_t index, unsigned low, unsigned high)
 {
-    const uint64_t *map = __atomic_load_n(&__atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE],
-                                          __ATOMIC_RELAXED);
-    unsigned shift = pgl_map_shift(table->page_bits);
-    uint64_t low = first >> shift, high = last >> shift;
-    uint64_t from = ~UINT64_C(0) << (low % 64u), to = ~UINT64_C(0) >> (63u - high % 64u);
+    /* relaxed: the acquire of the head that showed the hot flag made both pointers visible */
+    const struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED);
+    const uint64_t *map = __atomic_load_n(&hot->map[index % PGL_LEVEL_SIZE], __ATOMIC_RELAXED);
+    uint64_t from = ~UINT64_C(0) << (low % 64u);
 
-    /* acquire: pairs with the release in narrow(), as for the mask */
-    if (low / 64u == high / 64u)
-        return !(__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE) & from & to);
-    return !(__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE) & from) &&
-           !(__atomic_load_n(&map[high / 64u], __ATOMIC_ACQUIRE) & to);
+    for (; low / 64u < high / 64u; low = (low / 64u + 1u) * 64u) {
+        /* acquire, twice: pairs with the release in narrow(), as for the mask */
+        if (__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE) & from)
+            return false;
+        from = ~UINT64_C(0);
+    }
+    return !(__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE) & from & (~UINT64_C(0) >> (63u - high % 64u)));
 }
 
 /**
@@ -388,11 +387,12 @@ static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t ad
     uint64_t index = addr >> table->page_bits;
     struct pgl_leaf *leaf;
     const struct pgl_page *page;
+    unsigned low, high;
     uintptr_t head;
 
     if (PGL_UNLIKELY(len - 1u >= 64u || last >> table->page_bits || index > table->last_index))
         return false;
-    /* Pairs with the fence in bracket_take(): either the loads below see what that bracket wrote to the tree and the
+    /* Pairs with fence_after_take() in bracket.c: either the loads below see what that bracket wrote to the tree and the
      * head, or the bracket reads the bytes that were stored. */
     pgl_fence();
     leaf = pgl_leaf_find(table, index);
@@ -403,10 +403,11 @@ static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t ad
     head = __atomic_load_n(&page->head, __ATOMIC_ACQUIRE);
     if (head & PGL_HEAD_LOCK)
         return false;
+    pgl_map_range(table->page_bits, offset, last, &low, &high);
     /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
-    if (!(__atomic_load_n(&page->mask, __ATOMIC_ACQUIRE) & pgl_mask_of(table->page_bits, offset, last)))
+    if (!(__atomic_load_n(&page->mask, __ATOMIC_ACQUIRE) & pgl_mask_of(low, high)))
         return true;
-    return (head & PGL_HEAD_HOT) && pgl_map_is_clean(table, leaf, index, offset, last);
+    return (head & PGL_HEAD_HOT) && pgl_map_is_clean(leaf, index, low, high);
 }
 
 PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,

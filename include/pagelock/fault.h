@@ -151,8 +151,8 @@ struct pgl_object_stats {
  * Locks:    none.
  * Owns:     the caller; release with pgl_object_unref(). Takes a reference on the backing object.
  * Errors:   NULL with errno EINVAL: an advice that does not exist, a pager range or backing_first that is outside, a
- *           pager without data_request, memory without alloc and free or, internal or backed, without zero and copy;
- *           ENOMEM.
+ *           pager without data_request, memory that lacks a function or a page_size, a backing object that has
+ *           memory when this one has none or the other way round; ENOMEM.
  */
 PGL_API struct pgl_object *pgl_object_new(const struct pgl_object_config *config);
 
@@ -324,12 +324,13 @@ PGL_API uint64_t pgl_pager_withhold(struct pgl_object *object, struct pgl_pager_
 
 /**
  * pgl_map_new - make an empty address space
+ * @heap_ops, @heap: where its records come from; NULL: calloc() and free()
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_map_free().
  * Errors:   NULL with errno ENOMEM.
  */
-PGL_API struct pgl_map *pgl_map_new(void);
+PGL_API struct pgl_map *pgl_map_new(const struct pgl_heap_ops *heap_ops, void *heap);
 
 /**
  * pgl_map_free - free a map, and its references on the objects it shows

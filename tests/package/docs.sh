@@ -1,0 +1,31 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Usage: docs.sh SOURCES: names, files and links in the documents exist; every exported function has its comment.
+set -u
+export LC_ALL=C
+cd "$1" || exit 1
+failed=0
+
+fail() {
+    echo "FAILED: $*"
+    failed=1
+}
+
+for doc in README.md docs/*.md; do
+    for name in $(grep -oE '\b(pgl|PGL)_[A-Za-z0-9_]*[A-Za-z0-9]' "$doc" | sort -u); do
+        grep -rqw -- "$name" include src || fail "$doc: $name is not in include/ or src/"
+    done
+    for link in $(grep -oE '\]\([^)#:]+' "$doc" | cut -c 3-); do
+        [ -e "$(dirname "$doc")/$link" ] || fail "$doc: no such file: $link"
+    done
+    for path in $(grep -oE '`(bench|docs|include|src|tests)/[A-Za-z0-9_./-]*`' "$doc" | tr -d '`' | sort -u); do
+        [ -e "$path" ] || fail "$doc: no such file: $path"
+    done
+done
+for name in $(sed -n 's/^PGL_API .*[ *]\(pgl_[a-z0-9_]*\)(.*/\1/p' include/pagelock/*.h | sort -u); do
+    case $name in
+    *_slow) continue ;; # of an inline function, which has the comment
+    esac
+    grep -qE "^ \* ${name%_at}(\(.*\))? - " include/pagelock/*.h || fail "$name has no comment"
+done
+exit $failed

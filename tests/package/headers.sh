@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Usage: headers.sh C++-COMPILER HEADER... C-COMPILER...: each public header compiles alone, as C11 and as C++17.
+set -u
+cxx=$1
+shift
+headers=
+while [ "${1%.h}" != "$1" ]; do
+    headers="$headers pagelock/${1##*/}"
+    include=${1%/pagelock/*}
+    shift
+done
+failed=0
+
+# alone HEADER LANGUAGE COMPILER...: twice in one unit, so that its guard works too
+alone() {
+    header=$1
+    language=$2
+    shift 2
+    printf '#include <%s>\n#include <%s>\n' "$header" "$header" |
+        "$@" -Wall -Wextra -Wpedantic -Werror -I"$include" -x "$language" -fsyntax-only - ||
+        { echo "FAILED: $header as $language"; failed=1; }
+}
+
+[ -n "$headers" ] || exit 1
+for header in $headers; do
+    alone "$header" c "$@" -std=c11
+    alone "$header" c++ "$cxx" -std=c++17
+done
+exit $failed

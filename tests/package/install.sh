@@ -1,0 +1,60 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Usage: install.sh C++-COMPILER C-COMPILER..., with MESON_SOURCE_ROOT and MESON_BUILD_ROOT: install into an empty root, and
+# link a program with what is there: shared, static, as C++, and with the library as a meson subproject.
+set -eu
+cxx=$1
+shift
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+
+cat >program.c <<'END'
+#include <stdio.h>
+#include <pagelock/pagelock.h>
+
+int main(void)
+{
+    struct pgl_table_config config = {};
+    struct pgl_table *table;
+
+    config.page_bits = 12;
+    config.addr_bits = 48;
+    table = pgl_table_new(&config);
+    if (!table || pgl_page_find(table, 5) || !pgl_page_get(table, 5) || pgl_table_check(table, NULL, NULL))
+        return 1;
+    pgl_table_free(table);
+    puts(pgl_version());
+    return 0;
+}
+END
+cp program.c program.cpp
+
+# prints_version PROGRAM
+prints_version() {
+    [ "$("$@")" = "$(pkg-config --modversion pagelock)" ] || { echo "FAILED: $*"; exit 1; }
+}
+
+meson install -C "$MESON_BUILD_ROOT" --no-rebuild --quiet --destdir "$dir/root" >install.log
+libdir=$(dirname "$(find "$dir/root" -name libpagelock.a)")
+export PKG_CONFIG_SYSROOT_DIR="$dir/root" PKG_CONFIG_PATH="$libdir/pkgconfig" LD_LIBRARY_PATH="$libdir"
+
+"$@" -std=c11 -o shared program.c $(pkg-config --cflags --libs pagelock)
+prints_version ./shared
+readelf -d shared | grep -q 'NEEDED.*libpagelock\.so\.0'
+"$cxx" -std=c++17 -o cplusplus program.cpp $(pkg-config --cflags --libs pagelock)
+prints_version ./cplusplus
+"$@" -std=c11 -static -o static program.c $(pkg-config --static --cflags --libs pagelock)
+prints_version env LD_LIBRARY_PATH= ./static
+
+mkdir -p project/subprojects
+ln -s "$MESON_SOURCE_ROOT" project/subprojects/libpagelock
+cp program.c project
+cat >project/meson.build <<'END'
+project('program', 'c', default_options: ['c_std=c11'])
+pagelock = dependency('pagelock', fallback: 'libpagelock')
+executable('program', 'program.c', dependencies: pagelock)
+END
+env -u PKG_CONFIG_PATH CC="$*" meson setup project/build project >setup.log || { cat setup.log; exit 1; }
+ninja -C project/build >build.log || { cat build.log; exit 1; }
+prints_version env -u LD_LIBRARY_PATH project/build/program

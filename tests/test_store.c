@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <string.h>
+
+#include "emu.h"
+
+/* ---- the answer without a lock ---- */
+
+static void test_store_where_no_page_exists_is_clean_and_makes_none(void **state)
+{
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    assert_int_equal(pgl_store_check(emu.table, 0x123456, 8, NULL), 0);
+    assert_int_equal(pgl_store_check(emu.table, 0x123ffc, 8, NULL), 0);
+    assert_int_equal(emu_stats(&emu).leaves, 0);
+    emu_fini(&emu);
+}
+
+static void test_store_outside_the_mask_is_clean(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &block, 0x5040, 0x507f);
+    assert_true(pgl_store_is_clean(emu.table, 0x503f, 1));
+    assert_false(pgl_store_is_clean(emu.table, 0x503f, 2));
+    assert_false(pgl_store_is_clean(emu.table, 0x5040, 1));
+    assert_false(pgl_store_is_clean(emu.table, 0x507f, 64));
+    assert_true(pgl_store_is_clean(emu.table, 0x5080, 64));
+    assert_true(pgl_store_is_clean(emu.table, 0x6040, 64));
+    assert_true(pgl_store_is_clean(emu.table, 0x4ff8, 8));
+    assert_false(pgl_store_is_clean(emu.table, 0x4ff8, 9)); /* over the page's end: ask properly */
+    emu_fini(&emu);
+}
+
+struct store_call {
+    struct emu_call call;
+    uint64_t addr;
+    int answer;
+};
+
+static void check_store(struct emu *emu, void *arg)
+{
+    struct store_call *store = arg;
+
+    store->answer = pgl_store_check(emu->table, store->addr, 1, NULL);
+}
+
+static void test_store_to_a_locked_page_with_code_waits(void **state)
+{
+    struct store_call store = {.addr = 0x5800};
+    struct emu_holder holder;
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &block, 0x5000, 0x5003);
+    emu_hold(&holder, &emu, 5);
+    assert_false(pgl_store_is_clean(emu.table, 0x5800, 1));
+    emu_call(&store.call, &emu, check_store, &store);
+    assert_true(emu_is_stuck(&store.call));
+    emu_release(&holder);
+    emu_join(&store.call);
+    assert_int_equal(store.answer, 0);
+    emu_fini(&emu);
+}
+
+static void wait_for_go(struct emu *emu, struct pgl_tb *chain)
+{
+    (void)chain;
+    while (!__atomic_load_n((unsigned *)emu->arg, __ATOMIC_ACQUIRE))
+        usleep(100);
+}
+
+static void kill_page_5(struct emu *emu, void *arg)
+{
+    (void)arg;
+    pgl_invalidate_page(emu->table, 5, NULL);
+}
+
+/* The mask must not be narrow while a dead block can still be found. */
+static void test_store_check_waits_for_retired(void **state)
+{
+    struct store_call store = {.addr = 0x5000};
+    struct emu_block block;
+    struct emu_call killer;
+    unsigned go = 0;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu.arg = &go;
+    emu.at_retired = wait_for_go;
+    emu_link(&emu, &block, 0x5000, 0x5003);
+    emu_call(&killer, &emu, kill_page_5, NULL);
+    EMU_WAIT_UNTIL(!emu_is_live(&block));
+    emu_call(&store.call, &emu, check_store, &store);
+    assert_true(emu_is_stuck(&store.call));
+    assert_true(block.findable);
+    __atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+    emu_join(&killer);
+    emu_join(&store.call);
+    assert_int_equal(store.answer, 0);
+    assert_int_equal(block.retired, 1);
+    emu_fini(&emu);
+}
+
+/* ---- what dies ---- */
+
+static void test_store_honours_its_length(void **state)
+{
+    (void)state;
+    for (unsigned len = 1; len <= 64; len++) {
+        struct emu_block before, last, after;
+        struct emu emu;
+
+        emu_init(&emu);
+        emu_link(&emu, &before, 0x57ff, 0x57ff);
+        emu_link(&emu, &last, 0x5800 + len - 1, 0x5800 + len - 1);
+        emu_link(&emu, &after, 0x5800 + len, 0x5800 + len);
+        assert_int_equal(pgl_store_check(emu.table, 0x5800, len, NULL), PGL_HIT);
+        assert_true(emu_is_live(&before));
+        assert_false(emu_is_live(&last));
+        assert_true(emu_is_live(&after));
+        emu_fini(&emu);
+    }
+}
+
+static void test_store_across_a_pages_end_kills_on_both(void **state)
+{
+    (void)state;
+    for (unsigned len = 2; len <= 64; len++) {
+        struct emu_block blocks[4];
+        struct emu emu;
+
+        emu_init(&emu);
+        emu_link(&emu, &blocks[0], 0x5ffe, 0x5ffe);
+        emu_link(&emu, &blocks[1], 0x5fff, 0x5fff);
+        emu_link(&emu, &blocks[2], 0x6000 + len - 2, 0x6000 + len - 2);
+        emu_link(&emu, &blocks[3], 0x6000 + len - 1, 0x6000 + len - 1);
+        assert_int_equal(pgl_store_check(emu.table, 0x5fff, len, NULL), PGL_HIT);
+        assert_true(emu_is_live(&blocks[0]));
+        assert_false(emu_is_live(&blocks[1]));
+        assert_false(emu_is_live(&blocks[2]));
+        assert_true(emu_is_live(&blocks[3]));
+        assert_int_equal(emu.n_retired, 1);
+        emu_fini(&emu);
+    }
+}
+
+static void test_store_across_a_pages_end_with_code_on_one_side(void **state)
+{
+    (void)state;
+    for (unsigned side = 0; side < 2; side++) {
+        struct emu_block block;
+        struct emu emu;
+
+        emu_init(&emu);
+        emu_link(&emu, &block, side ? 0x6000 : 0x5fff, side ? 0x6000 : 0x5fff);
+        assert_int_equal(pgl_store_check(emu.table, 0x5fff, 2, NULL), PGL_HIT);
+        assert_false(emu_is_live(&block));
+        emu_fini(&emu);
+    }
+}
+
+static void test_store_refuses_what_is_no_store(void **state)
+{
+    static const struct {
+        uint64_t addr;
+        unsigned len;
+    } bad[] = {{0x5000, 0}, {0x5000, 65}, {(UINT64_C(1) << 48) - 1, 2}, {UINT64_C(1) << 48, 1}, {UINT64_MAX, 1},
+               {UINT64_MAX, 2}};
+    struct emu_block block;
+    struct pgl_store store;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &block, 0x5000, 0x5003);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        errno = 0;
+        assert_int_equal(pgl_store_check(emu.table, bad[i].addr, bad[i].len, NULL), -1);
+        assert_int_equal(errno, EINVAL);
+        errno = 0;
+        assert_int_equal(pgl_store_begin(&store, emu.table, bad[i].addr, bad[i].len, NULL), -1);
+        assert_int_equal(errno, EINVAL);
+    }
+    assert_true(emu_is_live(&block));
+    assert_int_equal(pgl_store_check(emu.table, (UINT64_C(1) << 48) - 1, 1, NULL), 0);
+    emu_fini(&emu);
+}
+
+static void test_store_to_the_top_of_64_bits(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init_bits(&emu, 12, 64);
+    emu_link(&emu, &block, UINT64_MAX, UINT64_MAX);
+    assert_int_equal(pgl_store_check(emu.table, UINT64_MAX - 64, 64, NULL), 0);
+    errno = 0;
+    assert_int_equal(pgl_store_check(emu.table, UINT64_MAX, 2, NULL), -1);
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(pgl_store_check(emu.table, UINT64_MAX - 63, 64, NULL), PGL_HIT);
+    emu_fini(&emu);
+}
+
+static void test_store_answers_by_the_running_blocks_state_whoever_killed_it(void **state)
+{
+    struct emu_block running, other;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &running, 0x5000, 0x5003);
+    emu_link(&emu, &other, 0x5100, 0x5103);
+    assert_int_equal(pgl_store_check(emu.table, 0x9000, 1, &running.tb), 0);
+    assert_int_equal(pgl_store_check(emu.table, 0x5100, 1, &running.tb), PGL_HIT);
+    assert_int_equal(pgl_store_check(emu.table, 0x5002, 1, &running.tb), PGL_HIT | PGL_RUNNING_DEAD);
+    assert_true(pgl_store_is_clean(emu.table, 0x5002, 1));
+    assert_int_equal(pgl_store_check(emu.table, 0x5002, 1, &running.tb), PGL_RUNNING_DEAD); /* without a lock */
+    assert_int_equal(pgl_store_check(emu.table, 0x5fff, 2, &running.tb), PGL_RUNNING_DEAD); /* over the page's end */
+    emu_fini(&emu);
+}
+
+/* ---- hot pages ---- */
+
+/* Store beside the code until the page has its exact map. */
+static void heat(struct emu *emu, uint64_t addr)
+{
+    uint64_t before = emu_stats(emu).hot_bytes;
+    unsigned n = 0;
+
+    while (!(pgl_page_find(emu->table, addr >> emu->table->page_bits)->head & PGL_HEAD_HOT)) {
+        assert_int_equal(pgl_store_check(emu->table, addr, 1, NULL), 0);
+        assert_true(n++ < 1000);
+    }
+    assert_true(emu_stats(emu).hot_bytes > before);
+}
+
+static void test_store_beside_code_makes_a_page_hot(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &block, 0x5000, 0x5003);
+    assert_false(pgl_store_is_clean(emu.table, 0x5004, 1));
+    assert_int_equal(emu_stats(&emu).hot_bytes, 0);
+    heat(&emu, 0x5004);
+    assert_true(pgl_store_is_clean(emu.table, 0x5004, 60));
+    assert_false(pgl_store_is_clean(emu.table, 0x5003, 1));
+    assert_true(emu_is_live(&block));
+    emu_assert_sound(&emu);
+    emu_fini(&emu);
+}
+
+static void test_store_that_hits_makes_no_page_hot(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < 100; i++) {
+        emu_link(&emu, &block, 0x5000, 0x5003);
+        assert_int_equal(pgl_store_check(emu.table, 0x5000, 1, NULL), PGL_HIT);
+    }
+    assert_int_equal(emu_stats(&emu).hot_bytes, 0);
+    emu_fini(&emu);
+}
+
+static void test_store_map_is_exact_for_each_size_of_page(void **state)
+{
+    (void)state;
+    for (unsigned page_bits = PGL_PAGE_BITS_MIN; page_bits <= PGL_PAGE_BITS_MAX; page_bits++) {
+        uint64_t page = UINT64_C(3) << page_bits, size = UINT64_C(1) << page_bits;
+        uint64_t unit = page_bits > 12 ? size / 4096 : 1;
+        uint64_t at = size / 2 - 2 * unit; /* before a word's end in the map */
+        struct emu_block block, second;
+        struct emu emu;
+
+        emu_init_bits(&emu, page_bits, 48);
+        emu_link(&emu, &block, page + at, page + at + 4 * unit - 1);
+        heat(&emu, page + (at > unit ? at - unit : 0));
+        for (unsigned round = 0; round < 2; round++) {
+            assert_true(pgl_store_is_clean(emu.table, page + at - 1, 1));
+            assert_false(pgl_store_is_clean(emu.table, page + at - 1, 2));
+            assert_false(pgl_store_is_clean(emu.table, page + at + unit * 2, 1));
+            assert_false(pgl_store_is_clean(emu.table, page + at + unit * 4 - 1, 1));
+            assert_true(pgl_store_is_clean(emu.table, page + at + unit * 4, 1));
+            /* What is linked on a hot page, and dies, goes into and out of the map. */
+            emu_link2(&emu, &second, page + size - 1, page + size - 1, page, page);
+            assert_false(pgl_store_is_clean(emu.table, page, 1));
+            assert_false(pgl_store_is_clean(emu.table, page + size - 1, 1));
+            emu_assert_sound(&emu);
+            assert_int_equal(pgl_store_check(emu.table, page, 1, NULL), PGL_HIT);
+            assert_true(pgl_store_is_clean(emu.table, page + size - 1, 1));
+            emu_assert_sound(&emu);
+        }
+        emu_fini(&emu);
+    }
+}
+
+static void test_store_map_keeps_bytes_that_others_cover(void **state)
+{
+    struct emu_block a, b, c;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &a, 0x5000, 0x50ff);
+    emu_link(&emu, &b, 0x5080, 0x5180);
+    emu_link2(&emu, &c, 0x5fff, 0x5fff, 0x5090, 0x5090);
+    heat(&emu, 0x5190);
+    pgl_invalidate_tb(emu.table, &a.tb, NULL);
+    assert_true(pgl_store_is_clean(emu.table, 0x507f, 1));
+    assert_false(pgl_store_is_clean(emu.table, 0x5080, 1));
+    pgl_invalidate_tb(emu.table, &b.tb, NULL);
+    assert_false(pgl_store_is_clean(emu.table, 0x5090, 1));
+    assert_true(pgl_store_is_clean(emu.table, 0x5091, 1));
+    assert_int_equal(pgl_store_check(emu.table, 0x5090, 1, NULL), PGL_HIT);
+    emu_fini(&emu);
+}
+
+static void test_store_map_stays_with_its_page(void **state)
+{
+    struct emu_block block, elsewhere;
+    struct emu emu;
+    uint64_t hot_bytes;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &block, 0x5000, 0x5003);
+    heat(&emu, 0x5004);
+    hot_bytes = emu_stats(&emu).hot_bytes;
+    assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT);
+    assert_int_equal(emu_stats(&emu).hot_bytes, hot_bytes);
+    emu_link(&emu, &elsewhere, 0x6000, 0x6003);
+    heat(&emu, 0x6004); /* another map, not that one */
+    assert_true(emu_stats(&emu).hot_bytes > hot_bytes);
+    emu_link(&emu, &block, 0x5100, 0x5103);
+    assert_false(pgl_store_is_clean(emu.table, 0x5100, 1));
+    assert_true(pgl_store_is_clean(emu.table, 0x5104, 1));
+    assert_true(pgl_store_is_clean(emu.table, 0x5000, 1));
+    emu_fini(&emu);
+}
+
+/* Between `retired`'s call and its return the map covers the dead. */
+static void map_covers_the_dead(struct emu *emu, struct pgl_tb *chain)
+{
+    (void)chain;
+    const uint64_t *map = pgl_leaf_find(emu->table, 5)->hot->map[5];
+
+    assert_true(map[0] & 1);
+    assert_true(map[63] >> 63);
+}
+
+static void test_store_map_is_narrowed_after_retired(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link2(&emu, &block, 0x5fff, 0x5fff, 0x5000, 0x5000);
+    heat(&emu, 0x5001);
+    emu.at_retired = map_covers_the_dead;
+    assert_int_equal(pgl_store_check(emu.table, 0x5fff, 1, NULL), PGL_HIT);
+    assert_int_equal(emu.n_retired, 1);
+    emu_fini(&emu);
+}
+
+/* ---- the store bracket ---- */
+
+static void test_store_bracket_kills_and_keeps_its_page(void **state)
+{
+    struct pgl_store store;
+    struct emu_block block, beside;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link2(&emu, &block, 0x5ff0, 0x5fff, 0x3000, 0x3003);
+    emu_link(&emu, &beside, 0x5000, 0x5003);
+    assert_int_equal(pgl_store_begin(&store, emu.table, 0x5ff8, 8, &block.tb), PGL_HIT | PGL_RUNNING_DEAD);
+    assert_int_equal(block.retired, 1);
+    assert_true(emu_is_live(&beside));
+    assert_true(emu_is_locked(&emu, 5));
+    assert_false(emu_is_locked(&emu, 3)); /* a partner, needed no longer */
+    pgl_store_end(&store);
+    assert_false(emu_is_locked(&emu, 5));
+    emu_fini(&emu);
+}
+
+static void test_store_bracket_keeps_both_pages(void **state)
+{
+    struct pgl_store store;
+    struct emu_block left, right;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &left, 0x5fff, 0x5fff);
+    emu_link2(&emu, &right, 0x6ff0, 0x6fff, 0x6001, 0x6001);
+    assert_int_equal(pgl_store_begin(&store, emu.table, 0x5fff, 3, NULL), PGL_HIT);
+    assert_false(emu_is_live(&left));
+    assert_false(emu_is_live(&right));
+    assert_int_equal(emu.n_retired, 1);
+    assert_true(emu_is_locked(&emu, 5));
+    assert_true(emu_is_locked(&emu, 6));
+    pgl_store_end(&store);
+    assert_false(emu_is_locked(&emu, 5));
+    assert_false(emu_is_locked(&emu, 6));
+    emu_fini(&emu);
+}
+
+static void translate_page_5(struct emu *emu, void *arg)
+{
+    emu_translate(emu, arg, NULL);
+}
+
+static void test_store_bracket_lets_nobody_translate_the_old_bytes(void **state)
+{
+    struct emu_block block;
+    struct pgl_store store;
+    struct emu_call call;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    memset(&block, 0, sizeof(block));
+    pgl_tb_init(&block.tb);
+    pgl_tb_set_bytes(&block.tb, 0, 0x5000, 0x5003);
+    /* The page does not exist before: it is made, or there would be nothing to hold. */
+    assert_int_equal(pgl_store_begin(&store, emu.table, 0x5000, 4, NULL), 0);
+    emu_call(&call, &emu, translate_page_5, &block);
+    assert_true(emu_is_stuck(&call));
+    assert_int_equal(emu.n_first_code, 0);
+    pgl_store_end(&store);
+    emu_join(&call);
+    assert_true(emu_is_live(&block));
+    emu_fini(&emu);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_store_where_no_page_exists_is_clean_and_makes_none),
+        cmocka_unit_test(test_store_outside_the_mask_is_clean),
+        cmocka_unit_test(test_store_to_a_locked_page_with_code_waits),
+        cmocka_unit_test(test_store_check_waits_for_retired),
+        cmocka_unit_test(test_store_honours_its_length),
+        cmocka_unit_test(test_store_across_a_pages_end_kills_on_both),
+        cmocka_unit_test(test_store_across_a_pages_end_with_code_on_one_side),
+        cmocka_unit_test(test_store_refuses_what_is_no_store),
+        cmocka_unit_test(test_store_to_the_top_of_64_bits),
+        cmocka_unit_test(test_store_answers_by_the_running_blocks_state_whoever_killed_it),
+        cmocka_unit_test(test_store_beside_code_makes_a_page_hot),
+        cmocka_unit_test(test_store_that_hits_makes_no_page_hot),
+        cmocka_unit_test(test_store_map_is_exact_for_each_size_of_page),
+        cmocka_unit_test(test_store_map_keeps_bytes_that_others_cover),
+        cmocka_unit_test(test_store_map_stays_with_its_page),
+        cmocka_unit_test(test_store_map_is_narrowed_after_retired),
+        cmocka_unit_test(test_store_bracket_kills_and_keeps_its_page),
+        cmocka_unit_test(test_store_bracket_keeps_both_pages),
+        cmocka_unit_test(test_store_bracket_lets_nobody_translate_the_old_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -23,7 +23,8 @@ struct pgl_fault {
     struct pgl_fault_args args;
     bool waiting; /* an outcome is due */
     bool placed;  /* place holds */
-    bool counted; /* as a touch */
+    bool counted; /* as a touch: it had its first look */
+    bool hit;     /* and found the page */
     enum pgl_fault_result result;
     struct pgl_fault_page found;
 
@@ -363,6 +364,7 @@ static bool step_found(struct pgl_fault *fault, struct page page)
         .index = fault->index,
         .frame = page.chunk->frame[page.slot],
         .access = writable ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
+        .hit = fault->hit,
     };
     pthread_mutex_unlock(&object->lock);
     drop_placeholder(fault, OUTCOME_AGAIN);
@@ -469,17 +471,20 @@ static bool step(struct pgl_fault *fault)
 {
     struct pgl_object *object = fault->object;
     struct page page;
-    bool resident;
+    bool resident, usable;
 
     pthread_mutex_lock(&object->lock);
     page = page_find(object, fault->index);
     resident = page.chunk != NULL && page_is(page, page.chunk->resident);
+    usable = resident &&
+             page_is(page, wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable : page.chunk->readable);
     if (!fault->counted) {
         counts(fault)->touches++;
         counts(fault)->faults += !resident;
         fault->counted = true;
+        fault->hit = usable;
     }
-    if (resident && page_is(page, wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable : page.chunk->readable)) {
+    if (usable) {
         return !at_top(fault) && fault->args.access == PGL_ACCESS_WRITE ? step_copy_up(fault) : step_found(fault, page);
     }
     if (page.chunk != NULL && page_is(page, page.chunk->busy | page.chunk->asked)) {
@@ -554,6 +559,7 @@ static bool conclude(struct pgl_fault *fault)
             pgl_object_unwire(fault->found.object, fault->found.index);
         }
         count_retry(fault);
+        fault->hit = false;
     }
     pgl_object_unref(fault->place.object);
     fault->placed = false;

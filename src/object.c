@@ -401,10 +401,13 @@ void pgl_object_unref(struct pgl_object *object)
 {
     /* acquire and release: the last holder sees what every other did before it let go */
     while (object != NULL && __atomic_sub_fetch(&object->refs, 1, __ATOMIC_ACQ_REL) == 0) {
-        struct pgl_object *backing = object->config.backing;
+        const struct pgl_object_config config = object->config;
 
         object_free(object);
-        object = backing;
+        if (config.pager_ops != NULL && config.pager_ops->release != NULL) {
+            config.pager_ops->release(config.pager);
+        }
+        object = config.backing;
     }
 }
 

@@ -113,7 +113,14 @@ static void sim_behind(void *pager, struct pgl_object *object, struct pgl_pager_
     sim->behind = range;
 }
 
-const struct pgl_pager_ops sim_pager_ops = {sim_data_request, sim_access_request, sim_behind};
+static void sim_release(void *pager)
+{
+    struct sim *sim = pager;
+
+    sim->nreleased++;
+}
+
+const struct pgl_pager_ops sim_pager_ops = {sim_data_request, sim_access_request, sim_behind, sim_release};
 
 struct pgl_object_config sim_config(struct sim *sim, uint64_t npages)
 {

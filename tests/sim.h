@@ -45,6 +45,7 @@ struct sim {
     unsigned nrequests;
     unsigned nunlocks;
     struct pgl_request log[SIM_LOG]; /* data and access requests, in order */
+    unsigned nreleased;
     unsigned nbehind;
     struct pgl_pager_range behind; /* the last one */
 };

@@ -157,9 +157,11 @@ static void test_fault_fetches_one_cluster_in_one_request(void **state)
     assert_int_equal(f->sim.nrequests, 1);
     assert_asked(&f->sim, 98, 104, 100);
     assert_true(sim_frame_is(f->a.page.frame, 0xaa, 100));
+    assert_false(f->a.page.hit);
     for (uint64_t index = 98; index <= 104; index++) {
         assert_int_equal(read_page(&f->b, f->object, index), PGL_FAULT_SUCCESS);
         assert_true(sim_frame_is(f->b.page.frame, 0xaa, index));
+        assert_true(f->b.page.hit);
     }
     assert_int_equal(f->sim.nrequests, 1);
     assert_int_equal(read_page(&f->b, f->object, 105), PGL_FAULT_SUCCESS);
@@ -1371,7 +1373,9 @@ static void test_fault_pending_keeps_its_object_alive(void **state)
     sim_now(&f->sim, sim_last(&f->sim), true);
     assert_int_equal(go_on(&f->a), PGL_FAULT_NO_ENTRY);
     assert_at_rest(object);
+    assert_int_equal(f->sim.nreleased, 0);
     pgl_object_unref(object);
+    assert_int_equal(f->sim.nreleased, 1); /* the pager may go too */
     assert_int_equal(f->sim.frames_used, 0);
     pgl_map_free(p.map);
     free_pending(&p);

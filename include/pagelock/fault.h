@@ -72,6 +72,8 @@ struct pgl_pager_ops {
     int (*access_request)(void *pager, const struct pgl_request *request);
     /* A hint, may be NULL: a fault went forward and left these pages behind. */
     void (*behind)(void *pager, struct pgl_object *object, struct pgl_pager_range range);
+    /* The object is gone, nothing is asked any more. May be NULL. Perhaps with a map locked: calls nothing here. */
+    void (*release)(void *pager);
 };
 
 /*
@@ -412,6 +414,7 @@ struct pgl_fault_page {
     uint64_t index;            /* its page there */
     void *frame;               /* NULL where the object has no memory */
     enum pgl_access access;    /* READ: the mapping has to trap a write, which will fault again */
+    bool hit;                  /* it was there at the first look: nothing was waited for, asked for or made */
 };
 
 /**

@@ -17,6 +17,7 @@ enum status {
 
 /* Each takes its own name as argv[0], and returns the exit status. */
 int replay_main(int argc, char **argv);
+int micro_main(int argc, char **argv);
 int list_main(int argc, char **argv);
 
 /*
@@ -26,6 +27,9 @@ int list_main(int argc, char **argv);
 bool options_parse(const GOptionEntry *entries, const char *usage, const char *summary, int *argc, char ***argv,
                    bool *json);
 
+/* Otherwise prints what is wrong. */
+bool option_in_bounds(const char *option, int value, int min, int max);
+
 /* Prints "pagelock-bench: message" on standard error; returns STATUS_USAGE. */
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
@@ -33,6 +37,7 @@ int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 JsonBuilder *row_begin(const char *bench);
 void row_text(JsonBuilder *row, const char *key, const char *value);
 void row_count(JsonBuilder *row, const char *key, uint64_t value);
+void row_flag(JsonBuilder *row, const char *key, bool value);
 void row_real(JsonBuilder *row, const char *key, double value); /* to three decimals */
 void row_end(JsonBuilder *row);
 
@@ -51,7 +56,8 @@ struct spread spread_of(const double *values, unsigned n);
 /* Of a[i] / b[i]: each pair of runs has seen the same state of the machine. */
 struct spread spread_of_ratios(const double *a, const double *b, unsigned n);
 
-/* The line that follows two implementations; @key is "trace" or "case". */
-void row_ratio(const char *key, const char *name, unsigned threads, const char *a, const char *b, struct spread ratio);
+/* The line that follows two implementations; @key is "trace" or "case", @pages NULL where it is a trace. */
+void row_ratio(const char *key, const char *name, unsigned threads, const uint64_t *pages, const char *a, const char *b,
+               struct spread ratio);
 
 #endif

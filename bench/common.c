@@ -50,6 +50,13 @@ bool options_parse(const GOptionEntry *entries, const char *usage, const char *s
     return good;
 }
 
+bool option_in_bounds(const char *option, int value, int min, int max)
+{
+    if (value < min || value > max)
+        usage_error("%s is not in %d..%d: %d", option, min, max, value);
+    return value >= min && value <= max;
+}
+
 JsonBuilder *row_begin(const char *bench)
 {
     JsonBuilder *row = json_builder_new();
@@ -69,6 +76,12 @@ void row_count(JsonBuilder *row, const char *key, uint64_t value)
 {
     json_builder_set_member_name(row, key);
     json_builder_add_int_value(row, (gint64)value);
+}
+
+void row_flag(JsonBuilder *row, const char *key, bool value)
+{
+    json_builder_set_member_name(row, key);
+    json_builder_add_boolean_value(row, value);
 }
 
 void row_real(JsonBuilder *row, const char *key, double value)
@@ -144,12 +157,15 @@ struct spread spread_of_ratios(const double *a, const double *b, unsigned n)
     return spread;
 }
 
-void row_ratio(const char *key, const char *name, unsigned threads, const char *a, const char *b, struct spread ratio)
+void row_ratio(const char *key, const char *name, unsigned threads, const uint64_t *pages, const char *a, const char *b,
+               struct spread ratio)
 {
     JsonBuilder *row = row_begin("ratio");
 
     row_text(row, key, name);
     row_count(row, "threads", threads);
+    if (pages)
+        row_count(row, "pages", *pages);
     row_text(row, "a", a);
     row_text(row, "b", b);
     row_real(row, "ratio_median", ratio.median);

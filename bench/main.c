@@ -12,6 +12,7 @@ static const struct command {
     const char *what;
 } commands[] = {
     {"replay", replay_main, "replay recorded traces"},
+    {"micro", micro_main, "measure single operations"},
     {"list", list_main, "what there is to compare"},
 };
 

@@ -148,20 +148,33 @@ static void plain_link(void *table, void *linked, const void *equal, struct tall
     plain_unlock(page[low]);
 }
 
+struct kill {
+    struct plain *plain;
+    uint64_t first;
+    uint64_t last;
+    struct tally *tally;
+};
+
+/* Of a page that is no whole member not every block's pages are locked: it lies outside the range, or was made since.
+ */
+static gboolean kill_entry(void *index, void *p, void *data)
+{
+    struct plain_entry *entry = p;
+    struct kill *kill = data;
+
+    (void)index;
+    if (entry->whole)
+        kill->tally->killed += page_kill(&kill->plain->pages, entry->page, kill->first, kill->last);
+    return FALSE;
+}
+
 static void plain_range(void *table, uint64_t first, uint64_t last, struct tally *tally)
 {
-    struct plain *plain = table;
-    uint64_t index = first >> plain->pages.page_bits, last_index = last >> plain->pages.page_bits;
+    struct kill kill = {table, first, last, tally};
     struct plain_set set;
 
-    plain_set_lock(plain, &set, first, last);
-    for (; index <= last_index; index++) {
-        /* not looked up in the radix tree again: of a page that was made since, not every block's pages are locked */
-        struct plain_entry *entry = g_tree_lookup(set.tree, &index);
-
-        if (entry && entry->whole)
-            tally->killed += page_kill(&plain->pages, entry->page, first, last);
-    }
+    plain_set_lock(kill.plain, &set, first, last);
+    g_tree_foreach(set.tree, kill_entry, &kill);
     plain_set_unlock(&set);
 }
 

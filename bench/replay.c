@@ -37,16 +37,10 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "runs that are timed, after one that is not", "N"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
-    bool good = options_parse(entries, "TRACE... - replay recorded traces", NULL, argc, argv, &options->json);
+    bool good = options_parse(entries, "TRACE... - replay recorded traces", NULL, argc, argv, &options->json) &&
+                option_in_bounds("--threads", threads, 1, ENGINE_MAX_THREADS) &&
+                option_in_bounds("--repeat", repeat, 1, MAX_REPEAT);
 
-    if (good && (threads < 1 || threads > ENGINE_MAX_THREADS)) {
-        usage_error("--threads is not in 1..%d: %d", ENGINE_MAX_THREADS, threads);
-        good = false;
-    }
-    if (good && (repeat < 1 || repeat > MAX_REPEAT)) {
-        usage_error("--repeat is not in 1..%d: %d", MAX_REPEAT, repeat);
-        good = false;
-    }
     options->threads = (unsigned)threads;
     options->repeat = (unsigned)repeat;
     good = good && parse_impls(impls ? impls : "plain,pagelock", options->impls);

@@ -57,8 +57,8 @@ static void print_table(const struct replay_options *options, const struct trace
     printf("%s, %u thread%s: %u blocks translated, %u stores into code pages, %u ranges invalidated\n", trace->name,
            options->threads, options->threads == 1 ? "" : "s", trace->blocks->len, count_stores(trace),
            trace->range_last->len);
-    printf("  %-10s %9s %19s %10s %14s %8s %8s %8s %10s\n", "", "ns/event", "(min - max)", "stores hit", "unlocked",
-           "killed", "alive", "retries", "x plain");
+    printf("  %-10s %9s %19s %10s %14s %8s %8s %8s\n", "", "ns/event", "(min - max)", "stores hit", "unlocked",
+           "killed", "alive", "retries");
     for (unsigned i = 0; i < nresults; i++) {
         const struct tally *tally = &results[i].last.tally;
         struct spread ns = spread_of(results[i].ns_per_event, options->repeat);
@@ -69,8 +69,9 @@ static void print_table(const struct replay_options *options, const struct trace
                results[i].impl->name, ns.median, ns.min, ns.max, tally->stores_hit,
                misses > 0 ? 100 * (double)tally->stores_unlocked / misses : 0, tally->killed,
                results[i].last.census.alive, results[i].last.census.retries);
-        if (plain)
-            printf(" %9.2fx", spread_of_ratios(plain->ns_per_event, results[i].ns_per_event, options->repeat).median);
+        if (plain && plain != &results[i])
+            printf("  %.1f times faster than plain",
+                   spread_of_ratios(plain->ns_per_event, results[i].ns_per_event, options->repeat).median);
         printf("\n");
     }
     printf("\n");
@@ -81,7 +82,7 @@ static void print_ratios(const struct replay_options *options, const struct trac
 {
     for (unsigned a = 0; a < nresults; a++) {
         for (unsigned b = a + 1; b < nresults; b++)
-            row_ratio("trace", trace->name, options->threads, results[a].impl->name, results[b].impl->name,
+            row_ratio("trace", trace->name, options->threads, NULL, results[a].impl->name, results[b].impl->name,
                       spread_of_ratios(results[a].ns_per_event, results[b].ns_per_event, options->repeat));
     }
 }

@@ -144,7 +144,7 @@ static bool read_object(struct reader *r, struct trace *trace)
     uint64_t id;
 
     if (!reader_decimal(r, "object", trace->objects->len, trace->objects->len, &id) ||
-        !reader_decimal(r, "npages", 1, UINT64_MAX >> trace->page_bits, &object.npages))
+        !reader_decimal(r, "npages", 1, TRACE_MAX_PAGES, &object.npages))
         return false;
     if (!r->at || !*r->at)
         return reader_fail(r, "name is missing");

@@ -25,6 +25,7 @@ enum trace_op {
 #define TRACE_NO_ADDR UINT64_MAX  /* on one page only; no page starts here */
 
 enum { TRACE_MAX_STORE = 64, TRACE_MAX_VCPUS = 1024 };
+#define TRACE_MAX_PAGES (UINT64_C(1) << 32) /* of an object */
 
 /* A block lies at @addr; what does not fit on that page lies at the start of the page at @addr1. */
 struct trace_block {

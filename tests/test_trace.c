@@ -230,7 +230,7 @@ static void test_trace_bad_fault_line_is_refused_with_its_number(void **state)
         const char *line, *what;
     } bad[] = {
         {"# object 2 10 x", "object is not in 1..1: 2"},
-        {"# object 1 0 x", "npages is not in 1..4503599627370495: 0"},
+        {"# object 1 0 x", "npages is not in 1..4294967296: 0"},
         {"# object 1 10", "name is missing"},
         {"# entry 1 0 10", "object is not in 0..0: 1"},
         {"# entry 0 100 1", "first is not in 0..99: 100"},

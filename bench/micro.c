@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The subcommand micro: runs the cases that are named, or all. */
+#include "micro.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "clock.h"
+#include "plot.h"
+
+enum { MAX_REPEAT = 1000, DEFAULT_REPEAT = 5, MAX_MS = 60000, DEFAULT_MS = 50 };
+enum { BURST = 8 }; /* operations between two looks at whether time is up */
+
+struct options {
+    bool json;
+    unsigned repeat;
+    unsigned ms;
+};
+
+struct result {
+    uint64_t ops;
+    double *ns_per_op; /* of each repeat */
+};
+
+struct runner {
+    const struct variant *variant;
+    void *state;
+    pthread_barrier_t *start;
+    const bool *stop;
+    unsigned thread;
+    uint64_t ops;
+    uint64_t start_ns;
+    uint64_t end_ns;
+    pthread_t id;
+} __attribute__((aligned(128)));
+
+struct micro_case *micro_add(GPtrArray *cases, const char *name, const char *what, enum micro_plot plot)
+{
+    struct micro_case *one = g_new(struct micro_case, 1);
+
+    one->name = name;
+    one->what = what;
+    one->plot = plot;
+    one->variants = g_array_new(FALSE, FALSE, sizeof(struct variant));
+    one->pairs = g_array_new(FALSE, FALSE, sizeof(struct pair));
+    g_ptr_array_add(cases, one);
+    return one;
+}
+
+static void case_free(void *p)
+{
+    struct micro_case *one = p;
+
+    g_array_unref(one->variants);
+    g_array_unref(one->pairs);
+    g_free(one);
+}
+
+unsigned micro_variant(struct micro_case *one, const struct variant *variant)
+{
+    g_array_append_vals(one->variants, variant, 1);
+    return one->variants->len - 1;
+}
+
+void micro_pair(struct micro_case *one, unsigned a, unsigned b)
+{
+    struct pair pair = {a, b};
+
+    g_array_append_val(one->pairs, pair);
+}
+
+void micro_versus(struct micro_case *one, const struct subject *a, const struct subject *b,
+                  const struct variant *variant)
+{
+    struct variant copy = *variant;
+    unsigned number;
+
+    copy.subject = a;
+    number = micro_variant(one, &copy);
+    copy.subject = b;
+    micro_pair(one, number, micro_variant(one, &copy));
+}
+
+GPtrArray *micro_all(void)
+{
+    GPtrArray *cases = g_ptr_array_new_with_free_func(case_free);
+
+    micro_lock_cases(cases);
+    micro_code_cases(cases);
+    micro_fault_cases(cases);
+    return cases;
+}
+
+static void *run_thread(void *data)
+{
+    struct runner *runner = data;
+    const struct variant *variant = runner->variant;
+
+    pthread_barrier_wait(runner->start);
+    runner->start_ns = clock_ns();
+    if (variant->ops) {
+        variant->subject->run(runner->state, variant, runner->thread, variant->ops);
+        runner->ops = variant->ops;
+    } else {
+        while (!__atomic_load_n(runner->stop, __ATOMIC_RELAXED)) {
+            variant->subject->run(runner->state, variant, runner->thread, BURST);
+            runner->ops += BURST;
+        }
+    }
+    runner->end_ns = clock_ns();
+    return NULL;
+}
+
+/* Runs a variant once; returns wall nanoseconds over the operations of all threads. */
+static double run_variant(const struct options *options, const struct variant *variant, uint64_t *ops)
+{
+    struct runner *runners = g_aligned_alloc0(variant->threads, sizeof(*runners), _Alignof(struct runner));
+    uint64_t start = UINT64_MAX, end = 0;
+    pthread_barrier_t barrier;
+    bool stop = false;
+    void *state = variant->subject->setup(variant);
+
+    pthread_barrier_init(&barrier, NULL, variant->threads + 1);
+    for (unsigned i = 0; i < variant->threads; i++) {
+        runners[i] = (struct runner){variant, state, &barrier, &stop, i, 0, 0, 0, 0};
+        if (pthread_create(&runners[i].id, NULL, run_thread, &runners[i])) {
+            g_printerr("pagelock-bench: cannot start %u threads\n", variant->threads);
+            exit(STATUS_FAILED);
+        }
+    }
+    pthread_barrier_wait(&barrier);
+    if (!variant->ops) {
+        g_usleep(options->ms * 1000);
+        __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    }
+    *ops = 0;
+    for (unsigned i = 0; i < variant->threads; i++) {
+        pthread_join(runners[i].id, NULL);
+        start = MIN(start, runners[i].start_ns);
+        end = MAX(end, runners[i].end_ns);
+        *ops += runners[i].ops;
+    }
+    pthread_barrier_destroy(&barrier);
+    variant->subject->teardown(state);
+    g_aligned_free(runners);
+    return (double)(end - start) / (double)*ops;
+}
+
+static const struct variant *variant_at(const struct micro_case *one, unsigned number)
+{
+    return &g_array_index(one->variants, struct variant, number);
+}
+
+/* One warm-up of each, and then all in turn. */
+static void run_case(const struct options *options, const struct micro_case *one, struct result *results)
+{
+    unsigned n = one->variants->len, rounds = options->repeat + 1;
+
+    for (unsigned i = 0; i < rounds * n; i++) {
+        struct result *result = &results[i % n];
+        double ns;
+
+        progress_show(one->name, i, rounds * n);
+        ns = run_variant(options, variant_at(one, i % n), &result->ops);
+        if (i >= n)
+            result->ns_per_op[i / n - 1] = ns;
+    }
+    progress_clear();
+}
+
+static void print_json(const struct options *options, const struct micro_case *one, const struct variant *variant,
+                       const struct result *result)
+{
+    struct spread ns = spread_of(result->ns_per_op, options->repeat);
+    JsonBuilder *row = row_begin("micro");
+
+    row_text(row, "case", one->name);
+    row_text(row, "impl", variant->subject->name);
+    row_count(row, "threads", variant->threads);
+    row_count(row, "pages", variant->pages);
+    row_count(row, "ops", result->ops);
+    row_real(row, "ns_per_op", ns.median);
+    row_real(row, "ns_min", ns.min);
+    row_real(row, "ns_max", ns.max);
+    row_end(row);
+}
+
+/* What one side of a pair is called, with what it differs in from the other. */
+static char *label(const struct variant *variant, const struct variant *other)
+{
+    GString *text = g_string_new(variant->subject->name);
+
+    if (variant->threads != other->threads)
+        g_string_append_printf(text, " on %u threads", variant->threads);
+    if (variant->pages != other->pages)
+        g_string_append_printf(text, " of %" G_GUINT64_FORMAT " pages", variant->pages);
+    return g_string_free(text, FALSE);
+}
+
+static void print_pair(const struct options *options, const struct micro_case *one, const struct pair *pair,
+                       const struct result *results)
+{
+    const struct variant *a = variant_at(one, pair->a), *b = variant_at(one, pair->b);
+    struct spread ratio = spread_of_ratios(results[pair->a].ns_per_op, results[pair->b].ns_per_op, options->repeat);
+    char *a_label = label(a, b), *b_label = label(b, a);
+
+    if (options->json)
+        row_ratio("case", one->name, b->threads, &b->pages, a_label, b_label, ratio);
+    else
+        printf("   %.2f x %s", ratio.median, b_label);
+    g_free(a_label);
+    g_free(b_label);
+}
+
+/* JSON has the pairs after all variants; the table has them at the end of their first variant's line. */
+static void print_case(const struct options *options, const struct micro_case *one, const struct result *results)
+{
+    if (!options->json)
+        printf("%s: %s\n  %-14s %7s %10s %12s %27s\n", one->name, one->what, "", "threads", "pages", "ns/op",
+               "(min - max)");
+    for (unsigned i = 0; i < one->variants->len; i++) {
+        const struct variant *variant = variant_at(one, i);
+        struct spread ns = spread_of(results[i].ns_per_op, options->repeat);
+
+        if (options->json) {
+            print_json(options, one, variant, &results[i]);
+            continue;
+        }
+        printf("  %-14s %7u %10" G_GUINT64_FORMAT " %12.1f (%11.1f - %11.1f)", variant->subject->name, variant->threads,
+               variant->pages, ns.median, ns.min, ns.max);
+        for (unsigned j = 0; j < one->pairs->len; j++) {
+            const struct pair *pair = &g_array_index(one->pairs, struct pair, j);
+
+            if (pair->a == i)
+                print_pair(options, one, pair, results);
+        }
+        printf("\n");
+    }
+    for (unsigned i = 0; i < one->pairs->len && options->json; i++)
+        print_pair(options, one, &g_array_index(one->pairs, struct pair, i), results);
+    if (!options->json)
+        printf("\n");
+    fflush(stdout);
+}
+
+static void plot_case(const struct options *options, struct plot *plot, const struct micro_case *one,
+                      const struct result *results)
+{
+    bool threads = one->plot == MICRO_OVER_THREADS;
+    char x[32];
+
+    if (!plot || one->plot == MICRO_NO_PLOT)
+        return;
+    plot_panel(plot, threads ? PLOT_LINES : PLOT_LOG, one->what, threads ? "threads" : "pages",
+               threads ? "million a second" : "ns");
+    for (unsigned i = 0; i < one->variants->len; i++) {
+        const struct variant *variant = variant_at(one, i);
+        double ns = spread_of(results[i].ns_per_op, options->repeat).median;
+
+        snprintf(x, sizeof(x), "%" G_GUINT64_FORMAT, threads ? variant->threads : variant->pages);
+        plot_add(plot, variant->subject->name, x, threads ? 1000 / ns : ns);
+    }
+}
+
+static void measure(const struct options *options, const struct micro_case *one, struct plot *plot)
+{
+    struct result *results = g_new0(struct result, one->variants->len);
+
+    for (unsigned i = 0; i < one->variants->len; i++)
+        results[i].ns_per_op = g_new(double, options->repeat);
+    run_case(options, one, results);
+    print_case(options, one, results);
+    plot_case(options, plot, one, results);
+    for (unsigned i = 0; i < one->variants->len; i++)
+        g_free(results[i].ns_per_op);
+    g_free(results);
+}
+
+/* A case is named by its name, or by the beginning of it that ends before a dash. */
+static bool names(const char *word, const struct micro_case *one)
+{
+    size_t length = strlen(word);
+
+    return !strncmp(one->name, word, length) && (!one->name[length] || one->name[length] == '-');
+}
+
+static bool is_named(const struct micro_case *one, int argc, char **argv)
+{
+    bool named = argc == 1;
+
+    for (int i = 1; i < argc; i++)
+        named |= names(argv[i], one);
+    return named;
+}
+
+static int check_names(const GPtrArray *cases, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        bool known = false;
+
+        for (unsigned j = 0; j < cases->len && !known; j++)
+            known = names(argv[i], g_ptr_array_index(cases, j));
+        if (!known)
+            return usage_error("unknown case: %s", argv[i]);
+    }
+    return STATUS_GOOD;
+}
+
+int micro_main(int argc, char **argv)
+{
+    int repeat = DEFAULT_REPEAT, ms = DEFAULT_MS;
+    char *plot_path = NULL;
+    const GOptionEntry entries[] = {
+        {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "runs that are timed, after one that is not", "N"},
+        {"ms", 0, 0, G_OPTION_ARG_INT, &ms, "length of a run of threads that contend", "MS"},
+        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &plot_path, "draw the cases that vary threads or pages", "FILE"},
+        {NULL, 0, 0, 0, NULL, NULL, NULL},
+    };
+    GPtrArray *cases = micro_all();
+    struct options options;
+    struct plot *plot = NULL;
+    int status = STATUS_USAGE;
+
+    if (options_parse(entries, "[CASE...] - measure single operations", NULL, &argc, &argv, &options.json) &&
+        option_in_bounds("--repeat", repeat, 1, MAX_REPEAT) && option_in_bounds("--ms", ms, 1, MAX_MS) &&
+        (!plot_path || (plot = plot_new(plot_path))))
+        status = check_names(cases, argc, argv);
+    options.repeat = (unsigned)repeat;
+    options.ms = (unsigned)ms;
+    for (unsigned i = 0; i < cases->len && status == STATUS_GOOD; i++) {
+        const struct micro_case *one = g_ptr_array_index(cases, i);
+
+        if (is_named(one, argc, argv))
+            measure(&options, one, plot);
+    }
+    if (plot && !plot_draw(plot) && status == STATUS_GOOD)
+        status = STATUS_FAILED;
+    g_ptr_array_unref(cases);
+    g_free(plot_path);
+    return status;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Plots drawn by gnuplot: one file with any number of panels, each of lines or of bars. */
+#ifndef BENCH_PLOT_H
+#define BENCH_PLOT_H
+
+#include <stdbool.h>
+
+struct plot;
+
+enum plot_style {
+    PLOT_LINES, /* x is a number, on a logarithmic axis */
+    PLOT_LOG,   /* and so is y */
+    PLOT_BARS,  /* x is a word; each series has one bar at each */
+};
+
+/* The end of @path, .svg or .png or .pdf, says what to draw; NULL and a message where it is none of them. */
+struct plot *plot_new(const char *path);
+void plot_panel(struct plot *plot, enum plot_style style, const char *title, const char *xlabel, const char *ylabel);
+
+/* One point of the last panel. */
+void plot_add(struct plot *plot, const char *series, const char *x, double y);
+
+/* Draws and frees; false and a message where gnuplot cannot. */
+bool plot_draw(struct plot *plot);
+
+#endif

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "bench.h"
-#include "impl.h"
+#include "micro.h"
+#include "replay.h"
 
 static const struct command {
     const char *name;
@@ -16,8 +17,25 @@ static const struct command {
     {"list", list_main, "what there is to compare"},
 };
 
+/* One thing that can be named on the command line. */
+static void print_name(bool json, const char *kind, const char *name, const char *what)
+{
+    JsonBuilder *row;
+
+    if (!json) {
+        printf("  %-26s %s\n", name, what);
+        return;
+    }
+    row = row_begin("list");
+    row_text(row, "kind", kind);
+    row_text(row, "name", name);
+    row_text(row, "what", what);
+    row_end(row);
+}
+
 int list_main(int argc, char **argv)
 {
+    GPtrArray *cases;
     bool json;
 
     if (!options_parse(NULL, "- what there is to compare", NULL, &argc, &argv, &json))
@@ -25,19 +43,22 @@ int list_main(int argc, char **argv)
     if (argc > 1)
         return usage_error("list takes no argument: %s", argv[1]);
     if (!json)
-        printf("implementations of code pages (replay --impl)\n");
-    for (const struct impl *const *impl = impl_all; *impl; impl++) {
-        if (json) {
-            JsonBuilder *row = row_begin("list");
+        printf("implementations, for replay --impl on code traces\n");
+    for (const struct impl *const *impl = impl_all; *impl; impl++)
+        print_name(json, "impl", (*impl)->name, (*impl)->what);
+    if (!json)
+        printf("policies, for replay --policy on fault traces\n");
+    for (const struct policy *policy = policies; policy->name; policy++)
+        print_name(json, "policy", policy->name, policy->what);
+    if (!json)
+        printf("cases, for micro\n");
+    cases = micro_all();
+    for (unsigned i = 0; i < cases->len; i++) {
+        const struct micro_case *one = g_ptr_array_index(cases, i);
 
-            row_text(row, "kind", "impl");
-            row_text(row, "name", (*impl)->name);
-            row_text(row, "what", (*impl)->what);
-            row_end(row);
-        } else {
-            printf("  %-12s %s\n", (*impl)->name, (*impl)->what);
-        }
+        print_name(json, "case", one->name, one->what);
     }
+    g_ptr_array_unref(cases);
     return STATUS_GOOD;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Faulting pages: one decision, beside the walk from page to page that pagers do. */
-#include <pagelock/advice.h>
+/* Faulting pages: one decision, and one fault, beside what pagers do that ask page by page. */
+#include <pagelock/fault.h>
 
 #include "micro.h"
 
@@ -76,11 +76,78 @@ static void walk_run(void *state, const struct variant *variant, unsigned thread
     }
 }
 
+/* ---- the driver ---- */
+
+struct memory {
+    struct pgl_object *object;
+    struct pgl_fault *fault;
+};
+
+static int give_data(void *pager, const struct pgl_request *request)
+{
+    (void)pager;
+    pgl_pager_supply(request->object, request->id, request->range, NULL, PGL_ACCESS_WRITE);
+    return 0;
+}
+
+static const struct pgl_pager_ops pager_ops = {.data_request = give_data};
+
+/* variant->size is how many pages a fault may fetch beside its own. */
+static void *fault_setup(const struct variant *variant)
+{
+    struct pgl_advice_table table = {.row[PGL_ADVICE_SEQUENTIAL] = {.after = variant->size}};
+    struct memory *memory = g_new(struct memory, 1);
+
+    memory->fault = pgl_fault_new();
+    memory->object = pgl_object_new(&(struct pgl_object_config){
+        .last = NPAGES - 1,
+        .pager_ops = &pager_ops,
+        .pager_range = {0, NPAGES - 1},
+        .advice = PGL_ADVICE_SEQUENTIAL,
+        .table = &table,
+    });
+    g_assert(memory->fault && memory->object);
+    return memory;
+}
+
+static void fault_teardown(void *state)
+{
+    struct memory *memory = state;
+
+    pgl_fault_free(memory->fault);
+    pgl_object_unref(memory->object);
+    g_free(memory);
+}
+
+/* One touch after the other from the first page on; again and again where there are more touches than pages. */
+static void fault_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
+{
+    struct memory *memory = state;
+    struct pgl_fault_args args = {.object = memory->object, .access = PGL_ACCESS_READ};
+
+    (void)thread;
+    for (uint64_t i = 0; i < ops; i++) {
+        args.index = i % variant->pages;
+        pgl_fault_run(memory->fault, &args, NULL);
+    }
+}
+
 static const struct subject decide = {.name = "pagelock", .setup = decide_setup, .teardown = g_free, .run = decide_run};
 static const struct subject walk = {.name = "page by page", .setup = decide_setup, .teardown = g_free, .run = walk_run};
+static const struct subject clusters = {"pagelock", NULL, fault_setup, fault_teardown, fault_run};
+static const struct subject singles = {"page by page", NULL, fault_setup, fault_teardown, fault_run};
+
 void micro_fault_cases(GPtrArray *cases)
 {
-    micro_versus(
-        micro_add(cases, "cluster", "one decision with a window of 32 pages, by residency bitmap", MICRO_NO_PLOT),
-        &walk, &decide, &(struct variant){.threads = 1, .pages = NPAGES, .ops = 200000});
+    struct micro_case *one =
+        micro_add(cases, "cluster", "one decision with a window of 32 pages, by residency bitmap", MICRO_NO_PLOT);
+    unsigned slow;
+
+    micro_versus(one, &walk, &decide, &(struct variant){.threads = 1, .pages = NPAGES, .ops = 200000});
+    one = micro_add(cases, "fault", "a touch in a sequence, the pager answers at once; 32 pages a request",
+                    MICRO_NO_PLOT);
+    slow = micro_variant(one, &(struct variant){&singles, 1, NPAGES, NPAGES, 0, 0});
+    micro_pair(one, slow, micro_variant(one, &(struct variant){&clusters, 1, NPAGES, NPAGES, WINDOW - 1, 0}));
+    one = micro_add(cases, "fault-resident", "a fault on a page that is there", MICRO_NO_PLOT);
+    micro_variant(one, &(struct variant){&clusters, 1, 1, 200000, 0, 0});
 }

@@ -109,16 +109,13 @@ static void draw_panel(FILE *gnuplot, const struct panel *panel)
         fprintf(gnuplot, "$data%u << END\n%sEND\n", i, series->points->str);
     }
     fprintf(gnuplot, "set title '%s'\nset xlabel '%s'\nset ylabel '%s'\n", panel->title, panel->xlabel, panel->ylabel);
-    fprintf(gnuplot, "unset logscale\n%s%s", lines ? "set logscale x 2\n" : "set style fill solid 0.7\n",
-            panel->style == PLOT_LOG ? "set logscale y\n" : "");
+    fprintf(gnuplot, "unset logscale\n%s", lines ? "set logscale x 2\n" : "set style fill solid 0.7\n");
+    fprintf(gnuplot, panel->style == PLOT_LOG ? "set logscale y\nset yrange [*:*]\n" : "set yrange [0:*]\n");
     for (unsigned i = 0; i < panel->series->len; i++) {
         const struct series *series = g_ptr_array_index(panel->series, i);
 
-        fprintf(gnuplot, "%s$data%u using %s title '%s'",
-                i                          ? ", "
-                : panel->style == PLOT_LOG ? "plot "
-                                           : "plot [][0:] ",
-                i, lines ? "(real(strcol(1))):2 with linespoints" : "2:xtic(1) with histograms", series->name);
+        fprintf(gnuplot, "%s$data%u using %s title '%s'", i ? ", " : "plot ", i,
+                lines ? "(real(strcol(1))):2 with linespoints" : "2:xtic(1) with histograms", series->name);
     }
     fprintf(gnuplot, "\n");
 }

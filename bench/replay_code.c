@@ -77,6 +77,15 @@ static void print_table(const struct replay_options *options, const struct trace
     printf("\n");
 }
 
+static void plot_results(const struct replay_options *options, const struct trace *trace, const struct result *results,
+                         unsigned nresults)
+{
+    plot_panel(options->plot, PLOT_BARS, trace->name, "", "ns");
+    for (unsigned i = 0; i < nresults; i++)
+        plot_add(options->plot, "an event", results[i].impl->name,
+                 spread_of(results[i].ns_per_event, options->repeat).median);
+}
+
 static void print_ratios(const struct replay_options *options, const struct trace *trace, const struct result *results,
                          unsigned nresults)
 {
@@ -130,6 +139,8 @@ int replay_code(const struct replay_options *options, const struct trace *trace)
     } else if (good) {
         print_table(options, trace, results, nresults);
     }
+    if (good && options->plot)
+        plot_results(options, trace, results, nresults);
     for (unsigned i = 0; i < nresults; i++)
         g_free(results[i].ns_per_event);
     g_free(results);

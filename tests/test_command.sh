@@ -59,14 +59,49 @@ many_threads_lose_no_block() {
     done
 }
 
+# faults FIGURES ARGUMENT...: faults of the three fault traces
+faults() {
+    expected=$1
+    shift
+    "$bench" replay --format=json "$@" "$traces/fault-sqlite-scan.trace.gz" "$traces/fault-git-log.trace.gz" \
+        "$traces/fault-vm-resume.trace.gz" >"$dir/out" 2>"$dir/err" || fail "$*: $(cat "$dir/err")"
+    got=$(sed -n 's/.*"faults":\([0-9]*\).*/\1/p' "$dir/out" | tr '\n' ' ')
+    [ "$got" = "$expected" ] || fail "$* takes $got faults"
+}
+
+fault_traces_give_the_known_figures() {
+    faults '21482 1572 2698 ' --policy none
+    grep -q '"touches":2698,"faults":2698,"requests":2698,"pages_fetched":2698,"pages_used":2698,"unlocks":0,"model_ns":11682340,' \
+        "$dir/out" || fail "page by page: $(cat "$dir/out")"
+    faults '2693 388 1086 ' --policy sequential --before 0 --after 7
+    faults '21482 1572 2698 ' --policy normal --before 0 --after 0
+    "$bench" replay --format=json --policy none --request-ns 10 --page-ns 1 "$traces/fault-git-log.trace.gz" >"$dir/out"
+    grep -q '"model_ns":17292,' "$dir/out" || fail "model: $(cat "$dir/out")"
+}
+
+# keys EXPECTED ARGUMENT...: the names of the members, an object a line
+keys() {
+    expected=$1
+    shift
+    "$bench" "$@" --format=json >"$dir/out" 2>"$dir/err" || fail "$*: $(cat "$dir/err")"
+    [ "$(sed 's/"\([a-z_]*\)":[^,}]*[,}]/\1 /g; s/{//; s/ $//' "$dir/out")" = "$expected" ] ||
+        fail "keys of $*: $(cat "$dir/out")"
+}
+
 json_has_the_keys_in_order() {
-    "$bench" replay --format=json --repeat 1 --impl plain,global "$traces/code-linux-boot.trace.gz" >"$dir/out"
-    cat >"$dir/expected" <<'EOF'
-bench trace impl threads events links duplicates stores stores_hit stores_unlocked ranges killed alive retries ns_per_event ns_min ns_max table_bytes hot_bytes 
-bench trace impl threads events links duplicates stores stores_hit stores_unlocked ranges killed alive retries ns_per_event ns_min ns_max table_bytes hot_bytes 
-bench trace threads a b ratio_median ratio_min ratio_max 
-EOF
-    sed 's/"\([a-z_]*\)":[^,}]*[,}]/\1 /g; s/{//' "$dir/out" | cmp - "$dir/expected" || fail "keys: $(cat "$dir/out")"
+    code="bench trace impl threads events links duplicates stores stores_hit stores_unlocked ranges killed alive retries\
+ ns_per_event ns_min ns_max table_bytes hot_bytes"
+    case="bench case impl threads pages ops ns_per_op ns_min ns_max"
+    keys "$code
+$code
+bench trace threads a b ratio_median ratio_min ratio_max" replay --repeat 1 --impl plain,global \
+        "$traces/code-linux-boot.trace.gz"
+    keys "bench trace policy touches faults requests pages_fetched pages_used unlocks model_ns decide_ns" \
+        replay --policy normal "$traces/fault-git-log.trace.gz"
+    keys "$case
+$case
+bench case threads pages a b ratio_median ratio_min ratio_max" micro --repeat 1 link
+    keys "bench case impl threads pages ops ns_per_op ns_min ns_max" micro --repeat 1 fault-resident
 }
 
 bad_input_is_named_with_file_and_line() {
@@ -95,7 +130,14 @@ wrong_usage_is_named() {
     expect 2 "pagelock-bench: --repeat is not in 1..1000: -1" replay --repeat -1 "$good"
     expect 2 "pagelock-bench: unknown implementation: qemu" replay --impl plain,qemu "$good"
     expect 2 "pagelock-bench: unknown implementation: " replay --impl plain, "$good"
-    expect 2 "pagelock-bench: an implementation is named twice: plain" replay --impl plain,plain "$good"
+    expect 2 "pagelock-bench: the implementation is named twice: plain" replay --impl plain,plain "$good"
+    expect 2 "pagelock-bench: unknown policy: clairvoyant" replay --policy clairvoyant "$good"
+    expect 2 "pagelock-bench: the policy is named twice: none" replay --policy none,normal,none "$good"
+    expect 2 "pagelock-bench: --before is not in 0..1048576: -1" replay --before -1 "$good"
+    expect 2 "pagelock-bench: --after is not in 0..1048576: 1048577" replay --after 1048577 "$good"
+    expect 2 "pagelock-bench: --plot wants a name that ends in .svg, .png or .pdf: x.jpg" replay --plot x.jpg "$good"
+    expect 2 "pagelock-bench: unknown case: lin" micro lin
+    expect 2 "pagelock-bench: --ms is not in 1..60000: 0" micro --ms 0 link
     expect 2 "pagelock-bench: replay wants a trace" replay
     expect 2 "pagelock-bench: list takes no argument: x" list x
     "$bench" >"$dir/out" 2>"$dir/err"
@@ -107,6 +149,7 @@ wrong_usage_is_named() {
 }
 
 single_thread_gives_the_known_figures
+fault_traces_give_the_known_figures
 many_threads_lose_no_block
 json_has_the_keys_in_order
 bad_input_is_named_with_file_and_line

@@ -144,6 +144,11 @@ enum explore_memory explore_memory(void)
     return engine.run->memory;
 }
 
+bool explore_sample(unsigned int n)
+{
+    return engine.run->signature % n == 0;
+}
+
 bool engine_plain_points(void)
 {
     return engine.run->plain_points;
@@ -227,12 +232,9 @@ static bool thread_ready(int t)
 static struct choice choose(const struct choice *choices, unsigned int n, unsigned int nfree)
 {
     struct run *run = engine.run;
-    unsigned int k = n > 1 ? run->pick(choices, n, nfree) : 0;
+    unsigned int k = n > 1 && run->ndecisions < MAX_DECISIONS ? run->pick(choices, n, nfree) : 0;
 
     if (k > 0) {
-        if (run->ndecisions == MAX_DECISIONS) {
-            explore_fail("more than %d decisions", MAX_DECISIONS);
-        }
         run->decisions[run->ndecisions++] = (struct decision){
             .thread = (uint8_t)engine_chooser(),
             .kind = choices[k].kind,

@@ -29,7 +29,7 @@ struct choice {
 };
 
 #define MAX_CHOICES 16
-#define MAX_DECISIONS 512
+#define MAX_DECISIONS 512 /* a schedule goes on with the defaults after so many */
 
 /*
  * Where a schedule leaves the default (go on with the running thread; newest value). Named by the thread and the number

@@ -44,14 +44,18 @@ int explore_self(void);
 /* The memory model of this run: an oracle of real time holds under SC only. */
 enum explore_memory explore_memory(void);
 
+/* True in one of @n schedules, and always or never in a given one: for checks too long to make each time. */
+bool explore_sample(unsigned int n);
+
 /* Let the next allocation of this thread but @skip fail. */
 void explore_fail_allocation(unsigned int skip);
 
-/* The library's full fence: __atomic_thread_fence() in all but name, and known to compilers that warn of it. */
+/*
+ * What the library calls when it is compiled with PGL_EXPLORE: a full fence, and the wait of its spin lock, which
+ * blocks until another thread has written the 8-byte word around @word since this thread last read it.
+ */
 void pgl_explore_fence(void);
-
-/* Block until another thread has written the 8-byte word around @address since this thread last read it. */
-void explore_wait(const void *address);
+void pgl_explore_wait(const uintptr_t *word);
 
 /* Block until another thread has done something. For loops that wait for what the explorer cannot see. */
 void explore_yield(void);

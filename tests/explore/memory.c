@@ -23,7 +23,8 @@
 #define MAX_CELLS 256 /* a power of two */
 #define HISTORY 8     /* a power of two */
 #define BUFFER 12
-#define SHADOW_SLOTS 16384 /* a power of two */
+#define PLAIN_BOUND 10000000 /* plain accesses between two atomic ones */
+#define SHADOW_SLOTS 16384   /* a power of two */
 #define THREADS EXPLORE_THREADS
 
 struct clock {
@@ -76,6 +77,7 @@ static struct {
     unsigned int nshadows;
     uint64_t writes[THREADS + 1]; /* by each thread, and by all */
     uint32_t events[THREADS];
+    unsigned int plain_since_point;
     bool stale[THREADS];                  /* it read an overwritten value since it yielded last */
     struct clock clocks[THREADS];         /* what has happened before the thread's next step */
     struct clock pending_clocks[THREADS]; /* read relaxed: an acquire fence makes it count */
@@ -147,6 +149,7 @@ void memory_reset(void)
     memory.generation++;
     memory.ncells = 0;
     memory.nshadows = 0;
+    memory.plain_since_point = 0;
     memory.sc_view.n = 0;
     memset(memory.writes, 0, sizeof memory.writes);
     memset(memory.events, 0, sizeof memory.events);
@@ -459,6 +462,7 @@ uint64_t memory_load(uintptr_t address, unsigned int size, int order, const void
         return read_memory(address, size);
     }
     engine_point();
+    memory.plain_since_point = 0;
     check_race(address, size, ATOMIC_READ, pc);
 
     struct cell *cell = find_cell(word_of(address), true);
@@ -608,6 +612,9 @@ void memory_plain(uintptr_t address, size_t size, bool write, const void *pc)
     int me = explore_self();
     bool shared = heap_owns(address) || address - (uintptr_t)__data_start < (uintptr_t)(_end - __data_start);
 
+    if (++memory.plain_since_point > PLAIN_BOUND) {
+        explore_fail("no end in sight after %d plain accesses", PLAIN_BOUND);
+    }
     if (me == ALONE || !shared) {
         return;
     }
@@ -637,12 +644,12 @@ static bool rewritten(uintptr_t cell, uintptr_t thread)
     return ((struct cell *)cell)->seen[thread] != ((struct cell *)cell)->version;
 }
 
-void explore_wait(const void *address)
+void pgl_explore_wait(const uintptr_t *word)
 {
     int me = explore_self();
     if (me == ALONE) {
         explore_fail("deadlock: code that runs alone waits");
     }
-    engine_trace(__builtin_return_address(0), "waits for a write to [%zx]", (size_t)address);
-    engine_block(rewritten, (uintptr_t)find_cell(word_of((uintptr_t)address), true), (uintptr_t)me);
+    engine_trace(__builtin_return_address(0), "waits for a write to [%zx]", (size_t)(uintptr_t)word);
+    engine_block(rewritten, (uintptr_t)find_cell(word_of((uintptr_t)word), true), (uintptr_t)me);
 }

@@ -236,30 +236,43 @@ bool search_replay(const struct explore_scenario *scenario, enum explore_memory 
     return run.failed;
 }
 
-/* Leave out decisions for as long as the schedule still fails. */
-static void shrink(struct run *run)
+/* Run without the decisions [first, end). True when that fails too, and is shorter: then it takes the place of @run. */
+static bool fails_without(struct run *run, unsigned int first, unsigned int end)
 {
     static struct run shorter;
     struct decision without[MAX_DECISIONS];
-    bool shrunk = true;
+    unsigned int n = 0;
 
-    while (shrunk) {
-        shrunk = false;
-        for (unsigned int i = run->ndecisions; i-- > 0;) {
-            unsigned int n = 0;
-            for (unsigned int k = 0; k < run->ndecisions; k++) {
-                if (k != i) {
-                    without[n++] = run->decisions[k];
-                }
-            }
-            shorter = (struct run){.scenario = run->scenario, .memory = run->memory, .plain_points = run->plain_points};
-            run_decisions(&shorter, without, n);
-            if (shorter.failed && shorter.ndecisions < run->ndecisions) {
-                *run = shorter;
+    for (unsigned int i = 0; i < run->ndecisions; i++) {
+        if (i < first || i >= end) {
+            without[n++] = run->decisions[i];
+        }
+    }
+    shorter = (struct run){.scenario = run->scenario, .memory = run->memory, .plain_points = run->plain_points};
+    run_decisions(&shorter, without, n);
+    if (!shorter.failed || shorter.ndecisions >= run->ndecisions) {
+        return false;
+    }
+    *run = shorter;
+    return true;
+}
+
+/* Leave out decisions for as long as the schedule still fails: halves, quarters, ... and at last one by one. */
+static void shrink(struct run *run)
+{
+    unsigned int length = run->ndecisions;
+
+    while (length > 0) {
+        bool shrunk = false;
+        for (unsigned int first = 0; first < run->ndecisions;) {
+            unsigned int end = first + length < run->ndecisions ? first + length : run->ndecisions;
+            if (fails_without(run, first, end)) {
                 shrunk = true;
-                i = i < run->ndecisions ? i : run->ndecisions;
+            } else {
+                first = end;
             }
         }
+        length = length > 1 ? length / 2 : shrunk ? 1 : 0;
     }
 }
 

@@ -36,7 +36,7 @@ static void acquire(uint64_t *lock)
 {
     while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) != 0) {
         while (load(lock, __ATOMIC_RELAXED) != 0) {
-            explore_wait(lock);
+            pgl_explore_wait(lock);
         }
     }
 }

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef EXPLORE_SCENARIOS_H
+#define EXPLORE_SCENARIOS_H
+
+#include "explore.h"
+
+/* Each list ends with a scenario without a name. */
+extern const struct explore_scenario page_scenarios[];       /* table, page lock */
+extern const struct explore_scenario collection_scenarios[]; /* the ordered set */
+extern const struct explore_scenario tb_scenarios[];         /* brackets, stores, invalidation */
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A very small emulator for the scenarios: guest memory of a few words a page, blocks that remember the words they were
+ * made from, a table in which blocks are found by their key, and a jump cache of one entry a thread.
+ *
+ * Its claim is the library's first promise: once a store's check has returned, no block is found that was made from
+ * older bytes; at the end every block is either alive, found and up to date, or was retired exactly once.
+ */
+#ifndef EXPLORE_WORLD_H
+#define EXPLORE_WORLD_H
+
+#include <pagelock/pagelock.h>
+
+#include "explore.h"
+
+#define PAGE_BITS 12u
+#define SLOTS 4u /* words a page, far enough from each other to have mask bits of their own */
+#define SLOT_BYTES 4u
+#define PAGES 6u
+#define FAR_PAGE 600u /* pages 4 and 5 lie in leaves of their own */
+#define FARTHER_PAGE 1200u
+#define KEYS 4u
+#define BLOCKS 6u
+
+#define INDEX(page) ((page) < 4 ? (uint64_t)(page) : (page) == 4 ? FAR_PAGE : FARTHER_PAGE)
+#define ADDR(page, slot) (INDEX(page) << PAGE_BITS | (slot)*1024u)
+#define LAST_ADDR(page, slot) (ADDR(page, slot) + SLOT_BYTES - 1u)
+
+struct block {
+    struct pgl_tb tb;
+    unsigned int key;
+    unsigned int nparts;
+    struct part {
+        unsigned int page, slot;
+        uint64_t seen;
+    } parts[2];
+    bool linked;
+    unsigned int retired;
+};
+
+struct world {
+    struct pgl_table *table;
+    uint64_t memory[PAGES][SLOTS];
+    struct block blocks[BLOCKS];
+    struct block *found[KEYS];
+    struct block *cached[EXPLORE_THREADS];
+    bool trapped[PAGES]; /* between first_code and no_code; written under the page's lock */
+    bool uses_traps;     /* untrapped stores are not checked: see world_trapping_store() */
+    uintptr_t trap_lock;
+    unsigned int used_keys;
+};
+extern struct world world;
+
+/* A new world whose leaf of pages 0 to 3 exists; for pages that do not, world_init_empty(). */
+void world_init(void);
+void world_init_empty(void);
+
+/* The claim, then everything is killed and freed. */
+void world_final(void);
+
+/* Read a guest word as a translator does, write one as a vCPU does. */
+uint64_t guest_load(unsigned int page, unsigned int slot);
+void guest_store(unsigned int page, unsigned int slot, uint64_t value);
+
+/* Make block @block of one word, or of two; false when an equal one existed. Findable by @key from then on. */
+bool translate(unsigned int block, unsigned int key, unsigned int page, unsigned int slot);
+bool translate_two(unsigned int block, unsigned int key, unsigned int page, unsigned int slot, unsigned int page2,
+                   unsigned int slot2);
+
+/* Store, then check. A word is stored to by one thread, ever growing values. Returns what the check answers. */
+int checked_store(unsigned int page, unsigned int slot, uint64_t value);
+
+/* Store, and check only if the page is trapped. */
+void trapping_store(unsigned int page, unsigned int slot, uint64_t value);
+
+/* Fail if a block is found that read less than @value from the word. */
+void expect_fresh(unsigned int page, unsigned int slot, uint64_t value);
+
+/* The block that @key finds, or NULL. */
+struct block *find_block(unsigned int key);
+
+int kill_block(unsigned int block);
+int kill_words(unsigned int page, unsigned int slot, unsigned int page2, unsigned int slot2);
+
+#endif

@@ -55,10 +55,10 @@ void emu_fini(struct emu *emu);
 /* Assert that the table is sound: pgl_table_check() finds nothing. */
 void emu_assert_sound(const struct emu *emu);
 
-/* The callbacks' log since the last call: "first 5, publish, retired 1, none 5" (page indices in hexadecimal). */
+/* The log of the callbacks since the last call: "first 5, publish, retired 1, none 5" (page indices in hexadecimal) */
 const char *emu_log(struct emu *emu);
 
-/* Translate: link a block with these bytes, which is alive afterwards. The second page's come last; restarts are obeyed. */
+/* Translate: link a block with these bytes, which is alive afterwards. Restarts are obeyed. */
 void emu_link(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last);
 void emu_link2(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last, uint64_t first2, uint64_t last2);
 

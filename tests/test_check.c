@@ -6,8 +6,8 @@
 #include "emu.h"
 
 /*
- * A sound table with everything on it: page 5 has a block alone and one that goes on to page 6; page 7 has a block twice
- * and an exact map.
+ * A sound table with everything on it: page 5 has a block alone and one that goes on to page 6; page 7 has a block
+ * twice and an exact map.
  */
 struct fixture {
     struct emu emu;

@@ -198,7 +198,8 @@ static void assert_walk(const struct pgl_table *table, const uint64_t *leaves, s
 
 static void test_table_walk_finds_what_exists(void **state)
 {
-    static const unsigned widths[][2] = {{10, 32}, {12, 12}, {12, 21}, {12, 22}, {12, 48}, {16, 64}, {10, 64}, {21, 64}};
+    static const unsigned widths[][2] = {{10, 32}, {12, 12}, {12, 21}, {12, 22},
+                                         {12, 48}, {16, 64}, {10, 64}, {21, 64}};
     struct emu_random random = {emu_seed("walk")};
 
     (void)state;

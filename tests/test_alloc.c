@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Memory: each allocation of each call fails in turn, and the state is as before or as stated; paths that promise to
+ * allocate nothing allocate nothing. Linked with --wrap for malloc, calloc, posix_memalign and free.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emu.h"
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+int __real_posix_memalign(void **memory, size_t align, size_t size);
+void __real_free(void *memory);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+int __wrap_posix_memalign(void **memory, size_t align, size_t size);
+void __wrap_free(void *memory);
+
+static unsigned n_allocations; /* since the last count_from_here() */
+static unsigned fail_at;       /* this one fails; 0: none */
+static void *living[4096];     /* what was allocated and not freed */
+static unsigned n_living;
+static void (*before_leaf)(void); /* called once, before the next posix_memalign() */
+
+static bool may_allocate(void)
+{
+    if (++n_allocations != fail_at)
+        return true;
+    errno = ENOMEM;
+    return false;
+}
+
+static void *note_living(void *memory)
+{
+    if (memory && n_living < sizeof(living) / sizeof(*living))
+        living[n_living++] = memory;
+    return memory;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return may_allocate() ? note_living(__real_malloc(size)) : NULL;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return may_allocate() ? note_living(__real_calloc(n, size)) : NULL;
+}
+
+int __wrap_posix_memalign(void **memory, size_t align, size_t size)
+{
+    void (*hook)(void) = before_leaf;
+    int error;
+
+    before_leaf = NULL;
+    if (hook)
+        hook();
+    if (!may_allocate())
+        return ENOMEM;
+    error = __real_posix_memalign(memory, align, size);
+    if (!error)
+        note_living(*memory);
+    return error;
+}
+
+void __wrap_free(void *memory)
+{
+    for (unsigned i = n_living; i-- > 0;) {
+        if (living[i] == memory) {
+            living[i] = living[--n_living];
+            break;
+        }
+    }
+    __real_free(memory);
+}
+
+static void count_from_here(unsigned fail)
+{
+    n_allocations = 0;
+    fail_at = fail;
+}
+
+/* Stop failing. Whether the allocation that was to fail was reached. */
+static bool did_fail(void)
+{
+    bool failed = fail_at && n_allocations >= fail_at;
+
+    fail_at = 0;
+    return failed;
+}
+
+/* ---- leaves ---- */
+
+static void test_alloc_a_table_needs_memory(void **state)
+{
+    struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48};
+
+    (void)state;
+    count_from_here(1);
+    errno = 0;
+    assert_null(pgl_table_new(&config));
+    assert_int_equal(errno, ENOMEM);
+    assert_true(did_fail());
+}
+
+static void test_alloc_free_gives_everything_back(void **state)
+{
+    unsigned before = n_living;
+    struct emu_block blocks[20];
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < 20; i++)
+        emu_link2(&emu, &blocks[i], 0x5000 + 32 * i, 0x5000 + 32 * i, UINT64_C(1) << (12 + i), UINT64_C(1) << (12 + i));
+    for (unsigned i = 0; i < 100; i++)
+        pgl_store_check(emu.table, 0x5001, 1, NULL);
+    assert_true(emu_stats(&emu).hot_bytes > 0);
+    assert_true(n_living > before);
+    emu_fini(&emu);
+    assert_int_equal(n_living, before);
+}
+
+static struct emu *racing;
+static uint64_t racing_index;
+static struct pgl_page *winner;
+
+static void win_the_race(void)
+{
+    winner = pgl_page_get(racing->table, racing_index);
+}
+
+/* Another thread puts the leaf, or part of its subtree, in place while ours is being built. */
+static void test_alloc_loser_of_a_race_frees_all_of_its_copy(void **state)
+{
+    static const uint64_t winners[] = {0x1234567, 0x1234568, 0x1234967, 0x1274567};
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct emu emu;
+        uint64_t bytes;
+        unsigned living_before;
+
+        emu_init(&emu);
+        living_before = n_living;
+        racing = &emu;
+        racing_index = winners[i];
+        before_leaf = win_the_race;
+        assert_non_null(pgl_page_get(emu.table, 0x1234567));
+        assert_ptr_equal(winner, pgl_page_find(emu.table, winners[i]));
+        bytes = emu_stats(&emu).bytes - sizeof(struct pgl_table);
+        /* every allocation that lives is a node or a leaf that the figures know */
+        assert_int_equal(emu_stats(&emu).leaves, i < 2 ? 1 : 2);
+        assert_int_equal(n_living - living_before,
+                         emu_stats(&emu).leaves +
+                             (bytes - emu_stats(&emu).leaves * sizeof(struct pgl_leaf)) / sizeof(struct pgl_node));
+        emu_fini(&emu);
+    }
+}
+
+static void test_alloc_page_get_fails_without_a_trace(void **state)
+{
+    struct pgl_table_stats before, after;
+    struct emu emu;
+    unsigned fail = 0;
+
+    (void)state;
+    emu_init_bits(&emu, 12, 64);
+    pgl_page_get(emu.table, 0);
+    before = emu_stats(&emu);
+    do {
+        unsigned living_before = n_living;
+        struct pgl_page *page;
+
+        count_from_here(++fail);
+        errno = 0;
+        page = pgl_page_get(emu.table, UINT64_C(1) << 50);
+        if (!did_fail()) {
+            assert_non_null(page);
+            break;
+        }
+        assert_null(page);
+        assert_int_equal(errno, ENOMEM);
+        assert_int_equal(n_living, living_before);
+        assert_null(pgl_page_find(emu.table, UINT64_C(1) << 50));
+        after = emu_stats(&emu);
+        assert_memory_equal(&before, &after, sizeof(before));
+        emu_assert_sound(&emu);
+    } while (true);
+    assert_int_equal(fail, 6); /* a leaf and four nodes could fail */
+    emu_fini(&emu);
+}
+
+static void test_alloc_pair_fails_with_nothing_locked(void **state)
+{
+    unsigned fail = 0;
+
+    (void)state;
+    do {
+        struct emu emu;
+        bool locked;
+
+        emu_init(&emu);
+        count_from_here(++fail);
+        errno = 0;
+        locked = pgl_page_lock_pair(emu.table, 0x900000, 5);
+        if (!did_fail()) {
+            assert_true(locked);
+            pgl_page_unlock_pair(emu.table, 0x900000, 5);
+            emu_fini(&emu);
+            break;
+        }
+        assert_false(locked);
+        assert_int_equal(errno, ENOMEM);
+        emu_fini(&emu); /* finds a locked page */
+    } while (true);
+    assert_true(fail > 5);
+}
+
+/* ---- brackets ---- */
+
+static void test_alloc_begin_fails_with_nothing_held(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned fail = 1; fail <= 3; fail++) {
+        count_from_here(fail);
+        errno = 0;
+        assert_false(pgl_bracket_begin(&bracket, emu.table, 5));
+        assert_int_equal(errno, ENOMEM);
+        assert_true(did_fail());
+    }
+    assert_string_equal(emu_log(&emu), "");
+    emu_fini(&emu);
+}
+
+static void test_alloc_cross_fails_with_the_bracket_as_it_was(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu_block block = {0};
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+    assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
+    count_from_here(1);
+    errno = 0;
+    assert_int_equal(pgl_bracket_cross(&bracket, 0x900000), PGL_BRACKET_ERROR);
+    assert_int_equal(errno, ENOMEM);
+    assert_true(did_fail());
+    assert_true(emu_is_locked(&emu, 5));
+    assert_true(emu_is_locked(&emu, 6));
+    pgl_tb_init(&block.tb);
+    pgl_tb_set_bytes(&block.tb, 0, 0x5ffc, 0x5fff);
+    pgl_tb_set_bytes(&block.tb, 1, 0x6000, 0x6003);
+    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
+    emu_fini(&emu);
+}
+
+static void test_alloc_stores_of_a_bracket_are_answered_without_memory(void **state)
+{
+    struct emu_block blocks[4], fresh = {0};
+    struct pgl_bracket bracket;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < 4; i++) /* their partners lie in more leaves than a set has room for */
+        emu_link2(&emu, &blocks[i], 0x5000 + 16 * i, 0x5000 + 16 * i, 0x1000000 * (i + 1), 0x1000000 * (i + 1));
+    pgl_tb_init(&fresh.tb);
+    pgl_tb_set_bytes(&fresh.tb, 0, 0x5800, 0x5803);
+    assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+    assert_int_equal(pgl_bracket_store(&bracket, 0x5000, 64), PGL_BRACKET_RESTART);
+    count_from_here(1);
+    assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_RESTART);
+    assert_true(did_fail());
+    for (unsigned i = 0; i < 4; i++)
+        assert_false(emu_is_live(&blocks[i]));
+    assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_OK);
+    emu_fini(&emu);
+}
+
+/* ---- collections and invalidations ---- */
+
+/* Blocks from page 5 to eight other leaves. */
+static void link_far(struct emu *emu, struct emu_block blocks[8])
+{
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t second = UINT64_C(0x1000000) * (i * 5 % 8 + 1);
+
+        emu_link2(emu, &blocks[i], 0x5000 + 16 * i, 0x5003 + 16 * i, second, second + 3);
+    }
+}
+
+static void test_alloc_collection_fails_with_nothing_held(void **state)
+{
+    static const uint64_t ranges[][2] = {{0x5000, 0x5fff}, {0, (UINT64_C(1) << 48) - 1}};
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct pgl_collection collection;
+        struct emu_block blocks[8];
+        struct emu emu;
+        unsigned fail = 0, living_before;
+
+        emu_init(&emu);
+        link_far(&emu, blocks);
+        living_before = n_living;
+        do {
+            bool locked;
+
+            count_from_here(++fail);
+            errno = 0;
+            locked = pgl_collection_lock(&collection, emu.table, ranges[i][0], ranges[i][1]);
+            if (!did_fail()) {
+                assert_true(locked);
+                pgl_collection_unlock(&collection);
+                break;
+            }
+            assert_false(locked);
+            assert_int_equal(errno, ENOMEM);
+            assert_int_equal(n_living, living_before);
+            emu_assert_sound(&emu);
+        } while (true);
+        assert_true(fail > 1);
+        assert_int_equal(n_living, living_before);
+        emu_fini(&emu);
+    }
+}
+
+static void test_alloc_invalidation_never_fails_for_want_of_memory(void **state)
+{
+    unsigned fail = 0;
+    bool failed;
+
+    (void)state;
+    do {
+        struct emu_block blocks[8], local, beside;
+        struct emu emu;
+
+        emu_init(&emu);
+        link_far(&emu, blocks);
+        emu_link(&emu, &local, 0x5f00, 0x5f03);
+        emu_link(&emu, &beside, 0x4ffc, 0x4fff);
+        count_from_here(++fail);
+        assert_int_equal(pgl_invalidate_page(emu.table, 5, &blocks[3].tb), PGL_HIT | PGL_RUNNING_DEAD);
+        failed = did_fail();
+        for (unsigned i = 0; i < 8; i++) {
+            assert_false(emu_is_live(&blocks[i]));
+            assert_int_equal(blocks[i].retired, 1);
+        }
+        assert_int_equal(local.retired, 1);
+        assert_true(emu_is_live(&beside));
+        if (!failed)
+            assert_int_equal(emu.n_retired, 1);
+
+        link_far(&emu, blocks);
+        count_from_here(fail);
+        assert_int_equal(pgl_invalidate_range(emu.table, 0x5010, 0x5020, NULL), PGL_HIT);
+        did_fail();
+        for (unsigned i = 0; i < 8; i++)
+            assert_int_equal(emu_is_live(&blocks[i]), i != 1 && i != 2);
+        count_from_here(fail);
+        assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT);
+        failed |= did_fail();
+        assert_false(emu_is_live(&blocks[0]));
+        assert_false(emu_is_live(&beside));
+        emu_fini(&emu);
+    } while (failed);
+    assert_true(fail > 2);
+}
+
+static void test_alloc_store_bracket_fails_with_nothing_held(void **state)
+{
+    struct emu_block blocks[8];
+    struct pgl_store store;
+    struct emu emu;
+    unsigned fail = 0;
+    int answer;
+
+    (void)state;
+    emu_init(&emu);
+    link_far(&emu, blocks);
+    count_from_here(1); /* the page of the store is absent */
+    errno = 0;
+    assert_int_equal(pgl_store_begin(&store, emu.table, UINT64_C(0x800000000000), 8, NULL), -1);
+    assert_int_equal(errno, ENOMEM);
+    assert_true(did_fail());
+    emu_assert_sound(&emu);
+    do {
+        count_from_here(++fail);
+        errno = 0;
+        answer = pgl_store_begin(&store, emu.table, 0x5000, 64, NULL); /* meets four blocks */
+        if (!did_fail())
+            break;
+        assert_int_equal(answer, -1);
+        assert_int_equal(errno, ENOMEM);
+        for (unsigned i = 0; i < 8; i++)
+            assert_true(emu_is_live(&blocks[i]));
+        emu_assert_sound(&emu);
+    } while (true);
+    assert_true(fail > 1);
+    assert_int_equal(answer, PGL_HIT);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(emu_is_live(&blocks[i]), i >= 4);
+    pgl_store_end(&store);
+    emu_fini(&emu);
+}
+
+static void test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &block, 0x5000, 0x5003);
+    for (unsigned i = 0; i < 600; i++) { /* longer than any count of misses goes */
+        count_from_here(1);
+        assert_int_equal(pgl_store_check(emu.table, 0x5004, 1, NULL), 0);
+        did_fail();
+    }
+    assert_int_equal(emu_stats(&emu).hot_bytes, 0);
+    emu_assert_sound(&emu);
+    for (unsigned i = 0; i < 20; i++) { /* now the first succeeds and the second fails */
+        count_from_here(2);
+        assert_int_equal(pgl_store_check(emu.table, 0x5004, 1, NULL), 0);
+        did_fail();
+        emu_assert_sound(&emu);
+    }
+    assert_int_equal(pgl_store_check(emu.table, 0x5003, 1, NULL), PGL_HIT);
+    emu_fini(&emu);
+}
+
+/* ---- what allocates nothing ---- */
+
+static void test_alloc_store_check_allocates_nothing(void **state)
+{
+    struct emu_block block, crossing;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &block, 0x5000, 0x5003);
+    emu_link2(&emu, &crossing, 0x5ff0, 0x5fff, 0x3000, 0x3003);
+    count_from_here(0);
+    assert_int_equal(pgl_store_check(emu.table, 0x5800, 8, NULL), 0);
+    assert_int_equal(pgl_store_check(emu.table, 0x900000000, 8, NULL), 0);
+    assert_int_equal(pgl_store_check(emu.table, 0x6ffc, 8, NULL), 0);
+    assert_int_equal(pgl_store_check(emu.table, 0x5003, 8, NULL), PGL_HIT);
+    assert_int_equal(pgl_store_check(emu.table, 0x3000, 8, NULL), PGL_HIT);
+    assert_int_equal(n_allocations, 0);
+    emu_fini(&emu);
+}
+
+static void test_alloc_collection_within_two_leaves_allocates_nothing(void **state)
+{
+    struct pgl_collection collection;
+    struct emu_block blocks[200];
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < 200; i++) {
+        uint64_t second = (UINT64_C(0x9000) + i * 7 % 512) << 12;
+
+        emu_link2(&emu, &blocks[i], 0x10000 + i * 0x1000, 0x10003 + i * 0x1000, second, second);
+    }
+    count_from_here(0);
+    assert_true(pgl_collection_lock(&collection, emu.table, 0, 512 * 0x1000 - 1));
+    assert_int_equal(n_allocations, 0);
+    pgl_collection_unlock(&collection);
+    assert_int_equal(n_allocations, 0);
+    emu_fini(&emu);
+}
+
+static void test_alloc_kills_within_two_leaves_allocate_nothing(void **state)
+{
+    struct emu_block blocks[16];
+    struct pgl_store store;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < 16; i++)
+        emu_link2(&emu, &blocks[i], 0x5000 + 16 * i, 0x5003 + 16 * i, 0x9000000 + 16 * i, 0x9000003 + 16 * i);
+    count_from_here(0);
+    assert_int_equal(pgl_invalidate_tb(emu.table, &blocks[0].tb, NULL), PGL_HIT);
+    assert_int_equal(pgl_invalidate_range(emu.table, 0x5010, 0x5010, NULL), PGL_HIT);
+    assert_int_equal(pgl_store_check(emu.table, 0x5020, 4, NULL), PGL_HIT);
+    assert_int_equal(pgl_store_begin(&store, emu.table, 0x5030, 4, NULL), PGL_HIT);
+    pgl_store_end(&store);
+    assert_int_equal(pgl_invalidate_page(emu.table, 5, NULL), PGL_HIT);
+    assert_int_equal(pgl_flush(emu.table, NULL), 0);
+    assert_int_equal(pgl_invalidate_range(emu.table, 0, UINT64_C(1) << 40, NULL), 0);
+    assert_int_equal(n_allocations, 0);
+    assert_null(emu.findable);
+    emu_fini(&emu);
+}
+
+static void test_alloc_links_on_known_pages_allocate_nothing(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    pgl_page_get(emu.table, 5);
+    pgl_page_get(emu.table, 0x9000);
+    count_from_here(0);
+    for (unsigned i = 0; i < 100; i++) {
+        emu_link2(&emu, &block, 0x5ff0, 0x5fff, 0x9000000, 0x9000003);
+        pgl_invalidate_tb(emu.table, &block.tb, NULL);
+    }
+    assert_int_equal(n_allocations, 0);
+    emu_fini(&emu);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_alloc_a_table_needs_memory),
+        cmocka_unit_test(test_alloc_free_gives_everything_back),
+        cmocka_unit_test(test_alloc_loser_of_a_race_frees_all_of_its_copy),
+        cmocka_unit_test(test_alloc_page_get_fails_without_a_trace),
+        cmocka_unit_test(test_alloc_pair_fails_with_nothing_locked),
+        cmocka_unit_test(test_alloc_begin_fails_with_nothing_held),
+        cmocka_unit_test(test_alloc_cross_fails_with_the_bracket_as_it_was),
+        cmocka_unit_test(test_alloc_stores_of_a_bracket_are_answered_without_memory),
+        cmocka_unit_test(test_alloc_collection_fails_with_nothing_held),
+        cmocka_unit_test(test_alloc_invalidation_never_fails_for_want_of_memory),
+        cmocka_unit_test(test_alloc_store_bracket_fails_with_nothing_held),
+        cmocka_unit_test(test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails),
+        cmocka_unit_test(test_alloc_store_check_allocates_nothing),
+        cmocka_unit_test(test_alloc_collection_within_two_leaves_allocates_nothing),
+        cmocka_unit_test(test_alloc_kills_within_two_leaves_allocate_nothing),
+        cmocka_unit_test(test_alloc_links_on_known_pages_allocate_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

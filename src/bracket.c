@@ -54,7 +54,8 @@ static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, s
 {
     bracket->index[which] = index;
     bracket->leaf[which] = leaf;
-    pgl_page_claim_code(bracket->table, leaf, index);
+    if (!pgl_list_first(pgl_leaf_page(leaf, index)))
+        pgl_page_claim_code(bracket->table, leaf, index);
 }
 
 static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf,
@@ -67,11 +68,14 @@ static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, st
 static void let_go(struct pgl_bracket *bracket, unsigned which, const char *place)
 {
     uint64_t index = bracket->index[which];
+    struct pgl_page *page;
 
     if (index == NO_PAGE)
         return;
-    pgl_page_drop_code(bracket->table, bracket->leaf[which], index);
-    pgl_page_unlock_at(bracket->table, pgl_leaf_page(bracket->leaf[which], index), place);
+    page = pgl_leaf_page(bracket->leaf[which], index);
+    if (!pgl_list_first(page))
+        pgl_page_drop_code(bracket->table, bracket->leaf[which], index);
+    pgl_page_unlock_at(bracket->table, page, place);
     bracket->index[which] = NO_PAGE;
 }
 
@@ -102,7 +106,18 @@ static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t sec
     return PGL_BRACKET_RESTART;
 }
 
-bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index, const char *place)
+static void start(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index, struct pgl_leaf *leaf)
+{
+    bracket->table = table;
+    bracket->index[0] = index;
+    bracket->index[1] = NO_PAGE;
+    bracket->leaf[0] = leaf;
+    bracket->leaf[1] = NULL;
+    bracket->nstores = 0;
+}
+
+static bool __attribute__((noinline)) begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
+                                                 const char *place)
 {
     struct pgl_leaf *leaf;
 
@@ -110,11 +125,26 @@ bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, 
     leaf = pgl_leaf_get(table, index);
     if (!leaf)
         return false;
-    bracket->table = table;
-    bracket->index[1] = NO_PAGE;
-    bracket->leaf[1] = NULL;
-    bracket->nstores = 0;
+    start(bracket, table, index, leaf);
     take(bracket, 0, index, leaf, place);
+    fence_after_take();
+    return true;
+}
+
+bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index, const char *place)
+{
+    struct pgl_leaf *leaf = index <= table->last_index ? pgl_leaf_find(table, index) : NULL;
+    struct pgl_page *page;
+
+    /* The common case by itself, so that the compiler saves no registers for the others: a page with blocks, free. */
+    if (PGL_UNLIKELY(!leaf || table->special))
+        return begin_slow(bracket, table, index, place);
+    page = pgl_leaf_page(leaf, index);
+    if (PGL_UNLIKELY(!pgl_list_first(page) || !pgl_page_trylock_at(table, page, place)))
+        return begin_slow(bracket, table, index, place);
+    start(bracket, table, index, leaf);
+    if (PGL_UNLIKELY(!pgl_list_first(page))) /* it lost its last block just before the lock */
+        pgl_page_claim_code(table, leaf, index);
     fence_after_take();
     return true;
 }
@@ -201,23 +231,46 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }
 
-/* Put a block on the lists of its pages. */
+/* Put a block on the list of one of its pages by way of link @which, and its bytes into the page's mask and map. */
+static inline __attribute__((always_inline)) void list_on_page(struct pgl_table *table, struct pgl_leaf *leaf,
+                                                               uint64_t index, struct pgl_tb *tb, unsigned which,
+                                                               uintptr_t flags)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    uint64_t *map = pgl_map_of(leaf, page, index);
+    uint64_t mask = page->mask;
+    uintptr_t head = pgl_head(page);
+    unsigned low, high;
+
+    for (unsigned extent = 0; extent <= pgl_tb_has(tb, 1); extent++) {
+        if (!pgl_bits_on_page(table, index << table->page_bits, tb, extent, &low, &high))
+            continue;
+        mask |= pgl_mask_of(low, high);
+        /* relaxed, here and below: the unlock's release publishes what is added */
+        for (unsigned word = low / 64; map && word <= high / 64; word++)
+            __atomic_store_n(&map[word], map[word] | pgl_map_bits(word, low, high), __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
+    tb->next[which] = head & ~PGL_HEAD_FLAGS;
+    pgl_head_set(page, (head & PGL_HEAD_FLAGS) | flags | pgl_ref(tb, which));
+}
+
 static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
 {
-    struct pgl_table *table = bracket->table;
-    unsigned nlinks = pgl_tb_crosses(table, tb) ? 2 : 1;
+    bool crosses = pgl_tb_crosses(bracket->table, tb);
 
-    for (unsigned link = 0; link < nlinks; link++) {
-        uint64_t index = pgl_tb_page(table, tb, link);
+    for (unsigned which = 0; which <= crosses; which++) {
+        uint64_t index = pgl_tb_page(bracket->table, tb, which);
 
-        pgl_page_add_tb(table, bracket->leaf[index == bracket->index[1]], index, tb, link);
+        list_on_page(bracket->table, bracket->leaf[index == bracket->index[1]], index, tb, which,
+                     crosses ? PGL_HEAD_CROSS : 0);
     }
 }
 
 /* In a lock_debug build: whether the block may be linked. A release build takes the caller's word. */
 static bool may_link(const struct pgl_bracket *bracket, const struct pgl_tb *tb, const char *place)
 {
-    if (!pgl_has_lock_debug())
+    if (!PGL_WITNESS)
         return true;
     if (tb->state != PGL_TB_NEW) {
         pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place);
@@ -234,15 +287,27 @@ static bool may_link(const struct pgl_bracket *bracket, const struct pgl_tb *tb,
     return true;
 }
 
+/* The end of a commit: list @tb unless it has an equal, and unlock. */
+static void __attribute__((noinline)) finish(struct pgl_bracket *bracket, struct pgl_tb *tb, bool has_equal,
+                                             const char *place)
+{
+    if (has_equal)
+        __atomic_store_n(&tb->state, PGL_TB_NEW, __ATOMIC_RELAXED);
+    else
+        list(bracket, tb);
+    let_go(bracket, 1, place);
+    let_go(bracket, 0, place);
+}
+
 enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equal,
                                               const char *place)
 {
     struct pgl_table *table = bracket->table;
     struct pgl_tb *other = NULL;
 
-    if (bracket->nstores)
+    if (PGL_UNLIKELY(bracket->nstores))
         return restart(bracket, bracket->index[1], bracket->leaf[1], place);
-    if (!may_link(bracket, tb, place)) {
+    if (PGL_UNLIKELY(!may_link(bracket, tb, place))) {
         pgl_bracket_abort_at(bracket, place);
         errno = EINVAL;
         return PGL_BRACKET_ERROR;
@@ -251,12 +316,14 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
     if (table->ops->publish)
         other = table->ops->publish(tb, table->opaque);
-    if (other)
-        __atomic_store_n(&tb->state, PGL_TB_NEW, __ATOMIC_RELAXED);
-    else
-        list(bracket, tb);
-    let_go(bracket, 1, place);
-    let_go(bracket, 0, place);
+    if (PGL_LIKELY(!other && bracket->index[1] == NO_PAGE && !pgl_tb_has(tb, 1))) {
+        uint64_t index = bracket->index[0];
+
+        list_on_page(table, bracket->leaf[0], index, tb, 0, 0);
+        pgl_page_unlock_at(table, pgl_leaf_page(bracket->leaf[0], index), place);
+    } else {
+        finish(bracket, tb, other, place);
+    }
     if (equal)
         *equal = other ? other : tb;
     return other ? PGL_BRACKET_EXISTS : PGL_BRACKET_OK;

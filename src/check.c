@@ -14,7 +14,7 @@ struct check {
     void (*say)(const char *what, void *opaque);
     void *opaque;
     unsigned violations;
-    uint64_t leaves, nodes, hot_bytes;
+    uint64_t leaves, bytes, hot_bytes;
 };
 
 static void __attribute__((format(printf, 2, 3))) violation(struct check *check, const char *format, ...)
@@ -130,6 +130,7 @@ static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t inde
 static void check_leaf(struct check *check, struct pgl_leaf *leaf, uint64_t first_index)
 {
     check->leaves++;
+    check->bytes += sizeof(*leaf);
     if (leaf->first_index != first_index)
         violation(check, "the leaf of page %#" PRIx64 " says %#" PRIx64, first_index, leaf->first_index);
     if (leaf->hot)
@@ -138,37 +139,38 @@ static void check_leaf(struct check *check, struct pgl_leaf *leaf, uint64_t firs
         check_page(check, leaf, first_index + slot);
 }
 
-static void check_node(struct check *check, const struct pgl_node *node, unsigned shift, uint64_t first_index)
+static void check_node(struct check *check, void **node, unsigned shift, uint64_t first_index)
 {
-    for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++) {
-        uint64_t index = first_index + ((uint64_t)slot << shift);
+    size_t slots = pgl_node_slots(check->table, shift);
+    const uint64_t *present = pgl_node_present(node, slots);
 
-        if (!node->child[slot]) {
-            if (node->present[slot / 64] >> slot % 64 & 1)
-                violation(check, "no child at page %#" PRIx64 ", but its bit is set", index);
+    check->bytes += pgl_node_bytes(slots);
+    for (size_t slot = 0; slot < slots; slot++) {
+        uint64_t index = first_index + ((uint64_t)slot << shift);
+        bool bit = present[slot / 64] >> slot % 64 & 1;
+
+        if (bit != !!node[slot])
+            violation(check, "%s child at page %#" PRIx64 ", but its bit is %s", node[slot] ? "a" : "no", index,
+                      bit ? "set" : "clear");
+        if (!node[slot])
             continue;
-        }
-        if (!(node->present[slot / 64] >> slot % 64 & 1))
-            violation(check, "a child at page %#" PRIx64 ", but its bit is clear", index);
-        if (shift == PGL_LEVEL_BITS) {
-            check_leaf(check, node->child[slot], index);
-        } else {
-            check->nodes++;
-            check_node(check, node->child[slot], shift - PGL_LEVEL_BITS, index);
-        }
+        if (shift == PGL_LEVEL_BITS)
+            check_leaf(check, node[slot], index);
+        else
+            check_node(check, node[slot], shift - PGL_LEVEL_BITS, index);
     }
 }
 
 unsigned pgl_table_check(const struct pgl_table *table, void (*say)(const char *what, void *opaque), void *opaque)
 {
-    struct check check = {.table = table, .say = say, .opaque = opaque};
+    struct check check = {.table = table, .say = say, .opaque = opaque, .bytes = sizeof(*table)};
     struct pgl_table_stats stats;
 
-    check_node(&check, &table->root, table->top_shift, 0);
+    check_node(&check, pgl_table_root((struct pgl_table *)table), table->top_shift, 0);
     pgl_table_get_stats(table, &stats);
     if (stats.leaves != check.leaves)
         violation(&check, "%" PRIu64 " leaves counted, %" PRIu64 " found", stats.leaves, check.leaves);
-    if (stats.bytes != sizeof(*table) + check.nodes * sizeof(struct pgl_node) + check.leaves * sizeof(struct pgl_leaf))
+    if (stats.bytes != check.bytes)
         violation(&check, "the count of bytes is wrong");
     if (stats.hot_bytes != check.hot_bytes)
         violation(&check, "the count of hot bytes is wrong");

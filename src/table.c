@@ -34,23 +34,29 @@ _Static_assert(sizeof(struct pgl_leaf) - sizeof(struct pgl_page[PGL_LEVEL_SIZE])
 struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
 {
     struct pgl_table *table;
-    unsigned index_bits;
+    unsigned index_bits, top_shift, root_bits;
+    size_t bytes;
 
     if (config->page_bits < PGL_PAGE_BITS_MIN || config->page_bits > PGL_PAGE_BITS_MAX ||
         config->addr_bits < config->page_bits || config->addr_bits > 64) {
         errno = EINVAL;
         return NULL;
     }
-    table = calloc(1, sizeof(*table));
+    index_bits = config->addr_bits - config->page_bits;
+    top_shift = PGL_LEVEL_BITS;
+    while (index_bits > top_shift + PGL_ROOT_BITS_MAX)
+        top_shift += PGL_LEVEL_BITS;
+    root_bits = index_bits > top_shift ? index_bits - top_shift : 1;
+    bytes = sizeof(*table) + pgl_node_bytes((size_t)1 << root_bits);
+    table = calloc(1, bytes);
     if (!table)
         return NULL;
-    index_bits = config->addr_bits - config->page_bits;
     table->last_index = index_bits ? UINT64_MAX >> (64u - index_bits) : 0;
     table->page_bits = (uint8_t)config->page_bits;
     table->addr_bits = (uint8_t)config->addr_bits;
-    table->top_shift = PGL_LEVEL_BITS;
-    while (index_bits > table->top_shift + PGL_LEVEL_BITS)
-        table->top_shift = (uint8_t)(table->top_shift + PGL_LEVEL_BITS);
+    table->top_shift = (uint8_t)top_shift;
+    table->root_bits = (uint8_t)root_bits;
+    table->bytes = bytes;
     if (config->external_locking) {
         table->special |= PGL_SPECIAL_EXTERNAL;
         table->external_held = config->external_held;
@@ -59,7 +65,6 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
         table->special |= PGL_SPECIAL_WITNESS;
     table->ops = config->ops;
     table->opaque = config->opaque;
-    table->bytes = sizeof(*table);
     return table;
 }
 
@@ -72,17 +77,17 @@ static void free_leaf(struct pgl_leaf *leaf)
     free(leaf);
 }
 
-/* Free what hangs below @node, whose slots are selected by index bits from @shift on. */
-static void free_children(struct pgl_node *node, unsigned shift)
+/* Free what hangs below @node, whose slots are chosen by index bits from @shift on. */
+static void free_children(struct pgl_table *table, void **node, unsigned shift)
 {
-    for (unsigned i = 0; i < PGL_LEVEL_SIZE; i++) {
-        if (!node->child[i])
+    for (size_t i = 0; i < pgl_node_slots(table, shift); i++) {
+        if (!node[i])
             continue;
         if (shift == PGL_LEVEL_BITS) {
-            free_leaf(node->child[i]);
+            free_leaf(node[i]);
         } else {
-            free_children(node->child[i], shift - PGL_LEVEL_BITS);
-            free(node->child[i]);
+            free_children(table, node[i], shift - PGL_LEVEL_BITS);
+            free(node[i]);
         }
     }
 }
@@ -91,7 +96,7 @@ void pgl_table_free(struct pgl_table *table)
 {
     if (!table)
         return;
-    free_children(&table->root, table->top_shift);
+    free_children(table, pgl_table_root(table), table->top_shift);
     free(table);
 }
 
@@ -117,21 +122,14 @@ static struct pgl_leaf *new_leaf(uint64_t index)
     return leaf;
 }
 
-static void set_child(struct pgl_node *node, unsigned slot, void *child)
-{
-    node->present[slot / 64] |= UINT64_C(1) << slot % 64;
-    node->child[slot] = child;
-}
-
-/* Free a chain of nodes with one child each, down to its leaf if it has got that far. */
+/* Free a chain of nodes with one child each, down to its leaf. */
 static void free_chain(void *chain, uint64_t index, unsigned shift)
 {
-    while (chain && shift >= PGL_LEVEL_BITS) {
-        struct pgl_node *node = chain;
+    for (; chain && shift >= PGL_LEVEL_BITS; shift -= PGL_LEVEL_BITS) {
+        void **node = chain;
 
-        chain = node->child[(index >> shift) % PGL_LEVEL_SIZE];
+        chain = node[(index >> shift) % PGL_LEVEL_SIZE];
         free(node);
-        shift -= PGL_LEVEL_BITS;
     }
     free(chain);
 }
@@ -142,13 +140,15 @@ static void *new_chain(uint64_t index, unsigned shift)
     void *chain = new_leaf(index);
 
     for (unsigned at = PGL_LEVEL_BITS; chain && at <= shift; at += PGL_LEVEL_BITS) {
-        struct pgl_node *node = calloc(1, sizeof(*node));
+        void **node = calloc(1, pgl_node_bytes(PGL_LEVEL_SIZE));
+        unsigned slot = (unsigned)(index >> at) % PGL_LEVEL_SIZE;
 
         if (!node) {
             free_chain(chain, index, at - PGL_LEVEL_BITS);
             return NULL;
         }
-        set_child(node, (unsigned)(index >> at) % PGL_LEVEL_SIZE, chain);
+        node[slot] = chain;
+        pgl_node_present(node, PGL_LEVEL_SIZE)[slot / 64] = UINT64_C(1) << slot % 64;
         chain = node;
     }
     return chain;
@@ -157,11 +157,11 @@ static void *new_chain(uint64_t index, unsigned shift)
 /* The leaf of @index, making what is missing on the way. */
 static struct pgl_leaf *make_leaf(struct pgl_table *table, uint64_t index)
 {
-    struct pgl_node *node = &table->root;
+    void **node = pgl_table_root(table);
 
     for (unsigned shift = table->top_shift;; shift -= PGL_LEVEL_BITS) {
-        unsigned slot = (unsigned)(index >> shift) % PGL_LEVEL_SIZE;
-        void *child = __atomic_load_n(&node->child[slot], __ATOMIC_ACQUIRE); /* pairs with the swap below */
+        size_t slots = pgl_node_slots(table, shift), slot = (index >> shift) & (slots - 1);
+        void *child = __atomic_load_n(&node[slot], __ATOMIC_ACQUIRE); /* pairs with the swap below */
 
         if (!child) {
             void *chain = new_chain(index, shift - PGL_LEVEL_BITS);
@@ -171,14 +171,13 @@ static struct pgl_leaf *make_leaf(struct pgl_table *table, uint64_t index)
                 return NULL;
             }
             /* Relaxed: the swap's release keeps it before the pointer (I2). */
-            __atomic_fetch_or(&node->present[slot / 64], UINT64_C(1) << slot % 64, __ATOMIC_RELAXED);
+            __atomic_fetch_or(&pgl_node_present(node, slots)[slot / 64], UINT64_C(1) << slot % 64, __ATOMIC_RELAXED);
             /* release: pairs with the acquires of all who descend; acquire when another was first */
-            if (__atomic_compare_exchange_n(&node->child[slot], &child, chain, false, __ATOMIC_ACQ_REL,
-                                            __ATOMIC_ACQUIRE)) {
+            if (__atomic_compare_exchange_n(&node[slot], &child, chain, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
                 unsigned nodes = shift / PGL_LEVEL_BITS - 1;
 
                 pgl_count(&table->leaves, 1);
-                pgl_count(&table->bytes, sizeof(struct pgl_leaf) + nodes * sizeof(struct pgl_node));
+                pgl_count(&table->bytes, sizeof(struct pgl_leaf) + nodes * pgl_node_bytes(PGL_LEVEL_SIZE));
                 child = chain;
             } else {
                 free_chain(chain, index, shift - PGL_LEVEL_BITS);
@@ -209,49 +208,50 @@ struct pgl_page *pgl_page_get(struct pgl_table *table, uint64_t index)
     return leaf ? pgl_leaf_page(leaf, index) : NULL;
 }
 
-/* The first slot from @slot on whose bit is set, or PGL_LEVEL_SIZE. */
-static unsigned next_present(const struct pgl_node *node, unsigned slot)
+/* The first slot from @slot on whose bit is set, or @slots. */
+static size_t next_present(void **node, size_t slots, size_t slot)
 {
-    unsigned word = slot / 64;
-    uint64_t bits = __atomic_load_n(&node->present[word], __ATOMIC_RELAXED) & ~UINT64_C(0) << slot % 64;
+    const uint64_t *present = pgl_node_present(node, slots);
+    uint64_t bits = __atomic_load_n(&present[slot / 64], __ATOMIC_RELAXED) & ~UINT64_C(0) << slot % 64;
+    size_t word = slot / 64;
 
     while (!bits) {
-        if (++word == PGL_LEVEL_WORDS)
-            return PGL_LEVEL_SIZE;
-        bits = __atomic_load_n(&node->present[word], __ATOMIC_RELAXED);
+        if (++word * 64 >= slots)
+            return slots;
+        bits = __atomic_load_n(&present[word], __ATOMIC_RELAXED);
     }
     return 64 * word + (unsigned)__builtin_ctzll(bits);
 }
 
 struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, uint64_t last)
 {
-    const struct pgl_node *node = &table->root;
+    void **root = pgl_table_root((struct pgl_table *)table), **node = root;
     unsigned shift = table->top_shift;
 
     if (last > table->last_index)
         last = table->last_index;
     while (index <= last) {
-        unsigned slot = (unsigned)(index >> shift) % PGL_LEVEL_SIZE;
-        unsigned next = next_present(node, slot);
+        size_t slots = pgl_node_slots(table, shift), slot = (index >> shift) & (slots - 1);
+        size_t next = next_present(node, slots, slot);
         void *child;
 
         if (next > slot)
             index = ((index >> shift) + next - slot) << shift; /* past this node's end when none is left */
-        if (next == PGL_LEVEL_SIZE) {
-            if (shift == table->top_shift)
+        if (next == slots) {
+            if (node == root)
                 return NULL;
-            node = &table->root;
+            node = root;
             shift = table->top_shift;
             continue;
         }
         if (index > last)
             return NULL;
         /* acquire: pairs with the swap in make_leaf() */
-        child = __atomic_load_n(&node->child[next], __ATOMIC_ACQUIRE);
+        child = __atomic_load_n(&node[next], __ATOMIC_ACQUIRE);
         if (!child) {
             /* being put in place: not there yet */
             index = ((index >> shift) + 1) << shift;
-            node = &table->root;
+            node = root;
             shift = table->top_shift;
         } else if (shift == PGL_LEVEL_BITS) {
             return child;

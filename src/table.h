@@ -15,6 +15,28 @@ struct pgl_leaf *pgl_leaf_get(struct pgl_table *table, uint64_t index);
  */
 struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, uint64_t last);
 
+/* The root of a table, the number of children of a node whose slots are chosen by index bits from @shift on, and the
+ * bitmap behind them. */
+static inline void **pgl_table_root(struct pgl_table *table)
+{
+    return (void **)(table + 1);
+}
+
+static inline size_t pgl_node_slots(const struct pgl_table *table, unsigned shift)
+{
+    return (size_t)1 << (shift == table->top_shift ? table->root_bits : PGL_LEVEL_BITS);
+}
+
+static inline uint64_t *pgl_node_present(void **node, size_t slots)
+{
+    return (uint64_t *)(node + slots);
+}
+
+static inline size_t pgl_node_bytes(size_t slots)
+{
+    return slots * sizeof(void *) + (slots + 63) / 64 * sizeof(uint64_t);
+}
+
 /* The last byte address of a table. */
 static inline uint64_t pgl_table_last_addr(const struct pgl_table *table)
 {

@@ -45,35 +45,6 @@
 
 /* ---- the filters of a page ---- */
 
-/*
- * The bits of a page's map that stand for the bytes of a block on that page, which has its first byte at @base. False
- * when the block has none there by way of @which.
- */
-static inline bool bits_on_page(const struct pgl_table *table, uint64_t base, const struct pgl_tb *tb, unsigned which,
-                                unsigned *low, unsigned *high)
-{
-    uint64_t first = tb->first[which] - base, last = tb->last[which] - base;
-
-    if (first >> table->page_bits)
-        return false;
-    pgl_map_range(table->page_bits, first, last, low, high);
-    return true;
-}
-
-/* The bits of word @word of a map that stand for bits [@low, @high] of the map; they meet the word. */
-static inline uint64_t map_bits(unsigned word, unsigned low, unsigned high)
-{
-    return (~UINT64_C(0) << (word == low / 64 ? low % 64 : 0)) &
-           (~UINT64_C(0) >> (word == high / 64 ? 63 - high % 64 : 0));
-}
-
-static uint64_t *map_of(const struct pgl_leaf *leaf, uint64_t index)
-{
-    const struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap in add_hot() */
-
-    return hot ? hot->map[index % PGL_LEVEL_SIZE] : NULL;
-}
-
 void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
                        unsigned low_word, unsigned high_word)
 {
@@ -92,36 +63,12 @@ void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *pag
         for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
             unsigned word;
 
-            if (!bits_on_page(table, base, tb, which, &low, &high))
+            if (!pgl_bits_on_page(table, base, tb, which, &low, &high))
                 continue;
             for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++)
-                map[word - low_word] |= map_bits(word, low, high);
+                map[word - low_word] |= pgl_map_bits(word, low, high);
         }
     }
-}
-
-void pgl_page_add_tb(const struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, struct pgl_tb *tb,
-                     unsigned which)
-{
-    struct pgl_page *page = pgl_leaf_page(leaf, index);
-    uint64_t *map = map_of(leaf, index);
-    uint64_t mask = page->mask;
-    uintptr_t head = pgl_head(page);
-    unsigned low, high;
-
-    for (unsigned extent = 0; extent <= pgl_tb_has(tb, 1); extent++) {
-        if (!bits_on_page(table, index << table->page_bits, tb, extent, &low, &high))
-            continue;
-        mask |= pgl_mask_of(low, high);
-        /* relaxed, here and below: the unlock's release publishes what is added */
-        for (unsigned word = low / 64; map && word <= high / 64; word++)
-            __atomic_store_n(&map[word], map[word] | map_bits(word, low, high), __ATOMIC_RELAXED);
-    }
-    __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
-    tb->next[which] = head & ~PGL_HEAD_FLAGS;
-    if (pgl_tb_crosses(table, tb))
-        head |= PGL_HEAD_CROSS;
-    pgl_head_set(page, (head & PGL_HEAD_FLAGS) | pgl_ref(tb, which));
 }
 
 /* ---- code bit and trap ---- */
@@ -134,8 +81,6 @@ static bool has_code_bit(const struct pgl_leaf *leaf, uint64_t index)
 
 void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
-    if (pgl_list_first(pgl_leaf_page(leaf, index)))
-        return;
     /* relaxed: the caller's full fence keeps it before the reading of guest bytes */
     __atomic_fetch_or(&leaf->code[index % PGL_LEVEL_SIZE / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
     if (table->ops->first_code)
@@ -144,7 +89,7 @@ void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 
 void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
-    if (pgl_list_first(pgl_leaf_page(leaf, index)) || !has_code_bit(leaf, index))
+    if (!has_code_bit(leaf, index))
         return;
     /* release: pairs with the acquires of those who skip pages without code */
     __atomic_fetch_and(&leaf->code[index % PGL_LEVEL_SIZE / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELEASE);
@@ -215,7 +160,7 @@ static void retire(struct pgl_table *table, struct pgl_tb *chain)
 static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t low, uint64_t high)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    uint64_t *map = map_of(leaf, index);
+    uint64_t *map = pgl_map_of(leaf, page, index);
     uint64_t words[PGL_MAP_WORDS], mask = page->mask;
     unsigned low_bit, high_bit;
 
@@ -231,7 +176,8 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
             __atomic_store_n(&map[word], bits, __ATOMIC_RELEASE);
     }
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
-    pgl_page_drop_code(table, leaf, index);
+    if (!pgl_list_first(page))
+        pgl_page_drop_code(table, leaf, index);
 }
 
 /* Narrow a page of which it is not known what died, its crossing flag too. */

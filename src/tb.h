@@ -7,6 +7,37 @@
 
 #define PGL_MAP_WORDS (PGL_MAP_BITS / 64u)
 
+/*
+ * The bits of a page's map that stand for the bytes of a block on that page, which has its first byte at @base. False
+ * when the block has none there by way of @which.
+ */
+static inline bool pgl_bits_on_page(const struct pgl_table *table, uint64_t base, const struct pgl_tb *tb,
+                                    unsigned which, unsigned *low, unsigned *high)
+{
+    uint64_t first = tb->first[which] - base, last = tb->last[which] - base;
+
+    if (first >> table->page_bits)
+        return false;
+    pgl_map_range(table->page_bits, first, last, low, high);
+    return true;
+}
+
+/* The bits of word @word of a map that stand for bits [@low, @high] of the map; they meet the word. */
+static inline uint64_t pgl_map_bits(unsigned word, unsigned low, unsigned high)
+{
+    return (~UINT64_C(0) << (word == low / 64 ? low % 64 : 0)) &
+           (~UINT64_C(0) >> (word == high / 64 ? 63 - high % 64 : 0));
+}
+
+/* The exact map of a page, or NULL. */
+static inline uint64_t *pgl_map_of(const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
+{
+    if (!(__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_HOT))
+        return NULL;
+    /* relaxed: whoever set the flag, under the page's lock, saw the array */
+    return __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE];
+}
+
 /**
  * pgl_map_from_list - the words [@low_word, @high_word] of a page's exact map, by its list
  * @map: filled in from its beginning
@@ -16,21 +47,12 @@
 void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
                        unsigned low_word, unsigned high_word);
 
-/**
- * pgl_page_add_tb - put a block on the list of one of its pages, and its bytes into the page's mask and map
- * @which: the link
- */
-void pgl_page_add_tb(const struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, struct pgl_tb *tb,
-                     unsigned which);
-
-/**
- * pgl_page_claim_code - set the page's bit in the code bitmap, calling `first_code` when it has no blocks
- *
- * To be followed by a full fence before the page's bytes are read.
+/*
+ * For a page without blocks. Before one is made: set the page's bit in the code bitmap and call `first_code`, to be
+ * followed by a full fence before the page's bytes are read. Before it is unlocked: clear the bit and call `no_code`, if
+ * the bit is set.
  */
 void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
-
-/* Clear the page's bit in the code bitmap and call `no_code`, when it is set and the page has no blocks. */
 void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
 /**

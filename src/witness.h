@@ -9,6 +9,7 @@
 #include <pagelock/page.h>
 
 #ifdef PGL_LOCK_DEBUG
+#define PGL_WITNESS true
 
 /* In a lock_debug build leaves are aligned to this, so that the witness finds a descriptor's page index. */
 #define PGL_LEAF_ALIGN sizeof(struct pgl_page[PGL_LEVEL_SIZE])
@@ -33,6 +34,7 @@ void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *p
 
 #else
 
+#define PGL_WITNESS false
 #define PGL_LEAF_ALIGN 64
 
 static inline bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool blocking,

@@ -65,11 +65,12 @@ struct pgl_leaf {
     struct pgl_hot *hot;
 };
 
-/* An interior node. A child's bit in present is set before the child's pointer, and never cleared. */
-struct pgl_node {
-    uint64_t present[PGL_LEVEL_WORDS];
-    void *child[PGL_LEVEL_SIZE];
-};
+/*
+ * An interior node: an array of children, which are nodes or leaves, and behind it a bitmap of those that are present. A
+ * child's bit is set before its pointer, and never cleared. The root, of 2 to 4,096 children, follows the table's struct;
+ * the other nodes have PGL_LEVEL_SIZE children.
+ */
+#define PGL_ROOT_BITS_MAX 12u
 
 /* How the locks of a table differ from the plain inline ones. */
 #define PGL_SPECIAL_EXTERNAL 1u /* the caller's own lock protects the whole table */
@@ -79,6 +80,7 @@ struct pgl_table {
     uint64_t last_index;
     uint8_t page_bits;
     uint8_t top_shift; /* of a page index, to its slot in the root */
+    uint8_t root_bits;
     uint8_t addr_bits;
     uint8_t special;
     const struct pgl_tb_ops *ops;
@@ -90,7 +92,6 @@ struct pgl_table {
     uint64_t retries;
     uint64_t contended;
     uintptr_t unlisted; /* lock of the blocks that are on no page: PGL_HEAD_LOCK alone */
-    struct pgl_node root;
 };
 
 /**
@@ -166,16 +167,18 @@ PGL_API void pgl_table_get_stats(const struct pgl_table *table, struct pgl_table
  */
 static inline struct pgl_leaf *pgl_leaf_find(const struct pgl_table *table, uint64_t index)
 {
-    const struct pgl_node *node = &table->root;
+    void *const *node = (void *const *)(table + 1);
     unsigned shift = table->top_shift;
+    uint64_t slot = index >> shift;
 
     for (;;) {
-        void *child = __atomic_load_n(&node->child[(index >> shift) % PGL_LEVEL_SIZE], __ATOMIC_ACQUIRE);
+        void *child = __atomic_load_n(&node[slot], __ATOMIC_ACQUIRE);
 
         if (shift == PGL_LEVEL_BITS || !child)
             return (struct pgl_leaf *)child;
-        node = (const struct pgl_node *)child;
+        node = (void *const *)child;
         shift -= PGL_LEVEL_BITS;
+        slot = (index >> shift) % PGL_LEVEL_SIZE;
     }
 }
 
@@ -193,7 +196,7 @@ static inline struct pgl_page *pgl_leaf_page(struct pgl_leaf *leaf, uint64_t ind
  * A NULL means that the page was never allocated at some moment of the call; only after a full fence does that say
  * anything about what other threads do (see pgl_store_check()).
  *
- * Locks:    none; wait-free. At most three dependent loads for 48-bit addresses and 4 KiB pages.
+ * Locks:    none; wait-free. At 4 KiB pages three dependent loads for 48-bit addresses, two for 42, one for 33.
  * Ordering: acquire.
  * Owns:     the table; the descriptor stays where it is until pgl_table_free().
  * Errors:   NULL when absent, or when @index lies beyond the table.

@@ -49,7 +49,9 @@ struct pgl_tb {
  *
  * @first_code: a bracket has locked page @index, which holds no code. When this returns, every store to the page that
  *      was not trapped is visible, and every later one traps. Never waits for a thread that may want a page. May be NULL.
- * @no_code: page @index is about to be unlocked without any block; only this may take the trap away. May be NULL.
+ * @no_code: page @index is about to be unlocked without any block; only this may take the trap away. A vCPU may be running
+ *      a dead block of the page even so, and its next stores find no trap: where a block that overwrites itself has to be
+ *      left at once, they ask pgl_tb_is_live() themselves, or `retired` makes whoever runs it leave. May be NULL.
  * @publish: makes @tb findable and returns NULL; or returns the equal block (same page addresses, same everything the
  *      emulator compares) that can be found already, and leaves @tb alone. @tb is alive and about to be listed. NULL for
  *      an emulator that finds its blocks by their pages' lists alone.

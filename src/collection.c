@@ -35,8 +35,6 @@
 void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
 {
     set->table = table;
-    set->first_addr = 1;
-    set->last_addr = 0;
     set->max = 0;
     set->npages = 0;
     set->nleaves = 0;
@@ -49,7 +47,9 @@ static void empty(struct pgl_collection *set)
 {
     if (set->leaves != set->in_place)
         free(set->leaves);
-    pgl_set_init(set, set->table);
+    set->leaves = set->in_place;
+    set->nleaves = 0;
+    set->npages = 0;
 }
 
 static bool grow(struct pgl_collection *set)
@@ -105,20 +105,25 @@ static struct pgl_collection_leaf *insert(struct pgl_collection *set, struct pgl
         return NULL;
     at = position(set, leaf->first_index);
     memmove(&set->leaves[at + 1], &set->leaves[at], (set->nleaves - at) * sizeof(*set->leaves));
-    memset(&set->leaves[at], 0, sizeof(*set->leaves));
     set->leaves[at].leaf = leaf;
+    set->leaves[at].words = 0;
     set->nleaves++;
     return &set->leaves[at];
 }
 
 static bool is_member(const struct pgl_collection_leaf *at, uint64_t index)
 {
-    return at->held[index % PGL_LEVEL_SIZE / 64] >> index % 64 & 1;
+    unsigned word = index % PGL_LEVEL_SIZE / 64;
+
+    return (at->words >> word & 1) && (at->held[word] >> index % 64 & 1);
 }
 
 static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *at, uint64_t index)
 {
-    at->held[index % PGL_LEVEL_SIZE / 64] |= UINT64_C(1) << index % 64;
+    unsigned word = index % PGL_LEVEL_SIZE / 64;
+
+    at->held[word] = (at->words >> word & 1 ? at->held[word] : 0) | UINT64_C(1) << index % 64;
+    at->words |= 1u << word;
     set->npages++;
     if (index > set->max)
         set->max = index;
@@ -129,7 +134,8 @@ struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t 
     for (size_t at = position(set, *index); at < set->nleaves; at++) {
         const struct pgl_collection_leaf *member = &set->leaves[at];
 
-        for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
+        for (unsigned words = member->words; words; words &= words - 1) {
+            unsigned word = (unsigned)__builtin_ctz(words);
             uint64_t bits = member->held[word] & pgl_leaf_bits(member->leaf, word, *index, UINT64_MAX);
 
             if (bits) {
@@ -141,18 +147,26 @@ struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t 
     return NULL;
 }
 
+static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_leaf *member, unsigned word,
+                        uint64_t bits, const char *place)
+{
+    struct pgl_page *pages = pgl_leaf_page(member->leaf, 64u * word);
+
+    for (; bits; bits &= bits - 1)
+        pgl_page_unlock_at(set->table, &pages[__builtin_ctzll(bits)], place);
+}
+
 /* Unlock the members from @index on, which stay members until the caller locks them again or forgets them. */
 static void let_go_from(struct pgl_collection *set, uint64_t index, const char *place)
 {
     for (size_t at = position(set, index); at < set->nleaves; at++) {
         struct pgl_collection_leaf *member = &set->leaves[at];
 
-        for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
-            uint64_t bits = member->held[word] & pgl_leaf_bits(member->leaf, word, index, UINT64_MAX);
+        for (unsigned words = member->words; words; words &= words - 1) {
+            unsigned word = (unsigned)__builtin_ctz(words);
 
-            for (; bits; bits &= bits - 1)
-                pgl_page_unlock_at(set->table, pgl_leaf_page(member->leaf, 64u * word + (unsigned)__builtin_ctzll(bits)),
-                                   place);
+            unlock_bits(set, member, word,
+                        member->held[word] & pgl_leaf_bits(member->leaf, word, index, UINT64_MAX), place);
         }
     }
 }
@@ -192,25 +206,47 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, cons
     return change;
 }
 
+/* The words of a leaf's bitmaps in which the pages [@first, @last] have bits: the first, and one behind the last. */
+static unsigned first_word(const struct pgl_leaf *leaf, uint64_t first)
+{
+    return first > leaf->first_index ? (unsigned)(first - leaf->first_index) / 64 : 0;
+}
+
+static unsigned end_word(const struct pgl_leaf *leaf, uint64_t last)
+{
+    return last < leaf->first_index + PGL_LEVEL_SIZE ? (unsigned)(last - leaf->first_index) / 64 + 1 : PGL_LEVEL_WORDS;
+}
+
+/* The pages of a word that are to be locked. */
+static uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t first, uint64_t last, bool code_only)
+{
+    uint64_t bits = pgl_leaf_bits(leaf, word, first, last);
+
+    /* acquire: pairs with the release in pgl_page_drop_code(): a bit that is gone means that `retired` has returned */
+    return code_only ? bits & __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) : bits;
+}
+
 /* List the leaves that have pages of the range, before anything is locked. */
 static bool list_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only)
 {
-    struct pgl_leaf *leaf;
-
-    for (uint64_t index = first; (leaf = pgl_leaf_next(set->table, index, last));
-         index = leaf->first_index + PGL_LEVEL_SIZE) {
+    for (uint64_t index = first; index <= last;) {
+        struct pgl_leaf *leaf = index <= set->table->last_index ? pgl_leaf_find(set->table, index) : NULL;
         uint64_t any = !code_only;
 
-        for (unsigned word = 0; word < PGL_LEVEL_WORDS && !any; word++)
-            any = __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) & pgl_leaf_bits(leaf, word, first, last);
-        if (!any)
-            continue;
-        if (set->nleaves == set->room && !grow(set)) {
-            empty(set);
-            return false;
+        if (!leaf && !(leaf = pgl_leaf_next(set->table, index, last)))
+            break;
+        for (unsigned word = first_word(leaf, first); !any && word < end_word(leaf, last); word++)
+            any = wanted_bits(leaf, word, first, last, code_only);
+        if (any) {
+            if (set->nleaves == set->room && !grow(set)) {
+                empty(set);
+                return false;
+            }
+            set->leaves[set->nleaves].leaf = leaf;
+            set->leaves[set->nleaves].words = 0;
+            set->nleaves++;
         }
-        set->leaves[set->nleaves] = (struct pgl_collection_leaf){.leaf = leaf};
-        set->nleaves++;
+        index = leaf->first_index + PGL_LEVEL_SIZE;
     }
     return true;
 }
@@ -222,23 +258,22 @@ static bool lock_leaves(struct pgl_collection *set, uint64_t first, uint64_t las
 
     for (size_t at = 0; at < set->nleaves; at++) {
         struct pgl_collection_leaf *member = &set->leaves[at];
+        unsigned end = end_word(member->leaf, last);
 
-        for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
-            uint64_t bits = pgl_leaf_bits(member->leaf, word, first, last);
+        for (unsigned word = first_word(member->leaf, first); word < end; word++) {
+            uint64_t bits = wanted_bits(member->leaf, word, first, last, code_only);
 
-            /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
-            if (code_only && bits)
-                bits &= __atomic_load_n(&member->leaf->code[word], __ATOMIC_ACQUIRE);
             if (!bits)
                 continue;
             member->held[word] = bits;
-            set->npages += (unsigned)__builtin_popcountll(bits);
+            member->words |= 1u << word;
             set->max = member->leaf->first_index + 64u * word + 63u - (unsigned)__builtin_clzll(bits);
             for (; bits; bits &= bits - 1) {
                 struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word + (unsigned)__builtin_ctzll(bits));
 
                 pgl_page_lock_at(set->table, page, place);
                 heads |= pgl_head(page);
+                set->npages++;
             }
         }
     }
@@ -287,17 +322,40 @@ static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_
     return true;
 }
 
+/* The set of one page, the most frequent one: as list_leaves() and lock_leaves(), without their loops. */
+static bool lock_single(struct pgl_collection *set, uint64_t index, bool code_only, const char *place)
+{
+    struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
+    struct pgl_page *page;
+
+    if (!leaf || !wanted_bits(leaf, index % PGL_LEVEL_SIZE / 64, index, index, code_only))
+        return false;
+    page = pgl_leaf_page(leaf, index);
+    pgl_page_lock_at(set->table, page, place);
+    set->in_place[0].leaf = leaf;
+    set->in_place[0].words = 0;
+    set->nleaves = 1;
+    mark_member(set, &set->in_place[0], index);
+    return pgl_head(page) & PGL_HEAD_CROSS;
+}
+
 bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
                   bool code_only, const char *place)
 {
     uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
+    bool cross;
 
     pgl_set_init(set, table);
     set->first_addr = first_addr;
     set->last_addr = last_addr;
-    if (!list_leaves(set, first, last, code_only))
-        return false;
-    if (lock_leaves(set, first, last, code_only, place) && !add_all_partners(set, first, last, place)) {
+    if (first == last) {
+        cross = lock_single(set, first, code_only, place);
+    } else {
+        if (!list_leaves(set, first, last, code_only))
+            return false;
+        cross = lock_leaves(set, first, last, code_only, place);
+    }
+    if (cross && !add_all_partners(set, first, last, place)) {
         pgl_collection_unlock_at(set, place);
         errno = ENOMEM;
         return false;
@@ -319,10 +377,26 @@ bool pgl_collection_lock_at(struct pgl_collection *set, struct pgl_table *table,
     return pgl_set_lock(set, table, first_addr & ~in_page, last_addr | in_page, false, place);
 }
 
+static void __attribute__((noinline)) unlock_many(struct pgl_collection *set, const char *place)
+{
+    for (size_t at = 0; at < set->nleaves; at++) {
+        const struct pgl_collection_leaf *member = &set->leaves[at];
+
+        for (unsigned words = member->words; words; words &= words - 1)
+            unlock_bits(set, member, (unsigned)__builtin_ctz(words), member->held[__builtin_ctz(words)], place);
+    }
+    empty(set);
+}
+
 void pgl_collection_unlock_at(struct pgl_collection *set, const char *place)
 {
-    let_go_from(set, 0, place);
-    empty(set);
+    if (set->npages == 1 && set->nleaves == 1) {
+        set->npages = 0;
+        set->nleaves = 0;
+        pgl_page_unlock_at(set->table, pgl_leaf_page(set->in_place[0].leaf, set->max), place);
+    } else {
+        unlock_many(set, place);
+    }
 }
 
 void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last, const char *place)

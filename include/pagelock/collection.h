@@ -18,7 +18,8 @@ extern "C" {
 /* The locked pages of one leaf. Private. */
 struct pgl_collection_leaf {
     struct pgl_leaf *leaf;
-    uint64_t held[PGL_LEVEL_WORDS];
+    unsigned words;                 /* a bit for each word of held that has members; the others are not set */
+    uint64_t held[PGL_LEVEL_WORDS]; /* a bit for each page */
 };
 
 /**

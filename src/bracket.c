@@ -42,7 +42,10 @@
  */
 static inline void fence_after_take(void)
 {
-#if (defined(__x86_64__) || defined(__i386__)) && !defined(PGL_FENCE_BY_RMW) && !defined(PGL_EXPLORE)
+#if defined(PGL_EXPLORE)
+    void pgl_explore_fence_after_update(void); /* nothing where memory is x86's */
+    pgl_explore_fence_after_update();
+#elif (defined(__x86_64__) || defined(__i386__)) && !defined(PGL_FENCE_BY_RMW)
     __asm__ volatile("" ::: "memory");
 #else
     pgl_fence();

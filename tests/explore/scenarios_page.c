@@ -126,9 +126,9 @@ static void final_pair_equal(void)
 
 static struct pgl_page *got[EXPLORE_THREADS];
 
-static void init_empty(void)
+static void init_deep(void)
 {
-    world_init_empty();
+    world_init_deep();
     for (int t = 0; t < EXPLORE_THREADS; t++) {
         got[t] = NULL;
     }
@@ -177,7 +177,7 @@ static void walk(void)
 
 static void init_one_leaf(void)
 {
-    init_empty();
+    init_deep();
     explore_check(pgl_page_get(world.table, FARTHER_PAGE) != NULL);
 }
 
@@ -210,10 +210,10 @@ const struct explore_scenario page_scenarios[] = {
     {"lock-try-try", "a free lock is acquired", init_counters, {try_page, try_page}, final_tries_only},
     {"pair-crosswise", "pairs are locked in ascending order", init_counters, {pair_01, pair_12, pair_20}, final_pairs},
     {"pair-equal", "a page that is both is locked once", init_counters, {pair_10, pair_11}, final_pair_equal},
-    {"leaf-two", "losers free their copy and use the winner's", init_empty, {get_same, get_same}, final_same_leaf},
-    {"leaf-three", "losers free their copy", init_empty, {get_same, get_same, get_same}, final_same_leaf},
-    {"leaf-neighbours", "two leaves below one node", init_empty, {get_same, get_neighbour}, final_two_leaves},
-    {"leaf-no-memory", "a failed allocation changes nothing", init_empty, {get_failing, get_same}, final_same_leaf},
+    {"leaf-two", "losers free their copy and use the winner's", init_deep, {get_same, get_same}, final_same_leaf},
+    {"leaf-three", "losers free their copy", init_deep, {get_same, get_same, get_same}, final_same_leaf},
+    {"leaf-neighbours", "two leaves below one node", init_deep, {get_same, get_neighbour}, final_two_leaves},
+    {"leaf-no-memory", "a failed allocation changes nothing", init_deep, {get_failing, get_same}, final_same_leaf},
     {"leaf-walk", "a walk sees whole leaves only, in order", init_one_leaf, {get_same, walk}, final_two_leaves},
     {.name = NULL},
 };

@@ -68,6 +68,13 @@ void pgl_explore_fence(void)
     }
 }
 
+void pgl_explore_fence_after_update(void)
+{
+    if (engine_running() && engine_memory() != MEMORY_TSO) {
+        memory_fence(__ATOMIC_SEQ_CST, PC);
+    }
+}
+
 void __tsan_atomic_signal_fence(int order)
 {
     (void)order;

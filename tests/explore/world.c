@@ -77,17 +77,18 @@ static void retired(struct pgl_tb *chain, void *opaque)
             __atomic_store_n(&world.found[block->key], NULL, __ATOMIC_RELEASE);
         }
         for (int t = 0; t < EXPLORE_THREADS; t++) {
-            struct block *cached = block;
-            __atomic_compare_exchange_n(&world.cached[t], &cached, NULL, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+            if (__atomic_load_n(&world.cached[t], __ATOMIC_RELAXED) == block) {
+                __atomic_store_n(&world.cached[t], NULL, __ATOMIC_RELAXED);
+            }
         }
     }
 }
 
 static const struct pgl_tb_ops ops = {first_code, no_code, publish, retired};
 
-void world_init_empty(void)
+static void init_table(unsigned int addr_bits)
 {
-    static const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = 32, .ops = &ops};
+    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = addr_bits, .ops = &ops};
 
     world = (struct world){.used_keys = 2};
     world.table = pgl_table_new(&config);
@@ -95,6 +96,16 @@ void world_init_empty(void)
     for (unsigned int i = 0; i < BLOCKS; i++) {
         pgl_tb_init(&world.blocks[i].tb);
     }
+}
+
+void world_init_empty(void)
+{
+    init_table(23); /* a root of four leaves */
+}
+
+void world_init_deep(void)
+{
+    init_table(34); /* a root of nodes */
 }
 
 void world_init(void)

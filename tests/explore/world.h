@@ -51,9 +51,11 @@ struct world {
 };
 extern struct world world;
 
-/* A new world whose leaf of pages 0 to 3 exists; for pages that do not, world_init_empty(). */
+/* A new world: whose leaf of pages 0 to 3 exists; without a leaf; without a leaf or the node that is above the leaves.
+ */
 void world_init(void);
 void world_init_empty(void);
+void world_init_deep(void);
 
 /* The claim, then everything is killed and freed. */
 void world_final(void);

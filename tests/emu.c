@@ -181,7 +181,8 @@ void emu_link(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t
     emu_link2(emu, block, first, last, 1, 0);
 }
 
-void emu_link2(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last, uint64_t first2, uint64_t last2)
+void emu_link2(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last, uint64_t first2,
+               uint64_t last2)
 {
     memset(block, 0, sizeof(*block));
     pgl_tb_init(&block->tb);

@@ -60,7 +60,8 @@ const char *emu_log(struct emu *emu);
 
 /* Translate: link a block with these bytes, which is alive afterwards. Restarts are obeyed. */
 void emu_link(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last);
-void emu_link2(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last, uint64_t first2, uint64_t last2);
+void emu_link2(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last, uint64_t first2,
+               uint64_t last2);
 
 /* The same without assertions, for other threads: pgl_bracket_commit()'s answer. */
 enum pgl_bracket_result emu_translate(struct emu *emu, struct emu_block *block, struct pgl_tb **equal);

@@ -48,6 +48,12 @@ static void init_linked(void)
     explore_check(translate(0, 0, 0, 0));
 }
 
+static void init_neighbour(void)
+{
+    world_init();
+    explore_check(translate(2, 1, 0, 1));
+}
+
 static void translate_after_store(void)
 {
     checked_store(0, 0, 1);
@@ -358,6 +364,18 @@ static void init_two_blocks(void)
     explore_check(translate(1, 1, 0, 1));
 }
 
+/* One block of two words of a page: whoever stores to one kills it, whoever stores to the other must know. */
+static void init_two_stores(void)
+{
+    world_init();
+    explore_check(translate_two(0, 0, 0, 0, 0, 1));
+}
+
+static void store_again(void)
+{
+    checked_store(0, 1, 1);
+}
+
 static void kill_first(void)
 {
     kill_block(0);
@@ -518,6 +536,7 @@ const struct explore_scenario tb_scenarios[] = {
      world_init,
      {translate_twice, store_0, store_1},
      world_final},
+    {"bracket-fast-store", "a page that has blocks already", init_neighbour, {translate_0, store_0}, world_final},
     {"bracket-own-store",
      "translate what one stored oneself",
      init_linked,
@@ -634,6 +653,7 @@ const struct explore_scenario tb_scenarios[] = {
     {"flush-bracket", "flush against a bracket", world_init, {translate_0, store_and_flush}, world_final},
     {"flush-cross", "flush against crossing brackets", init_linked, {cross_down, store_and_flush}, world_final},
     {"flush-flush", "everything dies once", init_dying_crossing, {flush, flush, kill_tb_0}, final_one_hit},
+    {"narrow-store-store", "whichever store kills", init_two_stores, {store_0, store_again}, world_final},
     {"narrow-kill-store",
      "a cleared bit means that retired has returned",
      init_two_blocks,

@@ -176,11 +176,6 @@ unsigned int engine_step(void)
 
 /* The trace. */
 
-bool engine_tracing(void)
-{
-    return engine.run->trace != NULL;
-}
-
 void engine_trace(const void *pc, const char *format, ...)
 {
     FILE *out = engine.run->trace;
@@ -457,6 +452,7 @@ void engine_run(struct run *run)
     memory_reset();
     heap_reset();
     hist_reset();
+    sync_reset();
     engine.running = true;
     if (engine.tls_size > 0) {
         memcpy(engine.tls, engine.tls_initial, engine.tls_size);

@@ -83,7 +83,6 @@ void engine_block(bool (*ready)(uintptr_t a, uintptr_t b), uintptr_t a, uintptr_
 
 /* Record in the trace what the running thread does, at which place in the code. */
 void engine_trace(const void *pc, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool engine_tracing(void);
 
 /* Add a step to the behaviour. */
 void engine_event(uint64_t who, uint64_t what, uint64_t where, uint64_t version);
@@ -126,6 +125,9 @@ void heap_check_leaks(void);
 /* Fails the schedule for memory that is freed, never allocated, or not yet visible to the running thread. */
 void heap_check(uintptr_t address, size_t size, const void *pc);
 bool heap_owns(uintptr_t address);
+
+/* sync.c */
+void sync_reset(void);
 
 /* history.c */
 void hist_reset(void);

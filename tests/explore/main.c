@@ -42,7 +42,8 @@ static void usage(void)
     exit(2);
 }
 
-static const struct explore_scenario *const lists[] = {page_scenarios, collection_scenarios, tb_scenarios};
+static const struct explore_scenario *const lists[] = {page_scenarios, collection_scenarios, tb_scenarios,
+                                                       fault_scenarios};
 #define NLISTS (sizeof lists / sizeof *lists)
 
 /* One, or with a star at the end all whose names begin so. */
@@ -140,28 +141,33 @@ static void parse_options(int argc, char **argv)
 /* The lines of a trace start with an address in the program: put the place in the source there. */
 static void print_trace(FILE *trace)
 {
-    char line[1024], command[256], place[512];
+    char line[1024], place[512], command[256], name[] = "/tmp/explore-XXXXXX";
+    int addresses = mkstemp(name);
+    FILE *symbolizer = NULL;
 
     rewind(trace);
+    while (addresses >= 0 && fgets(line, sizeof line, trace) != NULL) {
+        dprintf(addresses, "%zx\n", (size_t)strtoul(line, NULL, 16));
+    }
+    if (addresses >= 0) {
+        close(addresses);
+        snprintf(command, sizeof command, "addr2line -s -e /proc/%d/exe <%s", (int)getpid(), name);
+        symbolizer = popen(command, "r");
+    }
+    rewind(trace);
     while (fgets(line, sizeof line, trace) != NULL) {
-        char *text = strchr(line, ' ');
-        size_t pc = strtoul(line, NULL, 16);
-        FILE *symbolizer = NULL;
+        const char *text = strchr(line, ' ');
 
-        strcpy(place, "-\n");
-        if (pc != 0) {
-            snprintf(command, sizeof command, "addr2line -s -e /proc/%d/exe %zx", (int)getpid(), pc);
-            symbolizer = popen(command, "r");
-        }
-        if (symbolizer != NULL) {
-            if (fgets(place, sizeof place, symbolizer) == NULL) {
-                strcpy(place, "?\n");
-            }
-            pclose(symbolizer);
+        if (symbolizer == NULL || fgets(place, sizeof place, symbolizer) == NULL || strncmp(line, "0 ", 2) == 0) {
+            strcpy(place, "-");
         }
         place[strcspn(place, "\n ")] = '\0';
-        printf("  %-20s%s", place, text != NULL ? text : "\n");
+        printf("  %-22s%s", place, text != NULL ? text : "\n");
     }
+    if (symbolizer != NULL) {
+        pclose(symbolizer);
+    }
+    unlink(name);
 }
 
 static bool replay(const struct explore_scenario *scenario, enum explore_memory memory, bool plain_points,

@@ -622,7 +622,7 @@ void memory_plain(uintptr_t address, size_t size, bool write, const void *pc)
         engine_point();
     }
     check_race(address, (unsigned int)size, write ? PLAIN_WRITE : PLAIN_READ, pc);
-    if (engine_tracing()) {
+    if (engine_plain_points()) {
         engine_trace(pc, "%s%zu [%zx]", write ? "plain write" : "plain read", 8 * size, (size_t)address);
     }
     for (unsigned int i = 0; i < memory.nbuffered[me]; i++) {

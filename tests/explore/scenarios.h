@@ -7,6 +7,7 @@
 /* Each list ends with a scenario without a name. */
 extern const struct explore_scenario page_scenarios[];       /* table, page lock */
 extern const struct explore_scenario collection_scenarios[]; /* the ordered set */
+extern const struct explore_scenario fault_scenarios[];      /* the fault driver */
 extern const struct explore_scenario tb_scenarios[];         /* brackets, stores, invalidation */
 
 #endif

@@ -122,6 +122,28 @@ static void kill_range_low(void)
     kill_words(0, 0, 0, 3);
 }
 
+static void collect_01(void)
+{
+    collect(0, 1);
+}
+
+static void lock_pair_01(void)
+{
+    explore_check(pgl_page_lock_pair(world.table, 0, 1));
+    visits[0]++;
+    visits[1]++;
+    pgl_page_unlock_pair(world.table, 1, 0);
+}
+
+static void lock_page_0(void)
+{
+    struct pgl_page *page = pgl_page_find(world.table, 0);
+
+    pgl_page_lock(world.table, page);
+    visits[0]++;
+    pgl_page_unlock(world.table, page);
+}
+
 static void translate_down(void)
 {
     translate_two(3, 3, 2, 2, 1, 2);
@@ -142,9 +164,15 @@ const struct explore_scenario collection_scenarios[] = {
     {"collect-falling-range", "a range with lower partners", init_falling, {collect_12, collect_0}, world_final},
     {"collect-ring-two", "collections over a ring of blocks", init_ring, {collect_1, collect_2}, world_final},
     {"collect-ring-three", "three collections over a ring", init_ring, {collect_0, collect_1, collect_2}, world_final},
+    {"collect-pair", "collections and pairs have one order", init_falling, {collect_01, lock_pair_01}, world_final},
     {"collect-kill", "a block dies before its page is held", init_falling, {collect_2, kill_low}, world_final},
     {"collect-range", "collection against a range", init_ring, {collect_12, kill_range_low}, world_final},
     {"collect-translate", "a block appears meanwhile", init_falling, {collect_12, translate_down}, world_final},
+    {"collect-translate-busy",
+     "a block appears on a page that was let go",
+     init_falling,
+     {collect_2, lock_page_0, translate_down},
+     world_final},
     {"collect-translate-kill",
      "one appears while another dies",
      init_falling,

@@ -335,6 +335,11 @@ static void translate_far(void)
     translate(0, 0, 4, 0);
 }
 
+static void get_far(void)
+{
+    explore_check(pgl_page_get(world.table, FAR_PAGE + 1) != NULL);
+}
+
 static void store_far(void)
 {
     checked_store(4, 0, 1);
@@ -644,6 +649,11 @@ const struct explore_scenario tb_scenarios[] = {
      "a range while its leaf is made",
      world_init,
      {translate_far, store_and_kill_range},
+     world_final},
+    {"leaf-bracket-get-range",
+     "a leaf that another made is in every walk",
+     world_init,
+     {get_far, translate_far, store_and_kill_range},
      world_final},
     {"leaf-brackets",
      "two brackets make one leaf",

@@ -1,0 +1,670 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The fault driver: faults against each other, late, partial and failing replies, interruption, and everything that may
+ * happen to an object meanwhile. The pager answers its first requests by way of a mailbox that another thread serves,
+ * and later ones before data_request() returns.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <pagelock/fault.h>
+
+#include "scenarios.h"
+
+#define MAILBOX 4
+#define FRAME 16
+
+static struct {
+    struct pgl_object *object; /* the one that is faulted on */
+    struct pgl_object *lower;  /* below it, or NULL */
+    struct pgl_map *map;
+    struct pgl_fault *faults[EXPLORE_THREADS];
+    enum pgl_fault_result results[EXPLORE_THREADS];
+    unsigned int kept; /* so many requests are left in the mailbox */
+    struct mail {
+        struct pgl_request request;
+        bool data;
+        uintptr_t full;
+    } mailbox[MAILBOX];
+    uintptr_t nrequests;
+    uintptr_t activity; /* counts mails and ended faults, for who waits for either */
+    uintptr_t ended;
+    int refusal; /* what a kept request's data_request() returns */
+    unsigned int nframes;
+    enum pgl_access access; /* that replies bring */
+} sim;
+
+static void act(void)
+{
+    __atomic_fetch_add(&sim.activity, 1, __ATOMIC_RELEASE);
+}
+
+static void supply(const struct pgl_request *request, uint64_t first, uint64_t last)
+{
+    pgl_pager_supply(request->object, request->id, (struct pgl_pager_range){first, last}, NULL, sim.access);
+}
+
+/* The demand page first, then all: the demand page's second answer finds it answered. */
+static void answer(const struct pgl_request *request, bool data)
+{
+    if (data) {
+        supply(request, request->pager_demand, request->pager_demand);
+        supply(request, request->range.first, request->range.last);
+    } else {
+        pgl_pager_grant(request->object, request->id, request->range, PGL_ACCESS_WRITE);
+    }
+}
+
+static int take_request(const struct pgl_request *request, bool data)
+{
+    uintptr_t n = __atomic_fetch_add(&sim.nrequests, 1, __ATOMIC_RELAXED);
+
+    explore_check(n < MAILBOX && request->id != 0);
+    explore_check(request->range.first <= request->pager_demand && request->pager_demand <= request->range.last);
+    if (n >= sim.kept) {
+        answer(request, data);
+        return 0;
+    }
+    int refusal = sim.refusal;
+    sim.mailbox[n].request = *request;
+    sim.mailbox[n].data = data;
+    __atomic_store_n(&sim.mailbox[n].full, 1, __ATOMIC_RELEASE);
+    act();
+    return refusal;
+}
+
+static int data_request(void *pager, const struct pgl_request *request)
+{
+    (void)pager;
+    return take_request(request, true);
+}
+
+static int access_request(void *pager, const struct pgl_request *request)
+{
+    (void)pager;
+    return take_request(request, false);
+}
+
+static const struct pgl_pager_ops pager_ops = {.data_request = data_request, .access_request = access_request};
+
+/* The mail number @n once it is there; NULL when @nfaults faults have ended without it. */
+static const struct mail *await_mail(unsigned int n, uintptr_t nfaults)
+{
+    for (;;) {
+        uintptr_t activity = __atomic_load_n(&sim.activity, __ATOMIC_ACQUIRE);
+        if (__atomic_load_n(&sim.mailbox[n].full, __ATOMIC_ACQUIRE)) {
+            return &sim.mailbox[n];
+        }
+        if (__atomic_load_n(&sim.ended, __ATOMIC_ACQUIRE) == nfaults) {
+            return NULL;
+        }
+        if (__atomic_load_n(&sim.activity, __ATOMIC_ACQUIRE) == activity) {
+            pgl_explore_wait(&sim.activity);
+        }
+    }
+}
+
+static void *frame_alloc(void *memory)
+{
+    (void)memory;
+    return calloc(1, FRAME);
+}
+
+static void frame_free(void *memory, void *frame)
+{
+    (void)memory;
+    free(frame);
+}
+
+static uint64_t frame_spare(void *memory)
+{
+    (void)memory;
+    return 64;
+}
+
+static void frame_zero(void *memory, void *frame)
+{
+    (void)memory;
+    memset(frame, 0, FRAME);
+}
+
+static void frame_copy(void *memory, void *frame, const void *from)
+{
+    (void)memory;
+    memcpy(frame, from, FRAME);
+}
+
+static const struct pgl_memory_ops memory_ops = {frame_alloc, frame_free, frame_spare, frame_zero, frame_copy};
+
+/* One page each side, so that neighbours meet. */
+static const struct pgl_advice_table table = {
+    .row = {[PGL_ADVICE_NORMAL] = {1, 1, 0}, [PGL_ADVICE_SEQUENTIAL] = {0, 2, 1}}};
+
+static struct pgl_object_config paged(uint64_t last)
+{
+    return (struct pgl_object_config){
+        .last = last,
+        .pager_ops = &pager_ops,
+        .pager_range = {0, last},
+        .advice = PGL_ADVICE_NORMAL,
+        .table = &table,
+    };
+}
+
+static void init_with(const struct pgl_object_config *config, unsigned int kept)
+{
+    memset(&sim, 0, sizeof sim);
+    sim.kept = kept;
+    sim.access = PGL_ACCESS_WRITE;
+    sim.object = pgl_object_new(config);
+    explore_check(sim.object != NULL);
+    for (int t = 0; t < EXPLORE_THREADS; t++) {
+        sim.faults[t] = pgl_fault_new();
+        explore_check(sim.faults[t] != NULL);
+    }
+}
+
+static void init_now(void)
+{
+    struct pgl_object_config config = paged(3);
+    init_with(&config, 0);
+}
+
+static void init_late(void)
+{
+    struct pgl_object_config config = paged(3);
+    init_with(&config, 1);
+}
+
+static void init_late_twice(void)
+{
+    struct pgl_object_config config = paged(3);
+    init_with(&config, 2);
+}
+
+static void init_refusing(void)
+{
+    init_late();
+    sim.refusal = EAGAIN;
+}
+
+static void init_credits(void)
+{
+    struct pgl_object_config config = paged(3);
+    config.credits = 1;
+    init_with(&config, 1);
+}
+
+static void init_unready(void)
+{
+    struct pgl_object_config config = paged(3);
+    config.pager_unready = true;
+    init_with(&config, 0);
+}
+
+static void init_read_only(void)
+{
+    init_late();
+    sim.access = PGL_ACCESS_READ;
+    sim.kept = 0;
+}
+
+static void init_map(void)
+{
+    init_late();
+    sim.map = pgl_map_new(NULL, NULL);
+    explore_check(sim.map != NULL && pgl_map_enter(sim.map, 0, 3, sim.object, 0, PGL_ADVICE_NORMAL));
+}
+
+/* The object shadows one that has a pager. Both have frames. */
+static void init_shadow(void)
+{
+    struct pgl_object_config config = paged(3);
+    config.memory_ops = &memory_ops;
+    config.page_size = FRAME;
+    struct pgl_object *lower = pgl_object_new(&config);
+    explore_check(lower != NULL);
+    config = (struct pgl_object_config){.last = 3, .memory_ops = &memory_ops, .page_size = FRAME, .backing = lower};
+    init_with(&config, 1);
+    sim.lower = lower;
+}
+
+/* ... that has none: the chain ends in zeros. */
+static void init_zeros(void)
+{
+    struct pgl_object_config config = {.last = 3, .memory_ops = &memory_ops, .page_size = FRAME};
+    struct pgl_object *lower = pgl_object_new(&config);
+    explore_check(lower != NULL);
+    config.backing = lower;
+    init_with(&config, 0);
+    sim.lower = lower;
+}
+
+/* Nothing stays marked, nobody waits, no credit is out, and every invariant holds. */
+static void check_object(struct pgl_object *object)
+{
+    struct pgl_object_stats stats;
+    const char *what = pgl_object_check(object);
+
+    if (what != NULL) {
+        explore_fail("pgl_object_check: %s", what);
+    }
+    pgl_object_stats(object, &stats);
+    explore_check(stats.busy == 0 && stats.outstanding == 0 && stats.waiting == 0);
+}
+
+static void final(void)
+{
+    check_object(sim.object);
+    if (sim.lower != NULL) {
+        check_object(sim.lower);
+        pgl_object_unref(sim.lower);
+    }
+    pgl_map_free(sim.map);
+    pgl_object_unref(sim.object);
+    for (int t = 0; t < EXPLORE_THREADS; t++) {
+        pgl_fault_free(sim.faults[t]);
+    }
+}
+
+/* ---- faulting threads ---- */
+
+static enum pgl_fault_result fault_on(uint64_t index, enum pgl_access access, unsigned int flags)
+{
+    int me = explore_self();
+    const struct pgl_fault_args args = {
+        .map = sim.map, .object = sim.object, .index = index, .access = access, .flags = flags};
+    struct pgl_fault_page page;
+
+    sim.results[me] = pgl_fault_run(sim.faults[me], &args, &page);
+    explore_check(sim.results[me] != PGL_FAULT_SUCCESS || (page.access & access) == access);
+    __atomic_fetch_add(&sim.ended, 1, __ATOMIC_RELEASE);
+    act();
+    return sim.results[me];
+}
+
+static void read_1(void)
+{
+    explore_check(fault_on(1, PGL_ACCESS_READ, 0) == PGL_FAULT_SUCCESS);
+}
+
+static void read_2(void)
+{
+    explore_check(fault_on(2, PGL_ACCESS_READ, 0) == PGL_FAULT_SUCCESS);
+}
+
+static void write_1(void)
+{
+    explore_check(fault_on(1, PGL_ACCESS_WRITE, 0) == PGL_FAULT_SUCCESS);
+}
+
+static void wire_1(void)
+{
+    explore_check(fault_on(1, PGL_ACCESS_READ, PGL_FAULT_WIRE) == PGL_FAULT_SUCCESS);
+    explore_check(pgl_object_resident(sim.object, 1));
+    explore_check(pgl_object_unwire(sim.object, 1));
+}
+
+static void read_1_any(void)
+{
+    fault_on(1, PGL_ACCESS_READ, 0);
+}
+
+static void read_2_any(void)
+{
+    fault_on(2, PGL_ACCESS_READ, 0);
+}
+
+static void read_3_any(void)
+{
+    fault_on(3, PGL_ACCESS_READ, 0);
+}
+
+static void read_1_no_wait(void)
+{
+    enum pgl_fault_result result = fault_on(1, PGL_ACCESS_READ, PGL_FAULT_NO_WAIT);
+    explore_check(result == PGL_FAULT_SUCCESS || result == PGL_FAULT_RETRY);
+}
+
+static void write_1_any(void)
+{
+    fault_on(1, PGL_ACCESS_WRITE, 0);
+}
+
+/* ---- threads that answer the first request ---- */
+
+static void reply_all(void)
+{
+    const struct mail *mail = await_mail(0, 2);
+    if (mail != NULL) {
+        answer(&mail->request, mail->data);
+    }
+}
+
+static void reply_all_once(void)
+{
+    const struct mail *mail = await_mail(0, 1);
+    if (mail != NULL) {
+        answer(&mail->request, mail->data);
+    }
+}
+
+/* The neighbours first and one by one, then the demand page, then all of it again. */
+static void reply_backwards(void)
+{
+    const struct mail *mail = await_mail(0, 2);
+    if (mail != NULL) {
+        const struct pgl_request *request = &mail->request;
+        for (uint64_t page = request->range.last; page + 1 > request->range.first; page--) {
+            if (page != request->pager_demand) {
+                supply(request, page, page);
+            }
+            if (page == 0) {
+                break;
+            }
+        }
+        supply(request, request->pager_demand, request->pager_demand);
+        supply(request, request->range.first, request->range.last);
+    }
+}
+
+static void reply_error(void)
+{
+    const struct mail *mail = await_mail(0, 2);
+    if (mail != NULL) {
+        pgl_pager_error(mail->request.object, mail->request.id, mail->request.range);
+    }
+}
+
+static void reply_no_data(void)
+{
+    const struct mail *mail = await_mail(0, 2);
+    if (mail != NULL) {
+        pgl_pager_no_data(mail->request.object, mail->request.id, mail->request.range);
+    }
+}
+
+/* The demand page fails, the neighbours come. */
+static void reply_part(void)
+{
+    const struct mail *mail = await_mail(0, 2);
+    if (mail != NULL) {
+        const struct pgl_request *request = &mail->request;
+        struct pgl_pager_range demand = {request->pager_demand, request->pager_demand};
+        pgl_pager_error(request->object, request->id, demand);
+        supply(request, request->range.first, request->range.last);
+    }
+}
+
+static void reply_both(void)
+{
+    reply_all();
+    const struct mail *mail = await_mail(1, 2);
+    if (mail != NULL) {
+        answer(&mail->request, mail->data);
+    }
+}
+
+/* ---- everything else that may happen ---- */
+
+static void interrupt_0(void)
+{
+    pgl_fault_interrupt(sim.faults[0]);
+}
+
+static void interrupt_0_and_reply(void)
+{
+    pgl_fault_interrupt(sim.faults[0]);
+    reply_all();
+}
+
+static void interrupt_0_and_reply_once(void)
+{
+    pgl_fault_interrupt(sim.faults[0]);
+    reply_all_once();
+}
+
+static void terminate(void)
+{
+    pgl_object_terminate(sim.object);
+}
+
+static void terminate_and_reply(void)
+{
+    pgl_object_terminate(sim.object);
+    reply_all();
+}
+
+static void set_ready(void)
+{
+    pgl_object_set_ready(sim.object);
+}
+
+static void advise(void)
+{
+    explore_check(pgl_object_advise(sim.object, PGL_ADVICE_RANDOM));
+    explore_check(pgl_object_advise(sim.object, PGL_ADVICE_SEQUENTIAL));
+}
+
+static void advise_map(void)
+{
+    explore_check(pgl_map_advise(sim.map, 1, 1, PGL_ADVICE_RANDOM));
+}
+
+static void advise_map_and_reply(void)
+{
+    explore_check(pgl_map_advise(sim.map, 1, 1, PGL_ADVICE_RANDOM));
+    reply_all();
+}
+
+static void unmap_and_reply(void)
+{
+    explore_check(pgl_map_remove(sim.map, 1, 2));
+    reply_all_once();
+}
+
+static void remove_pages(void)
+{
+    pgl_object_remove(sim.object, 0, 3);
+}
+
+static void remove_lower_pages(void)
+{
+    pgl_object_remove(sim.lower, 0, 3);
+}
+
+static void withhold(void)
+{
+    pgl_pager_withhold(sim.object, (struct pgl_pager_range){0, 3}, PGL_ACCESS_READ);
+}
+
+/* A fault without a stack: whoever makes it ready goes on with it. */
+
+static uintptr_t ready_word;
+
+static void is_ready(void *arg)
+{
+    (void)arg;
+    __atomic_fetch_add(&ready_word, 1, __ATOMIC_RELEASE);
+}
+
+static void init_continued(void)
+{
+    init_late();
+    ready_word = 0;
+}
+
+static void start_and_continue(void)
+{
+    const struct pgl_fault_args args = {.object = sim.object, .index = 1, .access = PGL_ACCESS_READ};
+    enum pgl_fault_result result = pgl_fault_start(sim.faults[0], &args, NULL, is_ready, NULL);
+
+    for (uintptr_t seen = 0; result == PGL_FAULT_PENDING; seen++) {
+        while (__atomic_load_n(&ready_word, __ATOMIC_ACQUIRE) == seen) {
+            pgl_explore_wait(&ready_word);
+        }
+        result = pgl_fault_continue(sim.faults[0], NULL);
+    }
+    explore_check(result == PGL_FAULT_SUCCESS || result == PGL_FAULT_INTERRUPTED);
+    __atomic_fetch_add(&sim.ended, 1, __ATOMIC_RELEASE);
+    act();
+}
+
+/* ---- what must have come out ---- */
+
+static void final_one_request(void)
+{
+    explore_check(sim.nrequests == 1);
+    final();
+}
+
+static void final_same_result(void)
+{
+    explore_check(sim.results[0] == PGL_FAULT_MEMORY_ERROR || sim.results[0] == PGL_FAULT_SUCCESS);
+    explore_check(sim.results[1] == PGL_FAULT_MEMORY_ERROR || sim.results[1] == PGL_FAULT_SUCCESS);
+    explore_check(sim.results[0] == PGL_FAULT_MEMORY_ERROR || sim.results[1] == PGL_FAULT_MEMORY_ERROR);
+    final();
+}
+
+/* Who asks again after that is served. */
+static void final_no_data(void)
+{
+    for (int t = 0; t < 2; t++) {
+        explore_check(sim.results[t] == PGL_FAULT_NO_DATA || sim.results[t] == PGL_FAULT_SUCCESS);
+    }
+    final();
+}
+
+static void final_interrupted(void)
+{
+    explore_check(sim.results[0] == PGL_FAULT_INTERRUPTED || sim.results[0] == PGL_FAULT_SUCCESS);
+    final();
+}
+
+static void final_waiter_served(void)
+{
+    explore_check(sim.results[1] == PGL_FAULT_SUCCESS);
+    final_interrupted();
+}
+
+static void final_terminated(void)
+{
+    explore_check(sim.results[0] == PGL_FAULT_SUCCESS || sim.results[0] == PGL_FAULT_MEMORY_ERROR);
+    explore_check(sim.results[1] == PGL_FAULT_SUCCESS || sim.results[1] == PGL_FAULT_MEMORY_ERROR);
+    final();
+}
+
+static void final_unmapped(void)
+{
+    explore_check(sim.results[0] == PGL_FAULT_SUCCESS || sim.results[0] == PGL_FAULT_NO_ENTRY);
+    final();
+}
+
+static void final_refused(void)
+{
+    for (int t = 0; t < 2; t++) {
+        explore_check(sim.results[t] == PGL_FAULT_SUCCESS || sim.results[t] == PGL_FAULT_RETRY);
+    }
+    final();
+}
+
+/* One page was copied up or made of zeros, whoever was first. */
+static void final_one_copy(void)
+{
+    struct pgl_object_stats stats;
+
+    pgl_object_stats(sim.object, &stats);
+    explore_check(stats.resident == 1);
+    final();
+}
+
+const struct explore_scenario fault_scenarios[] = {
+    {"fault-two", "two faults on one page", init_now, {read_1, read_1}, final_one_request},
+    {"fault-two-late", "one request serves both", init_late, {read_1, read_1, reply_all}, final_one_request},
+    {"fault-neighbours", "each other's speculation", init_late, {read_1, read_2, reply_all}, final},
+    {"fault-neighbours-late", "overlapping clusters, late", init_late_twice, {read_1, read_2, reply_both}, final},
+    {"fault-backwards", "the demand page last, then twice", init_late, {read_1, read_2, reply_backwards}, final},
+    {"fault-error",
+     "everybody who waits gets the error",
+     init_late,
+     {read_1_any, read_1_any, reply_error},
+     final_same_result},
+    {"fault-part", "the demand page fails, neighbours come", init_late, {read_1_any, read_2_any, reply_part}, final},
+    {"fault-no-data", "nothing there is an answer", init_late, {read_1_any, read_1_any, reply_no_data}, final_no_data},
+    {"fault-interrupt",
+     "interruption against reply",
+     init_late,
+     {read_1_any, interrupt_0, reply_all_once},
+     final_interrupted},
+    {"fault-interrupt-reply",
+     "a reply to what was taken back",
+     init_late,
+     {read_1_any, interrupt_0_and_reply_once},
+     final_interrupted},
+    {"fault-interrupt-waiter",
+     "who waited for the interrupted one",
+     init_late,
+     {read_1_any, read_1_any, interrupt_0_and_reply},
+     final_waiter_served},
+    {"fault-terminate",
+     "teardown against fault and reply",
+     init_late,
+     {read_1_any, terminate, reply_all_once},
+     final_terminated},
+    {"fault-terminate-two",
+     "nobody sleeps on",
+     init_late,
+     {read_1_any, read_2_any, terminate_and_reply},
+     final_terminated},
+    {"fault-credits", "a credit for two", init_credits, {read_1_any, read_3_any, reply_all}, final},
+    {"fault-credits-no-wait", "no credit, no wait", init_credits, {read_2, read_1_no_wait, reply_all}, final},
+    {"fault-credits-interrupt",
+     "a waiter for a credit is interrupted",
+     init_credits,
+     {read_1_any, read_3_any, interrupt_0_and_reply},
+     final},
+    {"fault-ready", "the pager becomes ready", init_unready, {read_1, read_2, set_ready}, final},
+    {"fault-ready-interrupt",
+     "interrupted before it is",
+     init_unready,
+     {read_1_any, interrupt_0, set_ready},
+     final_interrupted},
+    {"fault-advise", "advice changes meanwhile", init_late, {read_1, advise, reply_all_once}, final},
+    {"fault-map-advise", "the entry is split meanwhile", init_map, {read_1, read_2, advise_map_and_reply}, final},
+    {"fault-map-advise-late",
+     "the entry is split against the reply",
+     init_map,
+     {read_1, advise_map, reply_all_once},
+     final},
+    {"fault-unmap", "the entry goes meanwhile", init_map, {read_1_any, unmap_and_reply}, final_unmapped},
+    {"fault-refused",
+     "the pager refuses what it answers as well",
+     init_refusing,
+     {read_1_any, read_1_any, reply_all},
+     final_refused},
+    {"fault-unlock", "two ask for more access", init_read_only, {write_1, write_1}, final},
+    {"fault-withhold", "access goes meanwhile", init_now, {write_1, withhold, read_2}, final},
+    {"fault-remove", "pages go meanwhile", init_now, {read_1, remove_pages, read_2}, final},
+    {"fault-wire", "a wired page stays", init_now, {wire_1, remove_pages}, final},
+    {"fault-copy-up", "two writes, one copy", init_shadow, {write_1, write_1, reply_all}, final_one_copy},
+    {"fault-copy-up-read", "a write and a read", init_shadow, {write_1, read_1, reply_all}, final_one_copy},
+    {"fault-copy-up-remove",
+     "the lower page goes meanwhile",
+     init_shadow,
+     {write_1, remove_lower_pages, reply_all_once},
+     final_one_copy},
+    {"fault-copy-up-interrupt",
+     "interrupted below",
+     init_shadow,
+     {write_1_any, interrupt_0_and_reply_once},
+     final_interrupted},
+    {"fault-zeros", "zeros are made once", init_zeros, {read_1, write_1}, final_one_copy},
+    {"fault-continue", "a fault without a stack", init_continued, {start_and_continue, read_1, reply_all}, final},
+    {"fault-continue-interrupt",
+     "... is interrupted",
+     init_continued,
+     {start_and_continue, interrupt_0_and_reply_once},
+     final},
+    {.name = NULL},
+};

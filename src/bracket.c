@@ -115,7 +115,6 @@ static void start(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t
     bracket->index[0] = index;
     bracket->index[1] = NO_PAGE;
     bracket->leaf[0] = leaf;
-    bracket->leaf[1] = NULL;
     bracket->nstores = 0;
 }
 
@@ -234,25 +233,39 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }
 
+static void __attribute__((noinline)) cover_in_map(uint64_t *map, unsigned low, unsigned high)
+{
+    /* relaxed: the unlock's release publishes what is added */
+    for (unsigned word = low / 64; word <= high / 64; word++)
+        __atomic_store_n(&map[word], map[word] | pgl_map_bits(word, low, high), __ATOMIC_RELAXED);
+}
+
+/* Add the bytes that a block has on a page by way of @which to the page's map, if it keeps one, and to @mask. */
+static inline uint64_t cover(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb, unsigned which,
+                             uint64_t *map, uint64_t mask)
+{
+    unsigned low, high;
+
+    if (!pgl_bits_on_page(table, index << table->page_bits, tb, which, &low, &high))
+        return mask;
+    if (map)
+        cover_in_map(map, low, high);
+    return mask | pgl_mask_of(low, high);
+}
+
 /* Put a block on the list of one of its pages by way of link @which, and its bytes into the page's mask and map. */
 static inline __attribute__((always_inline)) void list_on_page(struct pgl_table *table, struct pgl_leaf *leaf,
                                                                uint64_t index, struct pgl_tb *tb, unsigned which,
                                                                uintptr_t flags)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    uint64_t *map = pgl_map_of(leaf, page, index);
-    uint64_t mask = page->mask;
     uintptr_t head = pgl_head(page);
-    unsigned low, high;
+    uint64_t *map = pgl_map_of(leaf, page, index);
+    uint64_t mask = cover(table, index, tb, 0, map, page->mask);
 
-    for (unsigned extent = 0; extent <= pgl_tb_has(tb, 1); extent++) {
-        if (!pgl_bits_on_page(table, index << table->page_bits, tb, extent, &low, &high))
-            continue;
-        mask |= pgl_mask_of(low, high);
-        /* relaxed, here and below: the unlock's release publishes what is added */
-        for (unsigned word = low / 64; map && word <= high / 64; word++)
-            __atomic_store_n(&map[word], map[word] | pgl_map_bits(word, low, high), __ATOMIC_RELAXED);
-    }
+    if (pgl_tb_has(tb, 1))
+        mask = cover(table, index, tb, 1, map, mask);
+    /* relaxed, twice: the unlock's release publishes them */
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
     tb->next[which] = head & ~PGL_HEAD_FLAGS;
     pgl_head_set(page, (head & PGL_HEAD_FLAGS) | flags | pgl_ref(tb, which));

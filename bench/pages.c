@@ -136,7 +136,7 @@ static void page_census(const struct page *page, uint64_t index, struct walk *wa
 
         if (!block->alive)
             walk->census->broken = "a dead block is listed";
-        if (block->first[n] >> walk->pages->page_bits != index)
+        if (block->first[n] >> walk->pages->page_bits != index || block->last[n] >> walk->pages->page_bits != index)
             walk->census->broken = "a block is listed on a page where it does not lie";
         if (n == 0) {
             walk->census->alive++;

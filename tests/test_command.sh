@@ -48,6 +48,16 @@ single_thread_gives_the_known_figures() {
     done
 }
 
+# A count, not a time: how many of the stores that hit nothing were answered without a lock.
+most_stores_take_no_lock() {
+    for trace in code-linux-boot code-luajit; do
+        counts $trace pagelock 1 >/dev/null
+        line=$(cat "$dir/out")
+        [ $((100 * $(figure stores_unlocked "$line"))) -ge \
+            $((98 * ($(figure stores "$line") - $(figure stores_hit "$line")))) ] || fail "unlocked: $line"
+    done
+}
+
 many_threads_lose_no_block() {
     for impl in $("$bench" list | sed -n '/^implementations/,/^[^ ]/s/^  \([a-z]*\) .*/\1/p'); do
         for threads in 2 4 8; do
@@ -150,6 +160,7 @@ wrong_usage_is_named() {
 
 single_thread_gives_the_known_figures
 fault_traces_give_the_known_figures
+most_stores_take_no_lock
 many_threads_lose_no_block
 json_has_the_keys_in_order
 bad_input_is_named_with_file_and_line

@@ -24,6 +24,11 @@ needs_to_build() {
     need zlib1g-dev pkg-config --exists zlib
 }
 
+needs_to_measure() {
+    needs_to_build
+    need libck-dev pkg-config --exists ck
+}
+
 needs_to_test() {
     needs_to_build
     need g++ command -v c++

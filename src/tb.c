@@ -110,29 +110,27 @@ static bool is_dead(const struct pgl_tb *tb)
     return __atomic_load_n(&tb->state, __ATOMIC_RELAXED) == PGL_TB_DEAD;
 }
 
-/* Mark the blocks from @link on that meet the range, @n of them. */
-static void mark(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t first_addr, uint64_t last_addr)
+/* Mark the blocks of a page that meet the range. */
+static void mark(struct pgl_page *page, uint64_t first_addr, uint64_t last_addr)
 {
-    for (uintptr_t ref; n && (ref = pgl_link_get(page, link)); link = pgl_ref_next(ref)) {
-        if (pgl_tb_meets(pgl_ref_tb(ref), first_addr, last_addr)) {
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
+        if (pgl_tb_meets(pgl_ref_tb(ref), first_addr, last_addr))
             mark_dead(pgl_ref_tb(ref));
-            n--;
-        }
-    }
 }
 
 /*
- * Take the dead off a page's list, from @link on and at the most @n. A block joins the chain as it leaves its first
- * page's list, since the chain goes on through that link.
+ * Take off a page's list the blocks that are dead, and those that meet the range, which die here: from @link on, @n at
+ * the most. A block joins the chain as it leaves its first page's list, since the chain goes on through that link.
  */
-static size_t sweep(struct pgl_page *page, uintptr_t *link, size_t n, struct pgl_tb **chain)
+static void sweep(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t first_addr, uint64_t last_addr,
+                  struct pgl_tb **chain)
 {
-    size_t swept = 0;
-
-    for (uintptr_t ref; swept < n && (ref = pgl_link_get(page, link));) {
+    for (uintptr_t ref; n && (ref = pgl_link_get(page, link));) {
         struct pgl_tb *tb = pgl_ref_tb(ref);
 
-        if (!is_dead(tb)) {
+        if (pgl_tb_meets(tb, first_addr, last_addr)) {
+            mark_dead(tb);
+        } else if (!is_dead(tb)) {
             link = pgl_ref_next(ref);
             continue;
         }
@@ -141,9 +139,8 @@ static size_t sweep(struct pgl_page *page, uintptr_t *link, size_t n, struct pgl
             tb->next[0] = (uintptr_t)*chain;
             *chain = tb;
         }
-        swept++;
+        n--;
     }
-    return swept;
 }
 
 static void retire(struct pgl_table *table, struct pgl_tb *chain)
@@ -237,8 +234,7 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 
     *killed = hits.cross ? 0 : hits.n;
     if (*killed) {
-        mark(page, hits.first, hits.n, first_addr, last_addr);
-        sweep(page, hits.first, hits.n, &chain);
+        sweep(page, hits.first, hits.n, first_addr, last_addr, &chain);
         retire(table, chain);
         narrow(table, leaf, index, hits.low, hits.high);
     }
@@ -253,7 +249,7 @@ static bool bury(struct pgl_collection *set)
     struct pgl_page *page;
 
     for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++)
-        sweep(page, &page->head, SIZE_MAX, &chain);
+        sweep(page, &page->head, SIZE_MAX, UINT64_MAX, 0, &chain);
     if (!chain)
         return false;
     retire(table, chain);
@@ -270,7 +266,7 @@ static bool kill_in_set(struct pgl_collection *set)
 
     for (uint64_t index = set->first_addr >> set->table->page_bits;
          (page = pgl_collection_next(set, &index)) && index <= last; index++)
-        mark(page, &page->head, SIZE_MAX, set->first_addr, set->last_addr);
+        mark(page, set->first_addr, set->last_addr);
     return bury(set);
 }
 

@@ -425,6 +425,23 @@ static void interrupt_0_and_reply_once(void)
     reply_all_once();
 }
 
+/* A page of the first request fails, and may be another's by the time that fault is interrupted. */
+static void fail_2_interrupt_0_and_reply(void)
+{
+    const struct mail *mail = await_mail(0, 2);
+
+    if (mail != NULL && mail->request.pager_demand == 1) {
+        pgl_pager_error(mail->request.object, mail->request.id, (struct pgl_pager_range){2, 2});
+        pgl_fault_interrupt(sim.faults[0]);
+    } else if (mail != NULL) {
+        answer(&mail->request, mail->data);
+    }
+    mail = await_mail(1, 2);
+    if (mail != NULL) {
+        answer(&mail->request, mail->data);
+    }
+}
+
 static void terminate(void)
 {
     pgl_object_terminate(sim.object);
@@ -477,6 +494,24 @@ static void remove_lower_pages(void)
 static void withhold(void)
 {
     pgl_pager_withhold(sim.object, (struct pgl_pager_range){0, 3}, PGL_ACCESS_READ);
+}
+
+static void read_1_and_unref(void)
+{
+    read_1();
+    pgl_object_unref(sim.object);
+}
+
+static void read_2_and_unref(void)
+{
+    read_2();
+    pgl_object_unref(sim.object);
+}
+
+static void init_referenced(void)
+{
+    init_now();
+    pgl_object_ref(sim.object);
 }
 
 /* A fault without a stack: whoever makes it ready goes on with it. */
@@ -555,10 +590,32 @@ static void final_terminated(void)
     final();
 }
 
+/* Its data came after the entry had gone. */
 static void final_unmapped(void)
 {
-    explore_check(sim.results[0] == PGL_FAULT_SUCCESS || sim.results[0] == PGL_FAULT_NO_ENTRY);
+    explore_check(sim.results[0] == PGL_FAULT_NO_ENTRY);
     final();
+}
+
+static void final_only_interrupted(void)
+{
+    explore_check(sim.results[0] == PGL_FAULT_INTERRUPTED);
+    final();
+}
+
+/* Nobody was made to ask again. */
+static void final_two_requests(void)
+{
+    explore_check(sim.nrequests <= 2);
+    final();
+}
+
+/* The threads have let the object go. */
+static void final_unreferenced(void)
+{
+    for (int t = 0; t < EXPLORE_THREADS; t++) {
+        pgl_fault_free(sim.faults[t]);
+    }
 }
 
 static void final_refused(void)
@@ -597,11 +654,17 @@ const struct explore_scenario fault_scenarios[] = {
      init_late,
      {read_1_any, interrupt_0, reply_all_once},
      final_interrupted},
+    {"fault-interrupt-only", "nobody replies", init_late, {read_1_any, interrupt_0}, final_only_interrupted},
     {"fault-interrupt-reply",
      "a reply to what was taken back",
      init_late,
      {read_1_any, interrupt_0_and_reply_once},
      final_interrupted},
+    {"fault-interrupt-foreign",
+     "what is taken back is one's own",
+     init_late_twice,
+     {read_1_any, read_2_any, fail_2_interrupt_0_and_reply},
+     final_two_requests},
     {"fault-interrupt-waiter",
      "who waited for the interrupted one",
      init_late,
@@ -646,6 +709,7 @@ const struct explore_scenario fault_scenarios[] = {
     {"fault-unlock", "two ask for more access", init_read_only, {write_1, write_1}, final},
     {"fault-withhold", "access goes meanwhile", init_now, {write_1, withhold, read_2}, final},
     {"fault-remove", "pages go meanwhile", init_now, {read_1, remove_pages, read_2}, final},
+    {"fault-unref", "the last one frees it", init_referenced, {read_1_and_unref, read_2_and_unref}, final_unreferenced},
     {"fault-wire", "a wired page stays", init_now, {wire_1, remove_pages}, final},
     {"fault-copy-up", "two writes, one copy", init_shadow, {write_1, write_1, reply_all}, final_one_copy},
     {"fault-copy-up-read", "a write and a read", init_shadow, {write_1, read_1, reply_all}, final_one_copy},

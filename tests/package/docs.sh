@@ -11,7 +11,7 @@ fail() {
     failed=1
 }
 
-for doc in README.md docs/*.md; do
+for doc in README.md docs/*.md docs/*.[17]; do
     for name in $(grep -oE '\b(pgl|PGL)_[A-Za-z0-9_]*[A-Za-z0-9]' "$doc" | sort -u); do
         grep -rqw -- "$name" include src || fail "$doc: $name is not in include/ or src/"
     done

@@ -50,6 +50,16 @@ static struct {
     void (*alone_function)(void);
 } engine = {.current = ALONE};
 
+bool engine_concurrent;
+unsigned int engine_accesses;
+
+static void set_current(int thread)
+{
+    engine.current = thread;
+    engine_concurrent = thread != ALONE;
+    engine_accesses = 0;
+}
+
 /* Thread-local storage: the threads share one real thread, so the program's own block is swapped at each switch. */
 
 static int find_tls(struct dl_phdr_info *info, size_t size, void *data)
@@ -207,6 +217,7 @@ void explore_fail(const char *format, ...)
     va_end(args);
     engine.run->failed = true;
     engine_trace(NULL, "FAILED: %s", engine.run->why);
+    set_current(ALONE);
     struct context abandoned;
     context_switch(&abandoned, &engine.main_context);
     abort();
@@ -307,7 +318,7 @@ static void switch_to(int next)
     struct context *from = previous == ALONE ? &engine.main_context : &engine.threads[previous].context;
 
     tls_leave(previous);
-    engine.current = next;
+    set_current(next);
     tls_enter(next);
     context_switch(from, &engine.threads[next].context);
 }
@@ -324,7 +335,7 @@ static void schedule(void)
             report_stuck();
             struct context finished;
             tls_leave(engine.current);
-            engine.current = ALONE;
+            set_current(ALONE);
             context_switch(&finished, &engine.main_context);
         }
         struct choice chosen = choose(choices, n, nfree);
@@ -407,7 +418,7 @@ static void run_alone(void (*function)(void))
     if (function == NULL || engine.run->failed) {
         return;
     }
-    engine.current = ALONE;
+    set_current(ALONE);
     engine.alone_function = function;
     context_make(&engine.alone_context, engine.stacks + STACK_SIZE * EXPLORE_THREADS, STACK_SIZE, alone_entry);
     context_switch(&engine.main_context, &engine.alone_context);
@@ -460,10 +471,10 @@ void engine_run(struct run *run)
     run_alone(run->scenario->init);
     if (!run->failed) {
         start_threads();
-        engine.current = ALONE;
+        set_current(ALONE);
         schedule();
     }
-    engine.current = ALONE;
+    set_current(ALONE);
     run_alone(final);
     engine.running = false;
 }

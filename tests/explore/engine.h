@@ -88,6 +88,7 @@ void engine_trace(const void *pc, const char *format, ...) __attribute__((format
 void engine_event(uint64_t who, uint64_t what, uint64_t where, uint64_t version);
 
 bool engine_running(void);
+extern bool engine_concurrent; /* a thread of the scenario runs, and not what comes before and after them */
 enum explore_memory engine_memory(void);
 bool engine_plain_points(void);
 unsigned int engine_threads(void);
@@ -108,6 +109,7 @@ void memory_store(uintptr_t address, unsigned int size, uint64_t value, int orde
 uint64_t memory_update(uintptr_t address, unsigned int size, bool (*update)(uint64_t *value, uint64_t a, uint64_t b),
                        uint64_t a, uint64_t b, int order, int failure_order, bool *updated, const void *pc);
 void memory_fence(int order, const void *pc);
+/* By a thread of the scenario. */
 void memory_plain(uintptr_t address, size_t size, bool write, const void *pc);
 /* Freeing conflicts with every access to the memory. */
 void memory_freed(uintptr_t address, size_t size, const void *pc);
@@ -131,6 +133,10 @@ void sync_reset(void);
 
 /* history.c */
 void hist_reset(void);
+
+/* Stop what walks in a circle, be it alone or between two atomic accesses. */
+#define ACCESS_BOUND 10000000
+extern unsigned int engine_accesses;
 
 static inline uint64_t mix64(uint64_t x)
 {

@@ -23,8 +23,7 @@
 #define MAX_CELLS 256 /* a power of two */
 #define HISTORY 8     /* a power of two */
 #define BUFFER 12
-#define PLAIN_BOUND 10000000 /* plain accesses between two atomic ones */
-#define SHADOW_SLOTS 16384   /* a power of two */
+#define SHADOW_SLOTS 16384 /* a power of two */
 #define THREADS EXPLORE_THREADS
 
 struct clock {
@@ -62,7 +61,8 @@ struct buffered {
 struct shadow {
     uintptr_t word;
     uint32_t generation;
-    uint32_t at[4][THREADS][8]; /* plain read, plain write, atomic read, atomic write */
+    uint32_t at[4][THREADS][8];  /* by enum access */
+    uint32_t newest[4][THREADS]; /* of the eight */
 };
 enum event { LOADED, OWN_LOADED, STORED, COMPARED, UPDATED, FENCED, FLUSHED };
 enum access { PLAIN_READ, PLAIN_WRITE, ATOMIC_READ, ATOMIC_WRITE };
@@ -77,7 +77,6 @@ static struct {
     unsigned int nshadows;
     uint64_t writes[THREADS + 1]; /* by each thread, and by all */
     uint32_t events[THREADS];
-    unsigned int plain_since_point;
     bool stale[THREADS];                  /* it read an overwritten value since it yielded last */
     struct clock clocks[THREADS];         /* what has happened before the thread's next step */
     struct clock pending_clocks[THREADS]; /* read relaxed: an acquire fence makes it count */
@@ -149,7 +148,6 @@ void memory_reset(void)
     memory.generation++;
     memory.ncells = 0;
     memory.nshadows = 0;
-    memory.plain_since_point = 0;
     memory.sc_view.n = 0;
     memset(memory.writes, 0, sizeof memory.writes);
     memset(memory.events, 0, sizeof memory.events);
@@ -269,6 +267,7 @@ static struct shadow *find_shadow(uintptr_t word, bool make)
     memory.shadows[i].word = word;
     memory.shadows[i].generation = memory.generation;
     memset(memory.shadows[i].at, 0, sizeof memory.shadows[i].at);
+    memset(memory.shadows[i].newest, 0, sizeof memory.shadows[i].newest);
     return &memory.shadows[i];
 }
 
@@ -277,8 +276,11 @@ static void check_against(const struct shadow *shadow, enum access earlier, int 
 {
     static const char *const names[] = {"plain read", "plain write", "atomic read", "atomic write"};
 
-    for (int t = 0; t < (int)engine_threads(); t++) {
-        for (unsigned int i = first; i < end && t != me; i++) {
+    for (int t = 0; t < THREADS; t++) {
+        if (t == me || shadow->newest[earlier][t] <= memory.clocks[me].at[t]) {
+            continue;
+        }
+        for (unsigned int i = first; i < end; i++) {
             if (shadow->at[earlier][t][i] > memory.clocks[me].at[t]) {
                 engine_trace(pc, "%s of %zx", names[now], (size_t)shadow->word + i);
                 explore_fail("data race: %s by thread %d after a %s by thread %d", names[now], me, names[earlier], t);
@@ -310,6 +312,7 @@ static void check_race(uintptr_t address, unsigned int size, enum access access,
         for (unsigned int i = first; i < first + n; i++) {
             shadow->at[access][me][i] = memory.clocks[me].at[me];
         }
+        shadow->newest[access][me] = memory.clocks[me].at[me];
         address += n;
         size -= n;
     }
@@ -462,7 +465,6 @@ uint64_t memory_load(uintptr_t address, unsigned int size, int order, const void
         return read_memory(address, size);
     }
     engine_point();
-    memory.plain_since_point = 0;
     check_race(address, size, ATOMIC_READ, pc);
 
     struct cell *cell = find_cell(word_of(address), true);
@@ -612,10 +614,7 @@ void memory_plain(uintptr_t address, size_t size, bool write, const void *pc)
     int me = explore_self();
     bool shared = heap_owns(address) || address - (uintptr_t)__data_start < (uintptr_t)(_end - __data_start);
 
-    if (++memory.plain_since_point > PLAIN_BOUND) {
-        explore_fail("no end in sight after %d plain accesses", PLAIN_BOUND);
-    }
-    if (me == ALONE || !shared) {
+    if (!shared) {
         return;
     }
     if (engine_plain_points()) {

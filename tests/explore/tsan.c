@@ -22,12 +22,20 @@ void __tsan_func_exit(void)
 {
 }
 
+static inline void plain(const void *address, size_t size, bool write, const void *pc)
+{
+    if (++engine_accesses > ACCESS_BOUND && engine_running()) {
+        explore_fail("no end in sight after %d plain accesses", ACCESS_BOUND);
+    }
+    if (engine_concurrent) {
+        memory_plain((uintptr_t)address, size, write, pc);
+    }
+}
+
 #define PLAIN(name, size, write)                                                                                       \
     void name(void *address)                                                                                           \
     {                                                                                                                  \
-        if (engine_running()) {                                                                                        \
-            memory_plain((uintptr_t)address, size, write, PC);                                                         \
-        }                                                                                                              \
+        plain(address, size, write, PC);                                                                               \
     }
 #define PLAIN_ALL(size)                                                                                                \
     PLAIN(__tsan_read##size, size, false)                                                                              \
@@ -42,16 +50,12 @@ PLAIN_ALL(16)
 
 void __tsan_read_range(void *address, uintptr_t size)
 {
-    if (engine_running()) {
-        memory_plain((uintptr_t)address, size, false, PC);
-    }
+    plain(address, size, false, PC);
 }
 
 void __tsan_write_range(void *address, uintptr_t size)
 {
-    if (engine_running()) {
-        memory_plain((uintptr_t)address, size, true, PC);
-    }
+    plain(address, size, true, PC);
 }
 
 void __tsan_atomic_thread_fence(int order)

@@ -66,7 +66,7 @@ install_missing() {
 
 # Whether DIR was set up for this checkout by this meson.
 is_ours() {
-    [ -f "$1/build.ninja" ] && python3 - "$1/meson-info/meson-info.json" "$top" "$(meson --version)" <<'END'
+    [ -f "$1/build.ninja" ] && python3 - "$1/meson-info/meson-info.json" "$top" "$(meson --version)" 2>/dev/null <<'END'
 import json, sys
 info = json.load(open(sys.argv[1]))
 sys.exit([info["directories"]["source"], info["meson_version"]["full"]] != sys.argv[2:])

@@ -33,7 +33,8 @@ struct pgl_uffd_config {
                                              is a fault of its own and goes the unlock way */
     /*
      * Asked from a handler thread, with no lock held, when a page that the program waits for cannot be read: @error is
-     * an errno, ENODATA when the file ended early (it shrank). It touches no page of a region. NULL: always zeros.
+     * an errno, ENODATA when the file ended early (it shrank). It touches no page of a region, and, where other threads
+     * may fork, takes no lock that fork() takes: malloc's are among them. NULL: always zeros.
      */
     enum pgl_uffd_remedy (*failed)(void *arg, const void *addr, int error);
     void *arg;

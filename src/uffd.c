@@ -1,0 +1,718 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The userfaultfd pager: handler threads that read the kernel's messages in batches, and turn each page fault into a
+ * fault of the driver.
+ *
+ * OBJECTS      A space is an address space that faults: this process, or a forked child. It has a userfaultfd and a map
+ *              from page numbers to objects, one object for each pgl_uffd_map() and each fork. The pager's lock
+ *              protects the list of spaces, and is held while events change a map, so that they are applied in the
+ *              order in which the kernel sent them. A space is held by the list and by each handler that works on it.
+ * LOCK ORDER   the pager's lock -> map -> object.
+ * READERS      The kernel knows better. (i) A fault on a page that the driver has as resident, found so at the first
+ *              look, means that the page was removed (its event raced with a copy): it is forgotten and fetched again.
+ *              (ii) The same fault after a wait for another handler's fetch may be an old message: its thread is only
+ *              woken, and faults again if the page is not there. (iii) A fault where the map has nothing is older than
+ *              an event: its thread is woken.
+ * OUT OF ORDER Nothing is allocated with malloc() by a handler, or under the pager's lock: see arena.h.
+ * PROGRESS     Every message ends in a wake-up: by the copy that made the page, or by hand. No handler waits for
+ *              another but in the driver, for a page that the other one is reading; and that one waits for the file
+ *              only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "object.h"
+#include "uffd.h"
+
+#define BATCH 64 /* messages read at a time */
+
+/* An address that no program has mapped: asking for a page there tells only whether the process still is. */
+#define NOWHERE 0x10000
+
+struct space {
+    struct space *next;
+    uint64_t number; /* what epoll knows it by; 0 is the stop event */
+    unsigned refs;   /* belongs to the pager's lock */
+    int fd;
+    struct pgl_map *map;
+};
+
+struct handler {
+    struct pgl_uffd *uffd;
+    pthread_t thread;
+    struct pgl_fault *fault;
+    unsigned char *buffer; /* of the widest cluster */
+};
+
+struct pgl_uffd {
+    struct pgl_uffd_config config;
+    struct pgl_advice_table table;
+    size_t page_size;
+    int epoll;
+    int stop; /* readable when the handlers are to end */
+    struct space *self;
+    struct arena arena; /* of everything that handlers make, or that is made under the lock */
+    struct handler *handlers;
+    unsigned nhandlers; /* running */
+
+    pthread_mutex_t lock;
+    struct space *spaces;
+    uint64_t last_number;
+
+    struct pgl_uffd_stats stats; /* each count is atomic */
+};
+
+const char *pgl_uffd_explain(int error)
+{
+    switch (error) {
+    case EPERM:
+    case EACCES:
+        return "userfaultfd is not permitted: run as root or with CAP_SYS_PTRACE (setcap cap_sys_ptrace+ep on the "
+               "program); vm.unprivileged_userfaultfd=1 alone does not allow following forks";
+    case ENOSYS:
+        return "this kernel has no userfaultfd: it needs CONFIG_USERFAULTFD";
+    case EOPNOTSUPP:
+        return "this kernel's userfaultfd lacks events or write protection: it needs Linux 5.7 or newer";
+    default:
+        return strerror(error);
+    }
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Spaces */
+
+/* The pager's lock is held, or nobody else knows the pager yet. Takes the descriptor, and closes it on failure. */
+static struct space *space_add(struct pgl_uffd *uffd, int fd)
+{
+    struct space *space = arena_heap_ops.alloc(&uffd->arena, sizeof(*space));
+    struct epoll_event event = {.events = EPOLLIN};
+
+    if (space != NULL) {
+        space->map = pgl_map_new(&arena_heap_ops, &uffd->arena);
+        space->fd = fd;
+        space->refs = 1;
+        space->number = event.data.u64 = uffd->last_number + 1;
+    }
+    if (space == NULL || space->map == NULL || epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+        if (space != NULL) {
+            pgl_map_free(space->map);
+            arena_heap_ops.free(&uffd->arena, space);
+        }
+        close(fd);
+        return NULL;
+    }
+    uffd->last_number++;
+    space->next = uffd->spaces;
+    uffd->spaces = space;
+    return space;
+}
+
+/* The pager's lock is held. */
+static void space_unref(struct pgl_uffd *uffd, struct space *space)
+{
+    if (--space->refs == 0) {
+        close(space->fd);
+        pgl_map_free(space->map);
+        arena_heap_ops.free(&uffd->arena, space);
+    }
+}
+
+/* Ends the faults of a space, of which a forked child may hold the userfaultfd too: closing it would not be enough. */
+static void space_unregister(const struct pgl_uffd *uffd, const struct space *space)
+{
+    struct pgl_map_entry entry;
+
+    for (uint64_t first = 0; pgl_map_lookup(space->map, first, &entry); first = entry.view.last + 1) {
+        struct uffdio_range range = {entry.view.first * uffd->page_size,
+                                     (entry.view.last - entry.view.first + 1) * uffd->page_size};
+
+        ioctl(space->fd, UFFDIO_UNREGISTER, &range);
+    }
+}
+
+/* Takes a space from the list. Handlers that work on it keep it a little longer. */
+static void space_drop(struct pgl_uffd *uffd, struct space **link)
+{
+    struct space *space = *link;
+
+    *link = space->next;
+    epoll_ctl(uffd->epoll, EPOLL_CTL_DEL, space->fd, NULL);
+    space_unref(uffd, space);
+}
+
+/* Drops forked children that have ended: nothing announces that, so it is looked for whenever another is forked. */
+static void drop_ended_children(struct pgl_uffd *uffd)
+{
+    struct space **link = &uffd->spaces;
+
+    while (*link != NULL) {
+        struct uffdio_zeropage nowhere = {{NOWHERE, uffd->page_size}, 0, 0};
+
+        if (ioctl((*link)->fd, UFFDIO_ZEROPAGE, &nowhere) != 0 && errno == ESRCH) {
+            space_drop(uffd, link);
+        } else {
+            link = &(*link)->next;
+        }
+    }
+}
+
+/* Events: the pager's lock is held. */
+
+static struct pgl_object *object_of(struct pgl_uffd *uffd, struct source *source, enum pgl_advice advice)
+{
+    const struct pgl_object_config config = {
+        .last = source->range.last - source->range.first,
+        .pager_ops = &uffd_pager_ops,
+        .pager = source,
+        .pager_range = source->range,
+        .advice = advice,
+        .table = &uffd->table,
+        .heap_ops = &arena_heap_ops,
+        .heap = &uffd->arena,
+    };
+
+    return pgl_object_new(&config);
+}
+
+/* The part of an entry that lies in [first, last]. Returns false when there is no entry left. */
+static bool next_part(const struct space *space, uint64_t *first, uint64_t last, struct pgl_map_entry *part)
+{
+    if (*first > last || !pgl_map_lookup(space->map, *first, part) || part->view.first > last) {
+        return false;
+    }
+    if (part->view.first < *first) {
+        part->view.object_first += *first - part->view.first;
+        part->view.first = *first;
+    }
+    if (part->view.last > last) {
+        part->view.last = last;
+    }
+    *first = part->view.last + 1;
+    return true;
+}
+
+/* The kernel has these pages no more. */
+static void forget(struct space *space, uint64_t first, uint64_t last)
+{
+    struct pgl_map_entry part;
+
+    while (next_part(space, &first, last, &part)) {
+        uint64_t object_last = part.view.object_first + (part.view.last - part.view.first);
+
+        pgl_object_remove(part.object, part.view.object_first, object_last);
+    }
+}
+
+/* An event has happened, memory or not: what follows from it cannot be left undone. */
+static void insist_on_removing(struct space *space, uint64_t first, uint64_t last)
+{
+    while (!pgl_map_remove(space->map, first, last) && errno == ENOMEM) {
+        usleep(1000);
+    }
+}
+
+static void insist_on_entering(struct space *space, const struct pgl_view *view, struct pgl_object *object,
+                               enum pgl_advice advice)
+{
+    while (!pgl_map_enter(space->map, view->first, view->last, object, view->object_first, advice) && errno == ENOMEM) {
+        usleep(1000);
+    }
+}
+
+/* [first, last] was moved to to_first on. */
+static void move(struct space *space, uint64_t first, uint64_t last, uint64_t to_first)
+{
+    uint64_t shift = to_first - first; /* wraps where memory moved down */
+    struct pgl_map_entry part;
+
+    insist_on_removing(space, to_first, to_first + (last - first));
+    while (next_part(space, &first, last, &part)) {
+        struct pgl_view there = {part.view.first + shift, part.view.last + shift, part.view.object_first};
+
+        insist_on_entering(space, &there, part.object, part.advice);
+        insist_on_removing(space, part.view.first, part.view.last);
+    }
+}
+
+/* The child's object for one of the parent's: made with the first entry that shows it. A reference comes with it. */
+static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct space *parent, const struct space *child,
+                                        const struct pgl_map_entry *entry)
+{
+    struct source *source = entry->object->config.pager;
+    struct pgl_map_entry earlier, copy;
+    struct pgl_object *object;
+    uint64_t first = 0;
+
+    while (next_part(parent, &first, entry->view.first - 1, &earlier)) {
+        if (earlier.object == entry->object && pgl_map_lookup(child->map, earlier.view.first, &copy)) {
+            return pgl_object_ref(copy.object);
+        }
+    }
+    while ((object = object_of(uffd, source, pgl_object_advice(entry->object))) == NULL) {
+        usleep(1000);
+    }
+    __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
+    return object;
+}
+
+/*
+ * A child was forked, and its faults come to a userfaultfd of its own. It has inherited the pages that were there; its
+ * objects begin empty, and learn of them when the kernel says EEXIST.
+ */
+static void adopt(struct pgl_uffd *uffd, const struct space *parent, int fd)
+{
+    struct pgl_map_entry entry;
+    struct space *child;
+    uint64_t first = 0;
+
+    count(&uffd->stats.forks, 1);
+    drop_ended_children(uffd);
+    child = space_add(uffd, fd);
+    while (child != NULL && next_part(parent, &first, UINT64_MAX - 1, &entry)) {
+        struct pgl_object *object = childs_object(uffd, parent, child, &entry);
+
+        insist_on_entering(child, &entry.view, object, entry.advice);
+        pgl_object_unref(object);
+    }
+}
+
+static void apply_event(struct pgl_uffd *uffd, struct space *space, const struct uffd_msg *message)
+{
+    uint64_t size = uffd->page_size;
+    uint64_t first = message->arg.remove.start / size;
+    uint64_t last = message->arg.remove.end / size - 1;
+    uint64_t from = message->arg.remap.from / size;
+
+    switch (message->event) {
+    case UFFD_EVENT_FORK:
+        adopt(uffd, space, (int)message->arg.fork.ufd);
+        break;
+    case UFFD_EVENT_REMAP:
+        count(&uffd->stats.remaps, 1);
+        move(space, from, from + message->arg.remap.len / size - 1, message->arg.remap.to / size);
+        break;
+    case UFFD_EVENT_REMOVE:
+        count(&uffd->stats.removes, 1);
+        forget(space, first, last);
+        break;
+    case UFFD_EVENT_UNMAP:
+        count(&uffd->stats.unmaps, 1);
+        insist_on_removing(space, first, last);
+        break;
+    }
+}
+
+/* Faults: no lock is held. */
+
+/* What becomes of a page that cannot be had. Returns true when it is to be tried again. */
+static bool try_again(struct pgl_uffd *uffd, struct delivery *delivery)
+{
+    const struct pgl_uffd_config *config = &uffd->config;
+    const void *addr = (const void *)(uintptr_t)delivery->addr;
+
+    if (config->failed != NULL && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
+        return true;
+    }
+    count(&uffd->stats.errors, 1);
+    delivery_zero(delivery);
+    return false;
+}
+
+static void deliver_fault(struct handler *handler, struct space *space, struct delivery *delivery,
+                          struct pgl_fault_args *args, bool protected)
+{
+    struct pgl_uffd *uffd = handler->uffd;
+    struct pgl_fault_page page;
+
+    for (;;) {
+        delivery->error = EIO;
+        switch (pgl_fault_run(handler->fault, args, &page)) {
+        case PGL_FAULT_SUCCESS:
+            if (!page.hit || protected || (args->flags & PGL_FAULT_RETRIED) != 0) {
+                return;
+            }
+            pthread_mutex_lock(&uffd->lock);
+            forget(space, args->index, args->index); /* reader (i): the kernel does not have it */
+            pthread_mutex_unlock(&uffd->lock);
+            break;
+        case PGL_FAULT_MEMORY_ERROR:
+        case PGL_FAULT_NO_DATA:
+            if (!try_again(uffd, delivery)) {
+                return;
+            }
+            break;
+        case PGL_FAULT_NO_ENTRY: /* grown by mremap(), or let go just now: plain memory. Else the kernel refuses. */
+            delivery_zero(delivery);
+            return;
+        case PGL_FAULT_RETRY:
+        case PGL_FAULT_INTERRUPTED:
+        case PGL_FAULT_MEMORY_SHORTAGE:
+        case PGL_FAULT_PENDING:
+            return;
+        }
+        args->flags |= PGL_FAULT_RETRIED;
+    }
+}
+
+static void handle_fault(struct handler *handler, struct space *space, const struct uffd_msg *message)
+{
+    struct pgl_uffd *uffd = handler->uffd;
+    uint64_t flags = message->arg.pagefault.flags;
+    bool protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0;
+    bool writes = protected || (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
+    struct delivery delivery = {
+        .stats = &uffd->stats,
+        .uffd = space->fd,
+        .addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1),
+        .write_protect = uffd->config.write_protect,
+        .page_size = uffd->page_size,
+        .buffer = handler->buffer,
+    };
+    struct pgl_fault_args args = {
+        .map = space->map,
+        .index = delivery.addr / uffd->page_size,
+        .access = writes ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
+        .cookie = &delivery,
+    };
+
+    deliver_fault(handler, space, &delivery, &args, protected);
+    if (protected && !delivery.woken) {
+        delivery_unprotect(&delivery);
+    }
+    if (!delivery.woken) {
+        delivery_wake(&delivery);
+    }
+    count(&uffd->stats.unlocks, protected);
+}
+
+static void count_latency(struct pgl_uffd_stats *stats, uint64_t ns)
+{
+    uint64_t max = __atomic_load_n(&stats->ns_max, __ATOMIC_RELAXED);
+
+    count(&stats->ns_total, ns);
+    while (ns > max &&
+           !__atomic_compare_exchange_n(&stats->ns_max, &max, ns, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+/* Reads one batch from a space, by its number. Returns false when there was nothing. */
+static bool serve(struct handler *handler, uint64_t number)
+{
+    struct pgl_uffd *uffd = handler->uffd;
+    struct uffd_msg messages[BATCH];
+    struct space *space;
+    ssize_t nbytes = 0;
+    size_t n;
+
+    pthread_mutex_lock(&uffd->lock);
+    for (space = uffd->spaces; space != NULL && space->number != number; space = space->next) {
+    }
+    if (space != NULL) {
+        space->refs++;
+        nbytes = read(space->fd, messages, sizeof(messages));
+    }
+    n = nbytes > 0 ? (size_t)nbytes / sizeof(messages[0]) : 0;
+    for (size_t i = 0; i < n; i++) {
+        apply_event(uffd, space, &messages[i]);
+    }
+    pthread_mutex_unlock(&uffd->lock);
+
+    uint64_t start = now_ns();
+    for (size_t i = 0; i < n; i++) {
+        if (messages[i].event == UFFD_EVENT_PAGEFAULT) {
+            count(&uffd->stats.faults, 1);
+            handle_fault(handler, space, &messages[i]);
+            count_latency(&uffd->stats, now_ns() - start);
+        }
+    }
+
+    if (space != NULL) {
+        pthread_mutex_lock(&uffd->lock);
+        space_unref(uffd, space);
+        pthread_mutex_unlock(&uffd->lock);
+    }
+    return n > 0;
+}
+
+/* Before the end, answers what waits already. */
+static void serve_the_rest(struct handler *handler)
+{
+    struct pgl_uffd *uffd = handler->uffd;
+    uint64_t last;
+
+    pthread_mutex_lock(&uffd->lock);
+    last = uffd->last_number;
+    pthread_mutex_unlock(&uffd->lock);
+    for (uint64_t number = 1; number <= last; number++) {
+        while (serve(handler, number)) {
+        }
+    }
+}
+
+static void *handle(void *arg)
+{
+    struct handler *handler = arg;
+
+    for (;;) {
+        struct epoll_event event;
+
+        if (epoll_wait(handler->uffd->epoll, &event, 1, -1) != 1) {
+            continue;
+        }
+        if (event.data.u64 == 0) {
+            serve_the_rest(handler);
+            return NULL;
+        }
+        serve(handler, event.data.u64);
+    }
+}
+
+/* Making and freeing */
+
+/* Returns a userfaultfd, or -1 with errno. */
+static int open_uffd(bool write_protect)
+{
+    const uint64_t events =
+        UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
+    struct uffdio_api api = {.api = UFFD_API, .features = events};
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+    api.features |= write_protect ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;
+    if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) != 0) {
+        int error = errno == EINVAL ? EOPNOTSUPP : errno;
+
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+static size_t widest_cluster(const struct pgl_advice_table *table)
+{
+    size_t widest = 1;
+
+    for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
+        size_t npages = (size_t)table->row[i].before + table->row[i].after + 1;
+
+        widest = npages > widest ? npages : widest;
+    }
+    return widest;
+}
+
+/* Returns 0 or an errno. */
+static int start_handler(struct pgl_uffd *uffd, struct handler *handler)
+{
+    size_t length = widest_cluster(&uffd->table) * uffd->page_size;
+    int error = ENOMEM;
+
+    handler->uffd = uffd;
+    handler->fault = pgl_fault_new();
+    handler->buffer = aligned_alloc(uffd->page_size, length);
+    if (handler->fault != NULL && handler->buffer != NULL) {
+        error = pthread_create(&handler->thread, NULL, handle, handler);
+    }
+    if (error != 0) {
+        pgl_fault_free(handler->fault);
+        free(handler->buffer);
+    }
+    return error;
+}
+
+struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
+{
+    unsigned nhandlers = config->threads > 0 ? config->threads : 1;
+    struct epoll_event event = {.events = EPOLLIN};
+    struct pgl_uffd *uffd = calloc(1, sizeof(*uffd));
+    int error = 0;
+    int fd;
+
+    if (uffd == NULL || pthread_mutex_init(&uffd->lock, NULL) != 0 || !arena_init(&uffd->arena)) {
+        free(uffd);
+        errno = ENOMEM;
+        return NULL;
+    }
+    uffd->config = *config;
+    uffd->table = config->table != NULL ? *config->table : *pgl_advice_shipped();
+    uffd->page_size = (size_t)sysconf(_SC_PAGESIZE);
+    uffd->epoll = epoll_create1(EPOLL_CLOEXEC);
+    uffd->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
+    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->handlers == NULL ||
+        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &event) != 0 || (fd = open_uffd(config->write_protect)) < 0 ||
+        (uffd->self = space_add(uffd, fd)) == NULL) {
+        error = errno;
+    }
+    while (error == 0 && uffd->nhandlers < nhandlers) {
+        error = start_handler(uffd, &uffd->handlers[uffd->nhandlers]);
+        uffd->nhandlers += error == 0;
+    }
+    if (error != 0) {
+        pgl_uffd_free(uffd);
+        errno = error;
+        return NULL;
+    }
+    return uffd;
+}
+
+void pgl_uffd_free(struct pgl_uffd *uffd)
+{
+    if (uffd == NULL) {
+        return;
+    }
+    eventfd_write(uffd->stop, 1);
+    for (unsigned i = 0; i < uffd->nhandlers; i++) {
+        pthread_join(uffd->handlers[i].thread, NULL);
+        pgl_fault_free(uffd->handlers[i].fault);
+        free(uffd->handlers[i].buffer);
+    }
+    while (uffd->spaces != NULL) {
+        space_unregister(uffd, uffd->spaces);
+        space_drop(uffd, &uffd->spaces);
+    }
+    if (uffd->epoll >= 0) {
+        close(uffd->epoll);
+    }
+    if (uffd->stop >= 0) {
+        close(uffd->stop);
+    }
+    arena_fini(&uffd->arena);
+    pthread_mutex_destroy(&uffd->lock);
+    free(uffd->handlers);
+    free(uffd);
+}
+
+/* Regions */
+
+/* Page numbers of a range of memory. Returns false, with EINVAL, when it is not page-aligned, or empty. */
+static bool to_pages(const struct pgl_uffd *uffd, const void *addr, size_t length, uint64_t *first, uint64_t *last)
+{
+    uintptr_t start = (uintptr_t)addr;
+
+    if (start % uffd->page_size != 0 || length % uffd->page_size != 0 || length == 0 || start + length < start) {
+        errno = EINVAL;
+        return false;
+    }
+    *first = start / uffd->page_size;
+    *last = *first + length / uffd->page_size - 1;
+    return true;
+}
+
+/* The pager's lock is held. Shows the object, and asks the kernel for faults. */
+static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object)
+{
+    struct uffdio_register range = {
+        .range = {first * uffd->page_size, (last - first + 1) * uffd->page_size},
+        .mode = UFFDIO_REGISTER_MODE_MISSING | (uffd->config.write_protect ? UFFDIO_REGISTER_MODE_WP : 0),
+    };
+
+    if (!pgl_map_enter(uffd->self->map, first, last, object, 0, PGL_ADVICE_DEFAULT)) {
+        return false;
+    }
+    if (ioctl(uffd->self->fd, UFFDIO_REGISTER, &range) != 0) {
+        int error = errno;
+
+        pgl_map_remove(uffd->self->map, first, last);
+        errno = error;
+        return false;
+    }
+    return true;
+}
+
+bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset, enum pgl_advice advice)
+{
+    struct pgl_object *object;
+    struct source *source;
+    uint64_t first, last;
+    bool mapped;
+    int error;
+
+    if (!pgl_advice_valid((int)advice) || offset < 0 || offset % (off_t)uffd->page_size != 0) {
+        errno = EINVAL;
+        return false;
+    }
+    if (!to_pages(uffd, addr, length, &first, &last)) {
+        return false;
+    }
+    source = source_new(&uffd->arena, fd, (uint64_t)offset, length, uffd->page_size);
+    if (source == NULL) {
+        return false;
+    }
+    object = object_of(uffd, source, advice);
+    if (object == NULL) {
+        source_unref(source);
+        errno = ENOMEM;
+        return false;
+    }
+    pthread_mutex_lock(&uffd->lock);
+    mapped = register_range(uffd, first, last, object);
+    error = errno;
+    pthread_mutex_unlock(&uffd->lock);
+    pgl_object_unref(object); /* the map has its own reference */
+    errno = error;
+    return mapped;
+}
+
+static bool is_mapped(const struct space *space, uint64_t first, uint64_t last)
+{
+    struct pgl_map_entry part;
+    uint64_t next = first;
+
+    while (next <= last && next_part(space, &next, last, &part) && part.view.first == first) {
+        first = next;
+    }
+    return first > last;
+}
+
+bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
+{
+    struct uffdio_range range = {(uintptr_t)addr, length};
+    uint64_t first, last;
+    bool unmapped = false;
+
+    if (!to_pages(uffd, addr, length, &first, &last)) {
+        return false;
+    }
+    pthread_mutex_lock(&uffd->lock);
+    if (!is_mapped(uffd->self, first, last)) {
+        errno = ENOENT;
+    } else if (pgl_map_remove(uffd->self->map, first, last)) {
+        unmapped = ioctl(uffd->self->fd, UFFDIO_UNREGISTER, &range) == 0;
+    }
+    pthread_mutex_unlock(&uffd->lock);
+    return unmapped;
+}
+
+bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_advice advice)
+{
+    uint64_t first, last;
+
+    return to_pages(uffd, addr, length, &first, &last) && pgl_map_advise(uffd->self->map, first, last, advice);
+}
+
+void pgl_uffd_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats)
+{
+    const uint64_t *from = (const uint64_t *)&uffd->stats;
+    uint64_t *to = (uint64_t *)stats;
+
+    for (size_t i = 0; i < sizeof(*stats) / sizeof(uint64_t); i++) {
+        to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+    }
+}

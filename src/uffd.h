@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the userfaultfd pager's two files share: the handlers and events (uffd.c), and the pages (uffd_pages.c). */
+#ifndef PGL_SRC_UFFD_H
+#define PGL_SRC_UFFD_H
+
+#include <pagelock/fault.h>
+#include <pagelock/uffd.h>
+
+#include "arena.h"
+
+/* A part of a file that some memory shows: the pager of an object. A forked child's object shares it. */
+struct source {
+    struct arena *arena; /* where it lives */
+    unsigned refs;       /* atomic */
+    int fd;
+    bool sparse;                  /* it had holes when it was mapped */
+    uint64_t size;                /* bytes of the file then: what is missing of them later is an error */
+    struct pgl_pager_range range; /* the file's pages */
+};
+
+/*
+ * One page fault on its way through the driver: its cookie. The pages of a cluster are at the same distances in memory
+ * as in the file, since a cluster never leaves its entry.
+ */
+struct delivery {
+    struct pgl_uffd_stats *stats; /* each count is atomic */
+    int uffd;                     /* of the address space that faulted */
+    uint64_t addr;                /* the page that faulted */
+    bool write_protect;
+    size_t page_size;
+    unsigned char *buffer; /* holds the widest cluster */
+    bool woken;            /* the faulting thread was */
+    int error;             /* why the demand page could not be had */
+};
+
+extern const struct pgl_pager_ops uffd_pager_ops;
+
+static inline void count(uint64_t *counter, uint64_t n)
+{
+    __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+/* Returns NULL, with errno, when pages of the file from offset on cannot be shown. One reference. */
+struct source *source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size);
+void source_unref(struct source *source);
+
+/* Puts a zero page where the fault was, in place of one that cannot be read. */
+void delivery_zero(struct delivery *delivery);
+
+/* Lets the faulting thread look again. */
+void delivery_wake(const struct delivery *delivery);
+
+/* Takes the write protection of the page away, and wakes the thread. Returns 0 or an errno. */
+int delivery_unprotect(struct delivery *delivery);
+
+#endif

@@ -1,0 +1,782 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The pager on the kernel's own faults: every byte is compared with the file. Needs the privilege to use userfaultfd;
+ * without it the program says what to set, and exits with 77: skipped.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <pagelock/uffd.h>
+
+#include "cm.h"
+
+#define PAGE 4096
+#define NPAGES 512
+
+/* A file in memory whose words tell where they are, some memory, and a pager between the two. */
+struct fixture {
+    int file;
+    unsigned char *memory;
+    struct pgl_uffd_config config;
+    struct pgl_uffd *uffd;
+    unsigned failures; /* told to the failed() callback */
+    int last_error;
+};
+
+static uint64_t word_at(uint64_t offset)
+{
+    return (offset + 8) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static void fill(int file, uint64_t first, uint64_t npages)
+{
+    uint64_t words[PAGE / 8];
+
+    for (uint64_t page = first; page < first + npages; page++) {
+        for (uint64_t i = 0; i < PAGE / 8; i++) {
+            words[i] = word_at(page * PAGE + i * 8);
+        }
+        assert_int_equal(pwrite(file, words, PAGE, (off_t)(page * PAGE)), PAGE);
+    }
+}
+
+static bool is_page(const unsigned char *memory, uint64_t file_page)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)memory;
+
+    for (uint64_t i = 0; i < PAGE / 8; i++) {
+        if (words[i] != word_at(file_page * PAGE + i * 8)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_zero(const unsigned char *memory)
+{
+    for (size_t i = 0; i < PAGE; i++) {
+        if (memory[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    f->file = memfd_create("pages", MFD_CLOEXEC);
+    fill(f->file, 0, NPAGES);
+    f->memory = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    *state = f;
+    return f->memory == MAP_FAILED;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    pgl_uffd_free(f->uffd);
+    munmap(f->memory, NPAGES * PAGE);
+    close(f->file);
+    free(f);
+    return 0;
+}
+
+static void start_pager(struct fixture *f)
+{
+    f->uffd = pgl_uffd_new(&f->config);
+    assert_non_null(f->uffd);
+}
+
+static void map_all(struct fixture *f, enum pgl_advice advice)
+{
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, advice));
+}
+
+static struct pgl_uffd_stats stats_of(struct fixture *f)
+{
+    struct pgl_uffd_stats stats;
+
+    pgl_uffd_stats(f->uffd, &stats);
+    return stats;
+}
+
+/* A page is there a moment before it is counted: waits for a count to come to its value, which it must not pass. */
+static void assert_count_at(struct fixture *f, size_t at, uint64_t value)
+{
+    struct pgl_uffd_stats stats;
+    uint64_t now = 0;
+
+    for (unsigned tries = 0; tries < 2000; tries++) {
+        stats = stats_of(f);
+        memcpy(&now, (const char *)&stats + at, sizeof(now));
+        if (now >= value) {
+            break;
+        }
+        usleep(1000);
+    }
+    assert_int_equal(now, value);
+}
+
+#define assert_count(f, field, value) assert_count_at(f, offsetof(struct pgl_uffd_stats, field), value)
+
+static void assert_pages(const unsigned char *memory, uint64_t npages, uint64_t file_page)
+{
+    for (uint64_t i = 0; i < npages; i++) {
+        if (!is_page(memory + i * PAGE, file_page + i)) {
+            fail_msg("page %lu is not the file's page %lu", i, file_page + i);
+        }
+    }
+}
+
+/* Reading */
+
+static void test_uffd_brings_the_files_bytes_under_every_advice(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int advice = 0; advice < PGL_ADVICE_COUNT; advice++) {
+        f->config.threads = 1 + (unsigned)advice % 2;
+        map_all(f, (enum pgl_advice)advice);
+        for (uint64_t i = 0; i < NPAGES; i++) {
+            uint64_t page = i * 211 % NPAGES; /* in no order that the advice likes */
+
+            assert_true(is_page(f->memory + page * PAGE, page));
+        }
+        assert_count(f, pages_fetched, NPAGES);
+        assert_count(f, bytes_read, NPAGES * PAGE);
+        pgl_uffd_free(f->uffd);
+        f->uffd = NULL;
+        assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+    }
+}
+
+static void test_uffd_sequential_reads_a_window_a_fault(void **state)
+{
+    struct fixture *f = *state;
+
+    map_all(f, PGL_ADVICE_SEQUENTIAL);
+    assert_pages(f->memory, NPAGES, 0);
+    assert_count(f, faults, NPAGES / 32);
+    assert_count(f, requests, NPAGES / 32);
+    usleep(1000);
+    assert_true(stats_of(f).ns_max > 0 && stats_of(f).ns_total >= stats_of(f).ns_max);
+}
+
+static void test_uffd_random_reads_no_more_than_is_needed(void **state)
+{
+    struct fixture *f = *state;
+
+    map_all(f, PGL_ADVICE_RANDOM);
+    for (uint64_t i = 0; i < 100; i++) {
+        assert_true(is_page(f->memory + (i * 37 % NPAGES) * PAGE, i * 37 % NPAGES));
+    }
+    assert_count(f, bytes_read, 100 * PAGE);
+}
+
+static void test_uffd_maps_a_part_of_the_file(void **state)
+{
+    struct fixture *f = *state;
+
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, f->memory + 10 * PAGE, 20 * PAGE, f->file, 100 * PAGE, PGL_ADVICE_NORMAL));
+    assert_pages(f->memory + 10 * PAGE, 20, 100);
+    assert_true(is_zero(f->memory + 9 * PAGE));
+    assert_true(is_zero(f->memory + 30 * PAGE));
+    assert_count(f, pages_fetched, 20);
+}
+
+static void test_uffd_hole_becomes_zero_pages_that_are_not_read(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, 0), 0);
+    assert_int_equal(ftruncate(f->file, NPAGES * PAGE), 0);
+    fill(f->file, 100, 3);
+    fill(f->file, 200, 50);
+    map_all(f, PGL_ADVICE_NORMAL);
+    for (uint64_t page = 0; page < NPAGES; page++) {
+        bool data = (page >= 100 && page < 103) || (page >= 200 && page < 250);
+
+        assert_true(data ? is_page(f->memory + page * PAGE, page) : is_zero(f->memory + page * PAGE));
+    }
+    assert_count(f, pages_fetched, 53);
+    assert_count(f, bytes_read, 53 * PAGE);
+    assert_count(f, pages_zeroed, NPAGES - 53);
+    assert_int_equal(lseek(f->file, 0, SEEK_CUR), 0); /* the caller's offset is his */
+}
+
+static void test_uffd_partial_last_page_ends_in_zeros(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, (NPAGES - 1) * PAGE + 100), 0);
+    map_all(f, PGL_ADVICE_NORMAL);
+    assert_memory_not_equal(f->memory + (NPAGES - 1) * PAGE, (unsigned char[100]){0}, 100);
+    for (size_t i = 100; i < PAGE; i++) {
+        assert_int_equal(f->memory[(NPAGES - 1) * PAGE + i], 0);
+    }
+    assert_count(f, errors, 0);
+}
+
+/* Writing */
+
+static void test_uffd_writes_stay(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int write_protect = 0; write_protect < 2; write_protect++) {
+        f->config.write_protect = write_protect != 0;
+        map_all(f, PGL_ADVICE_SEQUENTIAL);
+        for (uint64_t page = 0; page < NPAGES; page += 5) {
+            memset(f->memory + page * PAGE, 'w', PAGE);
+        }
+        for (uint64_t page = 0; page < NPAGES; page++) {
+            if (page % 5 == 0) {
+                assert_int_equal(f->memory[page * PAGE], 'w');
+                assert_int_equal(f->memory[page * PAGE + PAGE - 1], 'w');
+            } else {
+                assert_true(is_page(f->memory + page * PAGE, page));
+            }
+        }
+        pgl_uffd_free(f->uffd);
+        f->uffd = NULL;
+        assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+    }
+}
+
+/* A write to a page that came for reading is one more fault; a page that a write has asked for is not protected. */
+static void test_uffd_write_protect_faults_go_the_unlock_way(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.write_protect = true;
+    map_all(f, PGL_ADVICE_SEQUENTIAL);
+    f->memory[0] = 1;
+    assert_count(f, unlocks, 0);
+    for (uint64_t page = 1; page < 11; page++) {
+        f->memory[page * PAGE] = 1;
+        f->memory[page * PAGE + 1] = 1;
+    }
+    assert_count(f, unlocks, 10);
+    assert_count(f, requests, 1);
+    assert_int_equal(f->memory[64 * PAGE], (unsigned char)word_at(64 * PAGE)); /* reads are not protected */
+    assert_count(f, unlocks, 10);
+}
+
+/* Bad input */
+
+static void test_uffd_refuses_what_is_not_page_aligned(void **state)
+{
+    struct fixture *f = *state;
+    const struct {
+        size_t addr;
+        size_t length;
+        off_t offset;
+    } bad[] = {{1, PAGE, 0}, {0, PAGE + 1, 0}, {0, 0, 0}, {0, PAGE, 1}, {0, PAGE, -PAGE}};
+
+    start_pager(f);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        errno = 0;
+        assert_false(
+            pgl_uffd_map(f->uffd, f->memory + bad[i].addr, bad[i].length, f->file, bad[i].offset, PGL_ADVICE_NORMAL));
+        assert_int_equal(errno, EINVAL);
+    }
+    errno = 0;
+    assert_false(pgl_uffd_advise(f->uffd, f->memory + 1, PAGE, PGL_ADVICE_NORMAL));
+    assert_int_equal(errno, EINVAL);
+    errno = 0;
+    assert_false(pgl_uffd_unmap(f->uffd, f->memory, PAGE - 1));
+    assert_int_equal(errno, EINVAL);
+}
+
+static void test_uffd_refuses_what_the_file_does_not_have(void **state)
+{
+    struct fixture *f = *state;
+
+    start_pager(f);
+    errno = 0;
+    assert_false(pgl_uffd_map(f->uffd, f->memory, 2 * PAGE, f->file, (NPAGES - 1) * PAGE, PGL_ADVICE_NORMAL));
+    assert_int_equal(errno, EINVAL);
+    errno = 0;
+    assert_false(pgl_uffd_map(f->uffd, f->memory, PAGE, f->file, NPAGES * PAGE, PGL_ADVICE_NORMAL));
+    assert_int_equal(errno, EINVAL);
+    errno = 0;
+    assert_false(pgl_uffd_map(f->uffd, f->memory, PAGE, -1, 0, PGL_ADVICE_NORMAL));
+    assert_int_equal(errno, EBADF);
+    errno = 0;
+    assert_false(pgl_uffd_map(f->uffd, f->memory, PAGE, f->file, 0, (enum pgl_advice)PGL_ADVICE_COUNT));
+    assert_int_equal(errno, EINVAL);
+}
+
+static void test_uffd_refuses_to_map_memory_twice_or_not_at_all(void **state)
+{
+    struct fixture *f = *state;
+
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    errno = 0;
+    assert_false(pgl_uffd_map(f->uffd, f->memory + 4 * PAGE, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_int_equal(errno, EEXIST);
+    errno = 0;
+    assert_false(pgl_uffd_advise(f->uffd, f->memory + 4 * PAGE, 8 * PAGE, PGL_ADVICE_NORMAL));
+    assert_int_equal(errno, ENOENT);
+    errno = 0;
+    assert_false(pgl_uffd_unmap(f->uffd, f->memory + 4 * PAGE, 8 * PAGE));
+    assert_int_equal(errno, ENOENT);
+    assert_true(pgl_uffd_unmap(f->uffd, f->memory + 4 * PAGE, 4 * PAGE));
+    assert_pages(f->memory, 4, 0);
+    assert_true(is_zero(f->memory + 4 * PAGE));
+    assert_true(pgl_uffd_map(f->uffd, f->memory + 8 * PAGE, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_pages(f->memory + 8 * PAGE, 8, 0);
+}
+
+static void test_uffd_without_privilege_says_what_to_set(void **state)
+{
+    int status;
+    pid_t child;
+
+    (void)state;
+    assert_non_null(strstr(pgl_uffd_explain(EPERM), "CAP_SYS_PTRACE"));
+    assert_non_null(strstr(pgl_uffd_explain(EPERM), "vm.unprivileged_userfaultfd"));
+    assert_non_null(strstr(pgl_uffd_explain(ENOSYS), "CONFIG_USERFAULTFD"));
+    child = fork();
+    if (child == 0) {
+        const struct pgl_uffd_config config = {0};
+
+        _exit(setuid(65534) != 0 || pgl_uffd_new(&config) != NULL ? 1 : errno == EPERM ? 0 : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* Files that fail */
+
+static enum pgl_uffd_remedy on_failure(void *arg, const void *addr, int error)
+{
+    struct fixture *f = arg;
+    unsigned failures = __atomic_add_fetch(&f->failures, 1, __ATOMIC_RELAXED);
+
+    __atomic_store_n(&f->last_error, addr >= (const void *)f->memory ? error : 0, __ATOMIC_RELAXED);
+    if (failures == 3) {
+        fill(f->file, 300, NPAGES - 300); /* the file grows back */
+    }
+    return failures <= 3 ? PGL_UFFD_AGAIN : PGL_UFFD_ZERO;
+}
+
+static void test_uffd_file_that_shrank_gives_zeros_and_counts_them(void **state)
+{
+    struct fixture *f = *state;
+
+    map_all(f, PGL_ADVICE_NORMAL);
+    assert_int_equal(ftruncate(f->file, 299 * PAGE + 10), 0);
+    assert_pages(f->memory, 299, 0);
+    for (uint64_t page = 299; page < NPAGES; page++) {
+        assert_true(is_zero(f->memory + page * PAGE));
+    }
+    assert_count(f, errors, NPAGES - 299);
+}
+
+static void test_uffd_sparse_file_that_shrank_is_no_hole(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, 300 * PAGE), 0);
+    assert_int_equal(ftruncate(f->file, NPAGES * PAGE), 0);
+    map_all(f, PGL_ADVICE_NORMAL);
+    assert_int_equal(ftruncate(f->file, 400 * PAGE), 0);
+    assert_true(is_zero(f->memory + 350 * PAGE));
+    assert_count(f, errors, 0);
+    assert_true(is_zero(f->memory + 400 * PAGE));
+    assert_count(f, errors, 1);
+    for (uint64_t page = 380; page < 410; page++) {
+        assert_true(is_zero(f->memory + page * PAGE));
+    }
+    assert_count(f, errors, 10);
+}
+
+static void test_uffd_failed_page_is_read_again_if_asked_to(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.failed = on_failure;
+    f->config.arg = f;
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(ftruncate(f->file, 300 * PAGE), 0);
+    assert_true(is_page(f->memory + 310 * PAGE, 310));
+    assert_int_equal(__atomic_load_n(&f->failures, __ATOMIC_RELAXED), 3);
+    assert_int_equal(__atomic_load_n(&f->last_error, __ATOMIC_RELAXED), ENODATA);
+    assert_count(f, errors, 0);
+}
+
+/* Mappings that change */
+
+static void test_uffd_page_given_back_is_fetched_again(void **state)
+{
+    struct fixture *f = *state;
+
+    map_all(f, PGL_ADVICE_SEQUENTIAL);
+    memset(f->memory, 'x', NPAGES * PAGE);
+    assert_int_equal(madvise(f->memory + 10 * PAGE, 100 * PAGE, MADV_DONTNEED), 0);
+    assert_pages(f->memory + 10 * PAGE, 100, 10);
+    assert_int_equal(f->memory[9 * PAGE], 'x');
+    assert_int_equal(f->memory[110 * PAGE], 'x');
+    assert_count(f, removes, 1);
+    assert_count(f, present, 0); /* the driver knew */
+}
+
+static void test_uffd_part_unmapped_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+
+    map_all(f, PGL_ADVICE_NORMAL);
+    assert_int_equal(munmap(f->memory + 100 * PAGE, 50 * PAGE), 0);
+    assert_pages(f->memory, 100, 0);
+    assert_pages(f->memory + 150 * PAGE, NPAGES - 150, 150);
+    assert_count(f, unmaps, 1);
+    assert_count(f, pages_fetched, NPAGES - 50);
+    assert_count(f, gone, 0);
+}
+
+static void test_uffd_memory_that_moved_goes_on(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char *room = mmap(NULL, NPAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *moved;
+
+    map_all(f, PGL_ADVICE_NORMAL);
+    assert_true(pgl_uffd_advise(f->uffd, f->memory + 300 * PAGE, 20 * PAGE, PGL_ADVICE_RANDOM));
+    assert_pages(f->memory + 250 * PAGE, 2, 250);
+    moved = mremap(f->memory + 200 * PAGE, 200 * PAGE, 200 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, room);
+    assert_ptr_equal(moved, room);
+    assert_pages(moved, 200, 200);
+    assert_pages(f->memory, 200, 0);
+    assert_pages(f->memory + 400 * PAGE, NPAGES - 400, 400);
+    assert_count(f, remaps, 1);
+    assert_count(f, pages_fetched, NPAGES);
+    munmap(room, NPAGES * PAGE);
+}
+
+static void test_uffd_memory_that_grew_is_plain_beyond_its_file(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char *small = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *grown;
+
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, small, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    grown = mremap(small, 8 * PAGE, 64 * PAGE, MREMAP_MAYMOVE);
+    assert_true(grown != MAP_FAILED);
+    assert_pages(grown, 8, 0);
+    assert_true(is_zero(grown + 8 * PAGE));
+    assert_true(is_zero(grown + 63 * PAGE));
+    munmap(grown, 64 * PAGE);
+}
+
+/* A change of protection makes several mappings of one: a cluster across them has to be copied in pieces. */
+static void test_uffd_cluster_across_mappings_is_copied_in_pieces(void **state)
+{
+    struct fixture *f = *state;
+
+    map_all(f, PGL_ADVICE_SEQUENTIAL);
+    assert_int_equal(mprotect(f->memory + 8 * PAGE, PAGE, PROT_READ), 0);
+    assert_int_equal(munmap(f->memory + 20 * PAGE, PAGE), 0);
+    assert_pages(f->memory, 20, 0);
+    assert_pages(f->memory + 21 * PAGE, NPAGES - 21, 21);
+    assert_count(f, requests, 17); /* 0..19, then 32 at a time from 21 on */
+}
+
+/* What a child sees: 0 when all is right. It makes no call that could allocate, or touch the pager. */
+static int check_as_child(unsigned char *memory)
+{
+    for (uint64_t page = 0; page < NPAGES; page++) {
+        if (page == 5 ? memory[page * PAGE] != 'p' : !is_page(memory + page * PAGE, page)) {
+            return 1;
+        }
+    }
+    memset(memory + 7 * PAGE, 'c', PAGE);
+    return memory[7 * PAGE] != 'c';
+}
+
+static void run_child(unsigned char *memory)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        _exit(check_as_child(memory));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void test_uffd_forked_child_is_served_too(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int write_protect = 0; write_protect < 2; write_protect++) {
+        f->config.write_protect = write_protect != 0;
+        map_all(f, PGL_ADVICE_NORMAL);
+        assert_true(pgl_uffd_advise(f->uffd, f->memory, 50 * PAGE, PGL_ADVICE_SEQUENTIAL));
+        f->memory[5 * PAGE] = 'p';
+        assert_pages(f->memory + 100 * PAGE, 50, 100);
+        for (unsigned i = 0; i < 3; i++) {
+            run_child(f->memory);
+        }
+        assert_pages(f->memory + 6 * PAGE, NPAGES - 6, 6); /* what a child wrote is its own */
+        assert_count(f, forks, 3);
+        assert_count(f, errors, 0);
+        pgl_uffd_free(f->uffd);
+        f->uffd = NULL;
+        assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+    }
+}
+
+static unsigned count_fds(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        n += fcntl(fd, F_GETFD) >= 0;
+    }
+    return n;
+}
+
+static void test_uffd_children_that_ended_are_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    unsigned nfds;
+
+    map_all(f, PGL_ADVICE_NORMAL);
+    f->memory[5 * PAGE] = 'p';
+    run_child(f->memory);
+    nfds = count_fds();
+    for (unsigned i = 0; i < 5; i++) {
+        run_child(f->memory);
+    }
+    assert_int_equal(count_fds(), nfds);
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+    assert_true(count_fds() < nfds);
+}
+
+/* Many threads */
+
+struct toucher {
+    pthread_t thread;
+    struct fixture *f;
+    pthread_barrier_t *barrier;
+    uint64_t seed;
+    bool zeros_too; /* a page that is all zeros is right as well */
+    uint64_t wrong;
+};
+
+static void *touch(void *arg)
+{
+    struct toucher *t = arg;
+    uint64_t x = t->seed;
+
+    pthread_barrier_wait(t->barrier);
+    for (unsigned i = 0; i < 2 * NPAGES; i++) {
+        uint64_t page;
+
+        x = x * UINT64_C(6364136223846793005) + 1442695040888963407;
+        page = (x >> 33) % NPAGES;
+        t->wrong +=
+            !is_page(t->f->memory + page * PAGE, page) && !(t->zeros_too && is_zero(t->f->memory + page * PAGE));
+    }
+    return NULL;
+}
+
+/* Four threads touch pages at random while this thread does something to them. Returns how many pages were wrong. */
+static uint64_t touch_while(struct fixture *f, bool zeros_too, void (*act)(struct fixture *f))
+{
+    struct toucher touchers[4];
+    pthread_barrier_t barrier;
+    uint64_t wrong = 0;
+
+    pthread_barrier_init(&barrier, NULL, 5);
+    for (unsigned i = 0; i < 4; i++) {
+        touchers[i] = (struct toucher){.f = f, .barrier = &barrier, .seed = i + 1, .zeros_too = zeros_too};
+        assert_int_equal(pthread_create(&touchers[i].thread, NULL, touch, &touchers[i]), 0);
+    }
+    pthread_barrier_wait(&barrier);
+    act(f);
+    for (unsigned i = 0; i < 4; i++) {
+        pthread_join(touchers[i].thread, NULL);
+        wrong += touchers[i].wrong;
+    }
+    pthread_barrier_destroy(&barrier);
+    return wrong;
+}
+
+static void do_nothing(struct fixture *f)
+{
+    (void)f;
+}
+
+static void test_uffd_threads_and_handlers_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned handlers = 1; handlers <= 4; handlers++) {
+        f->config.threads = handlers;
+        f->config.write_protect = handlers % 2 == 0;
+        map_all(f, handlers < 3 ? PGL_ADVICE_RANDOM : PGL_ADVICE_NORMAL);
+        assert_int_equal(touch_while(f, false, do_nothing), 0);
+        pgl_uffd_free(f->uffd);
+        f->uffd = NULL;
+        assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+    }
+}
+
+static void change_advice(struct fixture *f)
+{
+    for (unsigned i = 0; i < 200; i++) {
+        enum pgl_advice advice = (enum pgl_advice)(i % PGL_ADVICE_COUNT);
+
+        pgl_uffd_advise(f->uffd, f->memory + i % 7 * PAGE, (NPAGES - i) * PAGE, advice);
+    }
+}
+
+static void test_uffd_advice_changes_while_running(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.threads = 2;
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(touch_while(f, false, change_advice), 0);
+    assert_true(pgl_uffd_advise(f->uffd, f->memory, NPAGES * PAGE, PGL_ADVICE_RANDOM));
+}
+
+static void give_pages_back(struct fixture *f)
+{
+    for (unsigned i = 0; i < 300; i++) {
+        madvise(f->memory + i * 41 % (NPAGES - 64) * PAGE, 64 * PAGE, MADV_DONTNEED);
+    }
+}
+
+/* Copies race with removals: EAGAIN, removed pages that the driver has as resident, messages that are old. */
+static void test_uffd_pages_given_back_while_they_are_touched(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.threads = 3;
+    map_all(f, PGL_ADVICE_SEQUENTIAL);
+    assert_int_equal(touch_while(f, false, give_pages_back), 0);
+    printf("uffd: %lu removes, %lu put off, %lu present\n", stats_of(f).removes, stats_of(f).again,
+           stats_of(f).present);
+    assert_count(f, removes, 300);
+    assert_count(f, errors, 0);
+}
+
+static void fork_children(struct fixture *f)
+{
+    (void)f;
+    for (unsigned i = 0; i < 5; i++) {
+        pid_t child = fork();
+
+        if (child == 0) {
+            _exit(!is_page(f->memory + 17 * i * PAGE, 17 * i) || !is_page(f->memory + 500 * PAGE, 500));
+        }
+        if (child > 0) {
+            int status;
+
+            waitpid(child, &status, 0);
+            f->failures += status != 0;
+        }
+    }
+}
+
+static void test_uffd_forks_while_pages_are_touched(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.threads = 2;
+    map_all(f, PGL_ADVICE_NORMAL);
+    assert_int_equal(touch_while(f, false, fork_children), 0);
+    assert_int_equal(f->failures, 0);
+    assert_count(f, forks, 5);
+}
+
+static void stop(struct fixture *f)
+{
+    struct timespec wait = {0, 500 * 1000};
+
+    nanosleep(&wait, NULL);
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+}
+
+static void test_uffd_stops_with_faults_in_flight(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned round = 0; round < 10; round++) {
+        f->config.threads = 1 + round % 3;
+        map_all(f, PGL_ADVICE_RANDOM);
+        assert_int_equal(touch_while(f, true, stop), 0);
+        assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+    }
+}
+
+static bool permitted(void)
+{
+    const struct pgl_uffd_config config = {0};
+    struct pgl_uffd *uffd = pgl_uffd_new(&config);
+
+    if (uffd == NULL) {
+        printf("skipped: %s\n", pgl_uffd_explain(errno));
+        return false;
+    }
+    pgl_uffd_free(uffd);
+    return true;
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_uffd_brings_the_files_bytes_under_every_advice),
+        TEST(test_uffd_sequential_reads_a_window_a_fault),
+        TEST(test_uffd_random_reads_no_more_than_is_needed),
+        TEST(test_uffd_maps_a_part_of_the_file),
+        TEST(test_uffd_hole_becomes_zero_pages_that_are_not_read),
+        TEST(test_uffd_partial_last_page_ends_in_zeros),
+        TEST(test_uffd_writes_stay),
+        TEST(test_uffd_write_protect_faults_go_the_unlock_way),
+        TEST(test_uffd_refuses_what_is_not_page_aligned),
+        TEST(test_uffd_refuses_what_the_file_does_not_have),
+        TEST(test_uffd_refuses_to_map_memory_twice_or_not_at_all),
+        TEST(test_uffd_without_privilege_says_what_to_set),
+        TEST(test_uffd_file_that_shrank_gives_zeros_and_counts_them),
+        TEST(test_uffd_sparse_file_that_shrank_is_no_hole),
+        TEST(test_uffd_failed_page_is_read_again_if_asked_to),
+        TEST(test_uffd_page_given_back_is_fetched_again),
+        TEST(test_uffd_part_unmapped_is_left_alone),
+        TEST(test_uffd_memory_that_moved_goes_on),
+        TEST(test_uffd_memory_that_grew_is_plain_beyond_its_file),
+        TEST(test_uffd_cluster_across_mappings_is_copied_in_pieces),
+        TEST(test_uffd_forked_child_is_served_too),
+        TEST(test_uffd_children_that_ended_are_forgotten),
+        TEST(test_uffd_threads_and_handlers_at_once),
+        TEST(test_uffd_advice_changes_while_running),
+        TEST(test_uffd_pages_given_back_while_they_are_touched),
+        TEST(test_uffd_forks_while_pages_are_touched),
+        TEST(test_uffd_stops_with_faults_in_flight),
+    };
+#undef TEST
+
+    return permitted() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
+}

@@ -31,9 +31,12 @@ static struct {
     uintptr_t activity; /* counts mails and ended faults, for who waits for either */
     uintptr_t ended;
     int refusal; /* what a kept request's data_request() returns */
-    unsigned int nframes;
+    bool checks_bytes;
     enum pgl_access access; /* that replies bring */
 } sim;
+
+/* Every byte of the pager's page i is i + 1. */
+static unsigned char bytes[4][FRAME];
 
 static void act(void)
 {
@@ -42,7 +45,7 @@ static void act(void)
 
 static void supply(const struct pgl_request *request, uint64_t first, uint64_t last)
 {
-    pgl_pager_supply(request->object, request->id, (struct pgl_pager_range){first, last}, NULL, sim.access);
+    pgl_pager_supply(request->object, request->id, (struct pgl_pager_range){first, last}, bytes[first], sim.access);
 }
 
 /* The demand page first, then all: the demand page's second answer finds it answered. */
@@ -155,6 +158,9 @@ static struct pgl_object_config paged(uint64_t last)
 static void init_with(const struct pgl_object_config *config, unsigned int kept)
 {
     memset(&sim, 0, sizeof sim);
+    for (int page = 0; page < 4; page++) {
+        memset(bytes[page], page + 1, FRAME);
+    }
     sim.kept = kept;
     sim.access = PGL_ACCESS_WRITE;
     sim.object = pgl_object_new(config);
@@ -228,6 +234,7 @@ static void init_shadow(void)
     config = (struct pgl_object_config){.last = 3, .memory_ops = &memory_ops, .page_size = FRAME, .backing = lower};
     init_with(&config, 1);
     sim.lower = lower;
+    sim.checks_bytes = true;
 }
 
 /* ... that has none: the chain ends in zeros. */
@@ -278,7 +285,12 @@ static enum pgl_fault_result fault_on(uint64_t index, enum pgl_access access, un
     struct pgl_fault_page page;
 
     sim.results[me] = pgl_fault_run(sim.faults[me], &args, &page);
-    explore_check(sim.results[me] != PGL_FAULT_SUCCESS || (page.access & access) == access);
+    if (sim.results[me] == PGL_FAULT_SUCCESS) {
+        explore_check((page.access & access) == access);
+        if (sim.checks_bytes) {
+            explore_check(*(const unsigned char *)page.frame == index + 1);
+        }
+    }
     __atomic_fetch_add(&sim.ended, 1, __ATOMIC_RELEASE);
     act();
     return sim.results[me];
@@ -309,6 +321,19 @@ static void wire_1(void)
 static void read_1_any(void)
 {
     fault_on(1, PGL_ACCESS_READ, 0);
+}
+
+/* Nobody touches a fault that is over. */
+static void read_1_and_free(void)
+{
+    fault_on(1, PGL_ACCESS_READ, 0);
+    pgl_fault_free(sim.faults[explore_self()]);
+    sim.faults[explore_self()] = NULL;
+}
+
+static void ask_resident(void)
+{
+    pgl_object_resident(sim.object, 1);
 }
 
 static void read_2_any(void)
@@ -394,6 +419,14 @@ static void reply_part(void)
         struct pgl_pager_range demand = {request->pager_demand, request->pager_demand};
         pgl_pager_error(request->object, request->id, demand);
         supply(request, request->range.first, request->range.last);
+    }
+}
+
+static void reply_demand(void)
+{
+    const struct mail *mail = await_mail(0, 1);
+    if (mail != NULL) {
+        supply(&mail->request, mail->request.pager_demand, mail->request.pager_demand);
     }
 }
 
@@ -704,8 +737,14 @@ const struct explore_scenario fault_scenarios[] = {
     {"fault-refused",
      "the pager refuses what it answers as well",
      init_refusing,
-     {read_1_any, read_1_any, reply_all},
+     {read_1_and_free, read_1_and_free, reply_all},
      final_refused},
+    {"fault-refused-part",
+     "the pager refuses what it answers in part",
+     init_refusing,
+     {read_1_any, reply_demand},
+     final_refused},
+    {"fault-resident", "asking is no race", init_now, {read_1, ask_resident}, final},
     {"fault-unlock", "two ask for more access", init_read_only, {write_1, write_1}, final},
     {"fault-withhold", "access goes meanwhile", init_now, {write_1, withhold, read_2}, final},
     {"fault-remove", "pages go meanwhile", init_now, {read_1, remove_pages, read_2}, final},

@@ -6,7 +6,7 @@
  * still allocated when the scenario is over is a leak.
  *
  * The linker puts these functions in the place of the allocator's (-Wl,--wrap), for the library's and the scenarios'
- * calls, not for those within glib.
+ * calls.
  */
 #include "engine.h"
 
@@ -49,19 +49,6 @@ void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_realloc(void *memory, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
 int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
-void *__wrap_g_malloc(size_t size);
-void *__wrap_g_malloc0(size_t size);
-void *__wrap_g_malloc_n(size_t n, size_t size);
-void *__wrap_g_malloc0_n(size_t n, size_t size);
-void *__wrap_g_try_malloc(size_t size);
-void *__wrap_g_try_malloc0(size_t size);
-void *__wrap_g_try_malloc_n(size_t n, size_t size);
-void *__wrap_g_try_malloc0_n(size_t n, size_t size);
-void *__wrap_g_realloc(void *memory, size_t size);
-void __wrap_g_free(void *memory);
-void *__wrap_g_slice_alloc(size_t size);
-void *__wrap_g_slice_alloc0(size_t size);
-void __wrap_g_slice_free1(size_t size, void *memory);
 
 void heap_init(void)
 {
@@ -232,79 +219,4 @@ void *__wrap_realloc(void *memory, size_t size)
         release(memory);
     }
     return moved;
-}
-
-/* What glib aborts for is a failure of the schedule. */
-static void *or_fail(void *memory)
-{
-    if (memory == NULL) {
-        explore_fail("glib's allocator failed, which ends the program");
-    }
-    return memory;
-}
-
-void *__wrap_g_try_malloc0_n(size_t n, size_t size)
-{
-    return n == 0 || size == 0 ? NULL : __wrap_calloc(n, size);
-}
-
-void *__wrap_g_try_malloc_n(size_t n, size_t size)
-{
-    return __wrap_g_try_malloc0_n(n, size);
-}
-
-void *__wrap_g_try_malloc0(size_t size)
-{
-    return __wrap_g_try_malloc0_n(1, size);
-}
-
-void *__wrap_g_try_malloc(size_t size)
-{
-    return __wrap_g_try_malloc0_n(1, size);
-}
-
-void *__wrap_g_malloc0_n(size_t n, size_t size)
-{
-    return n == 0 || size == 0 ? NULL : or_fail(__wrap_calloc(n, size));
-}
-
-void *__wrap_g_malloc_n(size_t n, size_t size)
-{
-    return __wrap_g_malloc0_n(n, size);
-}
-
-void *__wrap_g_malloc0(size_t size)
-{
-    return __wrap_g_malloc0_n(1, size);
-}
-
-void *__wrap_g_malloc(size_t size)
-{
-    return __wrap_g_malloc0_n(1, size);
-}
-
-void *__wrap_g_realloc(void *memory, size_t size)
-{
-    return or_fail(__wrap_realloc(memory, size));
-}
-
-void __wrap_g_free(void *memory)
-{
-    __wrap_free(memory);
-}
-
-void *__wrap_g_slice_alloc(size_t size)
-{
-    return __wrap_g_malloc(size);
-}
-
-void *__wrap_g_slice_alloc0(size_t size)
-{
-    return __wrap_g_malloc0(size);
-}
-
-void __wrap_g_slice_free1(size_t size, void *memory)
-{
-    (void)size;
-    __wrap_free(memory);
 }

@@ -18,6 +18,7 @@ enum status {
 /* Each takes its own name as argv[0], and returns the exit status. */
 int replay_main(int argc, char **argv);
 int micro_main(int argc, char **argv);
+int pager_main(int argc, char **argv);
 int list_main(int argc, char **argv);
 
 /*
@@ -38,7 +39,7 @@ JsonBuilder *row_begin(const char *bench);
 void row_text(JsonBuilder *row, const char *key, const char *value);
 void row_count(JsonBuilder *row, const char *key, uint64_t value);
 void row_flag(JsonBuilder *row, const char *key, bool value);
-void row_real(JsonBuilder *row, const char *key, double value); /* to three decimals */
+void row_real(JsonBuilder *row, const char *key, double value); /* to six digits */
 void row_end(JsonBuilder *row);
 
 /* A progress bar on standard error, where that is a terminal. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bench.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,8 +85,11 @@ void row_flag(JsonBuilder *row, const char *key, bool value)
 
 void row_real(JsonBuilder *row, const char *key, double value)
 {
+    char text[G_ASCII_DTOSTR_BUF_SIZE];
+
     json_builder_set_member_name(row, key);
-    json_builder_add_double_value(row, round(value * 1000) / 1000);
+    g_ascii_formatd(text, sizeof(text), "%.6g", value);
+    json_builder_add_double_value(row, g_ascii_strtod(text, NULL));
 }
 
 void row_end(JsonBuilder *row)

@@ -14,6 +14,7 @@ static const struct command {
 } commands[] = {
     {"replay", replay_main, "replay recorded traces"},
     {"micro", micro_main, "measure single operations"},
+    {"pager", pager_main, "page a file in through userfaultfd and through mmap"},
     {"list", list_main, "what there is to compare"},
 };
 

@@ -109,7 +109,8 @@ static void draw_panel(FILE *gnuplot, const struct panel *panel)
         fprintf(gnuplot, "$data%u << END\n%sEND\n", i, series->points->str);
     }
     fprintf(gnuplot, "set title '%s'\nset xlabel '%s'\nset ylabel '%s'\n", panel->title, panel->xlabel, panel->ylabel);
-    fprintf(gnuplot, "unset logscale\n%s", lines ? "set logscale x 2\n" : "set style fill solid 0.7\n");
+    fprintf(gnuplot, "unset logscale\n%s",
+            lines ? "set logscale x 2\n" : "set style fill solid 0.7\nset xtics rotate by -20\n");
     fprintf(gnuplot, panel->style == PLOT_LOG ? "set logscale y\nset yrange [*:*]\n" : "set yrange [0:*]\n");
     for (unsigned i = 0; i < panel->series->len; i++) {
         const struct series *series = g_ptr_array_index(panel->series, i);

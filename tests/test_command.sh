@@ -114,6 +114,27 @@ bench case threads pages a b ratio_median ratio_min ratio_max" micro --repeat 1 
     keys "bench case impl threads pages ops ns_per_op ns_min ns_max" micro --repeat 1 fault-resident
 }
 
+# Without the right to use userfaultfd the command says so and fails; root has it.
+pager_reads_what_is_needed() {
+    failed_before=$failed
+    keys "$(for way in 1 2 3 4 5 6 7; do
+        echo "bench order via advice cold bytes_needed bytes_read faults mb_per_s seconds"
+    done)" pager --size 1 --repeat 1 sequential
+    if [ "$(id -u)" -ne 0 ] && grep -q userfaultfd "$dir/err"; then
+        failed=$failed_before
+        echo "SKIPPED: $(cat "$dir/err")"
+        return
+    fi
+    [ "$(grep -c '"via":"uffd","advice":"none",.*"bytes_needed":1048576,"bytes_read":1048576,"faults":256,' "$dir/out")" -eq 1 ] ||
+        fail "page by page: $(cat "$dir/out")"
+    "$bench" pager --size 1 --repeat 1 --after 31 --format=json random >"$dir/out" 2>"$dir/err"
+    [ "$(grep -c '"via":"uffd","advice":"random",.*"bytes_needed":65536,"bytes_read":65536,"faults":16,' "$dir/out")" -eq 1 ] ||
+        fail "at random: $(cat "$dir/out")"
+    "$bench" pager --repeat 1 --format=json "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err"
+    [ "$(grep -c '"order":"fault-git-log","via":"uffd","advice":"none",.*"faults":1572,' "$dir/out")" -eq 1 ] ||
+        fail "a trace: $(cat "$dir/out")"
+}
+
 bad_input_is_named_with_file_and_line() {
     good="$dir/good.trace.gz"
     printf '# pagelock-trace 1 kind=code page_bits=12 vcpus=1\nT 0 0 1 a\n' | gzip >"$good"
@@ -149,6 +170,12 @@ wrong_usage_is_named() {
     expect 2 "pagelock-bench: unknown case: lin" micro lin
     expect 2 "pagelock-bench: --ms is not in 1..60000: 0" micro --ms 0 link
     expect 2 "pagelock-bench: replay wants a trace" replay
+    expect 2 "pagelock-bench: $dir/out is not a file of a page or more" pager --file "$dir/out"
+    expect 2 "pagelock-bench: cannot open $dir/none: No such file or directory" pager --file "$dir/none"
+    expect 2 "pagelock-bench: $bench is too short: the trace wants 393216 pages" pager --file "$bench" \
+        "$traces/fault-vm-resume.trace.gz"
+    expect 2 "pagelock-bench: $good is not a fault trace" pager "$good"
+    expect 2 "pagelock-bench: --size is not in 1..1048576: 0" pager --size 0
     expect 2 "pagelock-bench: list takes no argument: x" list x
     "$bench" >"$dir/out" 2>"$dir/err"
     [ $? -eq 2 ] && grep -q '^Usage: ' "$dir/err" || fail "no command at all"
@@ -163,6 +190,28 @@ fault_traces_give_the_known_figures
 most_stores_take_no_lock
 many_threads_lose_no_block
 json_has_the_keys_in_order
+# Without the right to use userfaultfd the command says so and fails; root has it.
+pager_reads_what_is_needed() {
+    failed_before=$failed
+    keys "$(for way in 1 2 3 4 5 6 7; do
+        echo "bench order via advice cold bytes_needed bytes_read faults mb_per_s seconds"
+    done)" pager --size 1 --repeat 1 sequential
+    if [ "$(id -u)" -ne 0 ] && grep -q userfaultfd "$dir/err"; then
+        failed=$failed_before
+        echo "SKIPPED: $(cat "$dir/err")"
+        return
+    fi
+    [ "$(grep -c '"via":"uffd","advice":"none",.*"bytes_needed":1048576,"bytes_read":1048576,"faults":256,' "$dir/out")" -eq 1 ] ||
+        fail "page by page: $(cat "$dir/out")"
+    "$bench" pager --size 1 --repeat 1 --after 31 --format=json random >"$dir/out" 2>"$dir/err"
+    [ "$(grep -c '"via":"uffd","advice":"random",.*"bytes_needed":65536,"bytes_read":65536,"faults":16,' "$dir/out")" -eq 1 ] ||
+        fail "at random: $(cat "$dir/out")"
+    "$bench" pager --repeat 1 --format=json "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err"
+    [ "$(grep -c '"order":"fault-git-log","via":"uffd","advice":"none",.*"faults":1572,' "$dir/out")" -eq 1 ] ||
+        fail "a trace: $(cat "$dir/out")"
+}
+
+pager_reads_what_is_needed
 bad_input_is_named_with_file_and_line
 wrong_usage_is_named
 exit $failed

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The subcommand pager: a real file, touched through userfaultfd and through the kernel's own mmap. */
+#include "pager.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+#include "bench.h"
+#include "plot.h"
+
+enum { DEFAULT_MIB = 256, MAX_MIB = 1 << 20, DEFAULT_REPEAT = 3, MAX_REPEAT = 1000, MAX_THREADS = 64 };
+enum { MAX_WAYS = 16, MAX_WINDOW = 1 << 20, AS_SHIPPED = INT_MIN };
+
+struct options {
+    bool json;
+    unsigned repeat;
+    size_t mib;
+    char *file;
+    struct plot *plot;
+    struct pager_config config;
+};
+
+struct result {
+    double *seconds; /* of each repeat */
+    struct pager_run last;
+};
+
+static void print_json(const struct pager_order *order, const struct pager_way *way, const struct pager_run *run,
+                       uint64_t bytes_needed, double seconds)
+{
+    JsonBuilder *row = row_begin("pager");
+
+    row_text(row, "order", order->name);
+    row_text(row, "via", way->via);
+    row_text(row, "advice", way->name);
+    row_flag(row, "cold", run->cold);
+    row_count(row, "bytes_needed", bytes_needed);
+    row_count(row, "bytes_read", run->bytes_read);
+    row_count(row, "faults", run->faults);
+    row_real(row, "mb_per_s", (double)bytes_needed / seconds / 1e6);
+    row_real(row, "seconds", seconds);
+    row_end(row);
+}
+
+static void print_results(const struct options *options, const struct pager_file *file, const struct pager_order *order,
+                          const struct result *results)
+{
+    uint64_t bytes_needed = order->touches->len * file->page_size;
+
+    if (options->plot)
+        plot_panel(options->plot, PLOT_BARS, order->name, "", "MB/s");
+    if (!options->json)
+        printf("%s: %u pages of a file of %zu\n  %-5s %-11s %6s %10s %12s %12s %10s\n", order->name,
+               order->touches->len, file->npages, "via", "advice", "cache", "MB/s", "MiB needed", "MiB read", "faults");
+    for (unsigned i = 0; pager_ways[i].name; i++) {
+        const struct pager_way *way = &pager_ways[i];
+        const struct pager_run *run = &results[i].last;
+        double seconds = spread_of(results[i].seconds, options->repeat).median;
+        double mb_per_s = (double)bytes_needed / seconds / 1e6;
+
+        if (options->json)
+            print_json(order, way, run, bytes_needed, seconds);
+        else
+            printf("  %-5s %-11s %6s %10.1f %12.1f %12.1f %10" G_GUINT64_FORMAT "\n", way->via, way->name,
+                   run->cold ? "cold" : "warm", mb_per_s, (double)bytes_needed / (1 << 20),
+                   (double)run->bytes_read / (1 << 20), run->faults);
+        if (options->plot) {
+            char *label = g_strdup_printf("%s %s", way->via, way->name);
+
+            plot_add(options->plot, "touched", label, mb_per_s);
+            g_free(label);
+        }
+    }
+    if (!options->json)
+        printf("\n");
+    fflush(stdout);
+}
+
+/* All ways in turn, as often as asked for. */
+static int measure(const struct options *options, const struct pager_file *file, const struct pager_order *order)
+{
+    struct result results[MAX_WAYS];
+    unsigned nways = 0;
+    bool good = true;
+
+    for (; pager_ways[nways].name; nways++)
+        results[nways].seconds = g_new(double, options->repeat);
+    for (unsigned i = 0; i < options->repeat * nways && good; i++) {
+        struct result *result = &results[i % nways];
+
+        progress_show(order->name, i, options->repeat * nways);
+        good = pager_run_way(&options->config, file, order, &pager_ways[i % nways], &result->last);
+        result->seconds[i / nways] = result->last.seconds;
+    }
+    progress_clear();
+    if (good)
+        print_results(options, file, order, results);
+    for (unsigned i = 0; i < nways; i++)
+        g_free(results[i].seconds);
+    return good ? STATUS_GOOD : STATUS_FAILED;
+}
+
+static bool parse_options(int *argc, char ***argv, struct options *options)
+{
+    int mib = DEFAULT_MIB, repeat = DEFAULT_REPEAT, threads = 1, before = AS_SHIPPED, after = AS_SHIPPED;
+    char *plot_path = NULL;
+    const GOptionEntry entries[] = {
+        {"file", 0, 0, G_OPTION_ARG_FILENAME, &options->file, "what to page in; without it, a file is made", "FILE"},
+        {"size", 0, 0, G_OPTION_ARG_INT, &mib, "size of the file that is made", "MIB"},
+        {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "handler threads of userfaultfd", "N"},
+        {"before", 0, 0, G_OPTION_ARG_INT, &before, "userfaultfd: pages before the demand page", "N"},
+        {"after", 0, 0, G_OPTION_ARG_INT, &after, "userfaultfd: pages after the demand page", "N"},
+        {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "runs that are timed", "N"},
+        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &plot_path, "draw what came of it", "FILE"},
+        {NULL, 0, 0, 0, NULL, NULL, NULL},
+    };
+    bool good = options_parse(entries, "[sequential|random|TRACE...] - userfaultfd against the kernel's own mmap", NULL,
+                              argc, argv, &options->json) &&
+                option_in_bounds("--size", mib, 1, MAX_MIB) && option_in_bounds("--threads", threads, 1, MAX_THREADS) &&
+                (before == AS_SHIPPED || option_in_bounds("--before", before, 0, MAX_WINDOW)) &&
+                (after == AS_SHIPPED || option_in_bounds("--after", after, 0, MAX_WINDOW)) &&
+                option_in_bounds("--repeat", repeat, 1, MAX_REPEAT) &&
+                (!plot_path || (options->plot = plot_new(plot_path)));
+
+    options->mib = (size_t)mib;
+    options->repeat = (unsigned)repeat;
+    options->config = (struct pager_config){(unsigned)threads, before, after};
+    g_free(plot_path);
+    return good;
+}
+
+static int measure_order(const struct options *options, struct pager_file *file, const char *name)
+{
+    struct pager_order order;
+    int status = pager_order_make(&order, name, file, (options->mib << 20) / file->page_size);
+
+    if (status == STATUS_GOOD)
+        status = measure(options, file, &order);
+    pager_order_clear(&order);
+    return status;
+}
+
+int pager_main(int argc, char **argv)
+{
+    static const char *const usual[] = {"sequential", "random"};
+    struct options options = {0};
+    struct pager_file file;
+    int status = STATUS_USAGE;
+
+    if (parse_options(&argc, &argv, &options)) {
+        status = pager_file_open(&file, options.file);
+        for (unsigned i = 0; i < G_N_ELEMENTS(usual) && argc == 1 && status == STATUS_GOOD; i++)
+            status = measure_order(&options, &file, usual[i]);
+        for (int i = 1; i < argc && status == STATUS_GOOD; i++)
+            status = measure_order(&options, &file, argv[i]);
+        pager_file_close(&file);
+    }
+    if (options.plot && !plot_draw(options.plot) && status == STATUS_GOOD)
+        status = STATUS_FAILED;
+    g_free(options.file);
+    return status;
+}

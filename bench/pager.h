@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the parts of the subcommand pager share: a file, orders to touch its pages in, and ways to get them. */
+#ifndef BENCH_PAGER_H
+#define BENCH_PAGER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <glib.h>
+#include <pagelock/advice.h>
+
+/* The file that is measured: the one named, or one that is made as large as an order wants it. */
+struct pager_file {
+    const char *path; /* NULL: made */
+    int fd;           /* or -1 */
+    size_t npages;
+    size_t page_size;
+};
+
+/* Which pages are touched, one after the other. */
+struct pager_order {
+    char *name;
+    GArray *touches; /* of struct trace_touch */
+    uint64_t sum;    /* of the first bytes of those that are read */
+};
+
+/* Each returns an exit status, and has printed what is wrong. */
+int pager_file_open(struct pager_file *file, const char *path);
+void pager_file_close(struct pager_file *file);
+
+/* @name: sequential, random, or the path of a fault trace. A file that is made has @npages or more. */
+int pager_order_make(struct pager_order *order, const char *name, struct pager_file *file, size_t npages);
+void pager_order_clear(struct pager_order *order);
+
+/* One way to get the pages. */
+struct pager_way {
+    const char *via; /* "uffd" or "mmap" */
+    const char *name;
+    enum pgl_advice advice; /* with uffd */
+    bool single;            /* page by page, whatever the advice */
+    int madvise;            /* with mmap */
+};
+
+/* What the ways have in common. */
+struct pager_config {
+    unsigned threads; /* of userfaultfd */
+    int before;       /* its window in pages but for random, or negative: as shipped */
+    int after;
+};
+
+struct pager_run {
+    double seconds;
+    uint64_t bytes_read; /* by the pager; with mmap by the kernel, from storage */
+    uint64_t faults;
+    bool cold; /* no page of the file was cached when it began */
+};
+
+extern const struct pager_way pager_ways[]; /* ends with a name that is NULL */
+
+/* Touches the pages of @order in one way; false and a message where that fails, or where they are not the file's. */
+bool pager_run_way(const struct pager_config *config, const struct pager_file *file, const struct pager_order *order,
+                   const struct pager_way *way, struct pager_run *run);
+
+#endif

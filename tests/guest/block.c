@@ -6,12 +6,12 @@
 
 enum { GRAVES_MAX = 32 }; /* dead blocks before somebody looks whether they can be freed */
 
-void jitter(void)
+void jitter(unsigned odds)
 {
     static __thread uint32_t random;
 
     random = random * 1664525u + 1013904223u + (uint32_t)(uintptr_t)&random;
-    if (random >> 24 == 0)
+    if ((random >> 16) % odds == 0)
         sched_yield();
     else if (random >> 27 == 1)
         for (volatile unsigned i = 0; i < (random >> 16 & 255); i++)
@@ -80,7 +80,7 @@ void blocks_cache(struct finder *finder, struct block *block)
 {
     struct block **slot = cache_slot(finder, block->va);
 
-    jitter();
+    jitter(256);
     __atomic_store_n(slot, block, __ATOMIC_RELAXED);
     pgl_fence();
     if (!pgl_tb_is_live(&block->tb))

@@ -95,7 +95,7 @@ void blocks_quiesce(struct blocks *blocks, struct finder *finder);
 /* The hart never looks at a block again. */
 void blocks_leave(struct finder *finder);
 
-/* At random: lose some time, so that other harts get in between. */
-void jitter(void);
+/* At random: lose some time, so that other harts get in between; once in @odds calls a turn of the processor. */
+void jitter(unsigned odds);
 
 #endif

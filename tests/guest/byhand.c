@@ -259,9 +259,68 @@ static struct program *aged(void)
     return program;
 }
 
+/*
+ * The page-table entry is in one block, and it is another one on the same page whose translation, with the page held,
+ * sets the accessed bit.
+ */
+static struct program *aged_elsewhere(void)
+{
+    struct program *program = finish(new_program("aged-elsewhere", 1));
+    const uint64_t holder = 0x1000, crosser = 0x1400 - 8, second = 0x1400;
+    struct place at = {program, holder};
+    uint64_t loop;
+
+    program->pte_at[second >> PAGE_BITS] = (uint32_t)holder + 2;
+    asm_insn(&at, OP_HINT, 0, 0, (uint64_t)program->map[second >> PAGE_BITS] << 8);
+    asm_insn(&at, OP_JR, 0, R_LINK, 0);
+    at.va = crosser;
+    asm_insn(&at, OP_LI, 2, 0, 0);
+    asm_insn(&at, OP_LI, 3, 0, 0);
+    asm_insn(&at, OP_JR, 0, R_LINK, 0);
+
+    at = begin(program, 0, 0x400);
+    asm_insn(&at, OP_LI, R_COUNT, 0, ROUNDS);
+    loop = at.va;
+    asm_insn(&at, OP_LI, R_ADDR, 0, second);
+    asm_insn(&at, OP_AGE, 0, R_ADDR, 0);
+    asm_jump(&at, R_LINK, holder);
+    asm_insn(&at, OP_ADDI, 1, 1, 9);
+    asm_store(&at, 1, crosser + 2, 4);
+    asm_jump(&at, R_LINK, crosser);
+    asm_jump(&at, R_LINK, holder);
+    asm_insn(&at, OP_ADD, 4, 2, 0);
+    loop_and_halt(&at, loop);
+    return program;
+}
+
+/* Stores over a page's end that meet code on the second page only, where they change an instruction's register. */
+static struct program *tail_of_store(void)
+{
+    struct program *program = new_program("tail-of-store", 1);
+    const uint64_t routine = 0x1400;
+    struct place at = {program, routine};
+    uint64_t loop;
+
+    asm_insn(&at, OP_LI, 2, 0, 17);
+    asm_insn(&at, OP_ADD, 3, 2, 0);
+    asm_insn(&at, OP_MUL, 4, 3, 0);
+    asm_insn(&at, OP_JR, 0, R_LINK, 0);
+    at = begin(program, 0, 0x400);
+    asm_insn(&at, OP_LI, R_COUNT, 0, ROUNDS);
+    loop = at.va;
+    for (unsigned reg = 2; reg < 4; reg++) {
+        asm_insn(&at, OP_LIQ, R_VALUE, 0, (uint64_t)(OP_LI | reg << 12) << 48);
+        asm_store(&at, R_VALUE, routine - 6, 8);
+        asm_jump(&at, R_LINK, routine);
+    }
+    loop_and_halt(&at, loop);
+    return finish(program);
+}
+
 static struct program *(*const programs[])(void) = {
     same_block, over_page_end, falling_pages, same_page_twice, patch_opcode,
-    compiler,   chained_loop,  hand_over,     copy_over_itself, aged,
+    compiler,   chained_loop,  hand_over,     copy_over_itself, aged,            aged_elsewhere,
+    tail_of_store,
 };
 
 struct program *program_by_hand(unsigned number)

@@ -25,7 +25,8 @@
 
 enum {
     BLOCKS_PER_EPOCH = 16, /* how many blocks a hart runs before it lets go of all of them */
-    EPOCHS_PER_DROP = 32,
+    EPOCHS_PER_DROP = 8,
+    LOCKED_ODDS = 32, /* for jitter() with pages held, where other harts run into them */
 };
 
 struct hart {
@@ -74,7 +75,7 @@ static bool store_untrapped(struct hart *hart, struct write *write)
     pgl_fence(); /* pairs with the one in first_code() */
     trapped = __atomic_load_n(trap_of(emu, write->pa), __ATOMIC_ACQUIRE) ||
               __atomic_load_n(trap_of(emu, write->pa + write->len - 1), __ATOMIC_ACQUIRE);
-    jitter();
+    jitter(256);
     if (emu->config.mistake == MISTAKE_NO_TRAP)
         sched_yield();
     if (!trapped)
@@ -108,7 +109,7 @@ static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
 {
     struct emu *emu = opaque;
 
-    jitter();
+    jitter(LOCKED_ODDS);
     return (struct pgl_tb *)blocks_publish(&emu->blocks, (struct block *)tb);
 }
 
@@ -116,7 +117,7 @@ static void retired(struct pgl_tb *chain, void *opaque)
 {
     struct emu *emu = opaque;
 
-    jitter();
+    jitter(LOCKED_ODDS);
     __atomic_fetch_add(&emu->retired, blocks_bury(&emu->blocks, chain), __ATOMIC_RELAXED);
 }
 
@@ -366,7 +367,7 @@ static bool decode(struct translation *t)
         if (!fetch(t, bytes, at + 1) || !fetch(t, bytes, at + isa_length(bytes[at])))
             return false;
         *insn = isa_decode(&bytes[at]);
-        jitter();
+        jitter(256);
     } while (block->ninsns < BLOCK_INSNS && !isa_ends_block(insn));
     return true;
 }
@@ -431,6 +432,7 @@ static struct block *decode_and_commit(struct translation *t)
     }
     if (result == PGL_BRACKET_ERROR)
         fail("pgl_bracket_commit");
+    settle_pending(t); /* there are none: a restart was due for them */
     if (result == PGL_BRACKET_EXISTS) {
         hart->stats.equal++;
         block_free(t->block);
@@ -491,7 +493,7 @@ static void compare_with_snapshot(struct hart *hart, const struct block *block, 
     for (unsigned i = 0; i < block->size; i++) {
         if (block->version[i] >= settled[i])
             continue;
-        if (hart->emu->config.mistake == MISTAKE_NONE)
+        if (!hart->stats.stale && hart->emu->config.mistake == MISTAKE_NONE)
             fprintf(stderr, "guest: %s: stale block at %#jx: byte %u of version %ju, settled is %ju\n",
                     hart->emu->program->name, (uintmax_t)block->va, i, (uintmax_t)block->version[i],
                     (uintmax_t)settled[i]);

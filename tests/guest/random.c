@@ -83,15 +83,15 @@ static void use(struct gen *gen, uint64_t va, unsigned size)
         gen->used[program_ram_at(gen->program, va + i)] = true;
 }
 
-/* Half of the places are such that a page ends soon behind them. */
-static uint64_t find_place(struct gen *gen, unsigned size)
+/* Of @odds places all but one are such that a page ends soon behind them. */
+static uint64_t find_place(struct gen *gen, unsigned size, unsigned odds)
 {
     uint64_t page = UINT64_C(1) << gen->program->page_bits, va;
 
     do {
         va = below(gen, VA_SIZE);
-        if (below(gen, 2))
-            va = (va | (page - 1)) - below(gen, 48);
+        if (below(gen, odds))
+            va = (va | (page - 1)) - below(gen, 40);
         va %= VA_SIZE;
     } while (!is_free(gen, va, size));
     return va;
@@ -131,13 +131,13 @@ static bool pte_fits(const struct gen *gen, uint64_t va)
 
 /* ---- pieces ---- */
 
-static struct piece *begin_piece(struct gen *gen, struct place *at, unsigned owner)
+static struct piece *begin_piece(struct gen *gen, struct place *at, unsigned owner, unsigned odds)
 {
     struct piece *piece = &gen->piece[gen->npieces++];
 
     if (gen->npieces > PIECES_MAX)
         abort();
-    *at = (struct place){gen->program, find_place(gen, PIECE_MAX)};
+    *at = (struct place){gen->program, find_place(gen, PIECE_MAX, odds)};
     *piece = (struct piece){.va = at->va, .owner = owner, .image = VA_SIZE};
     return piece;
 }
@@ -218,7 +218,7 @@ static void put_self_store(struct gen *gen, struct piece *piece, struct place *a
 /* Other bytes for a whole routine, somewhere else, as data. */
 static void put_image(struct gen *gen, struct piece *piece)
 {
-    uint64_t image = find_place(gen, piece->size);
+    uint64_t image = find_place(gen, piece->size, 1);
     struct place at = {gen->program, image};
 
     for (unsigned i = 0; i < piece->size; i++)
@@ -238,7 +238,7 @@ static void put_image(struct gen *gen, struct piece *piece)
 static void make_routine(struct gen *gen, unsigned owner)
 {
     struct place at;
-    struct piece *piece = begin_piece(gen, &at, owner);
+    struct piece *piece = begin_piece(gen, &at, owner, 8);
     /* who runs such a routine stores into it */
     bool may_store = gen->kind != KIND_OWNED;
 
@@ -288,14 +288,21 @@ static struct piece *pick(struct gen *gen, unsigned hart, bool to_patch, bool ro
     return piece;
 }
 
+/* Half of the time all of it. */
 static unsigned part_of(struct gen *gen, const struct slot *slot, unsigned step, uint64_t *va)
 {
-    unsigned len = step << below(gen, 4);
+    unsigned len = step << below(gen, 8);
 
     if (len > slot->len)
         len = slot->len;
     *va = slot->va + step * below(gen, (slot->len - len) / step + 1);
     return len;
+}
+
+static void put_age(struct place *at, uint64_t va)
+{
+    asm_insn(at, OP_LI, R_ADDR, 0, va % VA_SIZE);
+    asm_insn(at, OP_AGE, 0, R_ADDR, 0);
 }
 
 static void put_patch(struct gen *gen, struct place *at, const struct piece *piece)
@@ -340,6 +347,18 @@ static void put_action(struct gen *gen, struct piece *piece, struct place *at, u
         put_patch(gen, at, target);
         asm_jump(at, R_LINK, target->va);
         break;
+    case 6: /* a second store while others translate */
+        target = pick(gen, hart, true, true);
+        put_patch(gen, at, target);
+        put_patch(gen, at, target);
+        asm_jump(at, R_LINK, target->va);
+        break;
+    case 7: /* translated anew, it finds the page that it runs into not accessed */
+        target = pick(gen, hart, true, true);
+        put_age(at, target->va + target->size - 1);
+        put_patch(gen, at, target);
+        asm_jump(at, R_LINK, target->va);
+        break;
     case 8:
         put_patch(gen, at, pick(gen, hart, true, false));
         break;
@@ -354,8 +373,7 @@ static void put_action(struct gen *gen, struct piece *piece, struct place *at, u
         asm_jump(at, R_LINK, target->va);
         break;
     case 12:
-        asm_insn(at, OP_LI, R_ADDR, 0, below(gen, VA_SIZE));
-        asm_insn(at, OP_AGE, 0, R_ADDR, 0);
+        put_age(at, below(gen, VA_SIZE));
         break;
     case 13:
         put_load(gen, at, pick(gen, hart, gen->kind == KIND_PRIVATE, false));
@@ -389,7 +407,7 @@ static void end_linked(struct gen *gen, struct piece *piece, struct place *at, u
 static uint64_t make_start(struct gen *gen, unsigned hart, unsigned rounds, uint64_t *link)
 {
     struct place at;
-    struct piece *piece = begin_piece(gen, &at, hart);
+    struct piece *piece = begin_piece(gen, &at, hart, 2);
 
     asm_insn(&at, OP_LI, R_COUNT, 0, rounds);
     for (unsigned reg = 0; reg < DATA_REGS; reg++)
@@ -402,7 +420,7 @@ static uint64_t make_start(struct gen *gen, unsigned hart, unsigned rounds, uint
 static uint64_t make_head(struct gen *gen, unsigned hart, uint64_t *link)
 {
     struct place at;
-    struct piece *piece = begin_piece(gen, &at, hart);
+    struct piece *piece = begin_piece(gen, &at, hart, 2);
 
     link_to(gen, link, piece->va);
     if (gen->kind == KIND_TOKEN) {
@@ -423,7 +441,7 @@ static uint64_t make_head(struct gen *gen, unsigned hart, uint64_t *link)
 static void make_fragment(struct gen *gen, unsigned hart, uint64_t *link)
 {
     struct place at;
-    struct piece *piece = begin_piece(gen, &at, hart);
+    struct piece *piece = begin_piece(gen, &at, hart, 2);
 
     link_to(gen, link, piece->va);
     for (unsigned n = 1 + (unsigned)below(gen, 3); n; n--)
@@ -434,7 +452,7 @@ static void make_fragment(struct gen *gen, unsigned hart, uint64_t *link)
 static void make_tail(struct gen *gen, unsigned hart, uint64_t head, uint64_t *link)
 {
     struct place at;
-    struct piece *piece = begin_piece(gen, &at, hart);
+    struct piece *piece = begin_piece(gen, &at, hart, 2);
 
     link_to(gen, link, piece->va);
     if (gen->kind == KIND_TOKEN) {
@@ -461,16 +479,17 @@ static void make_ring(struct gen *gen, unsigned hart, unsigned rounds)
 
 /* ---- the program ---- */
 
-/* Fewer physical pages than virtual ones, and the pages next to each other in any order. */
+/* Fewer physical pages than virtual ones. What is next to what in virtual addresses: as in the RAM, or anything. */
 static void make_mapping(struct gen *gen)
 {
     struct program *program = gen->program;
-    unsigned npages = (RAM_SIZE >> program->page_bits) - (unsigned)below(gen, RAM_SIZE >> (program->page_bits + 1));
+    unsigned most = RAM_SIZE >> program->page_bits, npages = most - (unsigned)below(gen, most / 2);
+    unsigned swaps = below(gen, 2) ? vpages(gen) : vpages(gen) / 8;
 
     for (unsigned page = 0; page < vpages(gen); page++)
-        program->map[page] = (uint16_t)(page < npages ? page : below(gen, npages));
-    for (unsigned page = 0; page < vpages(gen); page++) {
-        unsigned other = (unsigned)below(gen, vpages(gen));
+        program->map[page] = (uint16_t)(page % npages);
+    while (swaps--) {
+        unsigned page = (unsigned)below(gen, vpages(gen)), other = (unsigned)below(gen, vpages(gen));
         uint16_t swap = program->map[page];
 
         program->map[page] = program->map[other];
@@ -509,10 +528,10 @@ struct program *program_random(uint64_t seed, uint64_t number, unsigned nharts)
     program->nharts = nharts;
     program->deterministic = gen->kind == KIND_PRIVATE || gen->kind == KIND_TOKEN;
     program->many_writers = gen->kind == KIND_SHARED;
-    program->page_bits = PAGE_BITS_MIN + (unsigned)below(gen, 3);
+    program->page_bits = PAGE_BITS_MIN + (unsigned)(below(gen, 2) * below(gen, 3));
     program->base = pick_base(gen);
     make_mapping(gen);
-    gen->token = find_place(gen, 1);
+    gen->token = find_place(gen, 1, 1);
     use(gen, gen->token, 1);
     for (unsigned hart = 0; hart < nharts; hart++)
         for (unsigned n = 0; n < (nharts > 4 ? 2 : 5); n++)
@@ -521,7 +540,7 @@ struct program *program_random(uint64_t seed, uint64_t number, unsigned nharts)
     for (unsigned hart = 0; hart < nharts; hart++)
         make_ring(gen, hart, rounds);
     while (gen->next_pte < vpages(gen)) {
-        uint64_t va = find_place(gen, PTE_SIZE);
+        uint64_t va = find_place(gen, PTE_SIZE, 1);
 
         if (pte_fits(gen, va)) {
             set_pte(gen, va);

@@ -359,6 +359,38 @@ static void test_collection_reads_lists_again_after_retaking(void **state)
     emu_fini(&emu);
 }
 
+static void test_collection_sees_a_block_listed_while_it_waited(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu_block block = {0};
+    struct lock_call lock;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    pgl_tb_init(&block.tb);
+    pgl_tb_set_bytes(&block.tb, 0, 0x5ff0, 0x5fff);
+    pgl_tb_set_bytes(&block.tb, 1, 0x9000, 0x9003);
+    for (unsigned pages = 1; pages <= 2; pages++) { /* a set of one page has a way of its own */
+        assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+        assert_int_equal(pgl_bracket_cross(&bracket, 9), PGL_BRACKET_OK);
+        start_lock(&lock, &emu, 0x5000, pages == 1 ? 0x5fff : 0x6fff);
+        assert_true(emu_is_stuck(&lock.call));
+        assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
+        EMU_WAIT_UNTIL(is_locked(&lock));
+        if (pages == 1)
+            ASSERT_MEMBERS(&emu, &lock.collection, 5, 9);
+        else
+            ASSERT_MEMBERS(&emu, &lock.collection, 5, 6, 9);
+        finish_lock(&lock);
+        assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
+        pgl_tb_init(&block.tb);
+        pgl_tb_set_bytes(&block.tb, 0, 0x5ff0, 0x5fff);
+        pgl_tb_set_bytes(&block.tb, 1, 0x9000, 0x9003);
+    }
+    emu_fini(&emu);
+}
+
 static void test_collection_keeps_a_page_that_is_no_longer_needed(void **state)
 {
     struct emu_block busy, gone;
@@ -422,6 +454,7 @@ int main(void)
         cmocka_unit_test(test_collection_lets_go_above_a_busy_page_and_keeps_what_is_below),
         cmocka_unit_test(test_collection_relocks_ascending_after_busy),
         cmocka_unit_test(test_collection_reads_lists_again_after_retaking),
+        cmocka_unit_test(test_collection_sees_a_block_listed_while_it_waited),
         cmocka_unit_test(test_collection_keeps_a_page_that_is_no_longer_needed),
         cmocka_unit_test(test_collection_reads_a_list_only_after_locking),
     };

@@ -353,6 +353,23 @@ static void test_store_map_stays_with_its_page(void **state)
     emu_fini(&emu);
 }
 
+static void test_store_map_is_made_once(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+    uint64_t hot_bytes;
+
+    (void)state;
+    emu_init_bits(&emu, 21, 48); /* a bit stands for 512 bytes: stores beside the code go on to miss */
+    emu_link(&emu, &block, 0x600000, 0x600003);
+    heat(&emu, 0x600004);
+    hot_bytes = emu_stats(&emu).hot_bytes;
+    for (unsigned i = 0; i < 300; i++)
+        assert_int_equal(pgl_store_check(emu.table, 0x600004, 1, NULL), 0);
+    assert_int_equal(emu_stats(&emu).hot_bytes, hot_bytes);
+    emu_fini(&emu);
+}
+
 /* Between `retired`'s call and its return the map covers the dead. */
 static void map_covers_the_dead(struct emu *emu, struct pgl_tb *chain)
 {
@@ -468,6 +485,7 @@ int main(void)
         cmocka_unit_test(test_store_map_is_exact_for_each_size_of_page),
         cmocka_unit_test(test_store_map_keeps_bytes_that_others_cover),
         cmocka_unit_test(test_store_map_stays_with_its_page),
+        cmocka_unit_test(test_store_map_is_made_once),
         cmocka_unit_test(test_store_map_is_narrowed_after_retired),
         cmocka_unit_test(test_store_bracket_kills_and_keeps_its_page),
         cmocka_unit_test(test_store_bracket_keeps_both_pages),

@@ -19,7 +19,7 @@ struct engine_run {
 struct engine *engine_new(const struct trace *trace, unsigned threads);
 void engine_free(struct engine *engine);
 
-/* Every block that is not linked is dead, every list is sound: else @run->census.broken says what is not. */
+/* Replays the trace once. @run->census.broken says which invariant does not hold at the end, or is NULL. */
 void engine_replay(struct engine *engine, const struct impl *impl, struct engine_run *run);
 
 #endif

@@ -131,7 +131,7 @@ bool plot_draw(struct plot *plot)
         bool inches = !strcmp(plot->terminal, "pdf");
 
         fprintf(gnuplot, "set terminal %s size %u,%u noenhanced\nset output '%s'\nset key outside\nset grid y\n",
-                plot->terminal, inches ? 9 : 900, plot->panels->len * (inches ? 4 : 360), plot->path);
+                plot->terminal, inches ? 9u : 900u, plot->panels->len * (inches ? 4u : 360u), plot->path);
         fprintf(gnuplot, "set multiplot layout %u,1\n", plot->panels->len);
         for (unsigned i = 0; i < plot->panels->len; i++)
             draw_panel(gnuplot, g_ptr_array_index(plot->panels, i));

@@ -135,6 +135,23 @@ pager_reads_what_is_needed() {
         fail "a trace: $(cat "$dir/out")"
 }
 
+plot_is_drawn_or_said_not_to_be() {
+    if command -v gnuplot >/dev/null; then
+        "$bench" replay --repeat 1 --plot "$dir/plot.svg" "$traces/code-linux-boot.trace.gz" \
+            "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err" && grep -q '</svg>' "$dir/plot.svg" &&
+            grep -q '>fault-git-log<' "$dir/plot.svg" || fail "replay --plot: $(cat "$dir/err")"
+        "$bench" micro --repeat 1 --plot "$dir/plot.svg" collection-empty >"$dir/out" 2>"$dir/err" &&
+            grep -q '>pagelock<' "$dir/plot.svg" || fail "micro --plot: $(cat "$dir/err")"
+    fi
+    PATH=/nonexistent "$bench" replay --policy none --plot "$dir/none.svg" "$traces/fault-git-log.trace.gz" \
+        >"$dir/out" 2>"$dir/err"
+    [ $? -eq 1 ] && grep -q "^pagelock-bench: gnuplot cannot draw $dir/none.svg$" "$dir/err" ||
+        fail "a plot without gnuplot: $(cat "$dir/err")"
+    "$bench" micro --repeat 1 --plot "$dir/none.svg" fault-resident >"$dir/out" 2>"$dir/err"
+    [ $? -eq 1 ] && grep -q "^pagelock-bench: there is nothing to draw in $dir/none.svg$" "$dir/err" ||
+        fail "a plot of nothing: $(cat "$dir/err")"
+}
+
 bad_input_is_named_with_file_and_line() {
     good="$dir/good.trace.gz"
     printf '# pagelock-trace 1 kind=code page_bits=12 vcpus=1\nT 0 0 1 a\n' | gzip >"$good"
@@ -212,6 +229,7 @@ pager_reads_what_is_needed() {
 }
 
 pager_reads_what_is_needed
+plot_is_drawn_or_said_not_to_be
 bad_input_is_named_with_file_and_line
 wrong_usage_is_named
 exit $failed

@@ -476,16 +476,19 @@ static bool step(struct pgl_fault *fault)
     pthread_mutex_lock(&object->lock);
     page = page_find(object, fault->index);
     resident = page.chunk != NULL && page_is(page, page.chunk->resident);
-    usable = resident &&
-             page_is(page, wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable : page.chunk->readable);
+    usable = resident && page_is(page, wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable : page.chunk->readable);
     if (!fault->counted) {
         counts(fault)->touches++;
         counts(fault)->faults += !resident;
         fault->counted = true;
         fault->hit = usable;
     }
+    if (usable && !at_top(fault) && fault->args.access == PGL_ACCESS_WRITE) {
+        return (fault->args.flags & PGL_FAULT_RESIDENT) != 0 ? unlock_and_fail(fault, PGL_FAULT_NO_DATA)
+                                                             : step_copy_up(fault);
+    }
     if (usable) {
-        return !at_top(fault) && fault->args.access == PGL_ACCESS_WRITE ? step_copy_up(fault) : step_found(fault, page);
+        return step_found(fault, page);
     }
     if (page.chunk != NULL && page_is(page, page.chunk->busy | page.chunk->asked)) {
         return step_wait(fault, &page.chunk->queue);

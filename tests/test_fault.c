@@ -1155,6 +1155,21 @@ static void test_fault_write_copies_a_lower_page_up(void **state)
     free_chain(&chain);
 }
 
+/* The page is resident below; a write would need another one above. */
+static void test_fault_that_demands_residency_makes_no_copy(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, true);
+    assert_int_equal(read_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_SUCCESS);
+    assert_ptr_equal(f->a.page.object, chain.objects[2]);
+    assert_int_equal(fault_on(&f->a, chain.objects[0], 6, PGL_ACCESS_WRITE, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(stats_of(chain.objects[0]).resident, 0);
+    free_chain(&chain);
+}
+
 static void test_fault_chain_without_a_pager_ends_in_a_zero_page(void **state)
 {
     struct fixture *f = *state;
@@ -1782,6 +1797,7 @@ int main(void)
         TEST(test_fault_carries_offsets_down_the_chain),
         TEST(test_fault_in_a_lower_object_stays_inside_what_is_shown),
         TEST(test_fault_write_copies_a_lower_page_up),
+        TEST(test_fault_that_demands_residency_makes_no_copy),
         TEST(test_fault_chain_without_a_pager_ends_in_a_zero_page),
         TEST(test_fault_beyond_the_lower_objects_end_gives_a_zero_page),
         TEST(test_fault_placeholder_holds_others_while_a_lower_object_is_asked),

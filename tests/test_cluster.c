@@ -3,6 +3,7 @@
  * The calculator against an oracle that tries every interval around the demand page. The oracle knows bounds one page
  * at a time and in 128 bits; it shares nothing with the code but the definition.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,7 +135,8 @@ static void try_budgets(struct pgl_cluster_args *args, unsigned npages)
         struct pgl_cluster cluster;
 
         if (!agrees(args, absent_page, &cluster)) {
-            fail_msg("demand %lu of [0, %lu], resident %lx, window -%u +%u, budget %lu", args->demand,
+            fail_msg("demand %" PRIu64 " of [0, %" PRIu64 "], resident %" PRIx64 ", window -%u +%u, budget %" PRIu64,
+                     args->demand,
                      args->object_last, *(const uint64_t *)args->eligible.arg, args->row.before, args->row.after,
                      args->budget);
         }
@@ -213,7 +215,7 @@ static void test_cluster_matches_oracle_in_every_small_universe(void **state)
             try_bounds(npages, resident);
         }
     }
-    printf("cluster: %lu cases compared, %lu of them in every universe of 1 to 8 pages\n", cases, cases - before);
+    printf("cluster: %" PRIu64 " cases compared, %" PRIu64 " of them in every universe of 1 to 8 pages\n", cases, cases - before);
     assert_true(cases - before >= 10 * 1000 * 1000);
 }
 
@@ -225,7 +227,7 @@ static void test_cluster_matches_oracle_in_sampled_universes(void **state)
             try_bounds(npages, below(UINT64_C(1) << npages));
         }
     }
-    printf("cluster: %lu cases compared\n", cases);
+    printf("cluster: %" PRIu64 " cases compared\n", cases);
 }
 
 /* A pure and scattered set of pages for the whole 64-bit space, by page and by word. */
@@ -290,7 +292,7 @@ static void test_cluster_matches_oracle_at_both_ends_of_64_bits(void **state)
         assert_memory_equal(&by_page, &by_word, sizeof(by_page));
         decided += within(&args, demand);
     }
-    printf("cluster: %lu cases compared, %lu of the last ones decided\n", cases, decided);
+    printf("cluster: %" PRIu64 " cases compared, %" PRIu64 " of the last ones decided\n", cases, decided);
     assert_true(decided > 50 * 1000);
 }
 
@@ -499,6 +501,6 @@ int main(void)
     };
 
     rng = seed != NULL ? strtoull(seed, NULL, 0) | 1 : UINT64_C(0x5eed);
-    printf("PGL_SEED=%#lx\n", rng);
+    printf("PGL_SEED=%#" PRIx64 "\n", rng);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,7 +136,7 @@ static void assert_pages(const unsigned char *memory, uint64_t npages, uint64_t 
 {
     for (uint64_t i = 0; i < npages; i++) {
         if (!is_page(memory + i * PAGE, file_page + i)) {
-            fail_msg("page %lu is not the file's page %lu", i, file_page + i);
+            fail_msg("page %" PRIu64 " is not the file's page %" PRIu64, i, file_page + i);
         }
     }
 }
@@ -675,7 +676,7 @@ static void test_uffd_pages_given_back_while_they_are_touched(void **state)
     f->config.threads = 3;
     map_all(f, PGL_ADVICE_SEQUENTIAL);
     assert_int_equal(touch_while(f, false, give_pages_back), 0);
-    printf("uffd: %lu removes, %lu put off, %lu present\n", stats_of(f).removes, stats_of(f).again,
+    printf("uffd: %" PRIu64 " removes, %" PRIu64 " put off, %" PRIu64 " present\n", stats_of(f).removes, stats_of(f).again,
            stats_of(f).present);
     assert_count(f, removes, 300);
     assert_count(f, errors, 0);

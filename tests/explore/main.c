@@ -183,9 +183,23 @@ static bool replay(const struct explore_scenario *scenario, enum explore_memory 
     return failed;
 }
 
+/* Every schedule with up to two preemptions, if that can be done by @deadline. */
+static void run_complete(struct search *search, double deadline)
+{
+    if (options.bound < 0 && (options.memory == MEMORY_MODES || options.memory == MEMORY_SC)) {
+        search_exhaust(search, MEMORY_SC, 2, deadline);
+    }
+    for (int m = 0; m < MEMORY_MODES && options.bound >= 0; m++) {
+        if (options.memory == MEMORY_MODES || options.memory == (enum explore_memory)m) {
+            search_exhaust(search, (enum explore_memory)m, options.bound, deadline);
+        }
+    }
+}
+
 /*
- * Whoever takes a scenario first runs what must be complete, in a few times its share of the time if that is enough;
- * the time that is left goes to all of a worker's scenarios alike.
+ * A worker takes scenarios while there are any, and runs what must be complete in up to twice a scenario's share of the
+ * time. What is left of the time goes to all of its scenarios alike: half to what is not complete yet, then to all
+ * strategies in turn.
  */
 static void work(double deadline)
 {
@@ -195,25 +209,20 @@ static void work(double deadline)
     unsigned int next;
 
     while ((next = __atomic_fetch_add(&board->next, 1, __ATOMIC_RELAXED)) < options.n) {
-        struct search *search = search_new(options.scenarios[next], options.seed);
-        if (options.bound >= 0) {
-            for (int m = 0; m < MEMORY_MODES; m++) {
-                if (options.memory == MEMORY_MODES || options.memory == (enum explore_memory)m) {
-                    search_exhaust(search, (enum explore_memory)m, options.bound, deadline);
-                }
-            }
-        } else if (options.memory == MEMORY_MODES || options.memory == MEMORY_SC) {
-            double now = search_now();
-            double share = (deadline - now) * options.workers / (options.n - next);
-            search_exhaust(search, MEMORY_SC, 2, now + 4 * share < deadline ? now + 4 * share : deadline);
-        }
-        mine[n] = search;
-        numbers[n++] = next;
+        double now = search_now();
+        double share = (deadline - now) * options.workers / (options.n - next);
+
+        mine[n] = search_new(options.scenarios[next], options.seed);
+        numbers[n] = next;
+        run_complete(mine[n++], now + 2 * share < deadline ? now + 2 * share : deadline);
     }
     for (unsigned int i = 0; i < n; i++) {
+        double now = search_now();
+        double share = (deadline - now) / (n - i);
+
         if (options.bound < 0) {
-            double now = search_now();
-            search_mixed(mine[i], options.memory, now + (deadline - now) / (n - i));
+            run_complete(mine[i], now + share / 2);
+            search_mixed(mine[i], options.memory, now + share);
         }
         board->tallies[numbers[i]] = *search_tally(mine[i]);
         board->done[numbers[i]] = true;

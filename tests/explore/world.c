@@ -147,7 +147,7 @@ void world_final(void)
     for (int t = 0; t < EXPLORE_THREADS; t++) {
         explore_check(world.cached[t] == NULL || pgl_tb_is_live(&world.cached[t]->tb));
     }
-    if (explore_sample(8)) {
+    if (explore_sample(32)) {
         pgl_table_check(world.table, say, NULL);
     }
     explore_check(pgl_flush(world.table, NULL) >= 0);

@@ -644,6 +644,7 @@ static void test_fault_credit_is_not_lost_with_an_interrupted_waiter(void **stat
     assert_int_equal(read_page(&c, f->object, 201), PGL_FAULT_PENDING);
     sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(stats_of(f->object).waiting, 0);
     pgl_fault_interrupt(f->b.fault); /* too late for this wait, in time for the next */
     assert_int_equal(go_on(&f->b), PGL_FAULT_INTERRUPTED);
     f->sim.script = sim_now;

@@ -28,7 +28,7 @@ struct pgl_collection_leaf {
  * Lives where the caller likes, usually on the stack; needs no initialisation before pgl_collection_lock(). The members
  * are private; use the functions below.
  */
-struct pgl_collection {
+struct PGL_ANNOTATE(capability("collection")) pgl_collection {
     struct pgl_table *table;
     uint64_t first_addr;
     uint64_t last_addr;
@@ -61,7 +61,8 @@ struct pgl_collection {
 #define pgl_collection_lock(collection, table, first_addr, last_addr)                                                  \
     pgl_collection_lock_at(collection, table, first_addr, last_addr, PGL_HERE)
 PGL_API bool pgl_collection_lock_at(struct pgl_collection *collection, struct pgl_table *table, uint64_t first_addr,
-                                    uint64_t last_addr, const char *place);
+                                    uint64_t last_addr, const char *place)
+    PGL_ANNOTATE(try_acquire_capability(true, collection));
 
 /**
  * pgl_collection_unlock(collection) - unlock every member and empty the set
@@ -70,7 +71,8 @@ PGL_API bool pgl_collection_lock_at(struct pgl_collection *collection, struct pg
  * Ordering: release on each page.
  */
 #define pgl_collection_unlock(collection) pgl_collection_unlock_at(collection, PGL_HERE)
-PGL_API void pgl_collection_unlock_at(struct pgl_collection *collection, const char *place);
+PGL_API void pgl_collection_unlock_at(struct pgl_collection *collection, const char *place)
+    PGL_ANNOTATE(release_capability(collection));
 
 /**
  * pgl_collection_next - walk the set
@@ -82,7 +84,8 @@ PGL_API void pgl_collection_unlock_at(struct pgl_collection *collection, const c
  *
  * Locks:    entry: all members.
  */
-PGL_API struct pgl_page *pgl_collection_next(const struct pgl_collection *collection, uint64_t *index);
+PGL_API struct pgl_page *pgl_collection_next(const struct pgl_collection *collection, uint64_t *index)
+    PGL_ANNOTATE(requires_capability(collection));
 
 /**
  * pgl_collection_max - the highest page index in the set, in constant time

@@ -29,6 +29,9 @@ PGL_API void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page
  */
 #define pgl_page_lock(table, page) pgl_page_lock_at(table, page, PGL_HERE)
 static inline void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+    PGL_ANNOTATE(acquire_capability(page));
+PGL_UNCHECKED
+static inline void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
     uintptr_t head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
 
@@ -48,6 +51,9 @@ static inline void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *pa
  * Ordering: acquire when true.
  */
 #define pgl_page_trylock(table, page) pgl_page_trylock_at(table, page, PGL_HERE)
+static inline bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+    PGL_ANNOTATE(try_acquire_capability(true, page));
+PGL_UNCHECKED
 static inline bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
     uintptr_t head;
@@ -71,6 +77,9 @@ static inline bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page 
  * Ordering: release; pairs with the acquire of the next one to lock it.
  */
 #define pgl_page_unlock(table, page) pgl_page_unlock_at(table, page, PGL_HERE)
+static inline void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+    PGL_ANNOTATE(release_capability(page));
+PGL_UNCHECKED
 static inline void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
     if (PGL_UNLIKELY(table->special)) {
@@ -115,7 +124,8 @@ PGL_API void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, ui
  */
 #define pgl_page_assert_held(table, page) pgl_page_assert_held_at(table, page, PGL_HERE)
 #define pgl_assert_none_held() pgl_assert_none_held_at(PGL_HERE)
-PGL_API void pgl_page_assert_held_at(struct pgl_table *table, struct pgl_page *page, const char *place);
+PGL_API void pgl_page_assert_held_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+    PGL_ANNOTATE(assert_capability(page));
 PGL_API void pgl_assert_none_held_at(const char *place);
 
 /**

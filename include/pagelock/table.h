@@ -27,6 +27,17 @@ extern "C" {
 #define PGL_LIKELY(x) __builtin_expect(!!(x), 1)
 #define PGL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
+/*
+ * clang's thread-safety analysis (-Wthread-safety) knows pages and collections: it warns of a path that unlocks twice, or
+ * not at all. What a bracket holds depends on its answers, which the analysis cannot follow.
+ */
+#if defined(__clang__)
+#define PGL_ANNOTATE(...) __attribute__((__VA_ARGS__))
+#else
+#define PGL_ANNOTATE(...)
+#endif
+#define PGL_UNCHECKED PGL_ANNOTATE(no_thread_safety_analysis)
+
 #define PGL_LEVEL_BITS 9u
 #define PGL_LEVEL_SIZE (1u << PGL_LEVEL_BITS)
 #define PGL_LEVEL_WORDS (PGL_LEVEL_SIZE / 64u)
@@ -46,7 +57,7 @@ extern "C" {
 struct pgl_tb_ops;
 
 /* A page descriptor: 16 bytes. */
-struct pgl_page {
+struct PGL_ANNOTATE(capability("page")) pgl_page {
     uintptr_t head; /* lock, flags, first block of the list */
     uint64_t mask;  /* a bit for each 1/64 of the page: some listed block may have bytes there */
 };

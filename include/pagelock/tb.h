@@ -269,7 +269,8 @@ PGL_API void pgl_tb_link_unlisted(struct pgl_table *table, struct pgl_tb *tb);
  */
 #define pgl_page_foreach_tb(table, page, visit, opaque) pgl_page_foreach_tb_at(table, page, visit, opaque, PGL_HERE)
 PGL_API bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page,
-                                    bool (*visit)(struct pgl_tb *tb, void *opaque), void *opaque, const char *place);
+                                    bool (*visit)(struct pgl_tb *tb, void *opaque), void *opaque, const char *place)
+    PGL_ANNOTATE(requires_capability(page));
 
 /**
  * pgl_tb_lock_pages(table, tb) - lock the pages of a block, in order, equal ones once

@@ -367,7 +367,9 @@ static void run_random(struct search *search, enum explore_memory memory, bool p
 
     picking.random = mix64(search->seed) + mix64(++search->iteration);
     picking.position = 0;
-    picking.deviate = 4u << random_below(6);
+    /* 1 to 16 deviations in a schedule of the usual length */
+    picking.deviate = 256 * (1 + random_below(16)) / (search->longest + 1);
+    picking.deviate = picking.deviate < 2 ? 2 : picking.deviate > 128 ? 128 : picking.deviate;
     for (unsigned int i = 0; i < 2 * EXPLORE_THREADS; i++) {
         picking.priorities[i] = 1000 + random_below(1u << 20);
     }
@@ -383,11 +385,25 @@ static void run_random(struct search *search, enum explore_memory memory, bool p
     count(search, &run);
 }
 
+/* Whether nothing is left to find under any of these memories. */
+static bool is_exhausted(const struct search *search, enum explore_memory memory)
+{
+    bool exhausted = true;
+
+    for (int m = 0; m < MEMORY_MODES; m++) {
+        exhausted &= search->tally.exhausted[m] || (memory != MEMORY_MODES && memory != (enum explore_memory)m);
+    }
+    return exhausted;
+}
+
 void search_mixed(struct search *search, enum explore_memory memory, double deadline)
 {
-    while (search_now() < deadline && !search->tally.failed) {
+    while (search_now() < deadline && !search->tally.failed && !is_exhausted(search, memory)) {
         unsigned int turn = search->turn++;
         enum explore_memory m = memory == MEMORY_MODES ? turn / 3 % MEMORY_MODES : memory;
+        if (search->tally.exhausted[m]) {
+            continue;
+        }
         if (turn % 3 == 0) {
             search_deeper(search, m, INT32_MAX, BATCH, deadline);
             continue;

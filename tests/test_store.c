@@ -395,6 +395,51 @@ static void test_store_map_is_narrowed_after_retired(void **state)
     emu_fini(&emu);
 }
 
+struct watch {
+    unsigned stop, lost, looks;
+};
+
+/* A block that lives all the while covers the first and the last granule of page 5. */
+static void watch_page_5(struct emu *emu, void *arg)
+{
+    struct watch *watch = arg;
+
+    while (!__atomic_load_n(&watch->stop, __ATOMIC_ACQUIRE)) {
+        watch->lost += pgl_store_is_clean(emu->table, 0x5000, 1) || pgl_store_is_clean(emu->table, 0x5fff, 1);
+        watch->lost += (emu_mask(emu, 5) & (1 | UINT64_C(1) << 63)) != (1 | UINT64_C(1) << 63);
+        watch->lost += !emu_code_bit(emu, 5);
+        if (__atomic_load_n(&pgl_page_find(emu->table, 5)->head, __ATOMIC_ACQUIRE) & PGL_HEAD_HOT)
+            watch->lost += !(__atomic_load_n(&pgl_leaf_find(emu->table, 5)->hot->map[5][0], __ATOMIC_ACQUIRE) & 1);
+        watch->looks++;
+    }
+}
+
+static void test_store_filters_cover_the_living_at_every_instant(void **state)
+{
+    struct emu_block living, dying, crossing;
+    struct watch watch = {0};
+    struct emu_call call;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link2(&emu, &living, 0x5fff, 0x5fff, 0x5000, 0x5000);
+    emu_call(&call, &emu, watch_page_5, &watch);
+    for (unsigned i = 0; i < 20000; i++) {
+        if (i == 10000)
+            heat(&emu, 0x5001);
+        emu_link2(&emu, &dying, 0x5ff0, 0x5fff, 0x5000, 0x500f);
+        emu_link2(&emu, &crossing, 0x5ff0, 0x5fff, 0x6000, 0x600f);
+        assert_int_equal(pgl_store_check(emu.table, 0x5002, 1, NULL), PGL_HIT);
+        assert_int_equal(pgl_store_check(emu.table, 0x6002, 1, NULL), PGL_HIT);
+    }
+    __atomic_store_n(&watch.stop, 1, __ATOMIC_RELEASE);
+    emu_join(&call);
+    assert_true(watch.looks > 0);
+    assert_int_equal(watch.lost, 0);
+    emu_fini(&emu);
+}
+
 /* ---- the store bracket ---- */
 
 static void test_store_bracket_kills_and_keeps_its_page(void **state)
@@ -487,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_store_map_stays_with_its_page),
         cmocka_unit_test(test_store_map_is_made_once),
         cmocka_unit_test(test_store_map_is_narrowed_after_retired),
+        cmocka_unit_test(test_store_filters_cover_the_living_at_every_instant),
         cmocka_unit_test(test_store_bracket_kills_and_keeps_its_page),
         cmocka_unit_test(test_store_bracket_keeps_both_pages),
         cmocka_unit_test(test_store_bracket_lets_nobody_translate_the_old_bytes),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "emu.h"
@@ -347,6 +348,42 @@ static void test_invalidate_calls_retired_once(void **state)
     emu_fini(&emu);
 }
 
+static void ignore_chain(struct pgl_tb *chain, void *opaque)
+{
+    for (; chain; chain = pgl_tb_chain_next(chain))
+        ++*(unsigned *)opaque;
+}
+
+/* Were the list read once a victim, this would take minutes. */
+static void test_invalidate_of_many_reads_a_list_once(void **state)
+{
+    enum { N = 200000 };
+    struct emu_block *blocks = aligned_alloc(16, N * sizeof(*blocks));
+    struct pgl_tb_ops ops = {.retired = ignore_chain};
+    unsigned killed = 0;
+    struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48, .ops = &ops, .opaque = &killed};
+    struct emu emu = {.table = pgl_table_new(&config)};
+
+    (void)state;
+    memset(blocks, 0, N * sizeof(*blocks));
+    for (unsigned i = 0; i < N; i++) {
+        pgl_tb_init(&blocks[i].tb);
+        pgl_tb_set_bytes(&blocks[i].tb, 0, i % 2 ? 0x5800 : 0x5000, i % 2 ? 0x5803 : 0x5003);
+        if (i % 4 < 2) /* half of those that die are on another page too */
+            pgl_tb_set_bytes(&blocks[i].tb, 1, 0x6000, 0x6003);
+        assert_int_equal(emu_translate(&emu, &blocks[i], NULL), PGL_BRACKET_OK);
+    }
+    assert_int_equal(pgl_store_check(emu.table, 0x5000, 1, NULL), PGL_HIT);
+    assert_int_equal(killed, N / 2);
+    assert_int_equal(pgl_invalidate_page(emu.table, 6, NULL), PGL_HIT);
+    assert_int_equal(killed, N / 2 + N / 4);
+    assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT);
+    assert_int_equal(killed, N);
+    emu_assert_sound(&emu);
+    pgl_table_free(emu.table);
+    free(blocks);
+}
+
 static void test_invalidate_that_hits_nothing_calls_nothing(void **state)
 {
     struct emu_block block;
@@ -568,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_invalidate_range_tests_both_extents_of_a_page),
         cmocka_unit_test(test_invalidate_range_leaves_what_meets_it_on_no_page),
         cmocka_unit_test(test_invalidate_calls_retired_once),
+        cmocka_unit_test(test_invalidate_of_many_reads_a_list_once),
         cmocka_unit_test(test_invalidate_that_hits_nothing_calls_nothing),
         cmocka_unit_test(test_invalidate_page_is_that_page),
         cmocka_unit_test(test_invalidate_flush_kills_everything_listed),

@@ -34,8 +34,9 @@
 
 /*
  * A full fence between the read-modify-write that locked a page, or that set its code bit after that, and the reading of
- * the page's bytes. On x86 that instruction was one already. (An externally locked table takes no lock and needs no
- * fence: stores are checked under the same big lock.)
+ * the page's bytes. On x86 that instruction was one already (what `first_code` writes is fenced in
+ * pgl_page_claim_code()). An externally locked table takes no lock and needs no fence: stores are checked under the same
+ * big lock.
  *
  * Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and their
  * look-up: they see what take() wrote, or the guest bytes that are read from here on are theirs.

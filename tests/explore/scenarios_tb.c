@@ -137,6 +137,17 @@ static void trap_store_1(void)
     trapping_store(1, 1, 1);
 }
 
+static void init_fenced_traps(void)
+{
+    world_init();
+    world.fences_traps = true;
+}
+
+static void fenced_store_0(void)
+{
+    fenced_store(0, 0, 1);
+}
+
 static void abort_bracket(void)
 {
     struct pgl_bracket bracket;
@@ -602,6 +613,11 @@ const struct explore_scenario tb_scenarios[] = {
      "the same where the lower page is busy",
      init_traps,
      {cross_down, lock_page_0, trap_store_1},
+     world_final},
+    {"trap-fenced",
+     "the bracket fences after first_code: a trap may be a flag that who stores looks at behind a fence",
+     init_fenced_traps,
+     {translate_0, fenced_store_0},
      world_final},
     {"trap-kill",
      "the last block's death against a new one",

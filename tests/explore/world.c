@@ -26,6 +26,10 @@ static void unlock_traps(void)
 
 static void set_trap(uint64_t index, bool on)
 {
+    if (world.fences_traps) {
+        __atomic_store_n(&world.trapped[page_number(index)], on, __ATOMIC_RELEASE);
+        return;
+    }
     if (world.uses_traps) {
         lock_traps();
     }
@@ -257,6 +261,16 @@ void trapping_store(unsigned int page, unsigned int slot, uint64_t value)
     } else {
         expect_fresh(page, slot, value);
     }
+}
+
+void fenced_store(unsigned int page, unsigned int slot, uint64_t value)
+{
+    guest_store(page, slot, value);
+    pgl_fence();
+    if (__atomic_load_n(&world.trapped[page], __ATOMIC_ACQUIRE)) {
+        explore_check(pgl_store_check(world.table, ADDR(page, slot), SLOT_BYTES, NULL) >= 0);
+    }
+    expect_fresh(page, slot, value);
 }
 
 int kill_block(unsigned int block)

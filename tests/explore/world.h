@@ -45,7 +45,8 @@ struct world {
     struct block *found[KEYS];
     struct block *cached[EXPLORE_THREADS];
     bool trapped[PAGES]; /* between first_code and no_code; written under the page's lock */
-    bool uses_traps;     /* untrapped stores are not checked: see world_trapping_store() */
+    bool uses_traps;     /* untrapped stores are not checked: see trapping_store() */
+    bool fences_traps;   /* nor here, but a trap is a flag without a lock: see fenced_store() */
     uintptr_t trap_lock;
     unsigned int used_keys;
 };
@@ -74,6 +75,9 @@ int checked_store(unsigned int page, unsigned int slot, uint64_t value);
 
 /* Store, and check only if the page is trapped. */
 void trapping_store(unsigned int page, unsigned int slot, uint64_t value);
+
+/* Store, fence, and check only if the page is trapped by then. */
+void fenced_store(unsigned int page, unsigned int slot, uint64_t value);
 
 /* Fail if a block is found that read less than @value from the word. */
 void expect_fresh(unsigned int page, unsigned int slot, uint64_t value);

@@ -266,7 +266,8 @@ static inline __attribute__((always_inline)) void list_on_page(struct pgl_table 
 
     if (pgl_tb_has(tb, 1))
         mask = cover(table, index, tb, 1, map, mask);
-    /* relaxed, twice: the unlock's release publishes them */
+    /* Relaxed, all of them: the unlock's release publishes what is added. That bits were taken away before is told by the
+     * bracket's fence, a release too, to who reads this value by acquire in place of narrow()'s. */
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
     tb->next[which] = head & ~PGL_HEAD_FLAGS;
     pgl_head_set(page, (head & PGL_HEAD_FLAGS) | flags | pgl_ref(tb, which));

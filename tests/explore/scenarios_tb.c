@@ -462,6 +462,15 @@ static void cache_block(void)
     }
 }
 
+/* A store to the running block's own bytes: it is dead when the check has answered, by this thread or another. */
+static void store_to_running(void)
+{
+    guest_store(0, 0, 1);
+    int result = pgl_store_check(world.table, ADDR(0, 0), SLOT_BYTES, &world.blocks[0].tb);
+    explore_check(result & PGL_RUNNING_DEAD);
+    expect_fresh(0, 0, 1);
+}
+
 static uint64_t killed_flag;
 
 static void init_flag(void)
@@ -725,6 +734,16 @@ const struct explore_scenario tb_scenarios[] = {
      "the answer is the block's state, whoever killed it",
      init_flag,
      {run_block, kill_and_tell},
+     world_final},
+    {"running-kill-link",
+     "the running block is dead, though a third thread wrote the mask since",
+     init_linked,
+     {store_to_running, kill_first, translate_other_slot},
+     world_final},
+    {"running-kill-link-hot",
+     "the same of an exact map",
+     init_hot,
+     {store_to_running, kill_first, translate_other_slot},
      world_final},
     {"history-link-store",
      "link, invalidate, check are linearizable",

@@ -296,8 +296,10 @@ static bool may_link(const struct pgl_bracket *bracket, const struct pgl_tb *tb,
     }
     for (unsigned which = 0; which < 2; which++) {
         uint64_t index = pgl_tb_page(bracket->table, tb, which);
+        bool on_one_page = tb->last[which] >> bracket->table->page_bits == index;
+        bool held = index == bracket->index[0] || index == bracket->index[1];
 
-        if (pgl_tb_has(tb, which) ? index != bracket->index[0] && index != bracket->index[1] : which == 0) {
+        if (pgl_tb_has(tb, which) ? !on_one_page || !held : which == 0) {
             pgl_witness_breach(PGL_BREACH_TB_PAGE, index, place);
             return false;
         }

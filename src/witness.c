@@ -33,7 +33,7 @@ static const char *const words[] = {
     [PGL_BREACH_CHECKPOINT] = "passes a check-point while it holds a page",
     [PGL_BREACH_TABLES] = "holds pages of two tables",
     [PGL_BREACH_TB_STATE] = "links a block that is not new",
-    [PGL_BREACH_TB_PAGE] = "commits a block with bytes on a page that the bracket does not hold",
+    [PGL_BREACH_TB_PAGE] = "links a block with bytes off the pages that its bracket holds",
     [PGL_BREACH_EXTERNAL] = "uses an externally locked table without the external lock",
 };
 

@@ -290,12 +290,13 @@ static void test_witness_reports_a_block_on_a_page_not_held(void **state)
         {0x6000, 0x6003, 1, 0},           /* begins elsewhere */
         {0x5ffc, 0x5fff, 0x6000, 0x6003}, /* its second page was never crossed to */
         {1, 0, 0x5000, 0x5003},           /* begins nowhere */
+        {0x5ffc, 0x6003, 1, 0},           /* runs off its page */
     };
     struct emu emu;
 
     (void)state;
     emu_init(&emu);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof(bytes) / sizeof(*bytes); i++) {
         struct emu_block block = {0};
         struct pgl_bracket bracket;
 

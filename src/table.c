@@ -26,7 +26,7 @@
 
 #include "witness.h"
 
-_Static_assert(sizeof(struct pgl_page) <= 16, "a page costs at most 16 bytes");
+_Static_assert(sizeof(struct pgl_page) == 16, "a page costs 16 bytes, and the witness's alignment is a power of two");
 _Static_assert(sizeof(struct pgl_leaf) - sizeof(struct pgl_page[PGL_LEVEL_SIZE]) <=
                    sizeof(struct pgl_page[PGL_LEVEL_SIZE]) / 50,
                "a leaf's header costs at most 2 % of its pages");

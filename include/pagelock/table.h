@@ -56,10 +56,13 @@ extern "C" {
 
 struct pgl_tb_ops;
 
+/* What is read and written atomically is aligned to its size, which i386 by itself would not do. */
+#define PGL_ALIGN_ATOMIC __attribute__((aligned(8)))
+
 /* A page descriptor: 16 bytes. */
 struct PGL_ANNOTATE(capability("page")) pgl_page {
-    uintptr_t head; /* lock, flags, first block of the list */
-    uint64_t mask;  /* a bit for each 1/64 of the page: some listed block may have bytes there */
+    uintptr_t head;                 /* lock, flags, first block of the list */
+    uint64_t mask PGL_ALIGN_ATOMIC; /* a bit for each 1/64 of the page: some listed block may have bytes there */
 };
 
 /* What the pages of one leaf need once stores begin to miss there: counts of misses, and exact maps of hot pages. */
@@ -97,7 +100,7 @@ struct pgl_table {
     const struct pgl_tb_ops *ops;
     void *opaque;
     bool (*external_held)(void *opaque);
-    uint64_t leaves;
+    uint64_t leaves PGL_ALIGN_ATOMIC;
     uint64_t bytes;
     uint64_t hot_bytes;
     uint64_t retries;

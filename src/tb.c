@@ -565,9 +565,13 @@ void pgl_tb_init(struct pgl_tb *tb)
     *tb = (struct pgl_tb){.first = {1, 1}};
 }
 
-void pgl_tb_link_unlisted(struct pgl_table *table, struct pgl_tb *tb)
+void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const char *place)
 {
     (void)table;
+    if (PGL_WITNESS && (tb->state != PGL_TB_NEW || pgl_tb_has(tb, 0))) {
+        pgl_witness_breach(tb->state != PGL_TB_NEW ? PGL_BREACH_TB_STATE : PGL_BREACH_TB_PAGE, UINT64_MAX, place);
+        return;
+    }
     /* release: pairs with the acquire in pgl_tb_is_live() */
     __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
 }

@@ -314,6 +314,29 @@ static void test_witness_reports_a_block_on_a_page_not_held(void **state)
     emu_fini(&emu);
 }
 
+static void test_witness_reports_an_unlisted_block_that_is_not_new_or_has_bytes(void **state)
+{
+    struct emu_block block = {0};
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    pgl_tb_init(&block.tb);
+    pgl_tb_set_bytes(&block.tb, 0, 0x5000, 0x5003);
+    pgl_tb_link_unlisted(emu.table, &block.tb);
+    assert_breach(PGL_BREACH_TB_PAGE, UINT64_MAX, UINT64_MAX, 0);
+    assert_false(pgl_tb_is_live(&block.tb));
+
+    pgl_tb_init(&block.tb);
+    pgl_tb_link_unlisted(emu.table, &block.tb);
+    assert_int_equal(n_seen, 0);
+    pgl_tb_link_unlisted(emu.table, &block.tb); /* twice */
+    assert_breach(PGL_BREACH_TB_STATE, UINT64_MAX, UINT64_MAX, 0);
+    assert_true(pgl_tb_is_live(&block.tb));
+    assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
+    emu_fini(&emu);
+}
+
 static bool big_lock_held;
 
 static bool is_big_lock_held(void *opaque)
@@ -406,6 +429,7 @@ int main(void)
         UNIT(test_witness_reports_pages_of_two_tables),
         UNIT(test_witness_reports_a_block_that_is_not_new),
         UNIT(test_witness_reports_a_block_on_a_page_not_held),
+        UNIT(test_witness_reports_an_unlisted_block_that_is_not_new_or_has_bytes),
         UNIT(test_witness_reports_the_big_lock_missing),
         UNIT(test_witness_default_prints_both_places_and_aborts),
     };

@@ -248,14 +248,15 @@ PGL_API enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracke
 PGL_API void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place);
 
 /**
- * pgl_tb_link_unlisted - bring a block to life that is on no page (one-shot or uncached code)
+ * pgl_tb_link_unlisted(table, tb) - bring a block to life that is on no page (one-shot or uncached code)
  * @tb: new, without bytes
  *
  * It is on no list and no store kills it; pgl_invalidate_tb() claims it and calls `retired`, once.
  *
  * Locks:    none.
  */
-PGL_API void pgl_tb_link_unlisted(struct pgl_table *table, struct pgl_tb *tb);
+#define pgl_tb_link_unlisted(table, tb) pgl_tb_link_unlisted_at(table, tb, PGL_HERE)
+PGL_API void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const char *place);
 
 /* ---- the blocks of a page ---- */
 

@@ -198,8 +198,8 @@ static void run_complete(struct search *search, double deadline)
 
 /*
  * A worker takes scenarios while there are any, and runs what must be complete in up to twice a scenario's share of the
- * time. What is left of the time goes to all of its scenarios alike: half to what is not complete yet, then to all
- * strategies in turn.
+ * time. Of the time that is left, up to half goes to what is not complete yet, and the rest to all strategies in turn,
+ * the same to each of its scenarios.
  */
 static void work(double deadline)
 {
@@ -216,13 +216,14 @@ static void work(double deadline)
         numbers[n] = next;
         run_complete(mine[n++], now + 2 * share < deadline ? now + 2 * share : deadline);
     }
+    double half = (search_now() + deadline) / 2;
     for (unsigned int i = 0; i < n; i++) {
-        double now = search_now();
-        double share = (deadline - now) / (n - i);
-
+        run_complete(mine[i], half);
+    }
+    for (unsigned int i = 0; i < n; i++) {
         if (options.bound < 0) {
-            run_complete(mine[i], now + share / 2);
-            search_mixed(mine[i], options.memory, now + share);
+            double now = search_now();
+            search_mixed(mine[i], options.memory, now + (deadline - now) / (n - i));
         }
         board->tallies[numbers[i]] = *search_tally(mine[i]);
         board->done[numbers[i]] = true;

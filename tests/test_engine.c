@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The replay's engine, through an implementation that only writes down what it is asked; and the arithmetic. */
+#include <pthread.h>
 #include <string.h>
 
 #include "cm.h"
@@ -10,7 +11,7 @@
 enum { MAX_LOG = 4096 };
 
 static struct {
-    GMutex mutex;
+    pthread_mutex_t mutex; /* not of GLib, whose locks a sanitizer does not see */
     struct {
         const struct tally *by; /* one a thread */
         uint64_t addr;
@@ -19,16 +20,16 @@ static struct {
     unsigned wrong; /* calls with other arguments than the trace says */
     unsigned addr_bits;
     uint64_t alive; /* what the census finds */
-} recorder;
+} recorder = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void record(const struct tally *by, uint64_t addr, bool right)
 {
-    g_mutex_lock(&recorder.mutex);
+    pthread_mutex_lock(&recorder.mutex);
     recorder.wrong += !right;
     recorder.calls[recorder.ncalls].by = by;
     recorder.calls[recorder.ncalls].addr = addr;
     recorder.ncalls++;
-    g_mutex_unlock(&recorder.mutex);
+    pthread_mutex_unlock(&recorder.mutex);
 }
 
 static void *fake_new(unsigned page_bits, unsigned addr_bits)

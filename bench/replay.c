@@ -74,7 +74,7 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         (after == AS_SHIPPED || option_in_bounds("--after", after, 0, MAX_WINDOW)) &&
         option_in_bounds("--request-ns", request_ns, 0, MAX_NS) && option_in_bounds("--page-ns", page_ns, 0, MAX_NS) &&
         parse_names("implementation", impls ? impls : "plain,pagelock", find_impl, options->impls) &&
-        parse_names("policy", names ? names : "none,random,normal,sequential", find_policy, options->policies) &&
+        parse_names("policy", names ? names : "none,random,normal,sequential,adaptive", find_policy, options->policies) &&
         (!plot_path || (options->plot = plot_new(plot_path)));
 
     options->threads = (unsigned)threads;

@@ -16,6 +16,7 @@ const struct policy policies[] = {
     {"random", PGL_ADVICE_RANDOM, false, "the window of that advice"},
     {"normal", PGL_ADVICE_NORMAL, false, "the window of that advice"},
     {"sequential", PGL_ADVICE_SEQUENTIAL, false, "the window of that advice"},
+    {"adaptive", PGL_ADVICE_ADAPTIVE, false, "a window that follows the faults seen so far, within that advice's"},
     {NULL, PGL_ADVICE_DEFAULT, false, NULL},
 };
 

@@ -9,6 +9,7 @@ static const char *const names[PGL_ADVICE_COUNT] = {
     [PGL_ADVICE_RANDOM] = "random",
     [PGL_ADVICE_NORMAL] = "normal",
     [PGL_ADVICE_SEQUENTIAL] = "sequential",
+    [PGL_ADVICE_ADAPTIVE] = "adaptive",
 };
 
 /* before, after, behind. A sequential reader leaves one whole cluster behind: the one before it came with. */
@@ -17,6 +18,7 @@ static const struct pgl_advice_table shipped = {{
     [PGL_ADVICE_RANDOM] = {0, 0, 0},
     [PGL_ADVICE_NORMAL] = {3, 12, 0},
     [PGL_ADVICE_SEQUENTIAL] = {0, 31, 32},
+    [PGL_ADVICE_ADAPTIVE] = {31, 31, 0},
 }};
 
 const struct pgl_advice_table *pgl_advice_shipped(void)

@@ -206,11 +206,12 @@ static uint64_t budget(const struct pgl_fault *fault, bool in_error)
 /* The pages to ask for beside the demand page, which is marked already. Data and access differ in who is eligible. */
 static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint64_t npages)
 {
-    const struct pgl_object *object = fault->object;
+    struct pgl_object *object = fault->object;
     const struct pgl_pager_range *range = &object->config.pager_range;
     const struct pgl_view window = {fault->first, fault->last, fault->first};
     const struct pgl_view pager = {range->first, range->last, 0};
     enum pgl_advice advice = pgl_advice_effective(fault->place.advice, object->advice);
+    bool adapts = advice == PGL_ADVICE_ADAPTIVE && data && npages > 0;
     struct pgl_cluster cluster = {.first = fault->index, .last = fault->index};
     struct pgl_cluster_args args = {
         .demand = fault->index,
@@ -223,7 +224,13 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
         .eligible = {.word = data ? object_absent_word : object_unreadable_word, .arg = object},
     };
 
+    if (adapts) {
+        args.row = advisor_window(&object->advisor, fault->index, &object->table.row[advice]);
+    }
     pgl_cluster_decide(&args, &cluster);
+    if (adapts) {
+        advisor_note(&object->advisor, &cluster);
+    }
     return cluster;
 }
 

@@ -367,6 +367,7 @@ struct pgl_object *pgl_object_new(const struct pgl_object_config *config)
     object->refs = 1;
     object->advice = config->advice;
     object->table = config->table != NULL ? *config->table : *pgl_advice_shipped();
+    object->advisor.confidence = ADVISOR_SURE;
     object->ready = !config->pager_unready;
     if (config->backing != NULL) {
         pgl_object_ref(config->backing);

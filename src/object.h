@@ -7,6 +7,7 @@
 
 #include <pagelock/fault.h>
 
+#include "advisor.h"
 #include "waiter.h"
 
 #define CHUNK_PAGES 64
@@ -46,6 +47,7 @@ struct pgl_object {
     struct waiter *queue; /* faults that wait for a credit or for the pager to be ready */
     enum pgl_advice advice;
     struct pgl_advice_table table;
+    struct advisor advisor;
     bool ready;
     bool terminated;
     uint64_t last_id;

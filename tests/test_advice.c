@@ -3,7 +3,8 @@
 
 #include "cm.h"
 
-static const enum pgl_advice all[] = {PGL_ADVICE_DEFAULT, PGL_ADVICE_RANDOM, PGL_ADVICE_NORMAL, PGL_ADVICE_SEQUENTIAL};
+static const enum pgl_advice all[] = {PGL_ADVICE_DEFAULT, PGL_ADVICE_RANDOM, PGL_ADVICE_NORMAL, PGL_ADVICE_SEQUENTIAL,
+                                      PGL_ADVICE_ADAPTIVE};
 
 static void test_advice_names_parse_back(void **state)
 {

@@ -20,8 +20,9 @@ enum pgl_advice {
     PGL_ADVICE_RANDOM,
     PGL_ADVICE_NORMAL,
     PGL_ADVICE_SEQUENTIAL,
+    PGL_ADVICE_ADAPTIVE, /* as the object's faults so far suggest; its row says how far at the most */
 };
-#define PGL_ADVICE_COUNT 4
+#define PGL_ADVICE_COUNT 5
 
 /* What one advice means, in pages; the demand page is counted in none of them. */
 struct pgl_advice_row {

@@ -13,7 +13,7 @@ fail() {
 
 for doc in README.md docs/*.md docs/*.[17]; do
     for name in $(grep -oE '\b(pgl|PGL)_[A-Za-z0-9_]*[A-Za-z0-9]' "$doc" | sort -u); do
-        grep -rqw -- "$name" include src || fail "$doc: $name is not in include/ or src/"
+        grep -rqw --include="*.[ch]" -- "$name" include src tests || fail "$doc: $name is nowhere in the source"
     done
     for link in $(grep -oE '\]\([^)#:]+' "$doc" | cut -c 3-); do
         [ -e "$(dirname "$doc")/$link" ] || fail "$doc: no such file: $link"

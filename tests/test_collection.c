@@ -220,6 +220,25 @@ static void test_collection_range_over_many_leaves(void **state)
     emu_fini(&emu);
 }
 
+static void test_collection_is_empty_after_its_unlock(void **state)
+{
+    static const uint64_t last[] = {0x5000, 0x7000, UINT64_C(10) * 512 << 12}; /* a page, a few, many leaves */
+    struct pgl_collection collection;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (uint64_t index = 0; index < 10; index++)
+        pgl_page_get(emu.table, index * 512);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(pgl_collection_lock(&collection, emu.table, 0x5000, last[i]));
+        assert_true(pgl_collection_max(&collection) != UINT64_MAX);
+        pgl_collection_unlock(&collection);
+        assert_members(&emu, &collection, NULL, 0);
+    }
+    emu_fini(&emu);
+}
+
 static void test_collection_next_begins_anywhere(void **state)
 {
     struct pgl_collection collection;
@@ -450,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_collection_max_follows_partners),
         cmocka_unit_test(test_collection_keeps_order_beyond_two_leaves),
         cmocka_unit_test(test_collection_range_over_many_leaves),
+        cmocka_unit_test(test_collection_is_empty_after_its_unlock),
         cmocka_unit_test(test_collection_next_begins_anywhere),
         cmocka_unit_test(test_collection_lets_go_above_a_busy_page_and_keeps_what_is_below),
         cmocka_unit_test(test_collection_relocks_ascending_after_busy),

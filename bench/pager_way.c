@@ -18,6 +18,7 @@ const struct pager_way pager_ways[] = {
     {"uffd", "random", PGL_ADVICE_RANDOM, false, 0},
     {"uffd", "normal", PGL_ADVICE_NORMAL, false, 0},
     {"uffd", "sequential", PGL_ADVICE_SEQUENTIAL, false, 0},
+    {"uffd", "adaptive", PGL_ADVICE_ADAPTIVE, false, 0},
     {"mmap", "random", PGL_ADVICE_DEFAULT, false, MADV_RANDOM},
     {"mmap", "normal", PGL_ADVICE_DEFAULT, false, MADV_NORMAL},
     {"mmap", "sequential", PGL_ADVICE_DEFAULT, false, MADV_SEQUENTIAL},

@@ -117,7 +117,7 @@ bench case threads pages a b ratio_median ratio_min ratio_max" micro --repeat 1 
 # Without the right to use userfaultfd the command says so and fails; root has it.
 pager_reads_what_is_needed() {
     failed_before=$failed
-    keys "$(for way in 1 2 3 4 5 6 7; do
+    keys "$(for way in 1 2 3 4 5 6 7 8; do
         echo "bench order via advice cold bytes_needed bytes_read faults mb_per_s seconds"
     done)" pager --size 1 --repeat 1 sequential
     if [ "$(id -u)" -ne 0 ] && grep -q userfaultfd "$dir/err"; then
@@ -210,7 +210,7 @@ json_has_the_keys_in_order
 # Without the right to use userfaultfd the command says so and fails; root has it.
 pager_reads_what_is_needed() {
     failed_before=$failed
-    keys "$(for way in 1 2 3 4 5 6 7; do
+    keys "$(for way in 1 2 3 4 5 6 7 8; do
         echo "bench order via advice cold bytes_needed bytes_read faults mb_per_s seconds"
     done)" pager --size 1 --repeat 1 sequential
     if [ "$(id -u)" -ne 0 ] && grep -q userfaultfd "$dir/err"; then

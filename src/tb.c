@@ -83,7 +83,7 @@ void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 {
     /* relaxed: the caller's full fence keeps it before the reading of guest bytes */
     __atomic_fetch_or(&leaf->code[index % PGL_LEVEL_SIZE / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
-    if (table->ops->first_code) {
+    if (table->ops && table->ops->first_code) {
         table->ops->first_code(index, table->opaque);
         /* On x86 too, where the caller's fence is the instruction that locked the page: the trap is set after that. */
         pgl_fence();
@@ -96,7 +96,7 @@ void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         return;
     /* release: pairs with the acquires of those who skip pages without code */
     __atomic_fetch_and(&leaf->code[index % PGL_LEVEL_SIZE / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELEASE);
-    if (table->ops->no_code)
+    if (table->ops && table->ops->no_code)
         table->ops->no_code(index, table->opaque);
 }
 

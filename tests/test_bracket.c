@@ -395,6 +395,20 @@ static void test_bracket_callbacks_but_retired_may_be_absent(void **state)
     pgl_table_free(emu.table);
 }
 
+static void test_bracket_without_callbacks_is_aborted(void **state)
+{
+    struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48};
+    struct emu emu = {.table = pgl_table_new(&config)};
+    struct pgl_bracket bracket;
+
+    (void)state;
+    assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+    assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
+    pgl_bracket_abort(&bracket);
+    emu_assert_sound(&emu);
+    pgl_table_free(emu.table);
+}
+
 static void test_bracket_commit_lets_an_unused_second_page_go(void **state)
 {
     struct pgl_bracket bracket;
@@ -659,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_bracket_commit_returns_the_equal_block),
         cmocka_unit_test(test_bracket_duplicate_untraps_the_pages_it_leaves_empty),
         cmocka_unit_test(test_bracket_callbacks_but_retired_may_be_absent),
+        cmocka_unit_test(test_bracket_without_callbacks_is_aborted),
         cmocka_unit_test(test_bracket_commit_lets_an_unused_second_page_go),
         cmocka_unit_test(test_bracket_locks_out_a_store_check_until_it_ends),
         cmocka_unit_test(test_bracket_store_elsewhere_without_code_is_nothing),

@@ -201,7 +201,7 @@ PGL_API bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table 
  *
  * Locks:    entry: the bracket's pages. Exit: the first page, and @index unless it failed.
  * Ordering: acquire on each page taken, and a full fence after them.
- * Blocks:   may allocate the page's leaf; spins, yields, sleeps.
+ * Blocks:   may allocate the page's leaf; spins, yields, sleeps; where stores are remembered as pgl_store_check() too.
  * Errors:   PGL_BRACKET_ERROR with ENOMEM or EINVAL.
  */
 #define pgl_bracket_cross(bracket, index) pgl_bracket_cross_at(bracket, index, PGL_HERE)
@@ -230,8 +230,10 @@ PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket
  *      keeps it from being reused while it looks at it.
  *
  * Locks:    entry: the bracket's pages. Exit: none; after PGL_BRACKET_RESTART the bracket's pages.
- * Ordering: release on each page.
- * Errors:   none: PGL_BRACKET_OK, PGL_BRACKET_EXISTS or PGL_BRACKET_RESTART.
+ * Ordering: release on each page; after PGL_BRACKET_RESTART as pgl_bracket_begin().
+ * Blocks:   not unless stores are remembered: then as pgl_store_check() and pgl_bracket_begin().
+ * Errors:   none: PGL_BRACKET_OK, PGL_BRACKET_EXISTS or PGL_BRACKET_RESTART. (Where a lock_debug library reports @tb, and
+ *      the hook returns: PGL_BRACKET_ERROR with EINVAL, and the bracket has been aborted.)
  */
 #define pgl_bracket_commit(bracket, tb, equal) pgl_bracket_commit_at(bracket, tb, equal, PGL_HERE)
 PGL_API enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb,
@@ -243,6 +245,7 @@ PGL_API enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracke
  * Stores that were remembered are answered before it returns.
  *
  * Locks:    entry: the bracket's pages. Exit: none.
+ * Blocks:   not unless stores are remembered: then as pgl_store_check().
  */
 #define pgl_bracket_abort(bracket) pgl_bracket_abort_at(bracket, PGL_HERE)
 PGL_API void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place);
@@ -461,7 +464,7 @@ struct pgl_store {
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD.
  *
  * Locks:    entry: this thread holds no page and has no bracket. Exit: the pages of the store (none after -1).
- * Blocks:   may allocate the pages; spins, yields, sleeps.
+ * Blocks:   may allocate the pages, and for a set that touches more than two leaves; spins, yields, sleeps.
  * Errors:   -1 with nothing held; EINVAL, ENOMEM.
  */
 #define pgl_store_begin(store, table, addr, len, running)                                                              \

@@ -180,7 +180,7 @@ static bool step_wait(struct pgl_fault *fault, struct waiter **queue)
 }
 
 /* How many pages may be speculated on: what credits and memory leave, and nothing where a first try went wrong. */
-static uint64_t budget(const struct pgl_fault *fault, bool in_error)
+static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
 {
     const struct pgl_object *object = fault->object;
     const struct pgl_object_config *config = &object->config;
@@ -193,7 +193,7 @@ static uint64_t budget(const struct pgl_fault *fault, bool in_error)
     if (config->credits != 0) {
         npages = config->credits - outstanding;
     }
-    if (config->memory_ops != NULL) {
+    if (config->memory_ops != NULL && data) {
         uint64_t spare = config->memory_ops->spare(config->memory);
         uint64_t owed = config->internal ? 0 : outstanding; /* an external object's frames are taken at the reply */
 
@@ -345,7 +345,7 @@ static bool step_ask(struct pgl_fault *fault, struct page page)
         return unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
     }
     fault->waiting = true;
-    cluster = choose(fault, data, budget(fault, in_error));
+    cluster = choose(fault, data, budget(fault, data, in_error));
     mark_outward(fault, &cluster, fault->id);
     fault->asked_first = cluster.first;
     fault->asked_last = cluster.last;

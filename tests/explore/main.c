@@ -10,7 +10,7 @@
 #include "scenarios.h"
 #include "search.h"
 
-#define MAX_SCENARIOS 128
+#define MAX_SCENARIOS 512
 #define MAX_WORKERS 64
 
 static const char *const memory_names[] = {"sc", "tso", "weak"};
@@ -196,10 +196,25 @@ static void run_complete(struct search *search, double deadline)
     }
 }
 
+/* The scenario with the fewest distinct schedules of those that may have more, or NULL. */
+static struct search *least_known(struct search *const *searches, unsigned int n)
+{
+    struct search *least = NULL;
+
+    for (unsigned int i = 0; i < n; i++) {
+        const struct tally *tally = search_tally(searches[i]);
+        bool over = tally->failed || search_is_exhausted(searches[i], options.memory);
+        if (!over && (least == NULL || tally->distinct < search_tally(least)->distinct)) {
+            least = searches[i];
+        }
+    }
+    return least;
+}
+
 /*
  * A worker takes scenarios while there are any, and runs what must be complete in up to twice a scenario's share of the
- * time. Of the time that is left, up to half goes to what is not complete yet, and the rest to all strategies in turn,
- * the same to each of its scenarios.
+ * time. Of the time that is left, up to half goes to what is not complete yet, and the rest to all strategies, for each
+ * scenario in turn and for the one in between of which the fewest schedules are known.
  */
 static void work(double deadline)
 {
@@ -220,11 +235,14 @@ static void work(double deadline)
     for (unsigned int i = 0; i < n; i++) {
         run_complete(mine[i], half);
     }
-    for (unsigned int i = 0; i < n; i++) {
-        if (options.bound < 0) {
-            double now = search_now();
-            search_mixed(mine[i], options.memory, now + (deadline - now) / (n - i));
+    struct search *least;
+    for (unsigned int turn = 0; options.bound < 0 && search_now() < deadline; turn++) {
+        if ((least = least_known(mine, n)) == NULL) {
+            break;
         }
+        search_mixed(turn % 2 == 0 ? mine[turn / 2 % n] : least, options.memory, search_now() + 0.1);
+    }
+    for (unsigned int i = 0; i < n; i++) {
         board->tallies[numbers[i]] = *search_tally(mine[i]);
         board->done[numbers[i]] = true;
         search_free(mine[i]);

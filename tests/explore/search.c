@@ -385,8 +385,7 @@ static void run_random(struct search *search, enum explore_memory memory, bool p
     count(search, &run);
 }
 
-/* Whether nothing is left to find under any of these memories. */
-static bool is_exhausted(const struct search *search, enum explore_memory memory)
+bool search_is_exhausted(const struct search *search, enum explore_memory memory)
 {
     bool exhausted = true;
 
@@ -398,7 +397,7 @@ static bool is_exhausted(const struct search *search, enum explore_memory memory
 
 void search_mixed(struct search *search, enum explore_memory memory, double deadline)
 {
-    while (search_now() < deadline && !search->tally.failed && !is_exhausted(search, memory)) {
+    while (search_now() < deadline && !search->tally.failed && !search_is_exhausted(search, memory)) {
         unsigned int turn = search->turn++;
         enum explore_memory m = memory == MEMORY_MODES ? turn / 3 % MEMORY_MODES : memory;
         if (search->tally.exhausted[m]) {

@@ -34,6 +34,9 @@ void search_exhaust(struct search *search, enum explore_memory memory, int bound
 /* All strategies in turn, under @memory or, when it is MEMORY_MODES, under each, until @deadline. */
 void search_mixed(struct search *search, enum explore_memory memory, double deadline);
 
+/* Whether nothing is left to find, under @memory or under each. */
+bool search_is_exhausted(const struct search *search, enum explore_memory memory);
+
 /* Run one schedule again and write its trace. Returns whether it failed; @why has room for 512 bytes. */
 bool search_replay(const struct explore_scenario *scenario, enum explore_memory memory, bool plain_points,
                    const char *decisions, FILE *trace, char *why);

@@ -48,6 +48,8 @@ struct stress {
     pthread_cond_t more;
     struct job *jobs;
     bool closed;
+    struct pgl_fault *done[NWORKERS * NPENDING]; /* not used any more, but pagers may still interrupt them */
+    unsigned ndone;
 
     bool over; /* atomic, as all below */
     uint64_t replies[NREPLIES];
@@ -267,6 +269,13 @@ static void note(const struct pgl_fault_args *args, const struct pgl_fault_page 
     }
 }
 
+static void put_fault(struct pgl_fault *fault)
+{
+    pthread_mutex_lock(&stress.lock);
+    stress.done[stress.ndone++] = fault;
+    pthread_mutex_unlock(&stress.lock);
+}
+
 static void *run_sleeper(void *arg)
 {
     uint64_t x = stress.seed + (uintptr_t)arg;
@@ -283,7 +292,7 @@ static void *run_sleeper(void *arg)
             pgl_fault_interrupt(fault);
         }
     }
-    pgl_fault_free(fault);
+    put_fault(fault);
     return NULL;
 }
 
@@ -346,7 +355,7 @@ static void *run_continuer(void *arg)
         sched_yield();
     }
     for (unsigned i = 0; i < NPENDING; i++) {
-        pgl_fault_free(faults[i].fault);
+        put_fault(faults[i].fault);
     }
     return NULL;
 }
@@ -493,6 +502,9 @@ static void test_stress_fault_leaves_nothing_over(void **state)
     pthread_mutex_unlock(&stress.lock);
     for (unsigned i = NWORKERS; i < NWORKERS + NPAGERS; i++) {
         pthread_join(threads[i], NULL);
+    }
+    for (unsigned i = 0; i < stress.ndone; i++) {
+        pgl_fault_free(stress.done[i]);
     }
     print_counts();
 

@@ -14,13 +14,6 @@
 #include <sched.h>
 #include <time.h>
 
-enum {
-    PAUSE_ROUNDS = 7, /* 1, 2, 4 ... 64 pauses */
-    YIELD_ROUNDS = 4,
-    SLEEP_NS = 20000,
-    SLEEP_NS_MAX = 1000000,
-};
-
 static inline void pause_once(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
@@ -45,14 +38,13 @@ static void wait_a_round(const uintptr_t *word, unsigned round)
     pgl_explore_wait(word);
 #else
     (void)word;
-    if (round < PAUSE_ROUNDS) {
+    if (round < PGL_SPIN_PAUSE_ROUNDS) {
         for (unsigned i = 0; i < 1u << round; i++)
             pause_once();
-    } else if (round < PAUSE_ROUNDS + YIELD_ROUNDS) {
+    } else if (round < PGL_SPIN_PAUSE_ROUNDS + PGL_SPIN_YIELD_ROUNDS) {
         sched_yield();
     } else {
-        unsigned doublings = round - PAUSE_ROUNDS - YIELD_ROUNDS;
-        struct timespec time = {.tv_nsec = doublings < 6 ? SLEEP_NS << doublings : SLEEP_NS_MAX};
+        struct timespec time = {.tv_nsec = pgl_spin_sleep_ns(round)};
 
         nanosleep(&time, NULL);
     }

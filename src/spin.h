@@ -10,6 +10,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* How a waiter waits: rounds of pauses, rounds of yields, then sleeps. The model of pagelock-bench reads them too. */
+enum {
+    PGL_SPIN_PAUSE_ROUNDS = 7, /* 1, 2, 4 ... 64 pauses */
+    PGL_SPIN_YIELD_ROUNDS = 4,
+    PGL_SPIN_SLEEP_NS = 20000, /* doubled from round to round */
+    PGL_SPIN_SLEEP_NS_MAX = 1000000,
+};
+
+/* How long a waiter sleeps in a round that is neither for pauses nor for yields. */
+static inline long pgl_spin_sleep_ns(unsigned round)
+{
+    unsigned doublings = round - PGL_SPIN_PAUSE_ROUNDS - PGL_SPIN_YIELD_ROUNDS;
+
+    return doublings < 6 ? (long)PGL_SPIN_SLEEP_NS << doublings : PGL_SPIN_SLEEP_NS_MAX;
+}
+
 /**
  * pgl_spin_lock - set @bit of @word, waiting while somebody else has it set
  *

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What fuzz targets share: input that is eaten byte by byte, and a check that is never compiled out. */
+#ifndef FUZZ_H
+#define FUZZ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct input {
+    const uint8_t *at, *end;
+};
+
+/* An input that has ended gives zeros. */
+static inline uint8_t eat(struct input *input)
+{
+    return input->at < input->end ? *input->at++ : 0;
+}
+
+static inline uint64_t eat_bytes(struct input *input, unsigned n)
+{
+    uint64_t value = 0;
+
+    while (n--)
+        value = value << 8 | eat(input);
+    return value;
+}
+
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                            \
+            abort();                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+#endif

@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Sequences of operations on a small table, against an oracle: an array of extents, and a set of leaves. One thread; but
+ * for stores inside a bracket other pages can be busy, as if another thread held them.
+ */
+#include <string.h>
+
+#include <pagelock/pagelock.h>
+
+#include "fuzz.h"
+
+enum {
+    NPAGES = 8,
+    NBLOCKS = 24,
+    NLEAVES = 4 * NPAGES,
+    LEAF = 512,
+    STORES = PGL_BRACKET_STORES + 4,
+};
+
+enum fate {
+    FATE_NONE, /* never linked, or memory to be used again */
+    FATE_LIVE,
+    FATE_DEAD,
+};
+
+struct block {
+    struct pgl_tb tb;
+    enum fate fate;
+    bool listed;
+    unsigned retired, deaths; /* by the library and by the oracle */
+};
+
+struct world {
+    struct input input;
+    struct pgl_table *table;
+    unsigned page_bits;
+    uint64_t last_addr, last_index, in_page;
+    uint64_t page[NPAGES]; /* all different */
+    unsigned npages;
+    bool trapped[NPAGES];
+    uint64_t leaf[NLEAVES];
+    unsigned nleaves;
+    struct block block[NBLOCKS];
+    struct block *equal; /* what publish is to return */
+    unsigned nretired;   /* calls */
+};
+
+/* ---- callbacks ---- */
+
+static bool *trap_of(struct world *world, uint64_t index)
+{
+    for (unsigned i = 0; i < world->npages; i++)
+        if (world->page[i] == index)
+            return &world->trapped[i];
+    CHECK(!"a callback for a page that has never had code");
+    return NULL;
+}
+
+static void first_code(uint64_t index, void *opaque)
+{
+    *trap_of(opaque, index) = true;
+}
+
+static void no_code(uint64_t index, void *opaque)
+{
+    CHECK(*trap_of(opaque, index));
+    *trap_of(opaque, index) = false;
+}
+
+static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
+{
+    struct world *world = opaque;
+
+    CHECK(pgl_tb_is_live(tb));
+    return world->equal ? &world->equal->tb : NULL;
+}
+
+static void retired(struct pgl_tb *chain, void *opaque)
+{
+    struct world *world = opaque;
+
+    world->nretired++;
+    for (struct pgl_tb *tb = chain; tb; tb = pgl_tb_chain_next(tb)) {
+        CHECK(!pgl_tb_is_live(tb));
+        ((struct block *)tb)->retired++;
+    }
+}
+
+static const struct pgl_tb_ops ops = {first_code, no_code, publish, retired};
+
+/* ---- the oracle ---- */
+
+static void note_leaf(struct world *world, uint64_t index)
+{
+    for (unsigned i = 0; i < world->nleaves; i++)
+        if (world->leaf[i] == index / LEAF)
+            return;
+    world->leaf[world->nleaves++] = index / LEAF;
+}
+
+static bool leaf_exists(const struct world *world, uint64_t index)
+{
+    for (unsigned i = 0; i < world->nleaves; i++)
+        if (world->leaf[i] == index / LEAF)
+            return true;
+    return false;
+}
+
+static bool has(const struct block *block, unsigned which)
+{
+    return block->tb.first[which] <= block->tb.last[which];
+}
+
+static bool meets(const struct block *block, uint64_t first, uint64_t last)
+{
+    if (block->fate != FATE_LIVE || !block->listed)
+        return false;
+    for (unsigned which = 0; which < 2; which++)
+        if (has(block, which) && block->tb.first[which] <= last && block->tb.last[which] >= first)
+            return true;
+    return false;
+}
+
+static bool on_page(const struct world *world, const struct block *block, uint64_t index)
+{
+    return meets(block, index << world->page_bits, index << world->page_bits | world->in_page);
+}
+
+static bool kill(struct block *block)
+{
+    if (block->fate != FATE_LIVE)
+        return false;
+    block->fate = FATE_DEAD;
+    block->deaths++;
+    return true;
+}
+
+static bool kill_range(struct world *world, uint64_t first, uint64_t last)
+{
+    bool any = false;
+
+    for (unsigned i = 0; i < NBLOCKS; i++)
+        if (meets(&world->block[i], first, last))
+            any |= kill(&world->block[i]);
+    return any;
+}
+
+static void compare_blocks(const struct world *world)
+{
+    for (unsigned i = 0; i < NBLOCKS; i++) {
+        CHECK(pgl_tb_is_live(&world->block[i].tb) == (world->block[i].fate == FATE_LIVE));
+        CHECK(world->block[i].retired == world->block[i].deaths);
+    }
+}
+
+static bool count_tb(struct pgl_tb *tb, void *opaque)
+{
+    CHECK(pgl_tb_is_live(tb));
+    ++*(unsigned *)opaque;
+    return true;
+}
+
+static void say(const char *what, void *opaque)
+{
+    (void)opaque;
+    fprintf(stderr, "%s\n", what);
+}
+
+static void compare_pages(struct world *world)
+{
+    struct pgl_table_stats stats;
+
+    CHECK(pgl_table_check(world->table, say, NULL) == 0);
+    pgl_table_get_stats(world->table, &stats);
+    CHECK(stats.leaves == world->nleaves);
+    CHECK(stats.retries == 0 && stats.contended == 0);
+    for (unsigned i = 0; i < world->npages; i++) {
+        struct pgl_page *page = pgl_page_find(world->table, world->page[i]);
+        unsigned wanted = 0, found = 0;
+
+        for (unsigned n = 0; n < NBLOCKS; n++)
+            wanted += on_page(world, &world->block[n], world->page[i]);
+        CHECK(!!page == leaf_exists(world, world->page[i]));
+        if (page) {
+            pgl_page_lock(world->table, page);
+            CHECK(pgl_page_foreach_tb(world->table, page, count_tb, &found));
+            pgl_page_unlock(world->table, page);
+        }
+        CHECK(found == wanted);
+        CHECK(world->trapped[i] == (wanted > 0));
+    }
+}
+
+/* ---- choosing ---- */
+
+static struct block *any_block(struct world *world)
+{
+    return &world->block[eat(&world->input) % NBLOCKS];
+}
+
+static uint64_t any_page(struct world *world)
+{
+    return world->page[eat(&world->input) % world->npages];
+}
+
+/* Near an edge of some block's bytes, or on a page. */
+static uint64_t any_addr(struct world *world)
+{
+    unsigned choice = eat(&world->input);
+    uint64_t addr;
+
+    if (choice & 1) {
+        const struct block *block = &world->block[(choice >> 3) % NBLOCKS];
+        unsigned which = choice >> 1 & 1;
+
+        addr = (choice & 4 ? block->tb.first[which] : block->tb.last[which]) - 2 + eat(&world->input) % 5;
+    } else {
+        addr = (world->page[(choice >> 1) % world->npages] << world->page_bits) +
+               (eat_bytes(&world->input, 3) & world->in_page);
+    }
+    return addr & world->last_addr;
+}
+
+static const struct pgl_tb *any_running(struct world *world, const struct block **running)
+{
+    unsigned choice = eat(&world->input);
+
+    *running = choice % 2 ? &world->block[choice / 2 % NBLOCKS] : NULL;
+    return *running ? &(*running)->tb : NULL;
+}
+
+/* Bytes of a block on a page. */
+static void any_bytes(struct world *world, struct block *block, unsigned which, uint64_t index)
+{
+    uint64_t first = eat_bytes(&world->input, 3) & world->in_page, size = eat(&world->input);
+    uint64_t base = index << world->page_bits;
+
+    if (size == 255)
+        size = world->in_page;
+    pgl_tb_set_bytes(&block->tb, which, base + first,
+                     base + (first + size > world->in_page ? world->in_page : first + size));
+}
+
+/* A block made new, with bytes on one page, on one page twice, or on two. */
+static struct block *any_new(struct world *world)
+{
+    struct block *block = any_block(world);
+    unsigned kind = eat(&world->input) % 4;
+    uint64_t index = any_page(world);
+
+    if (block->fate == FATE_LIVE)
+        return NULL;
+    pgl_tb_init(&block->tb);
+    block->fate = FATE_NONE;
+    block->listed = true;
+    any_bytes(world, block, 0, index);
+    if (kind)
+        any_bytes(world, block, 1, kind == 1 ? index : any_page(world));
+    return block;
+}
+
+static void expect(struct world *world, int answer, bool hit, const struct block *running, unsigned nretired)
+{
+    CHECK(answer == ((hit ? PGL_HIT : 0) | (running && running->fate != FATE_LIVE ? PGL_RUNNING_DEAD : 0)));
+    CHECK(world->nretired - nretired == hit);
+}
+
+/* ---- operations ---- */
+
+/* Begin a bracket for @block, and cross into its second page. */
+static void open_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block)
+{
+    uint64_t index = block->tb.first[0] >> world->page_bits, second = block->tb.first[1] >> world->page_bits;
+
+    CHECK(pgl_bracket_begin(bracket, world->table, index));
+    note_leaf(world, index);
+    CHECK(*trap_of(world, index));
+    if (!has(block, 1))
+        return;
+    CHECK(pgl_bracket_cross(bracket, second) == PGL_BRACKET_OK);
+    note_leaf(world, second);
+    CHECK(*trap_of(world, second));
+}
+
+static void op_link(struct world *world)
+{
+    struct block *block = any_new(world);
+    struct pgl_bracket bracket;
+    struct pgl_tb *found;
+
+    if (!block)
+        return;
+    open_bracket(world, &bracket, block);
+    CHECK(pgl_bracket_commit(&bracket, &block->tb, &found) == PGL_BRACKET_OK);
+    CHECK(found == &block->tb);
+    block->fate = FATE_LIVE;
+}
+
+static void op_link_equal(struct world *world)
+{
+    struct block *block = any_new(world), *equal = any_block(world);
+    struct pgl_bracket bracket;
+    struct pgl_tb *found;
+
+    if (!block || equal->fate != FATE_LIVE || !equal->listed)
+        return;
+    open_bracket(world, &bracket, block);
+    world->equal = equal;
+    CHECK(pgl_bracket_commit(&bracket, &block->tb, &found) == PGL_BRACKET_EXISTS);
+    CHECK(found == &equal->tb);
+    world->equal = NULL;
+}
+
+static void op_link_unlisted(struct world *world)
+{
+    struct block *block = any_block(world);
+
+    if (block->fate == FATE_LIVE)
+        return;
+    pgl_tb_init(&block->tb);
+    pgl_tb_link_unlisted(world->table, &block->tb);
+    block->fate = FATE_LIVE;
+    block->listed = false;
+}
+
+/* Crosses that come to nothing, then none or one that counts. */
+static void op_cross_about(struct world *world)
+{
+    uint64_t index = any_page(world);
+    struct pgl_bracket bracket;
+
+    CHECK(pgl_bracket_begin(&bracket, world->table, index));
+    note_leaf(world, index);
+    for (unsigned n = eat(&world->input) % 4; n; n--) {
+        uint64_t second = any_page(world);
+
+        CHECK(pgl_bracket_cross(&bracket, second) == PGL_BRACKET_OK);
+        note_leaf(world, second);
+        CHECK(*trap_of(world, index) && *trap_of(world, second));
+    }
+    if (world->last_index < UINT64_MAX)
+        CHECK(pgl_bracket_cross(&bracket, world->last_index + 1) == PGL_BRACKET_ERROR);
+    pgl_bracket_abort(&bracket);
+}
+
+/*
+ * More stores than a bracket remembers one by one: it may have killed whatever lies between the lowest and the highest
+ * byte of them, [@low, @high].
+ */
+static void follow_widened(struct world *world, uint64_t low, uint64_t high)
+{
+    for (unsigned i = 0; i < NBLOCKS; i++)
+        if (!pgl_tb_is_live(&world->block[i].tb) && meets(&world->block[i], low, high))
+            kill(&world->block[i]);
+}
+
+/* One store inside a bracket that holds the pages of @block. Another page may be busy. True when a restart is due. */
+static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block, uint64_t *low,
+                             uint64_t *high)
+{
+    uint64_t addr = any_addr(world), second = block->tb.first[has(block, 1)] >> world->page_bits;
+    uint64_t first = block->tb.first[0] >> world->page_bits, busy = any_page(world);
+    unsigned len = eat(&world->input) % 66;
+    struct pgl_page *page = eat(&world->input) % 2 ? pgl_page_find(world->table, busy) : NULL;
+    enum pgl_bracket_result result;
+    bool hit;
+
+    if (!len || len > 64 || world->last_addr - addr < len - 1) {
+        CHECK(pgl_bracket_store(bracket, addr, len) == PGL_BRACKET_ERROR);
+        return false;
+    }
+    if (busy == first || busy == second || world->table->special) /* locks of another kind */
+        page = NULL;
+    if (page)
+        pgl_page_lock(world->table, page);
+    result = pgl_bracket_store(bracket, addr, len);
+    if (page)
+        pgl_page_unlock(world->table, page);
+    CHECK(result == PGL_BRACKET_OK || result == PGL_BRACKET_RESTART);
+    for (uint64_t index = addr >> world->page_bits; index <= (addr + len - 1) >> world->page_bits; index++)
+        if (index == first || index == second)
+            CHECK(result == PGL_BRACKET_RESTART);
+    *low = addr < *low ? addr : *low;
+    *high = addr + len - 1 > *high ? addr + len - 1 : *high;
+    hit = kill_range(world, addr, addr + len - 1);
+    if (page && hit && addr >> world->page_bits == busy && (addr + len - 1) >> world->page_bits == busy)
+        CHECK(result == PGL_BRACKET_RESTART);
+    return result == PGL_BRACKET_RESTART;
+}
+
+static void op_bracket_with_stores(struct world *world)
+{
+    struct block *block = any_new(world);
+    unsigned end = eat(&world->input);
+    struct pgl_bracket bracket;
+    uint64_t low = UINT64_MAX, high = 0;
+    bool restart = false, full;
+
+    if (!block)
+        return;
+    open_bracket(world, &bracket, block);
+    for (unsigned n = eat(&world->input) % STORES; n; n--)
+        restart |= store_in_bracket(world, &bracket, block, &low, &high);
+    if (!restart)
+        compare_blocks(world);
+    full = bracket.nstores == PGL_BRACKET_STORES;
+    if (end % 4 == 0) {
+        pgl_bracket_abort(&bracket);
+        if (full)
+            follow_widened(world, low, high);
+        return;
+    }
+    if (restart && has(block, 1) && end % 4 == 1)
+        CHECK(pgl_bracket_cross(&bracket, block->tb.first[1] >> world->page_bits) == PGL_BRACKET_RESTART);
+    else if (restart)
+        CHECK(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_RESTART);
+    if (full)
+        follow_widened(world, low, high);
+    CHECK(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_OK);
+    block->fate = FATE_LIVE;
+}
+
+static void op_store(struct world *world)
+{
+    uint64_t addr = any_addr(world);
+    unsigned len = eat(&world->input) % 66, nretired = world->nretired;
+    const struct block *running;
+    const struct pgl_tb *tb = any_running(world, &running);
+    bool clean, hit;
+
+    if (!len || len > 64 || world->last_addr - addr < len - 1) {
+        CHECK(pgl_store_check(world->table, addr, len, tb) == -1);
+        return;
+    }
+    clean = pgl_store_is_clean(world->table, addr, len);
+    hit = kill_range(world, addr, addr + len - 1);
+    CHECK(!(clean && hit));
+    expect(world, pgl_store_check(world->table, addr, len, tb), hit, running, nretired);
+}
+
+static void op_store_bracket(struct world *world)
+{
+    uint64_t addr = any_addr(world);
+    unsigned len = eat(&world->input) % 66, nretired = world->nretired;
+    const struct block *running;
+    const struct pgl_tb *tb = any_running(world, &running);
+    struct pgl_store store;
+
+    if (!len || len > 64 || world->last_addr - addr < len - 1) {
+        CHECK(pgl_store_begin(&store, world->table, addr, len, tb) == -1);
+        return;
+    }
+    expect(world, pgl_store_begin(&store, world->table, addr, len, tb), kill_range(world, addr, addr + len - 1), running,
+           nretired);
+    for (uint64_t index = addr >> world->page_bits; index <= (addr + len - 1) >> world->page_bits; index++) {
+        note_leaf(world, index);
+        CHECK(pgl_page_find(world->table, index)->head & PGL_HEAD_LOCK || world->table->special);
+    }
+    pgl_store_end(&store);
+}
+
+static void op_invalidate_tb(struct world *world)
+{
+    struct block *block = any_block(world);
+    unsigned nretired = world->nretired;
+    const struct block *running;
+    const struct pgl_tb *tb = any_running(world, &running);
+
+    if (block->fate == FATE_NONE)
+        return;
+    expect(world, pgl_invalidate_tb(world->table, &block->tb, tb), kill(block), running, nretired);
+}
+
+static void op_invalidate_range(struct world *world)
+{
+    uint64_t first = any_addr(world), last = any_addr(world);
+    unsigned nretired = world->nretired;
+    const struct block *running;
+    const struct pgl_tb *tb = any_running(world, &running);
+
+    if (first > last)
+        CHECK(pgl_invalidate_range(world->table, first, last, tb) == -1);
+    else
+        expect(world, pgl_invalidate_range(world->table, first, last, tb), kill_range(world, first, last), running,
+               nretired);
+}
+
+static void op_invalidate_page(struct world *world)
+{
+    uint64_t index = any_page(world), first = index << world->page_bits;
+    unsigned nretired = world->nretired;
+    const struct block *running;
+    const struct pgl_tb *tb = any_running(world, &running);
+
+    expect(world, pgl_invalidate_page(world->table, index, tb), kill_range(world, first, first | world->in_page), running,
+           nretired);
+}
+
+static void op_flush(struct world *world)
+{
+    unsigned nretired = world->nretired;
+    const struct block *running;
+    const struct pgl_tb *tb = any_running(world, &running);
+
+    expect(world, pgl_flush(world->table, tb), kill_range(world, 0, world->last_addr), running, nretired);
+}
+
+/* Whether a page shares a live block with a page of a range. */
+static bool is_partner(const struct world *world, uint64_t index, uint64_t first, uint64_t last)
+{
+    for (unsigned i = 0; i < NBLOCKS; i++)
+        if (on_page(world, &world->block[i], index) &&
+            meets(&world->block[i], first << world->page_bits, last << world->page_bits | world->in_page))
+            return true;
+    return false;
+}
+
+static void op_collection(struct world *world)
+{
+    uint64_t first_addr = any_addr(world), last_addr = any_addr(world), index = 0, n = 0, max = UINT64_MAX;
+    uint64_t first = first_addr >> world->page_bits, last = last_addr >> world->page_bits;
+    struct pgl_collection collection;
+    size_t wanted = 0;
+
+    if (first_addr > last_addr) {
+        CHECK(!pgl_collection_lock(&collection, world->table, first_addr, last_addr));
+        return;
+    }
+    CHECK(pgl_collection_lock(&collection, world->table, first_addr, last_addr));
+    for (; pgl_collection_next(&collection, &index); max = index++, n++)
+        CHECK(index >= first && index <= last ? leaf_exists(world, index) : is_partner(world, index, first, last));
+    CHECK(max == pgl_collection_max(&collection));
+    for (unsigned i = 0; i < world->nleaves; i++)
+        for (index = world->leaf[i] * LEAF; index - world->leaf[i] * LEAF < LEAF; index++)
+            wanted += index >= first && index <= last;
+    for (unsigned i = 0; i < world->npages; i++)
+        wanted += (world->page[i] < first || world->page[i] > last) && is_partner(world, world->page[i], first, last);
+    CHECK(n == wanted && collection.npages == wanted);
+    pgl_collection_unlock(&collection);
+}
+
+static void op_walk(struct world *world)
+{
+    uint64_t index = any_addr(world) >> world->page_bits, last = any_addr(world) >> world->page_bits;
+    uint64_t wanted = UINT64_MAX, at = index;
+    struct pgl_page *page = pgl_page_next(world->table, &at, last);
+
+    for (unsigned i = 0; i < world->nleaves; i++) {
+        uint64_t low = world->leaf[i] * LEAF, high = low + LEAF - 1;
+
+        if (high >= index && (low > index ? low : index) <= last && (low > index ? low : index) < wanted)
+            wanted = low > index ? low : index;
+    }
+    CHECK(!!page == (wanted != UINT64_MAX));
+    if (page)
+        CHECK(at == wanted && page == pgl_page_find(world->table, wanted));
+}
+
+static void op_get_and_lock(struct world *world)
+{
+    uint64_t index = any_page(world), second = any_page(world);
+    struct pgl_page *page = pgl_page_get(world->table, index);
+
+    CHECK(page && page == pgl_page_find(world->table, index));
+    note_leaf(world, index);
+    CHECK(pgl_page_trylock(world->table, page));
+    pgl_page_unlock(world->table, page);
+    CHECK(pgl_page_lock_pair(world->table, index, second));
+    note_leaf(world, second);
+    pgl_page_unlock_pair(world->table, index, second);
+    if (world->last_index < UINT64_MAX) {
+        CHECK(!pgl_page_find(world->table, world->last_index + 1));
+        CHECK(!pgl_page_get(world->table, world->last_index + 1));
+        CHECK(pgl_invalidate_page(world->table, world->last_index + 1, NULL) == -1);
+    }
+}
+
+static void op_lock_tb(struct world *world)
+{
+    const struct block *block = any_block(world);
+
+    if (block->fate == FATE_NONE)
+        return;
+    pgl_tb_lock_pages(world->table, &block->tb);
+    CHECK(pgl_tb_is_live(&block->tb) == (block->fate == FATE_LIVE));
+    pgl_tb_unlock_pages(world->table, &block->tb);
+}
+
+/* ---- a run ---- */
+
+static void (*const operations[])(struct world *) = {
+    op_link,          op_link,          op_link,          op_link,           op_store,
+    op_store,         op_store_bracket, op_link_equal,    op_link_unlisted,  op_bracket_with_stores,
+    op_invalidate_tb, op_invalidate_range, op_invalidate_page, op_flush,     op_collection,
+    op_walk,          op_get_and_lock,  op_lock_tb,       op_cross_about,
+};
+
+static void add_page(struct world *world, uint64_t index)
+{
+    for (unsigned i = 0; i < world->npages; i++)
+        if (world->page[i] == (index & world->last_index))
+            return;
+    world->page[world->npages++] = index & world->last_index;
+}
+
+/* Neighbours, pages of one leaf and of others, the first and the last page of the table. */
+static void choose_pages(struct world *world)
+{
+    static const uint64_t distances[] = {0, 1, 2, 300, 511, 512};
+    unsigned choice = eat(&world->input);
+    uint64_t base = choice & 8 ? eat_bytes(&world->input, 8) : 0;
+
+    if (choice & 1)
+        base = world->last_index - eat(&world->input) % 8;
+    for (unsigned i = 0; i < sizeof(distances) / sizeof(distances[0]); i++)
+        add_page(world, base + distances[i]);
+    add_page(world, choice & 2 ? world->last_index : base + 3);
+    add_page(world, choice & 4 ? 0 : base + 5 * LEAF);
+}
+
+static void begin(struct world *world)
+{
+    static const uint8_t addr_bits[] = {24, 32, 40, 48, 57, 64};
+    unsigned choice = eat(&world->input);
+    struct pgl_table_config config = {
+        .page_bits = PGL_PAGE_BITS_MIN + choice % 12,
+        .addr_bits = addr_bits[choice / 12 % 6],
+        .external_locking = choice / 72 == 2,
+        .ops = &ops,
+        .opaque = world,
+    };
+
+    if (choice / 72 == 3)
+        config.addr_bits = config.page_bits + choice % 4;
+    world->table = pgl_table_new(&config);
+    CHECK(world->table);
+    world->page_bits = config.page_bits;
+    world->last_addr = UINT64_MAX >> (64 - config.addr_bits);
+    world->last_index = world->last_addr >> config.page_bits;
+    world->in_page = (UINT64_C(1) << config.page_bits) - 1;
+    choose_pages(world);
+    for (unsigned i = 0; i < NBLOCKS; i++)
+        pgl_tb_init(&world->block[i].tb);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct world world = {.input = {data, data + size}};
+
+    begin(&world);
+    for (unsigned step = 1; world.input.at < world.input.end; step++) {
+        operations[eat(&world.input) % (sizeof(operations) / sizeof(operations[0]))](&world);
+        compare_blocks(&world);
+        if (step % 16 == 0)
+            compare_pages(&world);
+    }
+    compare_pages(&world);
+    pgl_table_free(world.table);
+    return 0;
+}

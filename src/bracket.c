@@ -326,7 +326,7 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     struct pgl_tb *other = NULL;
 
     if (PGL_UNLIKELY(bracket->nstores))
-        return restart(bracket, bracket->index[1], bracket->leaf[1], place);
+        return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1], place);
     if (PGL_UNLIKELY(!may_link(bracket, tb, place))) {
         pgl_bracket_abort_at(bracket, place);
         errno = EINVAL;

@@ -46,9 +46,11 @@ bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t ind
 {
     uint64_t low = index < index2 ? index : index2;
     uint64_t high = index < index2 ? index2 : index;
-    struct pgl_page *low_page = pgl_page_get(table, low);
-    struct pgl_page *high_page = pgl_page_get(table, high);
+    struct pgl_page *low_page, *high_page;
 
+    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    low_page = pgl_page_get(table, low);
+    high_page = pgl_page_get(table, high);
     if (!low_page || !high_page)
         return false;
     pgl_page_lock_at(table, low_page, place);

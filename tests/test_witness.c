@@ -176,6 +176,9 @@ static void test_witness_reports_nesting(void **state)
     emu_link(&emu, &block, 0x5000, 0x5003);
     pgl_page_lock(emu.table, low), line = __LINE__;
 
+    assert_true(pgl_page_lock_pair(emu.table, 9, 8));
+    assert_breach(PGL_BREACH_NESTED, UINT64_MAX, 1, line);
+    pgl_page_unlock_pair(emu.table, 9, 8);
     assert_true(pgl_collection_lock(&collection, emu.table, 0x8000, 0x8000));
     assert_breach(PGL_BREACH_NESTED, UINT64_MAX, 1, line);
     pgl_collection_unlock(&collection);

@@ -133,7 +133,7 @@ PGL_API void pgl_assert_none_held_at(const char *place);
  * @PGL_BREACH_ORDER: blocking on a page lower than one held
  * @PGL_BREACH_RECURSION: locking a page that this thread holds
  * @PGL_BREACH_NOT_HELD: unlocking, asserting or walking a page that this thread does not hold
- * @PGL_BREACH_NESTED: a collection, a second bracket or an invalidation with pages held
+ * @PGL_BREACH_NESTED: a pair, a collection, a second bracket or an invalidation with pages held
  * @PGL_BREACH_CHECKPOINT: pages held at a check-point
  * @PGL_BREACH_TABLES: pages of two tables held at once
  * @PGL_BREACH_TB_STATE: a block linked twice, or not made new by pgl_tb_init() first

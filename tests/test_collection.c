@@ -330,6 +330,29 @@ static void test_collection_lets_go_above_a_busy_page_and_keeps_what_is_below(vo
     emu_fini(&emu);
 }
 
+static void test_collection_waits_for_a_page_above_with_all_held(void **state)
+{
+    struct emu_holder holder;
+    struct emu_block block;
+    struct lock_call lock;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link2(&emu, &block, 0x5000, 0x5003, 0x9000, 0x9003);
+    emu_hold(&holder, &emu, 9);
+    start_lock(&lock, &emu, 0x5000, 0x5fff);
+    assert_true(emu_is_stuck(&lock.call));
+    assert_true(emu_is_locked(&emu, 5));
+    assert_int_equal(emu_stats(&emu).retries, 0);
+    emu_release(&holder);
+    EMU_WAIT_UNTIL(is_locked(&lock));
+    ASSERT_MEMBERS(&emu, &lock.collection, 5, 9);
+    assert_int_equal(emu_stats(&emu).retries, 0);
+    finish_lock(&lock);
+    emu_fini(&emu);
+}
+
 static void test_collection_relocks_ascending_after_busy(void **state)
 {
     struct emu_holder low, middle;
@@ -472,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_collection_is_empty_after_its_unlock),
         cmocka_unit_test(test_collection_next_begins_anywhere),
         cmocka_unit_test(test_collection_lets_go_above_a_busy_page_and_keeps_what_is_below),
+        cmocka_unit_test(test_collection_waits_for_a_page_above_with_all_held),
         cmocka_unit_test(test_collection_relocks_ascending_after_busy),
         cmocka_unit_test(test_collection_reads_lists_again_after_retaking),
         cmocka_unit_test(test_collection_sees_a_block_listed_while_it_waited),

@@ -32,6 +32,43 @@ struct fixture {
     int last_error;
 };
 
+/*
+ * The library's and this program's calls of malloc() come here. A handler may make none: a thread that forks holds its
+ * locks, and waits for a handler.
+ */
+static __thread bool may_malloc; /* not in handlers, which do not set it */
+static unsigned handlers_malloced;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void __real_free(void *block);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void __wrap_free(void *block);
+
+static void note_malloc(void)
+{
+    __atomic_fetch_add(&handlers_malloced, !may_malloc, __ATOMIC_RELAXED);
+}
+
+void *__wrap_malloc(size_t size)
+{
+    note_malloc();
+    return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    note_malloc();
+    return __real_calloc(n, size);
+}
+
+void __wrap_free(void *block)
+{
+    note_malloc();
+    __real_free(block);
+}
+
 static uint64_t word_at(uint64_t offset)
 {
     return (offset + 8) * UINT64_C(0x9e3779b97f4a7c15);
@@ -73,8 +110,10 @@ static bool is_zero(const unsigned char *memory)
 
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
+    struct fixture *f;
 
+    may_malloc = true;
+    f = calloc(1, sizeof(*f));
     f->file = memfd_create("pages", MFD_CLOEXEC);
     fill(f->file, 0, NPAGES);
     f->memory = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -90,7 +129,7 @@ static int tear_down(void **state)
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);
     free(f);
-    return 0;
+    return handlers_malloced != 0;
 }
 
 static void start_pager(struct fixture *f)
@@ -676,8 +715,8 @@ static void test_uffd_pages_given_back_while_they_are_touched(void **state)
     f->config.threads = 3;
     map_all(f, PGL_ADVICE_SEQUENTIAL);
     assert_int_equal(touch_while(f, false, give_pages_back), 0);
-    printf("uffd: %" PRIu64 " removes, %" PRIu64 " put off, %" PRIu64 " present\n", stats_of(f).removes, stats_of(f).again,
-           stats_of(f).present);
+    printf("uffd: %" PRIu64 " removes, %" PRIu64 " put off, %" PRIu64 " present\n", stats_of(f).removes,
+           stats_of(f).again, stats_of(f).present);
     assert_count(f, removes, 300);
     assert_count(f, errors, 0);
 }
@@ -698,6 +737,24 @@ static void fork_children(struct fixture *f)
             f->failures += status != 0;
         }
     }
+}
+
+/* Every way in which handlers get memory: chunks of pages, a child's space and objects, a map that grows. */
+static void test_uffd_handlers_do_not_malloc(void **state)
+{
+    struct fixture *f = *state;
+
+    map_all(f, PGL_ADVICE_RANDOM);
+    f->memory[5 * PAGE] = 'p';
+    for (uint64_t page = 0; page < 32; page += 2) {
+        assert_true(pgl_uffd_advise(f->uffd, f->memory + page * PAGE, PAGE, PGL_ADVICE_SEQUENTIAL));
+    }
+    run_child(f->memory);
+    run_child(f->memory);
+    assert_int_equal(munmap(f->memory + 33 * PAGE, PAGE), 0);
+    assert_int_equal(madvise(f->memory, 10 * PAGE, MADV_DONTNEED), 0);
+    assert_pages(f->memory, 33, 0);
+    assert_int_equal(__atomic_load_n(&handlers_malloced, __ATOMIC_RELAXED), 0);
 }
 
 static void test_uffd_forks_while_pages_are_touched(void **state)
@@ -735,8 +792,10 @@ static void test_uffd_stops_with_faults_in_flight(void **state)
 static bool permitted(void)
 {
     const struct pgl_uffd_config config = {0};
-    struct pgl_uffd *uffd = pgl_uffd_new(&config);
+    struct pgl_uffd *uffd;
 
+    may_malloc = true;
+    uffd = pgl_uffd_new(&config);
     if (uffd == NULL) {
         printf("skipped: %s\n", pgl_uffd_explain(errno));
         return false;
@@ -774,6 +833,7 @@ int main(void)
         TEST(test_uffd_threads_and_handlers_at_once),
         TEST(test_uffd_advice_changes_while_running),
         TEST(test_uffd_pages_given_back_while_they_are_touched),
+        TEST(test_uffd_handlers_do_not_malloc),
         TEST(test_uffd_forks_while_pages_are_touched),
         TEST(test_uffd_stops_with_faults_in_flight),
     };

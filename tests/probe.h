@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Faults that never sleep, so that a single thread can stop one at any point and look at what is marked. */
+#ifndef PGL_TESTS_PROBE_H
+#define PGL_TESTS_PROBE_H
+
+#include "sim.h"
+
+#define NPAGES 256
+
+/* One fault, and how often it was told that it can go on. */
+struct probe {
+    struct pgl_fault *fault;
+    struct pgl_fault_page page;
+    unsigned ready;
+};
+
+struct fixture {
+    struct sim sim;
+    struct pgl_object *object;
+    struct probe a, b;
+};
+
+/* Narrow windows: 2 + 4 pages by default, 3 + 3 for normal, 0 + 7 and 8 behind for sequential; none for random. */
+extern const struct pgl_advice_table probe_table;
+
+/* For cmocka, with a struct fixture. The end finds what was not freed. */
+int set_up(void **state);
+int tear_down(void **state);
+
+/* An external object of NPAGES pages with the table above and the fixture's pager, as most tests want it. */
+struct pgl_object_config config_of(struct fixture *f);
+void make_object(struct fixture *f);
+void make_object_with_credits(struct fixture *f, uint64_t credits); /* its pager keeps requests */
+
+enum pgl_fault_result start(struct probe *probe, const struct pgl_fault_args *args);
+enum pgl_fault_result fault_on(struct probe *probe, struct pgl_object *object, uint64_t index, enum pgl_access access,
+                               unsigned flags);
+enum pgl_fault_result read_page(struct probe *probe, struct pgl_object *object, uint64_t index);
+enum pgl_fault_result write_page(struct probe *probe, struct pgl_object *object, uint64_t index);
+
+/* The fault was told exactly once that it can go on. */
+enum pgl_fault_result go_on(struct probe *probe);
+
+/* The counts of an object whose invariants hold. */
+struct pgl_object_stats stats_of(struct pgl_object *object);
+
+/* Nothing is marked, no credit in use, nobody waiting. */
+void assert_at_rest(struct pgl_object *object);
+
+/* What the last request asked for, in the pager's pages. */
+void assert_asked(const struct sim *sim, uint64_t first, uint64_t last, uint64_t demand);
+
+#endif

@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Faults through shadow chains, and through maps that change meanwhile. */
+#include <string.h>
+
+#include "probe.h"
+
+#include "cm.h"
+
+/* Shadow chains */
+
+struct chain {
+    struct sim sims[3];
+    struct pgl_object *objects[3]; /* top, middle, bottom; the first two have no pager */
+};
+
+/* The top object's page i is the middle one's 10 + i, and the bottom one's 110 + i, at its pager 1110 + i. */
+static void make_chain(struct chain *chain, bool bottom_has_pager)
+{
+    memset(chain, 0, sizeof(*chain));
+    for (int i = 2; i >= 0; i--) {
+        struct pgl_object_config config = sim_config(&chain->sims[i], i == 2 ? 150 : i == 1 ? 60 : 40);
+
+        chain->sims[i].tag = 0xc0 + (unsigned)i;
+        chain->sims[i].script = sim_now;
+        config.table = &probe_table;
+        if (i < 2) {
+            config.pager_ops = NULL;
+            config.backing = chain->objects[i + 1];
+            config.backing_first = i == 0 ? 10 : 100;
+        } else {
+            config.pager_ops = bottom_has_pager ? &sim_pager_ops : NULL;
+            config.pager_range = (struct pgl_pager_range){1000, 1149};
+        }
+        chain->objects[i] = pgl_object_new(&config);
+        assert_non_null(chain->objects[i]);
+    }
+}
+
+static void free_chain(struct chain *chain)
+{
+    for (int i = 0; i < 3; i++) {
+        assert_at_rest(chain->objects[i]);
+        pgl_object_unref(chain->objects[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(chain->sims[i].blocks_used, 0);
+        assert_int_equal(chain->sims[i].frames_used, 0);
+    }
+}
+
+static void test_fault_carries_offsets_down_the_chain(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+    struct pgl_map *map = pgl_map_new(NULL, NULL);
+    struct pgl_fault_args args = {.map = map, .index = 7001, .access = PGL_ACCESS_READ};
+
+    make_chain(&chain, true);
+    assert_true(pgl_map_enter(map, 7000, 7003, chain.objects[0], 5, PGL_ADVICE_NORMAL)); /* the bottom's 115..118 */
+    assert_int_equal(start(&f->a, &args), PGL_FAULT_SUCCESS);
+    assert_asked(&chain.sims[2], 1115, 1118, 1116);
+    assert_ptr_equal(f->a.page.object, chain.objects[2]);
+    assert_int_equal(f->a.page.index, 116);
+    assert_true(sim_frame_is(f->a.page.frame, 0xc2, 1116));
+    assert_int_equal(f->a.page.access, PGL_ACCESS_READ);
+    assert_int_equal(stats_of(chain.objects[0]).resident, 0);
+    pgl_map_free(map);
+    free_chain(&chain);
+}
+
+/* What the top object shows of the lower one bounds the cluster there, with an entry or without. */
+static void test_fault_in_a_lower_object_stays_inside_what_is_shown(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, true);
+    assert_int_equal(read_page(&f->a, chain.objects[0], 0), PGL_FAULT_SUCCESS);
+    assert_asked(&chain.sims[2], 1110, 1114, 1110);
+    assert_int_equal(read_page(&f->a, chain.objects[0], 39), PGL_FAULT_SUCCESS);
+    assert_asked(&chain.sims[2], 1147, 1149, 1149);
+    free_chain(&chain);
+}
+
+static void test_fault_write_copies_a_lower_page_up(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, true);
+    assert_int_equal(write_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS);
+    assert_int_equal(sim_last(&chain.sims[2])->access, PGL_ACCESS_READ); /* the lower page is only read */
+    assert_ptr_equal(f->a.page.object, chain.objects[0]);
+    assert_int_equal(f->a.page.access, PGL_ACCESS_WRITE);
+    assert_true(sim_frame_is(f->a.page.frame, 0xc2, 1116));
+    memset(f->a.page.frame, 'w', SIM_PAGE_SIZE);
+    assert_int_equal(read_page(&f->b, chain.objects[2], 116), PGL_FAULT_SUCCESS);
+    assert_true(sim_frame_is(f->b.page.frame, 0xc2, 1116)); /* and stays as it was */
+    assert_int_equal(read_page(&f->b, chain.objects[0], 6), PGL_FAULT_SUCCESS);
+    assert_ptr_equal(f->b.page.frame, f->a.page.frame);
+    assert_int_equal(stats_of(chain.objects[1]).resident, 0);
+    free_chain(&chain);
+}
+
+/* The page is resident below; a write would need another one above. */
+static void test_fault_that_demands_residency_makes_no_copy(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, true);
+    assert_int_equal(read_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_SUCCESS);
+    assert_ptr_equal(f->a.page.object, chain.objects[2]);
+    assert_int_equal(fault_on(&f->a, chain.objects[0], 6, PGL_ACCESS_WRITE, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(stats_of(chain.objects[0]).resident, 0);
+    free_chain(&chain);
+}
+
+static void test_fault_chain_without_a_pager_ends_in_a_zero_page(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, false);
+    assert_int_equal(read_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS);
+    assert_ptr_equal(f->a.page.object, chain.objects[0]);
+    assert_true(sim_frame_is_zero(f->a.page.frame));
+    assert_int_equal(write_page(&f->a, chain.objects[2], 6), PGL_FAULT_SUCCESS);
+    assert_true(sim_frame_is_zero(f->a.page.frame));
+    free_chain(&chain);
+}
+
+/* The middle object covers the bottom's last 50 pages only. */
+static void test_fault_beyond_the_lower_objects_end_gives_a_zero_page(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, true);
+    assert_int_equal(read_page(&f->a, chain.objects[1], 49), PGL_FAULT_SUCCESS);
+    assert_true(sim_frame_is(f->a.page.frame, 0xc2, 1149));
+    assert_int_equal(read_page(&f->a, chain.objects[1], 50), PGL_FAULT_SUCCESS);
+    assert_true(sim_frame_is_zero(f->a.page.frame));
+    free_chain(&chain);
+}
+
+static void test_fault_placeholder_holds_others_while_a_lower_object_is_asked(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, true);
+    chain.sims[2].script = sim_keep;
+    assert_int_equal(write_page(&f->a, chain.objects[0], 6), PGL_FAULT_PENDING);
+    assert_int_equal(stats_of(chain.objects[0]).busy, 1);
+    assert_int_equal(stats_of(chain.objects[0]).outstanding, 0); /* a placeholder costs no credit */
+    assert_int_equal(read_page(&f->b, chain.objects[0], 6), PGL_FAULT_PENDING);
+    assert_int_equal(stats_of(chain.objects[0]).waiting, 1);
+    sim_now(&chain.sims[2], sim_last(&chain.sims[2]), true);
+    assert_int_equal(f->b.ready, 0);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
+    assert_ptr_equal(f->b.page.frame, f->a.page.frame); /* one copy */
+    free_chain(&chain);
+}
+
+static void test_fault_failing_below_takes_its_placeholder_back(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, true);
+    chain.sims[2].script = sim_keep;
+    assert_int_equal(write_page(&f->a, chain.objects[0], 6), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&f->b, chain.objects[0], 6), PGL_FAULT_PENDING);
+    pgl_pager_error(chain.objects[2], sim_last(&chain.sims[2])->id, sim_last(&chain.sims[2])->range);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_ERROR);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_MEMORY_ERROR);
+    assert_at_rest(chain.objects[0]);
+    assert_int_equal(write_page(&f->a, chain.objects[0], 6), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&f->b, chain.objects[0], 6), PGL_FAULT_PENDING);
+    pgl_fault_interrupt(f->a.fault);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_INTERRUPTED);
+    chain.sims[2].script = sim_now;
+    assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS); /* tried itself */
+    free_chain(&chain);
+}
+
+/* An internal top object whose pager has part of it, over an external one. */
+static void test_fault_no_data_above_looks_below(void **state)
+{
+    struct fixture *f = *state;
+    struct sim lower_sim = {.script = sim_now, .tag = 0xbb};
+    struct pgl_object_config lower_config = sim_config(&lower_sim, NPAGES);
+    struct pgl_object *lower = pgl_object_new(&lower_config);
+    struct pgl_object_config config = config_of(f);
+
+    config.internal = true;
+    config.backing = lower;
+    config.pager_range = (struct pgl_pager_range){0, 99};
+    f->object = pgl_object_new(&config);
+    f->sim.script = sim_no_data;
+    assert_int_equal(read_page(&f->a, f->object, 50), PGL_FAULT_SUCCESS);
+    assert_true(sim_frame_is(f->a.page.frame, 0xbb, 50));
+    assert_int_equal(read_page(&f->a, f->object, 150), PGL_FAULT_SUCCESS); /* past the upper pager's range */
+    assert_true(sim_frame_is(f->a.page.frame, 0xbb, 150));
+    assert_int_equal(f->sim.nrequests, 1);
+    f->sim.script = sim_now;
+    assert_int_equal(read_page(&f->a, f->object, 50), PGL_FAULT_SUCCESS); /* now the upper pager has it, and hides */
+    assert_true(sim_frame_is(f->a.page.frame, 0xaa, 50));
+    assert_int_equal(fault_on(&f->a, f->object, 150, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, f->object, 250, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_at_rest(f->object);
+    assert_at_rest(lower);
+    pgl_object_unref(f->object);
+    f->object = NULL;
+    pgl_object_unref(lower);
+    assert_int_equal(lower_sim.frames_used + lower_sim.blocks_used, 0);
+}
+
+/* Continued faults and changing maps */
+
+struct pending {
+    struct fixture *f;
+    struct pgl_map *map;
+    struct pgl_object *other;
+    struct sim other_sim;
+};
+
+/* A fault is pending on map page 100, the object's page 100. */
+static void make_pending(struct pending *p, struct fixture *f, unsigned flags)
+{
+    struct pgl_object_config config;
+    struct pgl_fault_args args = {.index = 100, .access = PGL_ACCESS_READ, .flags = flags};
+
+    *p = (struct pending){.f = f, .map = pgl_map_new(NULL, NULL), .other_sim = {.script = sim_now, .tag = 0xbb}};
+    make_object(f);
+    config = sim_config(&p->other_sim, NPAGES);
+    p->other = pgl_object_new(&config);
+    assert_true(pgl_map_enter(p->map, 0, NPAGES - 1, f->object, 0, PGL_ADVICE_DEFAULT));
+    f->sim.script = sim_keep;
+    args.map = p->map;
+    assert_int_equal(start(&f->a, &args), PGL_FAULT_PENDING);
+}
+
+static enum pgl_fault_result end_pending(struct pending *p)
+{
+    enum pgl_fault_result result;
+
+    sim_now(&p->f->sim, sim_last(&p->f->sim), true);
+    result = go_on(&p->f->a);
+    assert_at_rest(p->f->object);
+    assert_at_rest(p->other);
+    pgl_map_free(p->map);
+    return result;
+}
+
+static void free_pending(struct pending *p)
+{
+    pgl_object_unref(p->other);
+    assert_int_equal(p->other_sim.frames_used + p->other_sim.blocks_used, 0);
+}
+
+static void test_fault_pending_finds_its_entry_changed(void **state)
+{
+    struct fixture *f = *state;
+    struct pending p;
+
+    make_pending(&p, f, PGL_FAULT_WIRE);
+    assert_true(pgl_map_remove(p.map, 50, 150));
+    assert_true(pgl_map_enter(p.map, 50, 150, p.other, 7, PGL_ADVICE_DEFAULT));
+    assert_int_equal(end_pending(&p), PGL_FAULT_SUCCESS);
+    assert_ptr_equal(f->a.page.object, p.other);
+    assert_int_equal(f->a.page.index, 57);
+    assert_true(sim_frame_is(f->a.page.frame, 0xbb, 57));
+    assert_int_equal(stats_of(f->object).by_advice[PGL_ADVICE_DEFAULT].retries, 1);
+    assert_false(pgl_object_unwire(f->object, 100)); /* the first page was not left wired */
+    assert_true(pgl_object_unwire(p.other, 57));
+    free_pending(&p);
+}
+
+static void test_fault_pending_finds_its_entry_shifted(void **state)
+{
+    struct fixture *f = *state;
+    struct pending p;
+
+    make_pending(&p, f, 0);
+    assert_true(pgl_map_remove(p.map, 0, NPAGES - 1));
+    assert_true(pgl_map_enter(p.map, 90, 110, f->object, 93, PGL_ADVICE_DEFAULT));
+    assert_int_equal(end_pending(&p), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->a.page.index, 103);
+    free_pending(&p);
+}
+
+static void test_fault_pending_finds_its_entry_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct pending p;
+
+    make_pending(&p, f, 0);
+    assert_true(pgl_map_remove(p.map, 100, 100));
+    assert_int_equal(end_pending(&p), PGL_FAULT_NO_ENTRY);
+    assert_true(pgl_object_resident(f->object, 100)); /* the data is good, only nobody maps it */
+    free_pending(&p);
+}
+
+static void test_fault_pending_does_not_mind_other_changes_of_the_map(void **state)
+{
+    struct fixture *f = *state;
+    struct pending p;
+
+    make_pending(&p, f, 0);
+    assert_true(pgl_map_advise(p.map, 95, 105, PGL_ADVICE_RANDOM));
+    assert_true(pgl_map_remove(p.map, 0, 50));
+    assert_int_equal(end_pending(&p), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->a.page.index, 100);
+    assert_int_equal(stats_of(f->object).by_advice[PGL_ADVICE_DEFAULT].retries, 0);
+    free_pending(&p);
+}
+
+/* The map may forget the object altogether while a fault on it is pending. */
+static void test_fault_pending_keeps_its_object_alive(void **state)
+{
+    struct fixture *f = *state;
+    struct pending p;
+    struct pgl_object *object;
+
+    make_pending(&p, f, 0);
+    object = f->object;
+    f->object = NULL;
+    assert_true(pgl_map_remove(p.map, 0, NPAGES - 1));
+    pgl_object_unref(object); /* the fault's reference is the last */
+    pgl_object_ref(object);   /* as a pager has to for its replies */
+    sim_now(&f->sim, sim_last(&f->sim), true);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_NO_ENTRY);
+    assert_at_rest(object);
+    assert_int_equal(f->sim.nreleased, 0);
+    pgl_object_unref(object);
+    assert_int_equal(f->sim.nreleased, 1); /* the pager may go too */
+    assert_int_equal(f->sim.frames_used, 0);
+    pgl_map_free(p.map);
+    free_pending(&p);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_fault_carries_offsets_down_the_chain),
+        TEST(test_fault_in_a_lower_object_stays_inside_what_is_shown),
+        TEST(test_fault_write_copies_a_lower_page_up),
+        TEST(test_fault_that_demands_residency_makes_no_copy),
+        TEST(test_fault_chain_without_a_pager_ends_in_a_zero_page),
+        TEST(test_fault_beyond_the_lower_objects_end_gives_a_zero_page),
+        TEST(test_fault_placeholder_holds_others_while_a_lower_object_is_asked),
+        TEST(test_fault_failing_below_takes_its_placeholder_back),
+        TEST(test_fault_no_data_above_looks_below),
+        TEST(test_fault_pending_finds_its_entry_changed),
+        TEST(test_fault_pending_finds_its_entry_shifted),
+        TEST(test_fault_pending_finds_its_entry_gone),
+        TEST(test_fault_pending_does_not_mind_other_changes_of_the_map),
+        TEST(test_fault_pending_keeps_its_object_alive),
+    };
+#undef TEST
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -506,6 +506,23 @@ static void test_alloc_kills_within_two_leaves_allocate_nothing(void **state)
     emu_fini(&emu);
 }
 
+static void test_alloc_range_over_leaves_without_code_allocates_nothing(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (uint64_t index = 0; index < 20; index++)
+        pgl_page_get(emu.table, index * 512);
+    emu_link2(&emu, &block, 0x5000, 0x5003, UINT64_C(9 * 512) << 12, UINT64_C(9 * 512) << 12);
+    count_from_here(0);
+    assert_int_equal(pgl_invalidate_range(emu.table, 0x6000, (UINT64_C(9 * 512) << 12) - 1, NULL), 0);
+    assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT);
+    assert_int_equal(n_allocations, 0);
+    emu_fini(&emu);
+}
+
 static void test_alloc_links_on_known_pages_allocate_nothing(void **state)
 {
     struct emu_block block;
@@ -542,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_alloc_store_check_allocates_nothing),
         cmocka_unit_test(test_alloc_collection_within_two_leaves_allocates_nothing),
         cmocka_unit_test(test_alloc_kills_within_two_leaves_allocate_nothing),
+        cmocka_unit_test(test_alloc_range_over_leaves_without_code_allocates_nothing),
         cmocka_unit_test(test_alloc_links_on_known_pages_allocate_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -285,6 +285,7 @@ static void adopt(struct pgl_uffd *uffd, const struct space *parent, int fd)
     count(&uffd->stats.forks, 1);
     drop_ended_children(uffd);
     child = space_add(uffd, fd);
+    count(&uffd->stats.errors, child == NULL);
     while (child != NULL && next_part(parent, &first, UINT64_MAX - 1, &entry)) {
         struct pgl_object *object = childs_object(uffd, parent, child, &entry);
 
@@ -412,8 +413,8 @@ static void count_latency(struct pgl_uffd_stats *stats, uint64_t ns)
     }
 }
 
-/* Reads one batch from a space, by its number. Returns false when there was nothing. */
-static bool serve(struct handler *handler, uint64_t number)
+/* Reads one batch from a space, by its number. Returns how many messages that were: less than BATCH were all. */
+static size_t serve(struct handler *handler, uint64_t number)
 {
     struct pgl_uffd *uffd = handler->uffd;
     struct uffd_msg messages[BATCH];
@@ -448,7 +449,7 @@ static bool serve(struct handler *handler, uint64_t number)
         space_unref(uffd, space);
         pthread_mutex_unlock(&uffd->lock);
     }
-    return n > 0;
+    return n;
 }
 
 /* Before the end, answers what waits already. */
@@ -461,7 +462,7 @@ static void serve_the_rest(struct handler *handler)
     last = uffd->last_number;
     pthread_mutex_unlock(&uffd->lock);
     for (uint64_t number = 1; number <= last; number++) {
-        while (serve(handler, number)) {
+        while (serve(handler, number) == BATCH) {
         }
     }
 }

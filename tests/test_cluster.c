@@ -153,6 +153,7 @@ static const struct pgl_advice_row rows[PGL_ADVICE_COUNT] = {
     [PGL_ADVICE_RANDOM] = {0, 0, 0},
     [PGL_ADVICE_NORMAL] = {2, 4, 1},
     [PGL_ADVICE_SEQUENTIAL] = {1, 7, 3},
+    [PGL_ADVICE_ADAPTIVE] = {6, 1, 2},
 };
 
 static void try_advices(struct pgl_cluster_args *args, unsigned npages)

@@ -33,10 +33,10 @@
 #define NO_PAGE UINT64_MAX
 
 /*
- * A full fence between the read-modify-write that locked a page, or that set its code bit after that, and the reading of
- * the page's bytes. On x86 that instruction was one already (what `first_code` writes is fenced in
- * pgl_page_claim_code()). An externally locked table takes no lock and needs no fence: stores are checked under the same
- * big lock.
+ * A full fence between the read-modify-write that locked a page, or that set its code bit after that, and the reading
+ * of the page's bytes. On x86 that instruction was one already (what `first_code` writes is fenced in
+ * pgl_page_claim_code()). An externally locked table takes no lock and needs no fence: stores are checked under the
+ * same big lock.
  *
  * Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and their
  * look-up: they see what take() wrote, or the guest bytes that are read from here on are theirs.
@@ -266,8 +266,8 @@ static inline __attribute__((always_inline)) void list_on_page(struct pgl_table 
 
     if (pgl_tb_has(tb, 1))
         mask = cover(table, index, tb, 1, map, mask);
-    /* Relaxed, all of them: the unlock's release publishes what is added. That bits were taken away before is told by the
-     * bracket's fence, a release too, to who reads this value by acquire in place of narrow()'s. */
+    /* Relaxed, all of them: the unlock's release publishes what is added. That bits were taken away before is told by
+     * the bracket's fence, a release too, to who reads this value by acquire in place of narrow()'s. */
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
     tb->next[which] = head & ~PGL_HEAD_FLAGS;
     pgl_head_set(page, (head & PGL_HEAD_FLAGS) | flags | pgl_ref(tb, which));

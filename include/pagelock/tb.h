@@ -201,7 +201,7 @@ PGL_API bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table 
  *
  * Locks:    entry: the bracket's pages. Exit: the first page, and @index unless it failed.
  * Ordering: acquire on each page taken, and a full fence after them.
- * Blocks:   may allocate the page's leaf; spins, yields, sleeps; where stores are remembered as pgl_store_check() too.
+ * Blocks:   may allocate the page's leaf; spins, yields, sleeps; for remembered stores as pgl_store_check().
  * Errors:   PGL_BRACKET_ERROR with ENOMEM or EINVAL.
  */
 #define pgl_bracket_cross(bracket, index) pgl_bracket_cross_at(bracket, index, PGL_HERE)

@@ -77,8 +77,8 @@ struct pgl_pager_ops {
 };
 
 /*
- * Where pages live. Called with an object's lock held: the functions call nothing of this library. alloc() returns NULL
- * when there is no frame.
+ * Where pages live. All five functions are needed. Called with an object's lock held: they call nothing of this library.
+ * alloc() returns NULL when there is no frame.
  */
 struct pgl_memory_ops {
     void *(*alloc)(void *memory);
@@ -459,7 +459,8 @@ PGL_API enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struc
  *               no lock of the library held, perhaps before pgl_fault_start() has returned PGL_FAULT_PENDING
  *
  * A fault that is pending holds no lock and no stack: whoever calls pgl_fault_continue() after @ready goes on with it.
- * What it knew of its entry is a copy with a version, which is checked before it answers.
+ * What it knew of its entry is a copy with a version, which is checked before it answers. Others may wait for what it
+ * has marked: it has to be continued to its end, if need be after pgl_fault_interrupt().
  *
  * Locks:    entry: none of the library's.
  */

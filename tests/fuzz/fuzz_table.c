@@ -651,7 +651,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned step = 1; world.input.at < world.input.end; step++) {
         operations[eat(&world.input) % (sizeof(operations) / sizeof(operations[0]))](&world);
         compare_blocks(&world);
-        if (step % 16 == 0)
+        if (step % 32 == 0)
             compare_pages(&world);
     }
     compare_pages(&world);

@@ -77,8 +77,8 @@ struct pgl_pager_ops {
 };
 
 /*
- * Where pages live. All five functions are needed. Called with an object's lock held: they call nothing of this library.
- * alloc() returns NULL when there is no frame.
+ * Where pages live. All five functions are needed. They are called with an object's lock held, and call nothing of this
+ * library. alloc() returns NULL when there is no frame.
  */
 struct pgl_memory_ops {
     void *(*alloc)(void *memory);
@@ -408,7 +408,10 @@ struct pgl_fault_args {
     void *cookie; /* handed to the pager with each request of this fault */
 };
 
-/* Where the page was found. */
+/*
+ * Where the page was found. One that was found below may be copied up by another thread's write at once: who maps pages
+ * for several threads sees to it that the copy is what stays mapped.
+ */
 struct pgl_fault_page {
     struct pgl_object *object; /* the object or one below it in the shadow chain; no reference of its own */
     uint64_t index;            /* its page there */

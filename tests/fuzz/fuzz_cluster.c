@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The cluster calculator against an oracle that deals out the budget page by page, to one side and the other, and asks of
- * each page by itself whether it may come along.
+ * The cluster calculator against an oracle that deals out the budget page by page, to one side and the other, and asks
+ * of each page by itself whether it may come along.
  */
 #include <string.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The fault driver with a pager that does what the input says: answers at once, later, in part, in any order, wrongly,
- * not at all, or with an error; while memory runs short, hooks fail, faults are interrupted, maps and objects change. One
- * thread: faults are started and continued, so every order of the steps of several faults can be had.
+ * not at all, or with an error; while memory runs short, hooks fail, faults are interrupted, maps and objects change.
+ * One thread: faults are started and continued, so every order of the steps of several faults can be had.
  *
- * After each step every object is sound, and an answer has to have a reason. In the end everything is answered: no fault
- * may still be waiting, nothing marked, nothing outstanding, nothing allocated.
+ * After each step every object is sound, and an answer has to have a reason. In the end everything is answered: no
+ * fault may still be waiting, nothing marked, nothing outstanding, nothing allocated.
  */
 #include <errno.h>
 #include <string.h>
@@ -456,9 +456,9 @@ static void step_terminate(struct world *world)
 }
 
 static void (*const steps[])(struct world *) = {
-    step_fault,  step_fault,    step_fault,  step_fault,  step_continue, step_continue, step_reply,
-    step_reply,  step_interrupt, step_remove, step_withhold, step_unwire, step_advise,  step_map,
-    step_memory, step_inject,   step_ready,  step_terminate,
+    step_fault,  step_fault, step_fault,     step_fault,  step_continue, step_continue,
+    step_reply,  step_reply, step_interrupt, step_remove, step_withhold, step_unwire,
+    step_advise, step_map,   step_memory,    step_inject, step_ready,    step_terminate,
 };
 
 /* ---- a run ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Sequences of operations on a small table, against an oracle: an array of extents, and a set of leaves. One thread; but
- * for stores inside a bracket other pages can be busy, as if another thread held them.
+ * Sequences of operations on a small table, against an oracle: an array of extents, and a set of leaves. One thread;
+ * but for stores inside a bracket other pages can be busy, as if another thread held them.
  */
 #include <string.h>
 
@@ -450,8 +450,8 @@ static void op_store_bracket(struct world *world)
         CHECK(pgl_store_begin(&store, world->table, addr, len, tb) == -1);
         return;
     }
-    expect(world, pgl_store_begin(&store, world->table, addr, len, tb), kill_range(world, addr, addr + len - 1), running,
-           nretired);
+    expect(world, pgl_store_begin(&store, world->table, addr, len, tb), kill_range(world, addr, addr + len - 1),
+           running, nretired);
     for (uint64_t index = addr >> world->page_bits; index <= (addr + len - 1) >> world->page_bits; index++) {
         note_leaf(world, index);
         CHECK(pgl_page_find(world->table, index)->head & PGL_HEAD_LOCK || world->table->special);
@@ -492,8 +492,8 @@ static void op_invalidate_page(struct world *world)
     const struct block *running;
     const struct pgl_tb *tb = any_running(world, &running);
 
-    expect(world, pgl_invalidate_page(world->table, index, tb), kill_range(world, first, first | world->in_page), running,
-           nretired);
+    expect(world, pgl_invalidate_page(world->table, index, tb), kill_range(world, first, first | world->in_page),
+           running, nretired);
 }
 
 static void op_flush(struct world *world)
@@ -589,10 +589,25 @@ static void op_lock_tb(struct world *world)
 /* ---- a run ---- */
 
 static void (*const operations[])(struct world *) = {
-    op_link,          op_link,          op_link,          op_link,           op_store,
-    op_store,         op_store_bracket, op_link_equal,    op_link_unlisted,  op_bracket_with_stores,
-    op_invalidate_tb, op_invalidate_range, op_invalidate_page, op_flush,     op_collection,
-    op_walk,          op_get_and_lock,  op_lock_tb,       op_cross_about,
+    op_link,
+    op_link,
+    op_link,
+    op_link,
+    op_store,
+    op_store,
+    op_store_bracket,
+    op_link_equal,
+    op_link_unlisted,
+    op_bracket_with_stores,
+    op_invalidate_tb,
+    op_invalidate_range,
+    op_invalidate_page,
+    op_flush,
+    op_collection,
+    op_walk,
+    op_get_and_lock,
+    op_lock_tb,
+    op_cross_about,
 };
 
 static void add_page(struct world *world, uint64_t index)

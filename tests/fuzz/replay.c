@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Runs a target once on each file named, and on each file of each folder named: the corpus as a test, without a fuzzer. */
+/* Runs a target on each file named, and on those of each folder named: the corpus as a test, without a fuzzer. */
 #include <dirent.h>
 #include <limits.h>
 #include <string.h>

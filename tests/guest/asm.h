@@ -7,7 +7,7 @@
 
 /* What the registers beyond r7 are for. */
 enum reg {
-    R_SEEN = 8,  /* what was read of a flag */
+    R_SEEN = 8, /* what was read of a flag */
     R_ZERO = 9,
     R_VALUE = 10, /* what is about to be stored */
     R_JUNK = 11,  /* link of jumps that nobody returns from */

@@ -73,8 +73,8 @@ struct block *blocks_cached(const struct finder *finder, uint64_t va)
 }
 
 /*
- * Whoever kills a block marks it dead, fences, and then wipes the caches. This caches, fences, and then asks: either the
- * wiping finds the block here, or the asking finds it dead.
+ * Whoever kills a block marks it dead, fences, and then wipes the caches. This caches, fences, and then asks: either
+ * the wiping finds the block here, or the asking finds it dead.
  */
 void blocks_cache(struct finder *finder, struct block *block)
 {

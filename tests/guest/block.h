@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What an emulator has with or without libpagelock: translated blocks, a hash table to find them in, a jump cache a hart,
- * jumps from block to block that are patched in place, and a way to free blocks that some hart may still be running.
+ * What an emulator has with or without libpagelock: translated blocks, a hash table to find them in, a jump cache a
+ * hart, jumps from block to block that are patched in place, and a way to free blocks that some hart may still be
+ * running.
  */
 #ifndef GUEST_BLOCK_H
 #define GUEST_BLOCK_H
@@ -32,7 +33,7 @@ struct block {
     uint64_t pa;
     unsigned ninsns, size;
     struct insn insn[BLOCK_INSNS];
-    struct jump jump[2];   /* to the next instruction, to where a branch leads */
+    struct jump jump[2]; /* to the next instruction, to where a branch leads */
     struct jump *incoming;
     struct block *hash_next;
     struct block *grave_next;
@@ -76,8 +77,8 @@ struct block *blocks_publish(struct blocks *blocks, struct block *block);
 unsigned blocks_bury(struct blocks *blocks, struct pgl_tb *chain);
 
 /*
- * The three ways to find a block, the fastest first; none takes a lock. A block from the hash table goes into the hart's
- * jump cache.
+ * The three ways to find a block, the fastest first; none takes a lock. A block from the hash table goes into the
+ * hart's jump cache.
  */
 struct block *blocks_chained(const struct jump *from);
 struct block *blocks_cached(const struct finder *finder, uint64_t va);
@@ -95,7 +96,7 @@ void blocks_quiesce(struct blocks *blocks, struct finder *finder);
 /* The hart never looks at a block again. */
 void blocks_leave(struct finder *finder);
 
-/* At random: lose some time, so that other harts get in between; once in @odds calls a turn of the processor. */
+/* Lose some time at random, so that other harts get in between; once in @odds calls a turn of the processor. */
 void jitter(unsigned odds);
 
 #endif

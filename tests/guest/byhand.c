@@ -318,9 +318,8 @@ static struct program *tail_of_store(void)
 }
 
 static struct program *(*const programs[])(void) = {
-    same_block, over_page_end, falling_pages, same_page_twice, patch_opcode,
-    compiler,   chained_loop,  hand_over,     copy_over_itself, aged,            aged_elsewhere,
-    tail_of_store,
+    same_block, over_page_end,    falling_pages, same_page_twice, patch_opcode,  compiler, chained_loop,
+    hand_over,  copy_over_itself, aged,          aged_elsewhere,  tail_of_store,
 };
 
 struct program *program_by_hand(unsigned number)

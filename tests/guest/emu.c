@@ -5,8 +5,8 @@
  * - Finding a block: chained jump, jump cache, hash table (block.c); none of them locks. Else translate().
  * - Translating: a bracket around the reading of guest bytes (translate(), fetch()).
  * - Storing: a page without code takes a plain store. The page's trap is a byte here, as the write protection of a host
- *   page or a flag in a software TLB elsewhere (store_untrapped(), first_code(), no_code()). A page with code: the store,
- *   then its check; or a store bracket (store_trapped()).
+ *   page or a flag in a software TLB elsewhere (store_untrapped(), first_code(), no_code()). A page with code: the
+ *   store, then its check; or a store bracket (store_trapped()).
  * - Precise self-modification: every answer that says PGL_RUNNING_DEAD makes the hart leave its block before the next
  *   guest instruction (note_answer(), run_block()).
  * - Freeing blocks: epochs (block.c). A hart is without blocks every now and then in run_hart().
@@ -33,7 +33,7 @@ struct hart {
     struct emu *emu;
     struct cpu cpu;
     struct finder finder;
-    bool storing;               /* inside store_untrapped() */
+    bool storing; /* inside store_untrapped() */
     const struct pgl_tb *running;
     bool running_dead;
     struct emu_stats stats;
@@ -161,7 +161,7 @@ static void store_physical(struct hart *hart, struct write *write)
         store_trapped(hart, write);
     } else {
         hart->stats.untrapped++;
-        /* Another hart may have killed the running block, the last one of the page, which took the trap away with it. */
+        /* Another hart may have killed the running block, the last one of the page: that took the trap away too. */
         if (hart->running && !pgl_tb_is_live(hart->running))
             hart->running_dead = true;
     }
@@ -190,7 +190,7 @@ static uint64_t walk(struct hart *hart, uint64_t va)
     return pa;
 }
 
-/* How many of @len bytes from @va on are physically contiguous, given that they lie on two virtual pages at the most. */
+/* How many of @len bytes from @va on are physically contiguous. They lie on two virtual pages at the most. */
 static unsigned contiguous(struct hart *hart, uint64_t va, uint64_t pa, unsigned len)
 {
     unsigned in_page = 1u << hart->emu->program->page_bits;
@@ -258,8 +258,8 @@ static void bus_age(void *machine, uint64_t va)
     uint64_t flags_at;
 
     translate_va(hart->emu, va, &flags_at);
-    store_physical(hart, &(struct write){
-                             .pa = flags_at, .len = 1, .how = WRITE_AND, .bytes = {(uint8_t)~PTE_ACCESSED}});
+    store_physical(hart,
+                   &(struct write){.pa = flags_at, .len = 1, .how = WRITE_AND, .bytes = {(uint8_t)~PTE_ACCESSED}});
 }
 
 static void bus_flush(void *machine)

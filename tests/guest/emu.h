@@ -26,24 +26,24 @@ struct emu_config {
 };
 
 struct emu_stats {
-    uint64_t stores;         /* into pages with code, each with a check or in a store bracket */
-    uint64_t hits;           /* of them, those that killed a block */
-    uint64_t untrapped;      /* stores into pages without code */
-    uint64_t translated;     /* blocks linked */
-    uint64_t equal;          /* blocks thrown away because an equal one was there */
-    uint64_t two_pages;      /* blocks with bytes on two pages, */
-    uint64_t falling;        /* the second of them lower, */
-    uint64_t twice;          /* and blocks with two extents on one page */
-    uint64_t restarts;       /* of brackets */
-    uint64_t walk_stores;    /* accessed bits set inside brackets */
-    uint64_t left;           /* blocks left because they were dead */
-    uint64_t chained;        /* blocks found by a chained jump, */
-    uint64_t cached;         /* in a jump cache, */
-    uint64_t hashed;         /* in the hash table */
-    uint64_t contended;      /* page locks waited for */
-    uint64_t retries;        /* of collections */
-    uint64_t stale;          /* found although a store to their bytes had been checked before */
-    uint64_t wrong;          /* broken in another way: what a table at rest must be, links = deaths, traps */
+    uint64_t stores;      /* into pages with code, each with a check or in a store bracket */
+    uint64_t hits;        /* of them, those that killed a block */
+    uint64_t untrapped;   /* stores into pages without code */
+    uint64_t translated;  /* blocks linked */
+    uint64_t equal;       /* blocks thrown away because an equal one was there */
+    uint64_t two_pages;   /* blocks with bytes on two pages, */
+    uint64_t falling;     /* the second of them lower, */
+    uint64_t twice;       /* and blocks with two extents on one page */
+    uint64_t restarts;    /* of brackets */
+    uint64_t walk_stores; /* accessed bits set inside brackets */
+    uint64_t left;        /* blocks left because they were dead */
+    uint64_t chained;     /* blocks found by a chained jump, */
+    uint64_t cached;      /* in a jump cache, */
+    uint64_t hashed;      /* in the hash table */
+    uint64_t contended;   /* page locks waited for */
+    uint64_t retries;     /* of collections */
+    uint64_t stale;       /* found although a store to their bytes had been checked before */
+    uint64_t wrong;       /* broken in another way: what a table at rest must be, links = deaths, traps */
 };
 
 struct emu;

@@ -115,7 +115,7 @@ static uint64_t found(const struct totals *totals)
     return totals->stats.stale + totals->mismatches + totals->stats.wrong;
 }
 
-/* The programs by hand in both ways of storing, and random ones, a third of them with store brackets; until one fails. */
+/* Programs by hand, in both ways of storing, and random ones, a third of them with store brackets; until one fails. */
 static void run_all(const struct options *options, struct totals *totals)
 {
     struct emu_config config = {.mistake = options->mistake};
@@ -143,12 +143,12 @@ static void print(const struct totals *totals, double seconds)
     const struct emu_stats *s = &totals->stats;
 
     printf("programs=%ju seconds=%.1f untrapped=%ju translated=%ju equal=%ju two_pages=%ju falling=%ju twice=%ju\n",
-           (uintmax_t)totals->programs, seconds, (uintmax_t)s->untrapped, (uintmax_t)s->translated,
-           (uintmax_t)s->equal, (uintmax_t)s->two_pages, (uintmax_t)s->falling, (uintmax_t)s->twice);
-    printf("restarts=%ju walk_stores=%ju contended=%ju retries=%ju left=%ju chained=%ju cached=%ju hashed=%ju wrong=%ju\n",
-           (uintmax_t)s->restarts, (uintmax_t)s->walk_stores, (uintmax_t)s->contended, (uintmax_t)s->retries,
-           (uintmax_t)s->left, (uintmax_t)s->chained, (uintmax_t)s->cached, (uintmax_t)s->hashed,
-           (uintmax_t)s->wrong);
+           (uintmax_t)totals->programs, seconds, (uintmax_t)s->untrapped, (uintmax_t)s->translated, (uintmax_t)s->equal,
+           (uintmax_t)s->two_pages, (uintmax_t)s->falling, (uintmax_t)s->twice);
+    printf(
+        "restarts=%ju walk_stores=%ju contended=%ju retries=%ju left=%ju chained=%ju cached=%ju hashed=%ju wrong=%ju\n",
+        (uintmax_t)s->restarts, (uintmax_t)s->walk_stores, (uintmax_t)s->contended, (uintmax_t)s->retries,
+        (uintmax_t)s->left, (uintmax_t)s->chained, (uintmax_t)s->cached, (uintmax_t)s->hashed, (uintmax_t)s->wrong);
     printf("hits=%ju hit_share=%.3f\n", (uintmax_t)s->hits, s->stores ? (double)s->hits / (double)s->stores : 0.0);
     printf("stores=%ju stale=%ju mismatches=%ju\n", (uintmax_t)s->stores, (uintmax_t)s->stale,
            (uintmax_t)totals->mismatches);
@@ -156,11 +156,13 @@ static void print(const struct totals *totals, double seconds)
 
 static void usage(void)
 {
-    fprintf(stderr,
-            "Usage: guest [--stores N] [--seconds N] [--hours N] [--seed N] [--harts N] [--program N] [--mistake NAME]\n"
-            "Runs programs that write their own and each other's code until there were N stores into code and N seconds\n"
-            "are over, or one fails. --program runs that one random program again and again. --mistake builds one of these into the\n"
-            "emulator, runs until it shows, and fails when it does not:");
+    fprintf(
+        stderr,
+        "Usage: guest [--stores N] [--seconds N] [--hours N] [--seed N] [--harts N] [--program N] [--mistake NAME]\n"
+        "Runs programs that write their own and each other's code until there were N stores into code and N seconds\n"
+        "are over, or one fails. --program runs that one random program again and again. --mistake builds one of these "
+        "into the\n"
+        "emulator, runs until it shows, and fails when it does not:");
     for (unsigned i = MISTAKE_NONE + 1; i < MISTAKE_COUNT; i++)
         fprintf(stderr, " %s", mistakes[i]);
     fprintf(stderr, "\n");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The guest's instruction set: instructions of 2, 4, 6 and 10 bytes at any address, 16 registers, a virtual address space
- * of 64 KiB that wraps. Any bytes decode to something.
+ * The guest's instruction set: instructions of 2, 4, 6 and 10 bytes at any address, 16 registers, a virtual address
+ * space of 64 KiB that wraps. Any bytes decode to something.
  *
  * Byte 0 is the operation, byte 1 the registers (destination in the high nibble), the rest an immediate, little-endian.
  */
@@ -14,7 +14,7 @@
 enum {
     VA_SIZE = 0x10000,
     INSN_MAX = 10,
-    DATA_REGS = 8,  /* r0 to r7: what the patchable instructions work on */
+    DATA_REGS = 8, /* r0 to r7: what the patchable instructions work on */
     COPY_MAX = 64,
 };
 

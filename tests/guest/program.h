@@ -28,12 +28,12 @@ struct program {
     const char *name;
     unsigned page_bits; /* 10 to 12 */
     unsigned nharts;
-    uint64_t base;       /* the physical address of the RAM's first byte */
-    bool deterministic;  /* every run ends in the same memory and registers, accessed bits apart */
-    bool many_writers;   /* two harts may store to one byte at a time */
+    uint64_t base;      /* the physical address of the RAM's first byte */
+    bool deterministic; /* every run ends in the same memory and registers, accessed bits apart */
+    bool many_writers;  /* two harts may store to one byte at a time */
     uint8_t image[RAM_SIZE];
-    uint16_t map[VPAGES_MAX];     /* virtual page to page of the RAM */
-    uint32_t pte_at[VPAGES_MAX];  /* where its page-table entry is, in the RAM */
+    uint16_t map[VPAGES_MAX];    /* virtual page to page of the RAM */
+    uint32_t pte_at[VPAGES_MAX]; /* where its page-table entry is, in the RAM */
     uint64_t entry[HARTS_MAX];
 };
 

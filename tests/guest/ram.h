@@ -14,9 +14,9 @@
 #include "program.h"
 
 struct ram {
-    uint64_t base;             /* the physical address of the first byte */
-    bool many_writers;         /* several harts may store to one byte at a time */
-    uint64_t cell[RAM_SIZE];   /* version << 8 | byte */
+    uint64_t base;           /* the physical address of the first byte */
+    bool many_writers;       /* several harts may store to one byte at a time */
+    uint64_t cell[RAM_SIZE]; /* version << 8 | byte */
     uint64_t settled[RAM_SIZE];
 };
 

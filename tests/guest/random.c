@@ -125,8 +125,8 @@ static void set_pte(struct gen *gen, uint64_t va)
 
 static bool pte_fits(const struct gen *gen, uint64_t va)
 {
-    return gen->next_pte < vpages(gen) && va % (UINT64_C(1) << gen->program->page_bits) + PTE_SIZE <=
-                                              UINT64_C(1) << gen->program->page_bits;
+    return gen->next_pte < vpages(gen) &&
+           va % (UINT64_C(1) << gen->program->page_bits) + PTE_SIZE <= UINT64_C(1) << gen->program->page_bits;
 }
 
 /* ---- pieces ---- */

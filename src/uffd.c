@@ -11,8 +11,9 @@
  * READERS      The kernel knows better. (i) A fault on a page that the driver has as resident, found so at the first
  *              look, means that the page was removed (its event raced with a copy): it is forgotten and fetched again.
  *              (ii) The same fault after a wait for another handler's fetch may be an old message: its thread is only
- *              woken, and faults again if the page is not there. (iii) A fault where the map has nothing is older than
- *              an event: its thread is woken.
+ *              woken, and faults again if the page is not there. (iii) Where the map has nothing, memory was let go or
+ *              has grown by mremap(): it gets zeros, which the kernel refuses where the message is only older than an
+ *              event whose change is still under way.
  * OUT OF ORDER Nothing is allocated with malloc() by a handler, or under the pager's lock: see arena.h.
  * PROGRESS     Every message ends in a wake-up: by the copy that made the page, or by hand. No handler waits for
  *              another but in the driver, for a page that the other one is reading; and that one waits for the file

@@ -99,7 +99,7 @@ static void check_filters(struct check *check, const struct pgl_leaf *leaf, cons
     if (!map)
         return;
     check->hot_bytes += sizeof(words);
-    if (memcmp(map, words, sizeof(words)))
+    if (memcmp(map, words, sizeof(words)) != 0)
         violation(check, "page %#" PRIx64 ": the exact map is not what the list says", index);
 }
 

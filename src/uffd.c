@@ -85,7 +85,7 @@ const char *pgl_uffd_explain(int error)
     case EOPNOTSUPP:
         return "this kernel's userfaultfd lacks events or write protection: it needs Linux 5.7 or newer";
     default:
-        return strerror(error);
+        return strerror(error); /* NOLINT(concurrency-mt-unsafe): of an errno it is a constant */
     }
 }
 
@@ -525,6 +525,7 @@ static int start_handler(struct pgl_uffd *uffd, struct handler *handler)
     size_t length = widest_cluster(&uffd->table) * uffd->page_size;
     int error = ENOMEM;
 
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): without handlers there was an errno */
     handler->uffd = uffd;
     handler->fault = pgl_fault_new();
     handler->buffer = aligned_alloc(uffd->page_size, length);

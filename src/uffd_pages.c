@@ -240,7 +240,7 @@ static uint64_t find_stretch(const struct source *source, uint64_t first, uint64
     off_t at = (off_t)first * size;
     off_t end = at + (off_t)npages * size;
     off_t data = source->sparse ? lseek(source->fd, at, SEEK_DATA) : at;
-    off_t limit = end;
+    off_t limit;
 
     if (data < 0) {
         off_t file_end = lseek(source->fd, 0, SEEK_END);

@@ -696,8 +696,8 @@ bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
     pthread_mutex_lock(&uffd->lock);
     if (!is_mapped(uffd->self, first, last)) {
         errno = ENOENT;
-    } else if (pgl_map_remove(uffd->self->map, first, last)) {
-        unmapped = ioctl(uffd->self->fd, UFFDIO_UNREGISTER, &range) == 0;
+    } else if (ioctl(uffd->self->fd, UFFDIO_UNREGISTER, &range) == 0) {
+        unmapped = pgl_map_remove(uffd->self->map, first, last);
     }
     pthread_mutex_unlock(&uffd->lock);
     return unmapped;

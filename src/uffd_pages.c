@@ -247,9 +247,14 @@ static uint64_t find_stretch(const struct source *source, uint64_t first, uint64
 
         *hole = errno == ENXIO && at < file_end; /* another errno: the file system cannot tell */
         limit = *hole ? file_end + size - 1 : end;
+    } else if (data >= at + size) {
+        *hole = true;
+        limit = data;
     } else {
-        *hole = data >= at + size;
-        limit = *hole ? data : source->sparse ? lseek(source->fd, data, SEEK_HOLE) + size - 1 : end;
+        off_t data_end = source->sparse ? lseek(source->fd, data, SEEK_HOLE) : -1;
+
+        *hole = false;
+        limit = data_end >= 0 ? data_end + size - 1 : end; /* it fails where the file shrank since */
     }
     return (uint64_t)((limit < end ? limit : end) - at) / page_size;
 }

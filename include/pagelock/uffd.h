@@ -114,7 +114,8 @@ PGL_API bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int 
  * pgl_uffd_unmap - let a range go; it stays mapped as plain anonymous memory
  *
  * Locks:    entry: none. The caller touches no absent page of the range meanwhile.
- * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here; ENOMEM.
+ * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here; the errors of
+ *           UFFDIO_UNREGISTER: all is as it was; ENOMEM: to be called again.
  */
 PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
 

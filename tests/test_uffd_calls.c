@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The userfaultfd pager when the kernel says no: each system call it makes returns each of its errors. Either the call
+ * of the library fails with that error and leaves everything as it was, or the page comes all the same, or it becomes
+ * zeros and is counted. UFFDIO_WAKE alone is left out: it can only fail for a range that is none.
+ *
+ * Linked with --wrap for every call in wraps below. Needs the privilege to use userfaultfd, as test_uffd.c does.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <pagelock/uffd.h>
+
+#include "cm.h"
+
+#define PAGE 4096
+#define NPAGES 64
+
+/* ---- the calls ---- */
+
+enum call {
+    CALL_NONE,
+    CALL_EPOLL_CREATE,
+    CALL_EPOLL_CTL,
+    CALL_EPOLL_WAIT,
+    CALL_EVENTFD,
+    CALL_FCNTL,
+    CALL_FSTAT,
+    CALL_IOCTL,
+    CALL_LSEEK,
+    CALL_MMAP,
+    CALL_OPEN,
+    CALL_PREAD,
+    CALL_READ,
+    CALL_THREAD,
+    CALL_USERFAULTFD,
+};
+
+/* Of the thread that calls the library: its call number `at` (from 1) fails. */
+static struct {
+    unsigned n, at;
+    int error;
+    enum call call;        /* which that is */
+    unsigned long request; /* of an ioctl() */
+} mine;
+static __thread bool is_mine;
+
+/* Of the handlers: so many calls of a kind fail. All atomic. */
+static struct {
+    enum call call;
+    unsigned long request; /* of an ioctl(), or whence of an lseek() */
+    int error;             /* 0: they do less than they were asked to */
+    unsigned times, fired;
+} theirs;
+
+/* 0: go on; otherwise the errno, or -1: do less. */
+static int inject(enum call call, unsigned long request)
+{
+    unsigned times = __atomic_load_n(&theirs.times, __ATOMIC_ACQUIRE);
+
+    if (is_mine) {
+        if (++mine.n != mine.at)
+            return 0;
+        mine.call = call;
+        mine.request = request;
+        errno = mine.error;
+        return mine.error;
+    }
+    if (call != theirs.call || request != theirs.request)
+        return 0;
+    while (times && !__atomic_compare_exchange_n(&theirs.times, &times, times - 1, false, __ATOMIC_ACQ_REL,
+                                                 __ATOMIC_ACQUIRE))
+        ;
+    if (!times)
+        return 0;
+    __atomic_fetch_add(&theirs.fired, 1, __ATOMIC_RELEASE);
+    errno = theirs.error;
+    return theirs.error ? theirs.error : -1;
+}
+
+/* Both names of what has another one where files are large: only the one that the library uses is ever referred to. */
+#define WRAP(result, name, parameters, arguments, call, request)                                                       \
+    result __real_##name parameters;                                                                                   \
+    result __wrap_##name parameters;                                                                                   \
+    result __wrap_##name parameters                                                                                    \
+    {                                                                                                                  \
+        return inject(call, (unsigned long)(request)) ? (result)-1 : __real_##name arguments;                          \
+    }
+
+WRAP(int, epoll_create1, (int flags), (flags), CALL_EPOLL_CREATE, 0)
+WRAP(int, epoll_ctl, (int fd, int op, int of, struct epoll_event *event), (fd, op, of, event), CALL_EPOLL_CTL, 0)
+WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout), (fd, events, n, timeout),
+     CALL_EPOLL_WAIT, 0)
+WRAP(int, eventfd, (unsigned n, int flags), (n, flags), CALL_EVENTFD, 0)
+WRAP(int, fcntl64, (int fd, int command, long arg), (fd, command, arg), CALL_FCNTL, 0)
+WRAP(int, fstat64, (int fd, struct stat *st), (fd, st), CALL_FSTAT, 0)
+WRAP(int, open64, (const char *path, int flags), (path, flags), CALL_OPEN, 0)
+WRAP(off_t, lseek64, (int fd, off_t offset, int whence), (fd, offset, whence), CALL_LSEEK, whence)
+WRAP(void *, mmap64, (void *addr, size_t length, int prot, int flags, int fd, off_t offset),
+     (addr, length, prot, flags, fd, offset), CALL_MMAP, 0)
+WRAP(ssize_t, read, (int fd, void *buffer, size_t length), (fd, buffer, length), CALL_READ, 0)
+WRAP(long, syscall, (long number, long arg), (number, arg), CALL_USERFAULTFD, 0)
+
+ssize_t __real_pread64(int fd, void *buffer, size_t length, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset)
+{
+    int error = inject(CALL_PREAD, 0);
+
+    return error > 0 ? -1 : __real_pread64(fd, buffer, error ? length / 2 + 1 : length, offset);
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+    int error = inject(CALL_THREAD, 0);
+
+    return error ? error : __real_pthread_create(thread, attr, start, arg);
+}
+
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+    struct uffdio_copy *copy = arg;
+    int error = inject(CALL_IOCTL, request);
+
+    if (error < 0 && copy->len > PAGE) { /* as the kernel does when a mapping is changed meanwhile */
+        __u64 length = copy->len;
+
+        copy->len = PAGE;
+        __real_ioctl(fd, request, copy);
+        copy->len = length;
+        errno = EAGAIN;
+        return -1;
+    }
+    return error > 0 ? -1 : __real_ioctl(fd, request, arg);
+}
+
+static void fail_theirs(enum call call, unsigned long request, int error, unsigned times)
+{
+    theirs.call = call;
+    theirs.request = request;
+    theirs.error = error;
+    theirs.fired = 0;
+    __atomic_store_n(&theirs.times, times, __ATOMIC_RELEASE);
+}
+
+/* ---- a file, some memory ---- */
+
+struct fixture {
+    int file;
+    unsigned char *memory;
+    struct pgl_uffd_config config;
+    struct pgl_uffd *uffd;
+};
+
+static uint64_t word_at(uint64_t offset)
+{
+    return (offset + 8) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static void fill(int file, uint64_t first, uint64_t npages)
+{
+    uint64_t words[PAGE / 8];
+
+    for (uint64_t page = first; page < first + npages; page++) {
+        for (uint64_t i = 0; i < PAGE / 8; i++)
+            words[i] = word_at(page * PAGE + i * 8);
+        assert_int_equal(pwrite(file, words, PAGE, (off_t)(page * PAGE)), PAGE);
+    }
+}
+
+static bool is_page(const struct fixture *f, uint64_t page)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)(f->memory + page * PAGE);
+
+    for (uint64_t i = 0; i < PAGE / 8; i++)
+        if (words[i] != word_at(page * PAGE + i * 8))
+            return false;
+    return true;
+}
+
+static bool is_zero(const struct fixture *f, uint64_t page)
+{
+    for (size_t i = 0; i < PAGE; i++)
+        if (f->memory[page * PAGE + i] != 0)
+            return false;
+    return true;
+}
+
+static void new_memory(struct fixture *f)
+{
+    f->memory = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(f->memory != MAP_FAILED);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    f->file = memfd_create("pages", MFD_CLOEXEC);
+    fill(f->file, 0, NPAGES);
+    new_memory(f);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    is_mine = false;
+    fail_theirs(CALL_NONE, 0, 0, 0);
+    pgl_uffd_free(f->uffd);
+    munmap(f->memory, NPAGES * PAGE);
+    close(f->file);
+    free(f);
+    return 0;
+}
+
+static unsigned count_fds(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 256; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* A handler may hold what it worked on for a moment after its page was there. */
+static void assert_fds(unsigned n)
+{
+    for (unsigned tries = 0; tries < 2000 && count_fds() != n; tries++)
+        usleep(1000);
+    assert_int_equal(count_fds(), n);
+}
+
+/* ---- calls of the library ---- */
+
+/* The errors of a call that a library's call has to tell of. */
+static const int *errors_of(enum call call, unsigned long request)
+{
+    static const int limits[] = {EMFILE, ENFILE, ENOMEM, 0};
+    static const int watches[] = {ENOMEM, ENOSPC, 0};
+    static const int memory[] = {ENOMEM, 0};
+    static const int threads[] = {EAGAIN, EPERM, 0};
+    static const int files[] = {EBADF, EOVERFLOW, ENOMEM, 0};
+    static const int permission[] = {EPERM, ENOSYS, EMFILE, ENFILE, ENOMEM, 0};
+    static const int handshake[] = {EINVAL, EPERM, EFAULT, 0};
+    static const int ranges[] = {EINVAL, EBUSY, EPERM, ENOMEM, 0};
+
+    switch (call) {
+    case CALL_EPOLL_CTL:
+        return watches;
+    case CALL_MMAP:
+        return memory;
+    case CALL_THREAD:
+        return threads;
+    case CALL_FSTAT:
+        return files;
+    case CALL_USERFAULTFD:
+        return permission;
+    case CALL_IOCTL:
+        return request == UFFDIO_API ? handshake : ranges;
+    default:
+        return limits;
+    }
+}
+
+/* Calls try() with its call number `at` failing. Returns whether try() succeeded. */
+static bool run_failing(struct fixture *f, bool (*try)(struct fixture *f), unsigned at, int error)
+{
+    bool done;
+
+    mine.n = 0;
+    mine.at = at;
+    mine.error = error;
+    mine.call = CALL_NONE;
+    errno = 0;
+    is_mine = true;
+    done = try(f);
+    is_mine = false;
+    return done;
+}
+
+/* Each call that try() makes returns each of its errors. One of kind `spare` may fail unnoticed. Returns the failures. */
+static unsigned each_fails(struct fixture *f, bool (*try)(struct fixture *f), void (*undo)(struct fixture *f),
+                           enum call spare)
+{
+    unsigned nfds = count_fds(), failures = 0;
+
+    for (unsigned at = 1;; at++) {
+        bool done = run_failing(f, try, at, ENOMEM);
+
+        if (done) {
+            undo(f);
+            assert_fds(nfds);
+            if (mine.call == CALL_NONE)
+                return failures; /* there are no more calls */
+            assert_int_equal(mine.call, spare);
+            continue;
+        }
+        for (const int *error = errors_of(mine.call, mine.request); *error; error++) {
+            bool is_old = mine.call == CALL_IOCTL && mine.request == UFFDIO_API && *error == EINVAL;
+
+            assert_false(run_failing(f, try, at, *error));
+            assert_int_equal(errno, is_old ? EOPNOTSUPP : *error);
+            assert_fds(nfds);
+            failures++;
+        }
+    }
+}
+
+static bool try_new(struct fixture *f)
+{
+    f->uffd = pgl_uffd_new(&f->config);
+    return f->uffd != NULL;
+}
+
+static void undo_new(struct fixture *f)
+{
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+}
+
+static void test_uffd_new_fails_with_the_errno_of_each_call(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.threads = 2;
+    assert_true(each_fails(f, try_new, undo_new, CALL_NONE) >= 20);
+}
+
+static bool try_map(struct fixture *f)
+{
+    return pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_SEQUENTIAL);
+}
+
+static void undo_map(struct fixture *f)
+{
+    assert_true(is_page(f, 3));
+    assert_true(pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE));
+    munmap(f->memory, NPAGES * PAGE);
+    new_memory(f);
+}
+
+/* A file that cannot be opened anew is duplicated. */
+static void test_uffd_map_fails_with_the_errno_of_each_call(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(try_new(f));
+    assert_true(each_fails(f, try_map, undo_map, CALL_OPEN) >= 7);
+    assert_true(try_map(f));
+    for (uint64_t page = 0; page < NPAGES; page++)
+        assert_true(is_page(f, page));
+}
+
+static bool try_unmap(struct fixture *f)
+{
+    return pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE);
+}
+
+static void test_uffd_unmap_fails_with_the_errno_of_the_kernel(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    assert_true(is_page(f, 40));
+    assert_false(run_failing(f, try_unmap, 1, ENOMEM));
+    assert_int_equal(mine.request, UFFDIO_UNREGISTER);
+    assert_int_equal(errno, ENOMEM);
+    assert_true(is_page(f, 20)); /* as it was */
+    assert_true(try_unmap(f));
+    assert_true(is_zero(f, 0));
+}
+
+/* ---- handlers ---- */
+
+enum outcome { BYTES, ZEROS };
+
+/* Faults a page of data and one of a hole in while calls fail so and so often; then everything else is there. */
+static void fault_failing(struct fixture *f, enum call call, unsigned long request, int error, unsigned times,
+                          enum outcome outcome)
+{
+    struct pgl_uffd_stats stats;
+    bool hole = request == UFFDIO_ZEROPAGE;
+    uint64_t page = hole ? 50 : 10;
+
+    fail_theirs(call, request, error, times);
+    if (outcome == BYTES)
+        assert_true(hole ? is_zero(f, page) : is_page(f, page));
+    else
+        assert_true(is_zero(f, page));
+    f->memory[page * PAGE] = 'w';
+    assert_int_equal(f->memory[page * PAGE], 'w');
+    pgl_uffd_stats(f->uffd, &stats);
+    assert_int_equal(stats.errors, outcome == ZEROS);
+    for (uint64_t i = 0; i < NPAGES; i++)
+        if (i != page)
+            assert_true(i < NPAGES / 2 ? is_page(f, i) : is_zero(f, i));
+    assert_true(__atomic_load_n(&theirs.fired, __ATOMIC_ACQUIRE) >= 1);
+}
+
+static void try_failing(struct fixture *f, enum call call, unsigned long request, int error, unsigned times,
+                        enum outcome outcome)
+{
+    for (int mode = 0; mode < 4; mode++) {
+        f->config.write_protect = ((mode & 1) != 0 && request != UFFDIO_ZEROPAGE) || request == UFFDIO_WRITEPROTECT;
+        f->config.threads = 1;
+        assert_true(try_new(f));
+        assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0,
+                                 mode & 2 ? PGL_ADVICE_SEQUENTIAL : PGL_ADVICE_RANDOM));
+        fault_failing(f, call, request, error, times, outcome);
+        undo_new(f);
+        munmap(f->memory, NPAGES * PAGE);
+        new_memory(f);
+    }
+}
+
+static void make_sparse(struct fixture *f)
+{
+    assert_int_equal(ftruncate(f->file, NPAGES / 2 * PAGE), 0);
+    assert_int_equal(ftruncate(f->file, NPAGES * PAGE), 0);
+}
+
+static void test_uffd_handler_outlives_each_error_of_its_calls(void **state)
+{
+    static const struct {
+        enum call call;
+        unsigned long request;
+        int error;
+        enum outcome outcome;
+    } all[] = {
+        {CALL_EPOLL_WAIT, 0, EINTR, BYTES},
+        {CALL_READ, 0, EINTR, BYTES},
+        {CALL_READ, 0, EAGAIN, BYTES},
+        {CALL_PREAD, 0, EINTR, BYTES},
+        {CALL_PREAD, 0, 0, BYTES}, /* it reads half */
+        {CALL_PREAD, 0, EIO, ZEROS},
+        {CALL_PREAD, 0, EAGAIN, BYTES},
+        {CALL_PREAD, 0, EBADF, ZEROS},
+        {CALL_PREAD, 0, EISDIR, ZEROS},
+        {CALL_PREAD, 0, ENOMEM, BYTES},
+        {CALL_LSEEK, SEEK_DATA, EINVAL, BYTES},
+        {CALL_LSEEK, SEEK_HOLE, EINVAL, BYTES},
+        {CALL_LSEEK, SEEK_HOLE, ENXIO, BYTES},
+        {CALL_IOCTL, UFFDIO_COPY, 0, BYTES}, /* it copies one page of the cluster */
+        {CALL_IOCTL, UFFDIO_COPY, EAGAIN, BYTES},
+        {CALL_IOCTL, UFFDIO_COPY, EEXIST, BYTES},
+        {CALL_IOCTL, UFFDIO_COPY, ENOENT, BYTES},
+        {CALL_IOCTL, UFFDIO_COPY, ESRCH, BYTES},
+        {CALL_IOCTL, UFFDIO_COPY, ENOMEM, BYTES},
+        {CALL_IOCTL, UFFDIO_COPY, EFAULT, ZEROS},
+        {CALL_IOCTL, UFFDIO_COPY, ENOSPC, ZEROS},
+        {CALL_IOCTL, UFFDIO_ZEROPAGE, EAGAIN, BYTES},
+        {CALL_IOCTL, UFFDIO_ZEROPAGE, EEXIST, BYTES},
+        {CALL_IOCTL, UFFDIO_ZEROPAGE, ENOENT, BYTES},
+        {CALL_IOCTL, UFFDIO_ZEROPAGE, ESRCH, BYTES},
+        {CALL_IOCTL, UFFDIO_ZEROPAGE, ENOMEM, BYTES},
+        {CALL_IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, BYTES},
+        {CALL_IOCTL, UFFDIO_WRITEPROTECT, ENOENT, BYTES},
+        {CALL_IOCTL, UFFDIO_WRITEPROTECT, ESRCH, BYTES},
+    };
+    struct fixture *f = *state;
+
+    make_sparse(f);
+    for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
+        printf("call %u, request %#lx: errno %d\n", all[i].call, all[i].request, all[i].error);
+        try_failing(f, all[i].call, all[i].request, all[i].error, 1, all[i].outcome);
+        if (all[i].outcome == BYTES)
+            try_failing(f, all[i].call, all[i].request, all[i].error, 3, all[i].outcome);
+    }
+}
+
+static bool permitted(void)
+{
+    const struct pgl_uffd_config config = {0};
+    struct pgl_uffd *uffd = pgl_uffd_new(&config);
+
+    if (uffd == NULL) {
+        printf("skipped: %s\n", pgl_uffd_explain(errno));
+        return false;
+    }
+    pgl_uffd_free(uffd);
+    return true;
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_uffd_new_fails_with_the_errno_of_each_call),
+        TEST(test_uffd_map_fails_with_the_errno_of_each_call),
+        TEST(test_uffd_unmap_fails_with_the_errno_of_the_kernel),
+        TEST(test_uffd_handler_outlives_each_error_of_its_calls),
+    };
+#undef TEST
+
+    return permitted() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
+}

@@ -355,8 +355,8 @@ static void deliver_fault(struct handler *handler, struct space *space, struct d
             pthread_mutex_unlock(&uffd->lock);
             break;
         case PGL_FAULT_MEMORY_ERROR:
-        case PGL_FAULT_NO_DATA:
-            if (!try_again(uffd, delivery)) {
+        case PGL_FAULT_NO_DATA: /* perhaps a neighbour's fault only: alone, before it is given up */
+            if ((args->flags & PGL_FAULT_RETRIED) != 0 && !try_again(uffd, delivery)) {
                 return;
             }
             break;

@@ -67,6 +67,8 @@ static struct {
     unsigned times, fired;
 } theirs;
 
+static off_t bad_offset = -1; /* of the file: a page that cannot be read. Atomic. */
+
 /* 0: go on; otherwise the errno, or -1: do less. */
 static int inject(enum call call, unsigned long request)
 {
@@ -120,7 +122,14 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset);
 ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset)
 {
     int error = inject(CALL_PREAD, 0);
+    off_t bad = __atomic_load_n(&bad_offset, __ATOMIC_ACQUIRE);
 
+    if (offset == bad) {
+        errno = EIO;
+        return -1;
+    }
+    if (offset < bad && (off_t)length > bad - offset)
+        length = (size_t)(bad - offset);
     return error > 0 ? -1 : __real_pread64(fd, buffer, error ? length / 2 + 1 : length, offset);
 }
 
@@ -227,6 +236,7 @@ static int tear_down(void **state)
 
     is_mine = false;
     fail_theirs(CALL_NONE, 0, 0, 0);
+    bad_offset = -1;
     pgl_uffd_free(f->uffd);
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);
@@ -484,10 +494,30 @@ static void test_uffd_handler_outlives_each_error_of_its_calls(void **state)
     make_sparse(f);
     for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
         printf("call %u, request %#lx: errno %d\n", all[i].call, all[i].request, all[i].error);
-        try_failing(f, all[i].call, all[i].request, all[i].error, 1, all[i].outcome);
-        if (all[i].outcome == BYTES)
+        try_failing(f, all[i].call, all[i].request, all[i].error, 1, BYTES);
+        if (all[i].outcome == ZEROS) /* with its cluster, and alone */
+            try_failing(f, all[i].call, all[i].request, all[i].error, 2, ZEROS);
+        else
             try_failing(f, all[i].call, all[i].request, all[i].error, 3, all[i].outcome);
     }
+}
+
+/* A cluster that fails because of a neighbour says nothing about the page that the program waits for. */
+static void test_uffd_bad_page_spoils_no_neighbour(void **state)
+{
+    struct pgl_uffd_stats stats;
+    struct fixture *f = *state;
+
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    __atomic_store_n(&bad_offset, 8 * PAGE, __ATOMIC_RELEASE);
+    for (uint64_t i = 0; i < NPAGES; i++) {
+        uint64_t page = (i + 9) % NPAGES;
+
+        assert_true(page == 8 ? is_zero(f, page) : is_page(f, page));
+    }
+    pgl_uffd_stats(f->uffd, &stats);
+    assert_int_equal(stats.errors, 1);
 }
 
 static bool permitted(void)
@@ -511,6 +541,7 @@ int main(void)
         TEST(test_uffd_map_fails_with_the_errno_of_each_call),
         TEST(test_uffd_unmap_fails_with_the_errno_of_the_kernel),
         TEST(test_uffd_handler_outlives_each_error_of_its_calls),
+        TEST(test_uffd_bad_page_spoils_no_neighbour),
     };
 #undef TEST
 

@@ -268,6 +268,7 @@ static int data_request(void *pager, const struct pgl_request *request)
 
     while (error == 0 && first <= request->range.last) {
         struct stretch stretch = {first, request->range.last - first + 1, delivery->buffer, NULL};
+        int read_error = 0;
         uint64_t whole;
         bool hole;
 
@@ -275,19 +276,19 @@ static int data_request(void *pager, const struct pgl_request *request)
         first += stretch.npages;
         if (!hole) {
             stretch.counter = &delivery->stats->pages_fetched;
-            delivery->error = read_pages(delivery, source, stretch.first, stretch.npages, &whole);
+            read_error = read_pages(delivery, source, stretch.first, stretch.npages, &whole);
             stretch.npages = whole;
-            error = deliver(delivery, request, stretch);
-            error = error != 0 ? error : delivery->error;
         } else {
             stretch.counter = &delivery->stats->pages_zeroed;
             stretch.data = NULL;
             if (delivery->write_protect) { /* the kernel's zero page cannot be protected */
                 stretch.data = memset(delivery->buffer, 0, stretch.npages * delivery->page_size);
             }
-            error = deliver(delivery, request, stretch);
         }
+        error = deliver(delivery, request, stretch);
+        error = error != 0 ? error : read_error;
     }
+    delivery->error = error;
     return error;
 }
 

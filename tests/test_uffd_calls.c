@@ -406,6 +406,16 @@ static void test_uffd_unmap_fails_with_the_errno_of_the_kernel(void **state)
 
 enum outcome { BYTES, ZEROS };
 
+static int told_error; /* to the failed() callback. Atomic. */
+
+static enum pgl_uffd_remedy on_failure(void *arg, const void *addr, int error)
+{
+    (void)arg;
+    (void)addr;
+    __atomic_store_n(&told_error, error, __ATOMIC_RELEASE);
+    return PGL_UFFD_ZERO;
+}
+
 /* Faults a page of data and one of a hole in while calls fail so and so often; then everything else is there. */
 static void fault_failing(struct fixture *f, enum call call, unsigned long request, int error, unsigned times,
                           enum outcome outcome)
@@ -423,6 +433,8 @@ static void fault_failing(struct fixture *f, enum call call, unsigned long reque
     assert_int_equal(f->memory[page * PAGE], 'w');
     pgl_uffd_stats(f->uffd, &stats);
     assert_int_equal(stats.errors, outcome == ZEROS);
+    if (outcome == ZEROS)
+        assert_int_equal(__atomic_load_n(&told_error, __ATOMIC_ACQUIRE), error);
     for (uint64_t i = 0; i < NPAGES; i++)
         if (i != page)
             assert_true(i < NPAGES / 2 ? is_page(f, i) : is_zero(f, i));
@@ -435,6 +447,7 @@ static void try_failing(struct fixture *f, enum call call, unsigned long request
     for (int mode = 0; mode < 4; mode++) {
         f->config.write_protect = ((mode & 1) != 0 && request != UFFDIO_ZEROPAGE) || request == UFFDIO_WRITEPROTECT;
         f->config.threads = 1;
+        f->config.failed = on_failure;
         assert_true(try_new(f));
         assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0,
                                  mode & 2 ? PGL_ADVICE_SEQUENTIAL : PGL_ADVICE_RANDOM));

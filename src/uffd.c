@@ -7,7 +7,9 @@
  *              from page numbers to objects, one object for each pgl_uffd_map() and each fork. The pager's lock
  *              protects the list of spaces, and is held while events change a map, so that they are applied in the
  *              order in which the kernel sent them. A space is held by the list and by each handler that works on it.
- * LOCK ORDER   the pager's lock -> map -> object.
+ *              The layout is locked for writing where a map changes, and for reading from the look at a map until pages
+ *              are where it shows them: what comes late from a file does not enter what was mapped there since.
+ * LOCK ORDER   the pager's lock -> layout -> map -> object.
  * READERS      The kernel knows better. (i) A fault on a page that the driver has as resident, found so at the first
  *              look, means that the page was removed (its event raced with a copy): it is forgotten and fetched again.
  *              (ii) The same fault after a wait for another handler's fetch may be an old message: its thread is only
@@ -69,6 +71,7 @@ struct pgl_uffd {
     pthread_mutex_t lock;
     struct space *spaces;
     uint64_t last_number;
+    pthread_rwlock_t layout; /* of every space's map */
 
     struct pgl_uffd_stats stats; /* each count is atomic */
 };
@@ -302,6 +305,10 @@ static void apply_event(struct pgl_uffd *uffd, struct space *space, const struct
     uint64_t last = message->arg.remove.end / size - 1;
     uint64_t from = message->arg.remap.from / size;
 
+    if (message->event == UFFD_EVENT_PAGEFAULT) {
+        return;
+    }
+    pthread_rwlock_wrlock(&uffd->layout);
     switch (message->event) {
     case UFFD_EVENT_FORK:
         adopt(uffd, space, (int)message->arg.fork.ufd);
@@ -319,6 +326,7 @@ static void apply_event(struct pgl_uffd *uffd, struct space *space, const struct
         insist_on_removing(space, first, last);
         break;
     }
+    pthread_rwlock_unlock(&uffd->layout);
 }
 
 /* Faults: no lock is held. */
@@ -335,6 +343,25 @@ static bool try_again(struct pgl_uffd *uffd, struct delivery *delivery)
     count(&uffd->stats.errors, 1);
     delivery_zero(delivery);
     return false;
+}
+
+/*
+ * Memory that was added by mremap(), or let go just now, is plain memory; else the kernel refuses. No event is read
+ * between the look at the map and the zeros: what is being moved there may be about to be shown. Returns false if it is.
+ */
+static bool zero_outside(struct pgl_uffd *uffd, struct space *space, struct delivery *delivery)
+{
+    uint64_t index = delivery->addr / uffd->page_size;
+    struct pgl_map_entry entry;
+    bool outside;
+
+    pthread_mutex_lock(&uffd->lock);
+    outside = !pgl_map_lookup(space->map, index, &entry) || entry.view.first > index;
+    if (outside) {
+        delivery_zero(delivery);
+    }
+    pthread_mutex_unlock(&uffd->lock);
+    return outside;
 }
 
 static void deliver_fault(struct handler *handler, struct space *space, struct delivery *delivery,
@@ -360,9 +387,11 @@ static void deliver_fault(struct handler *handler, struct space *space, struct d
                 return;
             }
             break;
-        case PGL_FAULT_NO_ENTRY: /* grown by mremap(), or let go just now: plain memory. Else the kernel refuses. */
-            delivery_zero(delivery);
-            return;
+        case PGL_FAULT_NO_ENTRY:
+            if (zero_outside(uffd, space, delivery)) {
+                return;
+            }
+            break;
         case PGL_FAULT_RETRY:
         case PGL_FAULT_INTERRUPTED:
         case PGL_FAULT_MEMORY_SHORTAGE:
@@ -381,6 +410,8 @@ static void handle_fault(struct handler *handler, struct space *space, const str
     bool writes = protected || (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
     struct delivery delivery = {
         .stats = &uffd->stats,
+        .layout = &uffd->layout,
+        .map = space->map,
         .uffd = space->fd,
         .addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1),
         .write_protect = uffd->config.write_protect,
@@ -547,7 +578,8 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     int error = 0;
     int fd;
 
-    if (uffd == NULL || pthread_mutex_init(&uffd->lock, NULL) != 0 || !arena_init(&uffd->arena)) {
+    if (uffd == NULL || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
+        !arena_init(&uffd->arena)) {
         free(uffd);
         errno = ENOMEM;
         return NULL;
@@ -597,6 +629,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
         close(uffd->stop);
     }
     arena_fini(&uffd->arena);
+    pthread_rwlock_destroy(&uffd->layout);
     pthread_mutex_destroy(&uffd->lock);
     free(uffd->handlers);
     free(uffd);
@@ -697,7 +730,9 @@ bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
     if (!is_mapped(uffd->self, first, last)) {
         errno = ENOENT;
     } else if (ioctl(uffd->self->fd, UFFDIO_UNREGISTER, &range) == 0) {
+        pthread_rwlock_wrlock(&uffd->layout);
         unmapped = pgl_map_remove(uffd->self->map, first, last);
+        pthread_rwlock_unlock(&uffd->layout);
     }
     pthread_mutex_unlock(&uffd->lock);
     return unmapped;

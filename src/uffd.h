@@ -24,7 +24,9 @@ struct source {
  */
 struct delivery {
     struct pgl_uffd_stats *stats; /* each count is atomic */
-    int uffd;                     /* of the address space that faulted */
+    pthread_rwlock_t *layout;     /* held for reading while pages are put where the map shows them */
+    struct pgl_map *map;          /* of the address space that faulted */
+    int uffd;                     /* its userfaultfd */
     uint64_t addr;                /* the page that faulted */
     bool write_protect;
     size_t page_size;

@@ -7,7 +7,8 @@
  * What the kernel may answer, and what it means here:
  *   EEXIST  the page is there already (another handler's, or a forked child inherited it): as good as copied;
  *   EAGAIN  a mapping is being changed, and its event is still to be read: take everything back, try again;
- *   ENOENT  the range is not one registered mapping: page by page, and what is not mapped at all is taken back;
+ *   ENOENT  the range is not one registered mapping: page by page, and what is not mapped at all is taken back (so is
+ *           what the map does not show there any more: something else may be mapped there since);
  *   ESRCH   the process has gone: taken back.
  * A thread whose page was taken back is woken; if it still wants the page, it faults again.
  */
@@ -20,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "object.h"
 #include "uffd.h"
 
 /* A description of its own where that can be had, so that looking for holes does not move the caller's offset. */
@@ -120,6 +122,19 @@ struct stretch {
     uint64_t *counter;         /* of pages made */
 };
 
+/* Whether the map shows these pages where they are to go. */
+static bool is_shown(const struct delivery *delivery, const struct pgl_request *request, const struct stretch *stretch)
+{
+    uint64_t distance = stretch->first - request->pager_demand; /* wraps before the demand page */
+    uint64_t index = delivery->addr / delivery->page_size + distance;
+    uint64_t object_index = stretch->first - request->object->config.pager_range.first;
+    struct pgl_map_entry entry;
+
+    return pgl_map_lookup(delivery->map, index, &entry) && entry.object == request->object &&
+           entry.view.first <= index && stretch->npages <= entry.view.last - index + 1 &&
+           entry.view.object_first + (index - entry.view.first) == object_index;
+}
+
 /*
  * Puts a stretch in place. Returns 0 or an errno, and in *done how many of its pages are there then. A write fault's
  * thread is not woken by a page that is still protected.
@@ -131,8 +146,11 @@ static int install(struct delivery *delivery, const struct pgl_request *request,
     bool quiet = delivery->write_protect && request->access == PGL_ACCESS_WRITE;
     uint64_t mode = (delivery->write_protect ? UFFDIO_COPY_MODE_WP : 0) | (quiet ? UFFDIO_COPY_MODE_DONTWAKE : 0);
     uint64_t addr = delivery->addr + (stretch->first - request->pager_demand) * page_size;
+    int error;
 
-    for (*done = 0; *done < stretch->npages;) {
+    pthread_rwlock_rdlock(delivery->layout);
+    error = is_shown(delivery, request, stretch) ? 0 : ENOENT;
+    for (*done = 0; error == 0 && *done < stretch->npages;) {
         const unsigned char *data = stretch->data != NULL ? stretch->data + *done * page_size : NULL;
         uint64_t length = (stretch->npages - *done) * page_size;
         uint64_t made = make_pages(delivery->uffd, addr + *done * page_size, data, length, mode) / page_size;
@@ -145,10 +163,11 @@ static int install(struct delivery *delivery, const struct pgl_request *request,
             count(&delivery->stats->present, 1);
             *done += 1;
         } else {
-            return errno;
+            error = errno;
         }
     }
-    return 0;
+    pthread_rwlock_unlock(delivery->layout);
+    return error;
 }
 
 /* Tells the driver which pages are in place. The demand page may be written to when its protection could be taken. */

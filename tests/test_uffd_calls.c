@@ -67,7 +67,11 @@ static struct {
     unsigned times, fired;
 } theirs;
 
-static off_t bad_offset = -1; /* of the file: a page that cannot be read. Atomic. */
+/* Of the file. Both atomic. */
+static off_t bad_offset = -1;  /* a page that cannot be read */
+static off_t slow_offset = -1; /* a page that is read slowly: SLOW_NOW once that has begun, it ends when that changes */
+
+#define SLOW_NOW (-2)
 
 /* 0: go on; otherwise the errno, or -1: do less. */
 static int inject(enum call call, unsigned long request)
@@ -123,7 +127,11 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset)
 {
     int error = inject(CALL_PREAD, 0);
     off_t bad = __atomic_load_n(&bad_offset, __ATOMIC_ACQUIRE);
+    off_t slow = offset;
 
+    if (__atomic_compare_exchange_n(&slow_offset, &slow, SLOW_NOW, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) == SLOW_NOW)
+            usleep(100);
     if (offset == bad) {
         errno = EIO;
         return -1;
@@ -195,14 +203,19 @@ static void fill(int file, uint64_t first, uint64_t npages)
     }
 }
 
-static bool is_page(const struct fixture *f, uint64_t page)
+static bool shows(const struct fixture *f, uint64_t page, uint64_t file_page)
 {
     const uint64_t *words = (const uint64_t *)(const void *)(f->memory + page * PAGE);
 
     for (uint64_t i = 0; i < PAGE / 8; i++)
-        if (words[i] != word_at(page * PAGE + i * 8))
+        if (words[i] != word_at(file_page * PAGE + i * 8))
             return false;
     return true;
+}
+
+static bool is_page(const struct fixture *f, uint64_t page)
+{
+    return shows(f, page, page);
 }
 
 static bool is_zero(const struct fixture *f, uint64_t page)
@@ -236,7 +249,7 @@ static int tear_down(void **state)
 
     is_mine = false;
     fail_theirs(CALL_NONE, 0, 0, 0);
-    bad_offset = -1;
+    bad_offset = slow_offset = -1;
     pgl_uffd_free(f->uffd);
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);
@@ -533,6 +546,27 @@ static void test_uffd_bad_page_spoils_no_neighbour(void **state)
     assert_int_equal(stats.errors, 1);
 }
 
+/* The page that the program waits for is there, the rest of its cluster is on its way, and something else comes in. */
+static void test_uffd_late_pages_do_not_enter_what_is_mapped_next(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, PAGE), 0); /* page 0, a hole, and the rest */
+    fill(f->file, 2, NPAGES - 2);
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    __atomic_store_n(&slow_offset, 2 * PAGE, __ATOMIC_RELEASE);
+    assert_true(is_page(f, 0));
+    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW)
+        usleep(100);
+    assert_true(try_unmap(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory + 2 * PAGE, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
+    __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
+    for (uint64_t page = 2; page < 10; page++)
+        assert_true(shows(f, page, page + 18));
+    assert_true(is_zero(f, 11));
+}
+
 static bool permitted(void)
 {
     const struct pgl_uffd_config config = {0};
@@ -555,6 +589,7 @@ int main(void)
         TEST(test_uffd_unmap_fails_with_the_errno_of_the_kernel),
         TEST(test_uffd_handler_outlives_each_error_of_its_calls),
         TEST(test_uffd_bad_page_spoils_no_neighbour),
+        TEST(test_uffd_late_pages_do_not_enter_what_is_mapped_next),
     };
 #undef TEST
 

@@ -91,6 +91,7 @@ GPtrArray *micro_all(void)
     micro_lock_cases(cases);
     micro_code_cases(cases);
     micro_fault_cases(cases);
+    micro_wait_cases(cases);
     return cases;
 }
 

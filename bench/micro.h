@@ -73,6 +73,7 @@ void micro_versus(struct micro_case *one, const struct subject *a, const struct 
 void micro_lock_cases(GPtrArray *cases);
 void micro_code_cases(GPtrArray *cases);
 void micro_fault_cases(GPtrArray *cases);
+void micro_wait_cases(GPtrArray *cases);
 
 /* Every case there is, to be freed by g_ptr_array_unref(). */
 GPtrArray *micro_all(void);

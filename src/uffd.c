@@ -25,6 +25,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -550,6 +551,19 @@ static size_t widest_cluster(const struct pgl_advice_table *table)
     return widest;
 }
 
+/* A thread that takes no signals: what the program does about one may touch a page that only this thread can bring. */
+static int start_deaf(pthread_t *thread, void *(*start)(void *), void *arg)
+{
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(thread, NULL, start, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
 /* Returns 0 or an errno. */
 static int start_handler(struct pgl_uffd *uffd, struct handler *handler)
 {
@@ -561,7 +575,7 @@ static int start_handler(struct pgl_uffd *uffd, struct handler *handler)
     handler->fault = pgl_fault_new();
     handler->buffer = aligned_alloc(uffd->page_size, length);
     if (handler->fault != NULL && handler->buffer != NULL) {
-        error = pthread_create(&handler->thread, NULL, handle, handler);
+        error = start_deaf(&handler->thread, handle, handler);
     }
     if (error != 0) {
         pgl_fault_free(handler->fault);

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <pagelock/uffd.h>
@@ -59,13 +60,14 @@ static struct {
 } mine;
 static __thread bool is_mine;
 
-/* Of the handlers: so many calls of a kind fail. All atomic. */
+/* Of the handlers: so many calls of a kind fail. Under the lock. */
 static struct {
+    pthread_mutex_t lock;
     enum call call;
     unsigned long request; /* of an ioctl(), or whence of an lseek() */
     int error;             /* 0: they do less than they were asked to */
     unsigned times, fired;
-} theirs;
+} theirs = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Of the file. Both atomic. */
 static off_t bad_offset = -1;  /* a page that cannot be read */
@@ -73,32 +75,39 @@ static off_t slow_offset = -1; /* a page that is read slowly: SLOW_NOW once that
 
 #define SLOW_NOW (-2)
 
+static int inject_mine(enum call call, unsigned long request)
+{
+    if (++mine.n != mine.at)
+        return 0;
+    mine.call = call;
+    mine.request = request;
+    return mine.error;
+}
+
+static int inject_theirs(enum call call, unsigned long request)
+{
+    int error = 0;
+
+    pthread_mutex_lock(&theirs.lock);
+    if (call == theirs.call && request == theirs.request && theirs.times) {
+        theirs.times--;
+        theirs.fired++;
+        error = theirs.error ? theirs.error : -1;
+    }
+    pthread_mutex_unlock(&theirs.lock);
+    return error;
+}
+
 /* 0: go on; otherwise the errno, or -1: do less. */
 static int inject(enum call call, unsigned long request)
 {
-    unsigned times = __atomic_load_n(&theirs.times, __ATOMIC_ACQUIRE);
+    int before = errno, error = is_mine ? inject_mine(call, request) : inject_theirs(call, request);
 
-    if (is_mine) {
-        if (++mine.n != mine.at)
-            return 0;
-        mine.call = call;
-        mine.request = request;
-        errno = mine.error;
-        return mine.error;
-    }
-    if (call != theirs.call || request != theirs.request)
-        return 0;
-    while (times && !__atomic_compare_exchange_n(&theirs.times, &times, times - 1, false, __ATOMIC_ACQ_REL,
-                                                 __ATOMIC_ACQUIRE))
-        ;
-    if (!times)
-        return 0;
-    __atomic_fetch_add(&theirs.fired, 1, __ATOMIC_RELEASE);
-    errno = theirs.error;
-    return theirs.error ? theirs.error : -1;
+    errno = error > 0 ? error : before;
+    return error;
 }
 
-/* Both names of what has another one where files are large: only the one that the library uses is ever referred to. */
+/* By the names that the linker sees where files are large. */
 #define WRAP(result, name, parameters, arguments, call, request)                                                       \
     result __real_##name parameters;                                                                                   \
     result __wrap_##name parameters;                                                                                   \
@@ -171,11 +180,23 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 
 static void fail_theirs(enum call call, unsigned long request, int error, unsigned times)
 {
+    pthread_mutex_lock(&theirs.lock);
     theirs.call = call;
     theirs.request = request;
     theirs.error = error;
+    theirs.times = times;
     theirs.fired = 0;
-    __atomic_store_n(&theirs.times, times, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&theirs.lock);
+}
+
+static unsigned count_fired(void)
+{
+    unsigned fired;
+
+    pthread_mutex_lock(&theirs.lock);
+    fired = theirs.fired;
+    pthread_mutex_unlock(&theirs.lock);
+    return fired;
 }
 
 /* ---- a file, some memory ---- */
@@ -249,7 +270,8 @@ static int tear_down(void **state)
 
     is_mine = false;
     fail_theirs(CALL_NONE, 0, 0, 0);
-    bad_offset = slow_offset = -1;
+    __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
+    __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
     pgl_uffd_free(f->uffd);
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);
@@ -451,7 +473,7 @@ static void fault_failing(struct fixture *f, enum call call, unsigned long reque
     for (uint64_t i = 0; i < NPAGES; i++)
         if (i != page)
             assert_true(i < NPAGES / 2 ? is_page(f, i) : is_zero(f, i));
-    assert_true(__atomic_load_n(&theirs.fired, __ATOMIC_ACQUIRE) >= 1);
+    assert_true(count_fired() >= 1);
 }
 
 static void try_failing(struct fixture *f, enum call call, unsigned long request, int error, unsigned times,
@@ -567,6 +589,88 @@ static void test_uffd_late_pages_do_not_enter_what_is_mapped_next(void **state)
     assert_true(is_zero(f, 11));
 }
 
+/* A forked child that cannot be watched is let go: it goes on without the file, and is counted. */
+static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
+{
+    static const int errors[] = {ENOMEM, ENOSPC};
+    struct fixture *f = *state;
+    struct pgl_uffd_stats stats;
+
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    assert_true(is_page(f, 0));
+    for (unsigned i = 0; i < 2; i++) {
+        pid_t child;
+        int status;
+
+        fail_theirs(CALL_EPOLL_CTL, 0, errors[i], 1);
+        child = fork();
+        if (child == 0)
+            _exit(!is_page(f, 0) || !is_zero(f, NPAGES - 1));
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        pgl_uffd_stats(f->uffd, &stats);
+        assert_int_equal(stats.errors, i + 1);
+    }
+    assert_true(is_page(f, NPAGES - 1));
+}
+
+/* ---- signals ---- */
+
+static __thread bool is_programs; /* a thread of the program, not of the pager */
+static struct fixture *signalled; /* whose memory the signal's handler touches */
+static unsigned signals, strays;  /* both atomic: strays ran on a thread of the pager */
+
+static void on_signal(int number)
+{
+    uint64_t page = __atomic_add_fetch(&signals, 1, __ATOMIC_RELAXED) * 7 % NPAGES;
+    int error = errno;
+
+    (void)number;
+    if (is_programs)
+        (void)*(volatile unsigned char *)(signalled->memory + page * PAGE);
+    else
+        __atomic_fetch_add(&strays, 1, __ATOMIC_RELAXED);
+    errno = error;
+}
+
+/* All pages, again and again, until so many signals have come. */
+static void touch_under_signals(struct fixture *f, unsigned enough)
+{
+    for (unsigned round = 0; __atomic_load_n(&signals, __ATOMIC_RELAXED) < enough || round < 50; round++) {
+        for (uint64_t page = 0; page < NPAGES; page++)
+            assert_true(is_page(f, (page * 13 + round) % NPAGES));
+        assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+    }
+}
+
+/* Faults are interrupted by signals whose handlers fault themselves; the pager's only thread never runs one. */
+static void test_uffd_signals_run_on_no_thread_of_the_pager(void **state)
+{
+    const struct itimerval often = {{0, 300}, {0, 300}}, never = {0};
+    struct sigaction action = {.sa_handler = on_signal}, before;
+    struct fixture *f = *state;
+    sigset_t set;
+
+    signalled = f;
+    is_programs = true;
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    sigaction(SIGALRM, &action, &before);
+    f->config.threads = 1;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    setitimer(ITIMER_REAL, &often, NULL);
+    touch_under_signals(f, 50);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* now they can only go to other threads */
+    touch_under_signals(f, 0);
+    setitimer(ITIMER_REAL, &never, NULL);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    assert_int_equal(__atomic_load_n(&strays, __ATOMIC_RELAXED), 0);
+    assert_true(__atomic_load_n(&signals, __ATOMIC_RELAXED) >= 50);
+}
+
 static bool permitted(void)
 {
     const struct pgl_uffd_config config = {0};
@@ -590,6 +694,8 @@ int main(void)
         TEST(test_uffd_handler_outlives_each_error_of_its_calls),
         TEST(test_uffd_bad_page_spoils_no_neighbour),
         TEST(test_uffd_late_pages_do_not_enter_what_is_mapped_next),
+        TEST(test_uffd_child_that_cannot_be_served_is_counted),
+        TEST(test_uffd_signals_run_on_no_thread_of_the_pager),
     };
 #undef TEST
 

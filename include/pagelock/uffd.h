@@ -63,6 +63,8 @@ struct pgl_uffd_stats {
  * pgl_uffd_new - open a userfaultfd and start its handler threads
  * @config: borrowed for the call
  *
+ * The threads take no signals.
+ *
  * Locks:    none.
  * Owns:     the caller; release with pgl_uffd_free().
  * Errors:   NULL with errno EPERM: no privilege (pgl_uffd_explain() says what to set); ENOSYS: the kernel has

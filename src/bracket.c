@@ -91,7 +91,7 @@ static void answer_stores(struct pgl_bracket *bracket, const char *place)
     bracket->nstores = 0;
 }
 
-/* Let everything go, answer the stores, and take @index[0] and, unless it is NO_PAGE or the same, @index[1] in order. */
+/* Let everything go, answer the stores, and take the first page and, unless there is none, the second, in order. */
 static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t second, struct pgl_leaf *second_leaf,
                                        const char *place)
 {
@@ -290,7 +290,7 @@ static bool may_link(const struct pgl_bracket *bracket, const struct pgl_tb *tb,
 {
     if (!PGL_WITNESS)
         return true;
-    if (tb->state != PGL_TB_NEW) {
+    if (tb->state != PGL_TB_NEW || (uintptr_t)tb % 16) {
         pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place);
         return false;
     }

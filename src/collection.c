@@ -2,28 +2,29 @@
 /*
  * The ordered set of locked pages.
  *
- * OBJECTS: a collection belongs to one thread. It keeps an ascending array of leaves, each with a bitmap of the pages of
- * that leaf which this thread holds: two leaves within the struct, more on the heap. (The array takes the place of a
+ * OBJECTS: a collection belongs to one thread. It keeps an ascending array of leaves, each with a bitmap of the pages
+ * of that leaf which this thread holds: two leaves within the struct, more on the heap. (The array takes the place of a
  * tree: members of the range are appended in order, a partner's leaf elsewhere is inserted once; nothing is allocated
  * for a page, nothing aborts for want of memory, and no allocator's lock is inherited by a forked child.)
  *
  * LOCK ORDER: ascending. The pages of the range are locked outright, one after the other; memory for their leaves is
  * found before the first is locked. Then their lists are read, and the other page of each block is added.
  *
- * OUT OF ORDER: a page above `max` is locked outright. Any other is tried. When it is busy, the members above it are let
- * go, it is waited for, and they are taken again in ascending order. Members below it stay held: this thread waits for
- * nothing below what it holds, so there is no cycle. Lists of members that were let go are read again.
+ * OUT OF ORDER: a page above `max` is locked outright. Any other is tried. When it is busy, the members above it are
+ * let go, it is waited for, and they are taken again in ascending order. Members below it stay held: this thread waits
+ * for nothing below what it holds, so there is no cycle. Lists of members that were let go are read again.
  *
  * INVARIANTS: C1: a member is held whenever no call on the set is running. C2: a page once in the set stays in it until
  * the unlock, so each page is waited for out of order at most once: at most as many retries as pages. C3: when
- * pgl_set_lock() returns, the other page of every block that is listed on a member in the range, and meets the range, is
- * a member. C4: `max` is the highest member. C5: a list is read only while its page is held. (Tests:
+ * pgl_set_lock() returns, the other page of every block that is listed on a member in the range, and meets the range,
+ * is a member. C4: `max` is the highest member. C5: a list is read only while its page is held. (Tests:
  * test_collection_*, stress_collection; models: tests/model.)
  *
  * PROGRESS: by C2.
  */
 #include "collection.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -188,7 +189,10 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, cons
     if (at && is_member(at, index))
         return PGL_SET_MEMBER;
     if (!at) {
-        at = insert(set, pgl_leaf_find(set->table, index));
+        struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
+
+        assert(leaf); /* a page of a listed block has been locked once, so it has a leaf */
+        at = insert(set, leaf);
         if (!at)
             return PGL_SET_NO_MEMORY;
     }

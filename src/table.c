@@ -5,11 +5,12 @@
  * OBJECTS: a child pointer is NULL until a compare-and-swap puts a finished subtree there, and never changes again. A
  * node's `present` bits are only ever set. Neither needs a lock. The counters are relaxed.
  *
- * READERS: (i) a pointer that was read by acquire shows a finished subtree; (ii) a NULL is an answer about the past only:
- * whoever must not miss a page that is being made fences before looking (pgl_store_check(), pgl_invalidate_range()).
+ * READERS: (i) a pointer that was read by acquire shows a finished subtree; (ii) a NULL is an answer about the past
+ * only: whoever must not miss a page that is being made fences before looking (pgl_store_check(),
+ * pgl_invalidate_range()).
  *
- * WRITERS: all that is missing is built aside, down to the leaf, with its own pointers and bits in place; then the bit in
- * the parent is set, then the pointer is swapped in. The loser frees all of its copy and descends into the winner's.
+ * WRITERS: all that is missing is built aside, down to the leaf, with its own pointers and bits in place; then the bit
+ * in the parent is set, then the pointer is swapped in. The loser frees all of its copy and descends into the winner's.
  *
  * INVARIANTS: I1: nothing is reachable before it is finished. I2: the bit is set before the pointer, so whoever found a
  * leaf by its pointers knows that its bits are set too: a walk that fences and then sees a bit clear knows of every
@@ -24,6 +25,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <pagelock/tb.h>
+
 #include "witness.h"
 
 _Static_assert(sizeof(struct pgl_page) == 16, "a page costs 16 bytes, and the witness's alignment is a power of two");
@@ -35,10 +38,11 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
 {
     struct pgl_table *table;
     unsigned index_bits, top_shift, root_bits;
+    void *memory;
     size_t bytes;
 
     if (config->page_bits < PGL_PAGE_BITS_MIN || config->page_bits > PGL_PAGE_BITS_MAX ||
-        config->addr_bits < config->page_bits || config->addr_bits > 64) {
+        config->addr_bits < config->page_bits || config->addr_bits > 64 || (config->ops && !config->ops->retired)) {
         errno = EINVAL;
         return NULL;
     }
@@ -48,9 +52,11 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
         top_shift += PGL_LEVEL_BITS;
     root_bits = index_bits > top_shift ? index_bits - top_shift : 1;
     bytes = sizeof(*table) + pgl_node_bytes((size_t)1 << root_bits);
-    table = calloc(1, bytes);
-    if (!table)
+    if (posix_memalign(&memory, 64, bytes)) {
+        errno = ENOMEM;
         return NULL;
+    }
+    table = memset(memory, 0, bytes);
     table->last_index = index_bits ? UINT64_MAX >> (64u - index_bits) : 0;
     table->page_bits = (uint8_t)config->page_bits;
     table->addr_bits = (uint8_t)config->addr_bits;

@@ -313,8 +313,8 @@ static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
 }
 
 /*
- * Kill what meets the range on one page, a pair of pages at a time. A victim is looked for, its pages are noted and then
- * locked in order; by then it may be gone or its memory another block's, so the list is read again from its head.
+ * Kill what meets the range on one page, a pair of pages at a time. A victim is looked for, its pages are noted and
+ * then locked in order; by then it may be gone or its memory another block's, so the list is read again from its head.
  */
 static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
                               uint64_t last_addr, const char *place)
@@ -423,17 +423,21 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
 {
     uint64_t index = first_addr >> table->page_bits;
     struct pgl_leaf *leaf = pgl_leaf_find(table, index);
+    uint64_t base = index << table->page_bits;
     struct pgl_page *page;
-    bool done, wants_more;
-    size_t killed;
+    bool done = true, wants_more = false;
+    size_t killed = 0;
 
     *result = 0;
     if (!leaf || !has_code_bit(leaf, index))
         return true;
     page = pgl_leaf_page(leaf, index);
     pgl_page_lock_at(table, page, place);
-    done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
-    wants_more = is_store && done && !killed && note_miss(leaf, index);
+    /* Perhaps the page was only locked: the filters are asked again, now that they stand still. */
+    if (!pgl_page_is_clean(table, leaf, index, pgl_head(page), first_addr - base, last_addr - base)) {
+        done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
+        wants_more = is_store && done && !killed && note_miss(leaf, index);
+    }
     pgl_page_unlock_at(table, page, place);
     if (wants_more)
         add_hot(table, leaf, index, place);

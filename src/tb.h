@@ -49,8 +49,8 @@ void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *pag
 
 /*
  * For a page without blocks. Before one is made: set the page's bit in the code bitmap and call `first_code`, to be
- * followed by a full fence before the page's bytes are read. Before it is unlocked: clear the bit and call `no_code`, if
- * the bit is set.
+ * followed by a full fence before the page's bytes are read. Before it is unlocked: clear the bit and call `no_code`,
+ * if the bit is set.
  */
 void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);

@@ -3,8 +3,8 @@
  * How a page remembers its blocks: a singly linked list through the blocks themselves, its head in the descriptor.
  *
  * A reference is a pointer to a block with, in bit 0, which of the block's two links goes on: link 0 on the page that
- * the block begins on, link 1 on its second page. A block whose two pages are one page is listed once, by link 0. In the
- * head the bits between the pointer and that tag are the page's flags.
+ * the block begins on, link 1 on its second page. A block whose two pages are one page is listed once, by link 0. In
+ * the head the bits between the pointer and that tag are the page's flags.
  *
  * Everything here needs the page's lock. The head is also read without it, hence the atomic stores.
  */

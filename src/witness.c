@@ -2,7 +2,8 @@
 /*
  * Who holds what, and the reports.
  *
- * OBJECTS: `held`, one a thread, is touched by that thread alone. `hook` is set while no other thread is in the library.
+ * OBJECTS: `held`, one a thread, is touched by that thread alone. `hook` is set while no other thread is in the
+ * library.
  *
  * The witness's own memory is not the library's to lack: when it cannot grow its list, it aborts with a message.
  */
@@ -11,17 +12,19 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef PGL_LOCK_DEBUG
 
 struct held_page {
     struct pgl_table *table;
     struct pgl_page *page;
+    uint64_t index;
     const char *place;
 };
 
 static _Thread_local struct {
-    struct held_page *pages;
+    struct held_page *pages; /* ascending by index */
     size_t n, room;
 } held;
 
@@ -32,7 +35,7 @@ static const char *const words[] = {
     [PGL_BREACH_NESTED] = "begins a pair, collection, bracket or invalidation while it holds a page",
     [PGL_BREACH_CHECKPOINT] = "passes a check-point while it holds a page",
     [PGL_BREACH_TABLES] = "holds pages of two tables",
-    [PGL_BREACH_TB_STATE] = "links a block that is not new",
+    [PGL_BREACH_TB_STATE] = "links a block that is not new, or not aligned to 16 bytes",
     [PGL_BREACH_TB_PAGE] = "links a block with bytes off the pages that its bracket holds",
     [PGL_BREACH_EXTERNAL] = "uses an externally locked table without the external lock",
 };
@@ -72,16 +75,34 @@ static void report(enum pgl_breach_kind kind, uint64_t index, const char *place,
         .what = words[kind],
         .index = index,
         .place = place,
-        .held_index = other ? index_of(other->page) : UINT64_MAX,
+        .held_index = other ? other->index : UINT64_MAX,
         .held_place = other ? other->place : NULL,
     };
 
     hook(&breach, hook_opaque);
 }
 
+/* Where the pages with @index begin among those held, or would. */
+static size_t position(uint64_t index)
+{
+    size_t low = 0, high = held.n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (held.pages[middle].index < index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static struct held_page *find(const struct pgl_page *page)
 {
-    for (size_t i = held.n; i-- > 0;)
+    uint64_t index = index_of(page);
+
+    for (size_t i = position(index); i < held.n && held.pages[i].index == index; i++)
         if (held.pages[i].page == page)
             return &held.pages[i];
     return NULL;
@@ -98,23 +119,18 @@ bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool b
         report(PGL_BREACH_RECURSION, index, place, same);
         return false;
     }
-    for (size_t i = 0; i < held.n; i++) {
-        const struct held_page *other = &held.pages[i];
-
-        if (other->table != table) {
-            report(PGL_BREACH_TABLES, index, place, other);
-            break;
-        }
-        if (blocking && index_of(other->page) > index) {
-            report(PGL_BREACH_ORDER, index, place, other);
-            break;
-        }
-    }
+    if (held.n && held.pages[0].table != table)
+        report(PGL_BREACH_TABLES, index, place, &held.pages[0]);
+    else if (held.n && blocking && held.pages[held.n - 1].index > index)
+        report(PGL_BREACH_ORDER, index, place, &held.pages[held.n - 1]);
     return true;
 }
 
 void pgl_witness_locked(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
+    uint64_t index = index_of(page);
+    size_t at = position(index);
+
     if (held.n == held.room) {
         held.room = held.room ? 2 * held.room : 64;
         held.pages = realloc(held.pages, held.room * sizeof(*held.pages));
@@ -123,7 +139,9 @@ void pgl_witness_locked(struct pgl_table *table, struct pgl_page *page, const ch
             abort();
         }
     }
-    held.pages[held.n++] = (struct held_page){table, page, place};
+    memmove(&held.pages[at + 1], &held.pages[at], (held.n - at) * sizeof(*held.pages));
+    held.pages[at] = (struct held_page){table, page, index, place};
+    held.n++;
 }
 
 bool pgl_witness_unlocking(struct pgl_table *table, struct pgl_page *page, const char *place)
@@ -133,7 +151,8 @@ bool pgl_witness_unlocking(struct pgl_table *table, struct pgl_page *page, const
     if (!pgl_witness_holds(table, page, place))
         return false;
     gone = find(page);
-    *gone = held.pages[--held.n];
+    held.n--;
+    memmove(gone, gone + 1, (size_t)(&held.pages[held.n] - gone) * sizeof(*gone));
     if (!held.n) {
         free(held.pages);
         held.pages = NULL;

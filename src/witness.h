@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The witness: in a lock_debug build it knows which pages each thread holds and where they were locked, and reports what
- * breaks the contract. In a release build every function here is empty.
+ * The witness: in a lock_debug build it knows which pages each thread holds and where they were locked, and reports
+ * what breaks the contract. In a release build every function here is empty.
  */
 #ifndef PGL_WITNESS_H
 #define PGL_WITNESS_H

@@ -4,8 +4,8 @@
  * all operations; after each one, every block's fate and every answer is what the oracle says. PGL_SEED repeats a run,
  * PGL_STEPS makes it longer.
  *
- * Compiled with ORACLE_TRYLOCK, and linked with --wrap for pgl_page_trylock_slow, it makes trylock fail on free pages, in
- * patterns: nothing may change but the number of retries.
+ * Compiled with ORACLE_TRYLOCK, and linked with --wrap for pgl_page_trylock_slow, it makes trylock fail on free pages,
+ * in patterns: nothing may change but the number of retries.
  */
 #include <inttypes.h>
 #include <stdio.h>

@@ -47,9 +47,9 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
  * @first_addr, @last_addr: bytes, inclusive
  *
  * Every page of the range that existed when the call began is locked, and every page of each block listed on one of
- * them; pages of the range that were never allocated are not. A page above all held ones is locked outright; any other is
- * tried, and where it is busy the held pages above it are let go, it is waited for, they are taken again in ascending
- * order, and the lists of those in the range are read again.
+ * them; pages of the range that were never allocated are not. A page above all held ones is locked outright; any other
+ * is tried, and where it is busy the held pages above it are let go, it is waited for, they are taken again in
+ * ascending order, and the lists of those in the range are read again.
  *
  * Locks:    entry: this thread holds no page. Exit: all members, when true; none otherwise.
  * Ordering: acquire on each page; pairs with pgl_page_unlock().

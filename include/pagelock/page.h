@@ -136,7 +136,7 @@ PGL_API void pgl_assert_none_held_at(const char *place);
  * @PGL_BREACH_NESTED: a pair, a collection, a second bracket or an invalidation with pages held
  * @PGL_BREACH_CHECKPOINT: pages held at a check-point
  * @PGL_BREACH_TABLES: pages of two tables held at once
- * @PGL_BREACH_TB_STATE: a block linked twice, or not made new by pgl_tb_init() first
+ * @PGL_BREACH_TB_STATE: a block linked twice, not made new by pgl_tb_init() first, or not aligned to 16 bytes
  * @PGL_BREACH_TB_PAGE: a block linked on a page that its bracket does not hold, or with bytes that run off their page
  * @PGL_BREACH_EXTERNAL: the caller's big lock is not held
  */

@@ -28,8 +28,8 @@ extern "C" {
 #define PGL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 /*
- * clang's thread-safety analysis (-Wthread-safety) knows pages and collections: it warns of a path that unlocks twice, or
- * not at all. What a bracket holds depends on its answers, which the analysis cannot follow.
+ * clang's thread-safety analysis (-Wthread-safety) knows pages and collections: it warns of a path that unlocks twice,
+ * or not at all. What a bracket holds depends on its answers, which the analysis cannot follow.
  */
 #if defined(__clang__)
 #define PGL_ANNOTATE(...) __attribute__((__VA_ARGS__))
@@ -80,9 +80,9 @@ struct pgl_leaf {
 };
 
 /*
- * An interior node: an array of children, which are nodes or leaves, and behind it a bitmap of those that are present. A
- * child's bit is set before its pointer, and never cleared. The root, of 2 to 4,096 children, follows the table's struct;
- * the other nodes have PGL_LEVEL_SIZE children.
+ * An interior node: an array of children, which are nodes or leaves, and behind it a bitmap of those that are present.
+ * A child's bit is set before its pointer, and never cleared. The root, of 2 to 4,096 children, follows the table's
+ * struct; the other nodes have PGL_LEVEL_SIZE children.
  */
 #define PGL_ROOT_BITS_MAX 12u
 
@@ -100,7 +100,8 @@ struct pgl_table {
     const struct pgl_tb_ops *ops;
     void *opaque;
     bool (*external_held)(void *opaque);
-    uint64_t leaves PGL_ALIGN_ATOMIC;
+    /* What is written while the table is in use, on a line of its own: every look-up reads what stands around it. */
+    uint64_t leaves __attribute__((aligned(64)));
     uint64_t bytes;
     uint64_t hot_bytes;
     uint64_t retries;
@@ -230,8 +231,8 @@ static inline struct pgl_page *pgl_page_find(const struct pgl_table *table, uint
  * @table: borrowed
  * @index: page index
  *
- * The missing part of the tree is built aside and put in place by one compare-and-swap; who loses that race frees all of
- * its copy and uses the winner's.
+ * The missing part of the tree is built aside and put in place by one compare-and-swap; who loses that race frees all
+ * of its copy and uses the winner's.
  *
  * Locks:    none; better called with no page held, since it allocates.
  * Ordering: release of the new part, acquire of what others put in place.

@@ -2,8 +2,8 @@
 /*
  * Translation blocks: linked to the pages their guest bytes are on, and killed when those bytes are written.
  *
- * A block is made inside a bracket (pgl_bracket_begin() ... pgl_bracket_commit()), which holds its pages from before the
- * first guest byte is read until the block can be found. It dies once, by whichever call gets to it first. See
+ * A block is made inside a bracket (pgl_bracket_begin() ... pgl_bracket_commit()), which holds its pages from before
+ * the first guest byte is read until the block can be found. It dies once, by whichever call gets to it first. See
  * docs/locking.md for the protocol and for what may run beside what.
  */
 #ifndef PAGELOCK_TB_H
@@ -30,9 +30,10 @@ enum pgl_tb_state {
 /**
  * struct pgl_tb - the part of a caller's translation block that belongs to the library
  *
- * A member of the caller's own struct, aligned to 16 bytes by itself. The memory is the caller's: from pgl_tb_init()
- * until nobody can hold a pointer to it any more, be it to run it, because it was returned by pgl_bracket_commit(), or
- * in or about to call pgl_invalidate_tb(). The library follows no pointer to a block once `retired` has been called with it.
+ * A member of the caller's own struct, aligned to 16 bytes: malloc() does so on 64-bit machines, elsewhere the caller
+ * sees to it. The memory is the caller's: from pgl_tb_init() until nobody can hold a pointer to it any more, be it to
+ * run it, because it was returned by pgl_bracket_commit(), or in or about to call pgl_invalidate_tb(). The library
+ * follows no pointer to a block once `retired` has been called with it.
  */
 struct pgl_tb {
     uintptr_t next[2];  /* a link for each page: tagged pointers */
@@ -48,15 +49,17 @@ struct pgl_tb {
  * emulator's own that they take come after the page locks in its lock order.
  *
  * @first_code: a bracket has locked page @index, which holds no code. When this returns, every store to the page that
- *      was not trapped is visible, and every later one traps. Never waits for a thread that may want a page. May be NULL.
- * @no_code: page @index is about to be unlocked without any block; only this may take the trap away. A vCPU may be running
- *      a dead block of the page even so, and its next stores find no trap: where a block that overwrites itself has to be
- *      left at once, they ask pgl_tb_is_live() themselves, or `retired` makes whoever runs it leave. May be NULL.
+ *      was not trapped is visible, and every later one traps. Never waits for a thread that may want a page. May be
+ *      NULL.
+ * @no_code: page @index is about to be unlocked without any block; only this may take the trap away. A vCPU may be
+ *      running a dead block of the page even so, and its next stores find no trap: where a block that overwrites
+ *      itself has to be left at once, they ask pgl_tb_is_live() themselves, or `retired` makes whoever runs it leave.
+ *      May be NULL.
  * @publish: makes @tb findable and returns NULL; or returns the equal block (same page addresses, same everything the
- *      emulator compares) that can be found already, and leaves @tb alone. @tb is alive and about to be listed. NULL for
- *      an emulator that finds its blocks by their pages' lists alone.
- * @retired: @chain has died in one call: make each block unfindable, wipe the caches that may hold it once for all. Walk
- *      it with pgl_tb_chain_next(), which is to be read before a block's memory is given up. Must not be NULL.
+ *      emulator compares) that can be found already, and leaves @tb alone. @tb is alive and about to be listed. NULL
+ *      for an emulator that finds its blocks by their pages' lists alone.
+ * @retired: @chain has died in one call: make each block unfindable, wipe the caches that may hold it once for all.
+ *      Walk it with pgl_tb_chain_next(), which is to be read before a block's memory is given up. Must not be NULL.
  */
 struct pgl_tb_ops {
     void (*first_code)(uint64_t index, void *opaque);
@@ -91,7 +94,8 @@ static inline void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t 
  * pgl_tb_is_live - whether a block is linked and nobody has killed it
  *
  * A vCPU that puts a block into a cache of its own, without a lock, does so, passes pgl_fence(), and then asks this: a
- * false means to take it out again. The killer marks the block, fences, and then calls `retired`, which wipes the caches.
+ * false means to take it out again. The killer marks the block, fences, and then calls `retired`, which wipes the
+ * caches.
  *
  * Locks:    none.
  * Ordering: acquire; pairs with the release store of the claim.
@@ -217,7 +221,8 @@ PGL_API enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket
  * Locks:    entry and exit: the bracket's pages.
  * Ordering: a full fence between the store and the check.
  * Errors:   PGL_BRACKET_OK: the decoded bytes are still good; PGL_BRACKET_RESTART: a restart is due, go on to the next
- *      cross or commit, or to the abort; PGL_BRACKET_ERROR with EINVAL: a length outside 1 to 64 or bytes beyond the table.
+ *      cross or commit, or to the abort; PGL_BRACKET_ERROR with EINVAL: a length outside 1 to 64 or bytes beyond the
+ *      table.
  */
 #define pgl_bracket_store(bracket, addr, len) pgl_bracket_store_at(bracket, addr, len, PGL_HERE)
 PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len,
@@ -232,8 +237,8 @@ PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket
  * Locks:    entry: the bracket's pages. Exit: none; after PGL_BRACKET_RESTART the bracket's pages.
  * Ordering: release on each page; after PGL_BRACKET_RESTART as pgl_bracket_begin().
  * Blocks:   not unless stores are remembered: then as pgl_store_check() and pgl_bracket_begin().
- * Errors:   none: PGL_BRACKET_OK, PGL_BRACKET_EXISTS or PGL_BRACKET_RESTART. (Where a lock_debug library reports @tb, and
- *      the hook returns: PGL_BRACKET_ERROR with EINVAL, and the bracket has been aborted.)
+ * Errors:   none: PGL_BRACKET_OK, PGL_BRACKET_EXISTS or PGL_BRACKET_RESTART. (Where a lock_debug library reports @tb,
+ *      and the hook returns: PGL_BRACKET_ERROR with EINVAL, and the bracket has been aborted.)
  */
 #define pgl_bracket_commit(bracket, tb, equal) pgl_bracket_commit_at(bracket, tb, equal, PGL_HERE)
 PGL_API enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb,
@@ -320,9 +325,9 @@ PGL_API int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, con
  * @running: the block that this vCPU is in, or NULL
  *
  * No block made from bytes read before this call survives it, once the caller has stored its own bytes first. Absent
- * subtrees and pages without code are skipped. All pages that are needed are held before anything dies, and `retired` is
- * called once for all. Should memory run out for a set of more than two leaves, the blocks die one by one instead, with a
- * `retired` for each: an invalidation never fails for want of memory.
+ * subtrees and pages without code are skipped. All pages that are needed are held before anything dies, and `retired`
+ * is called once for all. Should memory run out for a set of more than two leaves, the blocks die one by one instead,
+ * with a `retired` for each: an invalidation never fails for want of memory.
  *
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD.
  *
@@ -378,6 +383,19 @@ static inline bool pgl_map_is_clean(const struct pgl_leaf *leaf, uint64_t index,
     return !(__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE) & from & (~UINT64_C(0) >> (63u - high % 64u)));
 }
 
+/* Whether the filters of a page say that no listed block has bytes at its offsets [@first, @last]; @head by acquire. */
+static inline bool pgl_page_is_clean(const struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index,
+                                     uintptr_t head, uint64_t first, uint64_t last)
+{
+    unsigned low, high;
+
+    pgl_map_range(table->page_bits, first, last, &low, &high);
+    /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
+    if (!(__atomic_load_n(&pgl_leaf_page(leaf, index)->mask, __ATOMIC_ACQUIRE) & pgl_mask_of(low, high)))
+        return true;
+    return (head & PGL_HEAD_HOT) && pgl_map_is_clean(leaf, index, low, high);
+}
+
 /**
  * pgl_store_is_clean - whether a store, already made, surely met no code; without a lock
  * @addr, @len: the bytes; on one page, or false is the answer
@@ -393,28 +411,21 @@ static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t ad
     uint64_t last = offset + len - 1u;
     uint64_t index = addr >> table->page_bits;
     struct pgl_leaf *leaf;
-    const struct pgl_page *page;
-    unsigned low, high;
     uintptr_t head;
 
     if (PGL_UNLIKELY(len - 1u >= 64u || last >> table->page_bits || index > table->last_index))
         return false;
-    /* Pairs with fence_after_take() in bracket.c: either the loads below see what that bracket wrote to the tree and the
-     * head, or the bracket reads the bytes that were stored. */
+    /* Pairs with fence_after_take() in bracket.c: either the loads below see what that bracket wrote to the tree and
+     * the head, or the bracket reads the bytes that were stored. */
     pgl_fence();
     leaf = pgl_leaf_find(table, index);
     if (!leaf)
         return true;
-    page = pgl_leaf_page(leaf, index);
     /* acquire: pairs with the release in pgl_page_unlock_at(): an unlocked head brings the mask of its time */
-    head = __atomic_load_n(&page->head, __ATOMIC_ACQUIRE);
+    head = __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_ACQUIRE);
     if (head & PGL_HEAD_LOCK)
         return false;
-    pgl_map_range(table->page_bits, offset, last, &low, &high);
-    /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
-    if (!(__atomic_load_n(&page->mask, __ATOMIC_ACQUIRE) & pgl_mask_of(low, high)))
-        return true;
-    return (head & PGL_HEAD_HOT) && pgl_map_is_clean(leaf, index, low, high);
+    return pgl_page_is_clean(table, leaf, index, head, offset, last);
 }
 
 PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
@@ -429,8 +440,8 @@ PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigne
  * emulator that must invalidate before it stores uses pgl_store_begin(). A store that meets no code costs a fence and a
  * few loads.
  *
- * Returns a set of PGL_HIT and PGL_RUNNING_DEAD. After PGL_RUNNING_DEAD the vCPU leaves its block before it runs another
- * guest instruction.
+ * Returns a set of PGL_HIT and PGL_RUNNING_DEAD. After PGL_RUNNING_DEAD the vCPU leaves its block before it runs
+ * another guest instruction.
  *
  * Locks:    entry and exit: this thread holds no page and has no bracket.
  * Ordering: a full fence between the store and the look-up.

@@ -35,8 +35,9 @@ struct pgl_fault {
     uint64_t last;
     bool no_data; /* this object's pager has nothing for the page */
 
-    uint64_t placeholder; /* the id of its mark in the top object; 0: none */
-    uint64_t id;          /* of its request in object, whose demand page is not answered; 0: none */
+    uint64_t placeholder;     /* the id of its mark in the top object; 0: none */
+    uint64_t id;              /* of its last request; 0: none */
+    struct pgl_object *asked; /* where that was made */
     uint64_t asked_first;
     uint64_t asked_last;
 };
@@ -147,7 +148,7 @@ static bool done(struct pgl_fault *fault, enum pgl_fault_result result)
 /* Unlocked already. Takes back everything that the fault has marked. */
 static bool fail(struct pgl_fault *fault, enum pgl_fault_result result)
 {
-    struct pgl_object *object = fault->object;
+    struct pgl_object *object = fault->asked;
     struct wake_list list = {NULL};
 
     if (fault->id != 0) {
@@ -345,6 +346,7 @@ static bool step_ask(struct pgl_fault *fault, struct page page)
         return unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
     }
     fault->waiting = true;
+    fault->asked = object;
     cluster = choose(fault, data, budget(fault, data, in_error));
     mark_outward(fault, &cluster, fault->id);
     fault->asked_first = cluster.first;
@@ -528,7 +530,6 @@ static bool heed(struct pgl_fault *fault, enum outcome outcome)
     case OUTCOME_INTERRUPTED:
         return fail(fault, PGL_FAULT_INTERRUPTED);
     }
-    fault->id = 0;
     return false;
 }
 
@@ -553,6 +554,7 @@ static bool find_place(struct pgl_fault *fault)
     fault->first = fault->place.first;
     fault->last = fault->place.last;
     fault->no_data = false;
+    fault->id = 0;
     fault->placed = true;
     return true;
 }

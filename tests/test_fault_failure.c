@@ -230,6 +230,25 @@ static void test_fault_no_data_is_a_result(void **state)
     assert_at_rest(f->object);
 }
 
+/* The demand page is answered first, the others not yet: they are the fault's all the same. */
+static void test_fault_that_ends_without_data_takes_its_neighbours_back(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_request request;
+
+    make_object_with_credits(f, 10);
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&f->b, f->object, 101), PGL_FAULT_PENDING);
+    request = *sim_last(&f->sim);
+    assert_int_equal(pgl_pager_no_data(f->object, request.id, (struct pgl_pager_range){100, 100}), 1);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_NO_DATA);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_PENDING); /* tries for itself */
+    assert_int_equal(sim_supply(&f->sim, &request, 102, 104, PGL_ACCESS_READ), 0);
+    assert_int_equal(pgl_pager_no_data(f->object, sim_last(&f->sim)->id, sim_last(&f->sim)->range), 7);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_NO_DATA);
+    assert_at_rest(f->object);
+}
+
 static void test_fault_internal_object_has_zeros_where_its_pager_has_no_data(void **state)
 {
     struct fixture *f = *state;
@@ -469,6 +488,7 @@ int main(void)
         TEST(test_fault_interruption_ends_the_next_wait_only),
         TEST(test_fault_of_a_terminated_object_never_waits),
         TEST(test_fault_no_data_is_a_result),
+        TEST(test_fault_that_ends_without_data_takes_its_neighbours_back),
         TEST(test_fault_internal_object_has_zeros_where_its_pager_has_no_data),
         TEST(test_fault_takes_every_step_with_waiters),
         TEST(test_fault_survives_a_failure_at_every_step),

@@ -52,7 +52,7 @@ struct pgl_pager_range {
 /* What a pager is asked. Borrowed for the call; @id is what the replies name. */
 struct pgl_request {
     uint64_t id;                  /* never 0, never used twice by an object */
-    struct pgl_object *object;    /* alive at least until every page of the range is answered */
+    struct pgl_object *object;    /* alive during the call: a pager that replies later takes a reference */
     struct pgl_pager_range range; /* contains pager_demand */
     uint64_t pager_demand;        /* the page somebody waits for; answer it first where that can be done */
     enum pgl_access access;       /* for the demand page; every other page is asked for reading only */
@@ -443,8 +443,8 @@ PGL_API void pgl_fault_free(struct pgl_fault *fault);
  * @page: where the page was found; only with PGL_FAULT_SUCCESS; may be NULL
  *
  * With any other result nothing that this fault marked is still marked, its credits are back, and whoever waited for
- * its pages is awake. Speculative pages that were supplied stay; those still outstanding after success stay asked for
- * until the pager answers.
+ * its pages is awake. Speculative pages that were supplied stay; those still outstanding after success, or of a request
+ * whose demand page was answered before this fault had to make another one, stay asked for until the pager answers.
  *
  * Without PGL_FAULT_WIRE the page may be removed again before the caller looks at it.
  *

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -768,6 +769,38 @@ static void test_uffd_forks_while_pages_are_touched(void **state)
     assert_count(f, forks, 5);
 }
 
+/* Memory shows another part of the file again and again, without ever being gone. */
+static void show_other_pages(struct fixture *f)
+{
+    const int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+
+    for (uint64_t i = 1; i < 150; i++) {
+        uint64_t shift = i % 2 * 100;
+
+        if (i % 3 == 0) {
+            pgl_uffd_unmap(f->uffd, f->memory, 256 * PAGE);
+        }
+        syscall(SYS_mmap, f->memory, 256 * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0); /* to tsan mmap() is a write */
+        f->failures += !pgl_uffd_map(f->uffd, f->memory, 256 * PAGE, f->file, (off_t)(shift * PAGE), PGL_ADVICE_NORMAL);
+        for (uint64_t page = i % 16; page < 256; page += 16) {
+            f->failures += !is_page(f->memory + page * PAGE, page + shift) &&
+                           !is_zero(f->memory + page * PAGE); /* touched before */
+        }
+    }
+}
+
+/* A handler that has read a fault, but not copied yet, must not copy the old file's page to memory that shows another.
+ */
+static void test_uffd_memory_that_shows_another_file_has_none_of_the_old_ones_pages(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.threads = 3;
+    map_all(f, PGL_ADVICE_NORMAL);
+    touch_while(f, true, show_other_pages);
+    assert_int_equal(f->failures, 0);
+}
+
 static void stop(struct fixture *f)
 {
     struct timespec wait = {0, 500 * 1000};
@@ -835,6 +868,7 @@ int main(void)
         TEST(test_uffd_pages_given_back_while_they_are_touched),
         TEST(test_uffd_handlers_do_not_malloc),
         TEST(test_uffd_forks_while_pages_are_touched),
+        TEST(test_uffd_memory_that_shows_another_file_has_none_of_the_old_ones_pages),
         TEST(test_uffd_stops_with_faults_in_flight),
     };
 #undef TEST

@@ -121,8 +121,8 @@ static void give_way(struct worker *w)
 /* ---- blocks that die ---- */
 
 /*
- * A block is retired in some epoch. An epoch ends when all threads have begun an operation in it. Three epochs later each
- * has begun one after the block was out of reach, and after the one that retired it: nobody holds it.
+ * A block is retired in some epoch. An epoch ends when all threads have begun an operation in it. Three epochs later
+ * each has begun one after the block was out of reach, and after the one that retired it: nobody holds it.
  */
 static void bury(struct block *block)
 {
@@ -801,8 +801,8 @@ void code_end(void)
     for (unsigned i = 0; i < soak_workers; i++)
         links += soak_worker[i].links;
     if (links != code.killed + alive || findable != alive)
-        soak_broken("%" PRIu64 " links, %" PRIu64 " killed, %" PRIu64 " alive, %" PRIu64 " findable", links, code.killed,
-                    alive, findable);
+        soak_broken("%" PRIu64 " links, %" PRIu64 " killed, %" PRIu64 " alive, %" PRIu64 " findable", links,
+                    code.killed, alive, findable);
     pgl_table_get_stats(code.table, &stats);
     printf("code: links=%" PRIu64 " killed=%" PRIu64 " alive=%" PRIu64 " retries=%" PRIu64 " contended=%" PRIu64
            " hot_bytes=%" PRIu64 "\n",
@@ -825,7 +825,7 @@ void code_report(void)
         struct pgl_page *page = pgl_page_find(code.table, page_index[i]);
 
         if (page && (__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_LOCK))
-            fprintf(stderr, "  page %#" PRIx64 " is locked, by worker %d (-1: by one inside the library)\n", page_index[i],
-                    (int)code.owner[i] - 1);
+            fprintf(stderr, "  page %#" PRIx64 " is locked, by worker %d (-1: by one inside the library)\n",
+                    page_index[i], (int)code.owner[i] - 1);
     }
 }

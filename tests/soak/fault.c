@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The soak of faulting pages. All workers fault on one object and on a shadow of it, through one map, while pagers of its
- * own reply late, in part, twice, with no data, with an error, or never; and while pages, access, advice and mappings
- * change. Now and then the pager is terminated under the faults, and others take over; the last to leave the old ones
- * looks whether anything was left over.
+ * The soak of faulting pages. All workers fault on one object and on a shadow of it, through one map, while pagers of
+ * its own reply late, in part, twice, with no data, with an error, or never; and while pages, access, advice and
+ * mappings change. Now and then the pager is terminated under the faults, and others take over; the last to leave the
+ * old ones looks whether anything was left over.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -106,7 +106,8 @@ static void leave_world(struct world *world)
     pgl_object_unref(world->top);
     pgl_object_unref(world->low);
     if (world->sim.frames_used || world->sim.blocks_used)
-        soak_broken("%" PRIu64 " frames and %" PRIu64 " records leaked", world->sim.frames_used, world->sim.blocks_used);
+        soak_broken("%" PRIu64 " frames and %" PRIu64 " records leaked", world->sim.frames_used,
+                    world->sim.blocks_used);
     pthread_mutex_destroy(&world->remap);
     free(world);
 }
@@ -255,7 +256,8 @@ static struct pgl_fault_args any_fault(struct worker *w, const struct world *wor
     };
 
     if (soak_below(&w->random, 4) == 0)
-        args.flags = (unsigned)soak_below(&w->random, 16) & (PGL_FAULT_RESIDENT | PGL_FAULT_NO_WAIT | PGL_FAULT_RETRIED);
+        args.flags =
+            (unsigned)soak_below(&w->random, 16) & (PGL_FAULT_RESIDENT | PGL_FAULT_NO_WAIT | PGL_FAULT_RETRIED);
     if (soak_below(&w->random, 8) == 0) {
         args.map = NULL;
         args.object = args.index < TOP ? world->low : world->top;

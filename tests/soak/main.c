@@ -54,8 +54,8 @@ unsigned soak_workers = 16;
 __thread struct worker *soak_self;
 enum mistake soak_mistake;
 
-static bool over; /* atomic */
-static uint64_t violations; /* atomic */
+static bool over;              /* atomic */
+static uint64_t violations;    /* atomic */
 static unsigned patience = 60; /* seconds without progress that are a hang */
 static uint64_t total_ops, longest_ns;
 
@@ -146,7 +146,8 @@ static void print_stack(int signal)
     fsync(STDERR_FILENO);
 }
 
-/* What each thread does, where it stands, and who holds what; then the process ends as it would by a failed assertion. */
+/* What each thread does, where it stands, and who holds what; then the process ends as it would by a failed assertion.
+ */
 static void report_hang(const struct worker *hung)
 {
     uint64_t now = soak_now();
@@ -278,9 +279,12 @@ static void usage(void)
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"minutes", required_argument, NULL, 'm'},  {"seconds", required_argument, NULL, 's'},
-        {"threads", required_argument, NULL, 't'},  {"patience", required_argument, NULL, 'p'},
-        {"mistake", required_argument, NULL, 'x'},  {"seed", required_argument, NULL, 'r'},
+        {"minutes", required_argument, NULL, 'm'},
+        {"seconds", required_argument, NULL, 's'},
+        {"threads", required_argument, NULL, 't'},
+        {"patience", required_argument, NULL, 'p'},
+        {"mistake", required_argument, NULL, 'x'},
+        {"seed", required_argument, NULL, 'r'},
         {0},
     };
     uint64_t seed = soak_now();

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Sequences of operations on a small table, against an oracle: an array of extents, and a set of leaves. One thread;
- * but for stores inside a bracket other pages can be busy, as if another thread held them.
+ * but for stores inside a bracket other pages can be busy, as if another thread held them. Memory can run out at any
+ * allocation (linked with --wrap for calloc, malloc and posix_memalign).
  */
+#include <errno.h>
 #include <string.h>
 
 #include <pagelock/pagelock.h>
@@ -44,6 +46,41 @@ struct world {
     struct block *equal; /* what publish is to return */
     unsigned nretired;   /* calls */
 };
+
+/* ---- memory ---- */
+
+static unsigned fail_in; /* how many allocations from now one fails; 0: none does */
+static bool failed;      /* one has, in this operation */
+
+static bool fails(void)
+{
+    if (!fail_in || --fail_in)
+        return false;
+    errno = ENOMEM;
+    return failed = true;
+}
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+int __real_posix_memalign(void **memory, size_t alignment, size_t size);
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return fails() ? NULL : __real_malloc(size);
+}
+
+int __wrap_posix_memalign(void **memory, size_t alignment, size_t size)
+{
+    return fails() ? ENOMEM : __real_posix_memalign(memory, alignment, size);
+}
 
 /* ---- callbacks ---- */
 
@@ -96,6 +133,14 @@ static void note_leaf(struct world *world, uint64_t index)
         if (world->leaf[i] == index / LEAF)
             return;
     world->leaf[world->nleaves++] = index / LEAF;
+}
+
+/* What a call that ran out of memory allocated before it did is there. */
+static void note_leaf_if_there(struct world *world, uint64_t index)
+{
+    CHECK(failed && errno == ENOMEM);
+    if (pgl_page_find(world->table, index))
+        note_leaf(world, index);
 }
 
 static bool leaf_exists(const struct world *world, uint64_t index)
@@ -262,24 +307,42 @@ static struct block *any_new(struct world *world)
 static void expect(struct world *world, int answer, bool hit, const struct block *running, unsigned nretired)
 {
     CHECK(answer == ((hit ? PGL_HIT : 0) | (running && running->fate != FATE_LIVE ? PGL_RUNNING_DEAD : 0)));
-    CHECK(world->nretired - nretired == hit);
+    /* without memory for the set of pages the blocks die one by one */
+    CHECK(failed ? world->nretired - nretired >= hit : world->nretired - nretired == hit);
 }
 
 /* ---- operations ---- */
 
-/* Begin a bracket for @block, and cross into its second page. */
-static void open_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block)
+/* Begin a bracket. False when memory ran out. */
+static bool begin_bracket(struct world *world, struct pgl_bracket *bracket, uint64_t index)
 {
-    uint64_t index = block->tb.first[0] >> world->page_bits, second = block->tb.first[1] >> world->page_bits;
-
-    CHECK(pgl_bracket_begin(bracket, world->table, index));
+    if (!pgl_bracket_begin(bracket, world->table, index)) {
+        note_leaf_if_there(world, index);
+        return false;
+    }
     note_leaf(world, index);
     CHECK(*trap_of(world, index));
-    if (!has(block, 1))
-        return;
-    CHECK(pgl_bracket_cross(bracket, second) == PGL_BRACKET_OK);
-    note_leaf(world, second);
-    CHECK(*trap_of(world, second));
+    return true;
+}
+
+/* Cross into a page. False when memory ran out; the bracket is aborted then. */
+static bool cross_bracket(struct world *world, struct pgl_bracket *bracket, uint64_t index)
+{
+    if (pgl_bracket_cross(bracket, index) != PGL_BRACKET_OK) {
+        note_leaf_if_there(world, index);
+        pgl_bracket_abort(bracket);
+        return false;
+    }
+    note_leaf(world, index);
+    CHECK(*trap_of(world, index));
+    return true;
+}
+
+/* Begin a bracket for @block, and cross into its second page. */
+static bool open_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block)
+{
+    return begin_bracket(world, bracket, block->tb.first[0] >> world->page_bits) &&
+           (!has(block, 1) || cross_bracket(world, bracket, block->tb.first[1] >> world->page_bits));
 }
 
 static void op_link(struct world *world)
@@ -288,9 +351,8 @@ static void op_link(struct world *world)
     struct pgl_bracket bracket;
     struct pgl_tb *found;
 
-    if (!block)
+    if (!block || !open_bracket(world, &bracket, block))
         return;
-    open_bracket(world, &bracket, block);
     CHECK(pgl_bracket_commit(&bracket, &block->tb, &found) == PGL_BRACKET_OK);
     CHECK(found == &block->tb);
     block->fate = FATE_LIVE;
@@ -302,9 +364,8 @@ static void op_link_equal(struct world *world)
     struct pgl_bracket bracket;
     struct pgl_tb *found;
 
-    if (!block || equal->fate != FATE_LIVE || !equal->listed)
+    if (!block || equal->fate != FATE_LIVE || !equal->listed || !open_bracket(world, &bracket, block))
         return;
-    open_bracket(world, &bracket, block);
     world->equal = equal;
     CHECK(pgl_bracket_commit(&bracket, &block->tb, &found) == PGL_BRACKET_EXISTS);
     CHECK(found == &equal->tb);
@@ -329,14 +390,12 @@ static void op_cross_about(struct world *world)
     uint64_t index = any_page(world);
     struct pgl_bracket bracket;
 
-    CHECK(pgl_bracket_begin(&bracket, world->table, index));
-    note_leaf(world, index);
+    if (!begin_bracket(world, &bracket, index))
+        return;
     for (unsigned n = eat(&world->input) % 4; n; n--) {
-        uint64_t second = any_page(world);
-
-        CHECK(pgl_bracket_cross(&bracket, second) == PGL_BRACKET_OK);
-        note_leaf(world, second);
-        CHECK(*trap_of(world, index) && *trap_of(world, second));
+        if (!cross_bracket(world, &bracket, any_page(world)))
+            return;
+        CHECK(*trap_of(world, index));
     }
     if (world->last_index < UINT64_MAX)
         CHECK(pgl_bracket_cross(&bracket, world->last_index + 1) == PGL_BRACKET_ERROR);
@@ -396,9 +455,8 @@ static void op_bracket_with_stores(struct world *world)
     uint64_t low = UINT64_MAX, high = 0;
     bool restart = false, full;
 
-    if (!block)
+    if (!block || !open_bracket(world, &bracket, block))
         return;
-    open_bracket(world, &bracket, block);
     for (unsigned n = eat(&world->input) % STORES; n; n--)
         restart |= store_in_bracket(world, &bracket, block, &low, &high);
     if (!restart)
@@ -445,13 +503,19 @@ static void op_store_bracket(struct world *world)
     const struct block *running;
     const struct pgl_tb *tb = any_running(world, &running);
     struct pgl_store store;
+    int answer;
 
     if (!len || len > 64 || world->last_addr - addr < len - 1) {
         CHECK(pgl_store_begin(&store, world->table, addr, len, tb) == -1);
         return;
     }
-    expect(world, pgl_store_begin(&store, world->table, addr, len, tb), kill_range(world, addr, addr + len - 1),
-           running, nretired);
+    answer = pgl_store_begin(&store, world->table, addr, len, tb);
+    if (answer < 0) {
+        note_leaf_if_there(world, addr >> world->page_bits);
+        note_leaf_if_there(world, (addr + len - 1) >> world->page_bits);
+        return;
+    }
+    expect(world, answer, kill_range(world, addr, addr + len - 1), running, nretired);
     for (uint64_t index = addr >> world->page_bits; index <= (addr + len - 1) >> world->page_bits; index++) {
         note_leaf(world, index);
         CHECK(pgl_page_find(world->table, index)->head & PGL_HEAD_LOCK || world->table->special);
@@ -526,7 +590,10 @@ static void op_collection(struct world *world)
         CHECK(!pgl_collection_lock(&collection, world->table, first_addr, last_addr));
         return;
     }
-    CHECK(pgl_collection_lock(&collection, world->table, first_addr, last_addr));
+    if (!pgl_collection_lock(&collection, world->table, first_addr, last_addr)) {
+        CHECK(failed && errno == ENOMEM);
+        return;
+    }
     for (; pgl_collection_next(&collection, &index); max = index++, n++)
         CHECK(index >= first && index <= last ? leaf_exists(world, index) : is_partner(world, index, first, last));
     CHECK(max == pgl_collection_max(&collection));
@@ -561,11 +628,18 @@ static void op_get_and_lock(struct world *world)
     uint64_t index = any_page(world), second = any_page(world);
     struct pgl_page *page = pgl_page_get(world->table, index);
 
-    CHECK(page && page == pgl_page_find(world->table, index));
+    if (!page) {
+        note_leaf_if_there(world, index);
+        return;
+    }
+    CHECK(page == pgl_page_find(world->table, index));
     note_leaf(world, index);
     CHECK(pgl_page_trylock(world->table, page));
     pgl_page_unlock(world->table, page);
-    CHECK(pgl_page_lock_pair(world->table, index, second));
+    if (!pgl_page_lock_pair(world->table, index, second)) {
+        note_leaf_if_there(world, second);
+        return;
+    }
     note_leaf(world, second);
     pgl_page_unlock_pair(world->table, index, second);
     if (world->last_index < UINT64_MAX) {
@@ -584,6 +658,11 @@ static void op_lock_tb(struct world *world)
     pgl_tb_lock_pages(world->table, &block->tb);
     CHECK(pgl_tb_is_live(&block->tb) == (block->fate == FATE_LIVE));
     pgl_tb_unlock_pages(world->table, &block->tb);
+}
+
+static void op_run_short(struct world *world)
+{
+    fail_in = 1 + eat(&world->input) % 4;
 }
 
 /* ---- a run ---- */
@@ -608,6 +687,7 @@ static void (*const operations[])(struct world *) = {
     op_get_and_lock,
     op_lock_tb,
     op_cross_about,
+    op_run_short,
 };
 
 static void add_page(struct world *world, uint64_t index)
@@ -664,11 +744,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     begin(&world);
     for (unsigned step = 1; world.input.at < world.input.end; step++) {
+        failed = false;
         operations[eat(&world.input) % (sizeof(operations) / sizeof(operations[0]))](&world);
         compare_blocks(&world);
         if (step % 32 == 0)
             compare_pages(&world);
     }
+    fail_in = 0;
     compare_pages(&world);
     pgl_table_free(world.table);
     return 0;

@@ -12,4 +12,4 @@ fails() {
     esac
 }
 fails 'hangs=1 violations=0' "$1" --mistake hang --patience 1 --seconds 60
-fails 'hangs=0 violations=[1-9]' "$1" --mistake stale --seconds 1
+fails 'hangs=0 violations=[1-9]' "$1" --mistake stale --seconds 3

@@ -246,10 +246,14 @@ void code_lock(struct worker *w)
     pgl_page_lock(code.table, page);
     own(w, index);
     give_way(w);
-    if (soak_mistake == MISTAKE_HANG && w->id == 0)
-        return;
     disown(w, index);
     pgl_page_unlock(code.table, page);
+}
+
+void code_hang(struct worker *w)
+{
+    pgl_page_lock(code.table, pgl_page_get(code.table, page_index[0]));
+    own(w, page_index[0]);
 }
 
 /* Three pages out of order: tried, never waited for. */

@@ -112,8 +112,7 @@ static void do_one(struct worker *w, unsigned kind)
     else
         code_enter(w);
     soak_kind[kind].run(w);
-    if (soak_mistake != MISTAKE_HANG)
-        pgl_assert_none_held();
+    pgl_assert_none_held();
     ns = soak_now() - start;
     w->tally[kind].ops++;
     if (ns > w->tally[kind].longest_ns)
@@ -128,8 +127,11 @@ static void *work(void *opaque)
     soak_self = w;
     for (unsigned kind = 0; kind < soak_kinds; kind++)
         sum += soak_kind[kind].share;
-    while (!__atomic_load_n(&over, __ATOMIC_RELAXED))
-        do_one(w, choose(w, sum));
+    if (soak_mistake == MISTAKE_HANG && w->id == 0)
+        code_hang(w);
+    else
+        while (!__atomic_load_n(&over, __ATOMIC_RELAXED))
+            do_one(w, choose(w, sum));
     __atomic_store_n(&w->quiet, UINT64_MAX, __ATOMIC_SEQ_CST);
     __atomic_store_n(&w->kind, soak_kinds, __ATOMIC_RELAXED);
     return NULL;

@@ -77,6 +77,7 @@ void code_collection(struct worker *w);
 void code_collection_wide(struct worker *w);
 void code_find(struct worker *w);
 void code_flush(struct worker *w);
+void code_hang(struct worker *w); /* the mistake: it keeps a page for ever */
 void code_kill(struct worker *w);
 void code_leaf(struct worker *w);
 void code_link_higher(struct worker *w);

@@ -36,7 +36,7 @@ static uint32_t at_most(uint32_t npages, uint32_t limit)
     return npages < limit ? npages : limit;
 }
 
-struct pgl_advice_row advisor_window(struct advisor *advisor, uint64_t index, const struct pgl_advice_row *limit)
+struct pgl_advice_row pgl_advisor_window(struct advisor *advisor, uint64_t index, const struct pgl_advice_row *limit)
 {
     struct stream *stream = &advisor->streams[0];
     struct pgl_advice_row row = {0, 0, limit->behind};
@@ -66,7 +66,7 @@ struct pgl_advice_row advisor_window(struct advisor *advisor, uint64_t index, co
     return row;
 }
 
-void advisor_note(struct advisor *advisor, const struct pgl_cluster *cluster)
+void pgl_advisor_note(struct advisor *advisor, const struct pgl_cluster *cluster)
 {
     advisor->streams[0].first = cluster->first;
     advisor->streams[0].last = cluster->last;

@@ -36,10 +36,10 @@ struct advisor {
 
 #define ADVISOR_SURE 65536u
 
-/* The window for a fault: no more on a side than the limit says. advisor_note() follows. */
-struct pgl_advice_row advisor_window(struct advisor *advisor, uint64_t index, const struct pgl_advice_row *limit);
+/* The window for a fault: no more on a side than the limit says. pgl_advisor_note() follows. */
+struct pgl_advice_row pgl_advisor_window(struct advisor *advisor, uint64_t index, const struct pgl_advice_row *limit);
 
 /* What became of the window. */
-void advisor_note(struct advisor *advisor, const struct pgl_cluster *cluster);
+void pgl_advisor_note(struct advisor *advisor, const struct pgl_cluster *cluster);
 
 #endif

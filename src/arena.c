@@ -99,15 +99,15 @@ static void arena_free(void *heap, void *freed)
     pthread_mutex_unlock(&arena->lock);
 }
 
-const struct pgl_heap_ops arena_heap_ops = {arena_alloc, arena_free};
+const struct pgl_heap_ops pgl_arena_heap_ops = {arena_alloc, arena_free};
 
-bool arena_init(struct arena *arena)
+bool pgl_arena_init(struct arena *arena)
 {
     memset(arena, 0, sizeof(*arena));
     return pthread_mutex_init(&arena->lock, NULL) == 0;
 }
 
-void arena_fini(struct arena *arena)
+void pgl_arena_fini(struct arena *arena)
 {
     while (arena->slabs != NULL) {
         struct arena_slab *slab = arena->slabs;

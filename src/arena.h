@@ -21,11 +21,11 @@ struct arena {
 };
 
 /* For struct pgl_heap_ops: the heap is a struct arena. */
-extern const struct pgl_heap_ops arena_heap_ops;
+extern const struct pgl_heap_ops pgl_arena_heap_ops;
 
-bool arena_init(struct arena *arena);
+bool pgl_arena_init(struct arena *arena);
 
 /* Frees what is still allocated, but for blocks of more than 64 KiB. */
-void arena_fini(struct arena *arena);
+void pgl_arena_fini(struct arena *arena);
 
 #endif

@@ -46,7 +46,7 @@ struct pgl_fault *pgl_fault_new(void)
 {
     struct pgl_fault *fault = calloc(1, sizeof(*fault));
 
-    if (fault == NULL || !waiter_init(&fault->waiter)) {
+    if (fault == NULL || !pgl_waiter_init(&fault->waiter)) {
         free(fault);
         errno = ENOMEM;
         return NULL;
@@ -57,7 +57,7 @@ struct pgl_fault *pgl_fault_new(void)
 void pgl_fault_free(struct pgl_fault *fault)
 {
     if (fault != NULL) {
-        waiter_fini(&fault->waiter);
+        pgl_waiter_fini(&fault->waiter);
         free(fault);
     }
 }
@@ -87,10 +87,10 @@ void pgl_fault_interrupt(struct pgl_fault *fault)
     waiter->interrupted = waiter->interrupted && !waits;
     pthread_mutex_unlock(&waiter->lock);
     if (waits) {
-        object_settle(object, waiter, OUTCOME_INTERRUPTED, &list);
+        pgl_object_settle(object, waiter, OUTCOME_INTERRUPTED, &list);
     }
     pthread_mutex_unlock(&object->lock);
-    wake_all(&list);
+    pgl_wake_all(&list);
     pgl_object_unref(object);
 }
 
@@ -128,9 +128,9 @@ static void drop_placeholder(struct pgl_fault *fault, enum outcome outcome)
 
     if (fault->placeholder != 0) {
         pthread_mutex_lock(&top->lock);
-        object_roll_back(top, fault->placeholder, fault->place.index, fault->place.index, outcome, &list);
+        pgl_object_roll_back(top, fault->placeholder, fault->place.index, fault->place.index, outcome, &list);
         pthread_mutex_unlock(&top->lock);
-        wake_all(&list);
+        pgl_wake_all(&list);
         fault->placeholder = 0;
     }
 }
@@ -153,9 +153,9 @@ static bool fail(struct pgl_fault *fault, enum pgl_fault_result result)
 
     if (fault->id != 0) {
         pthread_mutex_lock(&object->lock);
-        object_roll_back(object, fault->id, fault->asked_first, fault->asked_last, OUTCOME_AGAIN, &list);
+        pgl_object_roll_back(object, fault->id, fault->asked_first, fault->asked_last, OUTCOME_AGAIN, &list);
         pthread_mutex_unlock(&object->lock);
-        wake_all(&list);
+        pgl_wake_all(&list);
         fault->id = 0;
     }
     drop_placeholder(fault, result == PGL_FAULT_MEMORY_ERROR ? OUTCOME_ERROR : OUTCOME_AGAIN);
@@ -172,7 +172,7 @@ static bool step_wait(struct pgl_fault *fault, struct waiter **queue)
 {
     struct pgl_object *object = fault->object;
 
-    if (!object_queue(object, &fault->waiter, queue, fault->index)) {
+    if (!pgl_object_queue(object, &fault->waiter, queue, fault->index)) {
         return unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
     }
     fault->waiting = true;
@@ -222,15 +222,15 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
         .row = object->table.row[advice],
         .budget = npages,
         .forward = advice == PGL_ADVICE_SEQUENTIAL,
-        .eligible = {.word = data ? object_absent_word : object_unreadable_word, .arg = object},
+        .eligible = {.word = data ? pgl_object_absent_word : pgl_object_unreadable_word, .arg = object},
     };
 
     if (adapts) {
-        args.row = advisor_window(&object->advisor, fault->index, &object->table.row[advice]);
+        args.row = pgl_advisor_window(&object->advisor, fault->index, &object->table.row[advice]);
     }
     pgl_cluster_decide(&args, &cluster);
     if (adapts) {
-        advisor_note(&object->advisor, &cluster);
+        pgl_advisor_note(&object->advisor, &cluster);
     }
     return cluster;
 }
@@ -239,10 +239,11 @@ static bool mark_neighbour(struct pgl_object *object, uint64_t index, uint64_t i
 {
     struct page page;
 
-    if (!page_make(object, index, &page) || (object->config.internal && !page_has_frame(object, page))) {
+    if (!pgl_object_page_make(object, index, &page) ||
+        (object->config.internal && !pgl_object_page_has_frame(object, page))) {
         return false;
     }
-    page_mark(object, page, id, true);
+    pgl_object_page_mark(object, page, id, true);
     page.chunk->speculative |= page.chunk->busy & page.bit;
     return true;
 }
@@ -281,10 +282,10 @@ static bool refused(struct pgl_fault *fault, int error)
     bool unanswered;
 
     pthread_mutex_lock(&object->lock);
-    unanswered = object_dequeue(object, &fault->waiter);
-    object_roll_back(object, fault->id, fault->asked_first, fault->asked_last, outcome, &list);
+    unanswered = pgl_object_dequeue(object, &fault->waiter);
+    pgl_object_roll_back(object, fault->id, fault->asked_first, fault->asked_last, outcome, &list);
     pthread_mutex_unlock(&object->lock);
-    wake_all(&list);
+    pgl_wake_all(&list);
     if (!unanswered) {
         return false; /* its own page was answered, or it was interrupted: that is on its way */
     }
@@ -334,14 +335,15 @@ static bool step_ask(struct pgl_fault *fault, struct page page)
         return (fault->args.flags & PGL_FAULT_NO_WAIT) != 0 ? unlock_and_fail(fault, PGL_FAULT_RETRY)
                                                             : step_wait(fault, &object->queue);
     }
-    if (!page_make(object, fault->index, &page) || (config->internal && !page_has_frame(object, page))) {
+    if (!pgl_object_page_make(object, fault->index, &page) ||
+        (config->internal && !pgl_object_page_has_frame(object, page))) {
         return unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
     }
 
     fault->id = ++object->last_id;
-    page_mark(object, page, fault->id, true);
-    if (!object_queue(object, &fault->waiter, &page.chunk->queue, fault->index)) {
-        page_unmark(object, page);
+    pgl_object_page_mark(object, page, fault->id, true);
+    if (!pgl_object_queue(object, &fault->waiter, &page.chunk->queue, fault->index)) {
+        pgl_object_page_unmark(object, page);
         fault->id = 0;
         return unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
     }
@@ -393,10 +395,10 @@ static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const
 
     fault->object = top;
     fault->index = fault->place.index;
-    made = page_make(top, fault->index, &page) && page_has_frame(top, page);
+    made = pgl_object_page_make(top, fault->index, &page) && pgl_object_page_has_frame(top, page);
     if (made) {
-        page_fill(top, page, frame, PGL_ACCESS_WRITE);
-        page_settle(top, page, OUTCOME_SUPPLIED, &list);
+        pgl_object_page_fill(top, page, frame, PGL_ACCESS_WRITE);
+        pgl_object_page_settle(top, page, OUTCOME_SUPPLIED, &list);
     }
     if (lower != NULL) {
         pthread_mutex_unlock(&lower->lock);
@@ -406,7 +408,7 @@ static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const
     }
     fault->placeholder = 0;
     step_found(fault, page);
-    wake_all(&list);
+    pgl_wake_all(&list);
     return true;
 }
 
@@ -419,7 +421,7 @@ static bool step_copy_up(struct pgl_fault *fault)
     pthread_mutex_unlock(&lower->lock);
     pthread_mutex_lock(&fault->place.object->lock);
     pthread_mutex_lock(&lower->lock);
-    page = page_find(lower, fault->index);
+    page = pgl_object_page_find(lower, fault->index);
     if (!page_is(page, page.chunk->readable)) { /* it went while nothing was locked: look again */
         pthread_mutex_unlock(&fault->place.object->lock);
         pthread_mutex_unlock(&lower->lock);
@@ -457,11 +459,11 @@ static bool step_down(struct pgl_fault *fault)
         return step_end_of_chain(fault);
     }
     if (at_top(fault) && (fault->args.flags & PGL_FAULT_RESIDENT) == 0) {
-        if (!page_make(object, fault->index, &page)) {
+        if (!pgl_object_page_make(object, fault->index, &page)) {
             return unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
         }
         fault->placeholder = ++object->last_id;
-        page_mark(object, page, fault->placeholder, false);
+        pgl_object_page_mark(object, page, fault->placeholder, false);
     }
     pthread_mutex_unlock(&object->lock);
 
@@ -483,7 +485,7 @@ static bool step(struct pgl_fault *fault)
     bool resident, usable;
 
     pthread_mutex_lock(&object->lock);
-    page = page_find(object, fault->index);
+    page = pgl_object_page_find(object, fault->index);
     resident = page.chunk != NULL && page_is(page, page.chunk->resident);
     usable = resident && page_is(page, wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable : page.chunk->readable);
     if (!fault->counted) {
@@ -539,7 +541,7 @@ static bool find_place(struct pgl_fault *fault)
     const struct pgl_fault_args *args = &fault->args;
 
     if (args->map != NULL) {
-        if (!map_copy_place(args->map, args->index, &fault->place)) {
+        if (!pgl_map_copy_place(args->map, args->index, &fault->place)) {
             return false;
         }
     } else {
@@ -564,7 +566,7 @@ static bool conclude(struct pgl_fault *fault)
 {
     bool stands = fault->args.map == NULL || fault->result == PGL_FAULT_RETRY ||
                   fault->result == PGL_FAULT_INTERRUPTED ||
-                  map_has_place(fault->args.map, fault->args.index, &fault->place);
+                  pgl_map_has_place(fault->args.map, fault->args.index, &fault->place);
 
     if (!stands) {
         if (fault->result == PGL_FAULT_SUCCESS && (fault->args.flags & PGL_FAULT_WIRE) != 0) {
@@ -585,7 +587,7 @@ static enum pgl_fault_result drive(struct pgl_fault *fault, struct pgl_fault_pag
         bool over;
 
         if (fault->waiting) {
-            if (!waiter_await(&fault->waiter, &outcome)) {
+            if (!pgl_waiter_await(&fault->waiter, &outcome)) {
                 return PGL_FAULT_PENDING; /* from here on the fault belongs to whoever continues it */
             }
             fault->waiting = false;

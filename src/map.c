@@ -259,7 +259,7 @@ static const struct pgl_map_entry *showing(const struct pgl_map *map, uint64_t m
     return at < map->nentries && map->entries[at].view.first <= map_index ? &map->entries[at] : NULL;
 }
 
-bool map_copy_place(struct pgl_map *map, uint64_t map_index, struct place *place)
+bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct place *place)
 {
     const struct pgl_map_entry *entry;
 
@@ -277,7 +277,7 @@ bool map_copy_place(struct pgl_map *map, uint64_t map_index, struct place *place
     return entry != NULL;
 }
 
-bool map_has_place(struct pgl_map *map, uint64_t map_index, const struct place *place)
+bool pgl_map_has_place(struct pgl_map *map, uint64_t map_index, const struct place *place)
 {
     const struct pgl_map_entry *entry;
     bool same;

@@ -16,9 +16,9 @@ struct place {
 };
 
 /* Takes a reference on place->object. Returns false when nothing is mapped there. */
-bool map_copy_place(struct pgl_map *map, uint64_t map_index, struct place *place);
+bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct place *place);
 
 /* Whether the page is still what the place says. Looks at the entries only when the map was changed at all. */
-bool map_has_place(struct pgl_map *map, uint64_t map_index, const struct place *place);
+bool pgl_map_has_place(struct pgl_map *map, uint64_t map_index, const struct place *place);
 
 #endif

@@ -18,8 +18,8 @@
  *              I7 only resident pages are wired;
  *              I8 whoever waits for a page waits for one that is busy or asked for: somebody will wake him;
  *              I9 whoever waits for a credit waits while there is none, unless the pager is not ready.
- * PROGRESS     Every way out of busy or asked goes through page_settle(), which wakes everybody who waits for the page,
- *              and everybody who waits for a credit: a single one might no longer want it and the rest would sleep on.
+ * PROGRESS     Every way out of busy or asked goes through pgl_object_page_settle(), which wakes everybody who waits
+ * for the page, and everybody who waits for a credit: a single one might no longer want it and the rest would sleep on.
  */
 #include <errno.h>
 
@@ -71,18 +71,18 @@ static bool chunks_grow(struct pgl_object *object)
     return true;
 }
 
-struct page page_find(const struct pgl_object *object, uint64_t index)
+struct page pgl_object_page_find(const struct pgl_object *object, uint64_t index)
 {
     unsigned slot = index % CHUNK_PAGES;
 
     return (struct page){chunk_find(object, index / CHUNK_PAGES), slot, UINT64_C(1) << slot};
 }
 
-bool page_make(struct pgl_object *object, uint64_t index, struct page *page)
+bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct page *page)
 {
     struct chunk *chunk;
 
-    *page = page_find(object, index);
+    *page = pgl_object_page_find(object, index);
     if (page->chunk != NULL) {
         return true;
     }
@@ -100,7 +100,7 @@ bool page_make(struct pgl_object *object, uint64_t index, struct page *page)
     return true;
 }
 
-bool page_has_frame(struct pgl_object *object, struct page page)
+bool pgl_object_page_has_frame(struct pgl_object *object, struct page page)
 {
     void **frame = &page.chunk->frame[page.slot];
 
@@ -131,39 +131,39 @@ static void page_answered(struct pgl_object *object, struct page page)
     page.chunk->id[page.slot] = 0;
 }
 
-bool object_queue(struct pgl_object *object, struct waiter *waiter, struct waiter **queue, uint64_t index)
+bool pgl_object_queue(struct pgl_object *object, struct waiter *waiter, struct waiter **queue, uint64_t index)
 {
-    bool queued = waiter_queue(waiter, queue, object, index);
+    bool queued = pgl_waiter_queue(waiter, queue, object, index);
 
     object->stats.waiting += queued;
     return queued;
 }
 
-bool object_dequeue(struct pgl_object *object, struct waiter *waiter)
+bool pgl_object_dequeue(struct pgl_object *object, struct waiter *waiter)
 {
     bool queued = waiter->queued_on == object;
 
     if (queued) {
-        waiter_dequeue(waiter);
+        pgl_waiter_dequeue(waiter);
         object->stats.waiting--;
     }
     return queued;
 }
 
-void object_settle(struct pgl_object *object, struct waiter *waiter, enum outcome outcome, struct wake_list *list)
+void pgl_object_settle(struct pgl_object *object, struct waiter *waiter, enum outcome outcome, struct wake_list *list)
 {
-    waiter_settle(waiter, outcome, list);
+    pgl_waiter_settle(waiter, outcome, list);
     object->stats.waiting--;
 }
 
 static void wake_queue(struct pgl_object *object, struct wake_list *list)
 {
     while (object->queue != NULL) {
-        object_settle(object, object->queue, OUTCOME_AGAIN, list);
+        pgl_object_settle(object, object->queue, OUTCOME_AGAIN, list);
     }
 }
 
-void page_settle(struct pgl_object *object, struct page page, enum outcome outcome, struct wake_list *list)
+void pgl_object_page_settle(struct pgl_object *object, struct page page, enum outcome outcome, struct wake_list *list)
 {
     uint64_t index = page.chunk->number * CHUNK_PAGES + page.slot;
     struct waiter *next;
@@ -171,13 +171,13 @@ void page_settle(struct pgl_object *object, struct page page, enum outcome outco
     for (struct waiter *waiter = page.chunk->queue; waiter != NULL; waiter = next) {
         next = waiter->next;
         if (waiter->index == index) {
-            object_settle(object, waiter, outcome, list);
+            pgl_object_settle(object, waiter, outcome, list);
         }
     }
     wake_queue(object, list);
 }
 
-void page_mark(struct pgl_object *object, struct page page, uint64_t id, bool asked)
+void pgl_object_page_mark(struct pgl_object *object, struct page page, uint64_t id, bool asked)
 {
     if (!page_is(page, page.chunk->resident)) {
         page.chunk->busy |= page.bit;
@@ -191,7 +191,7 @@ void page_mark(struct pgl_object *object, struct page page, uint64_t id, bool as
     page.chunk->id[page.slot] = id;
 }
 
-void page_unmark(struct pgl_object *object, struct page page)
+void pgl_object_page_unmark(struct pgl_object *object, struct page page)
 {
     if (page_is(page, page.chunk->busy)) {
         page.chunk->busy &= ~page.bit;
@@ -211,7 +211,7 @@ static void page_allow(struct page page, enum pgl_access access)
 }
 
 /* Its frame is there, if the object has memory. */
-void page_fill(struct pgl_object *object, struct page page, const void *data, enum pgl_access access)
+void pgl_object_page_fill(struct pgl_object *object, struct page page, const void *data, enum pgl_access access)
 {
     const struct pgl_memory_ops *memory_ops = object->config.memory_ops;
 
@@ -231,14 +231,14 @@ void page_fill(struct pgl_object *object, struct page page, const void *data, en
     page_allow(page, access);
 }
 
-uint64_t object_absent_word(const void *object, uint64_t number)
+uint64_t pgl_object_absent_word(const void *object, uint64_t number)
 {
     const struct chunk *chunk = chunk_find((const struct pgl_object *)object, number);
 
     return chunk != NULL ? ~(chunk->resident | chunk->busy | chunk->error) : UINT64_MAX;
 }
 
-uint64_t object_unreadable_word(const void *object, uint64_t number)
+uint64_t pgl_object_unreadable_word(const void *object, uint64_t number)
 {
     const struct chunk *chunk = chunk_find((const struct pgl_object *)object, number);
 
@@ -312,14 +312,14 @@ static void roll_page_back(struct pgl_object *object, struct page page, void *ar
     if (page.chunk->id[page.slot] == roll_back->id) {
         uint64_t wanted = page.chunk->busy & page.chunk->asked & page.bit;
 
-        page_unmark(object, page);
+        pgl_object_page_unmark(object, page);
         page.chunk->error |= roll_back->outcome == OUTCOME_ERROR ? wanted : 0;
-        page_settle(object, page, roll_back->outcome, roll_back->list);
+        pgl_object_page_settle(object, page, roll_back->outcome, roll_back->list);
     }
 }
 
-void object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last, enum outcome outcome,
-                      struct wake_list *list)
+void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last, enum outcome outcome,
+                          struct wake_list *list)
 {
     struct roll_back roll_back = {id, outcome, list};
 
@@ -420,14 +420,14 @@ void pgl_object_set_ready(struct pgl_object *object)
     object->ready = true;
     wake_queue(object, &list);
     pthread_mutex_unlock(&object->lock);
-    wake_all(&list);
+    pgl_wake_all(&list);
 }
 
 static void take_back_asked(struct pgl_object *object, struct page page, void *list)
 {
     if (page_is(page, page.chunk->asked)) {
-        page_unmark(object, page);
-        page_settle(object, page, OUTCOME_ERROR, list);
+        pgl_object_page_unmark(object, page);
+        pgl_object_page_settle(object, page, OUTCOME_ERROR, list);
     }
 }
 
@@ -440,7 +440,7 @@ void pgl_object_terminate(struct pgl_object *object)
     visit_pages(object, 0, object->config.last, take_back_asked, &list);
     wake_queue(object, &list);
     pthread_mutex_unlock(&object->lock);
-    wake_all(&list);
+    pgl_wake_all(&list);
 }
 
 bool pgl_object_advise(struct pgl_object *object, enum pgl_advice advice)
@@ -502,7 +502,7 @@ bool pgl_object_unwire(struct pgl_object *object, uint64_t index)
     bool wired;
 
     pthread_mutex_lock(&object->lock);
-    page = page_find(object, index);
+    page = pgl_object_page_find(object, index);
     wired = page.chunk != NULL && page.chunk->wires[page.slot] > 0;
     if (wired) {
         page.chunk->wires[page.slot]--;
@@ -520,7 +520,7 @@ bool pgl_object_resident(struct pgl_object *object, uint64_t index)
     bool resident;
 
     pthread_mutex_lock(&object->lock);
-    page = page_find(object, index);
+    page = pgl_object_page_find(object, index);
     resident = page.chunk != NULL && page_is(page, page.chunk->resident);
     pthread_mutex_unlock(&object->lock);
     return resident;
@@ -552,13 +552,13 @@ static void answer_data(struct pgl_object *object, struct page page, struct repl
 {
     enum outcome outcome = OUTCOME_SUPPLIED;
 
-    if (reply->kind == REPLY_SUPPLY && page_has_frame(object, page)) {
+    if (reply->kind == REPLY_SUPPLY && pgl_object_page_has_frame(object, page)) {
         uint64_t distance = page.chunk->number * CHUNK_PAGES + page.slot - reply->first;
         const char *data = reply->data != NULL ? reply->data + distance * object->config.page_size : NULL;
 
-        page_fill(object, page, data, reply->access);
+        pgl_object_page_fill(object, page, data, reply->access);
     } else {
-        page_unmark(object, page);
+        pgl_object_page_unmark(object, page);
         page.chunk->error |= reply->kind == REPLY_ERROR ? page.bit : 0;
         outcome = reply->kind == REPLY_SUPPLY    ? OUTCOME_SHORTAGE
                   : reply->kind == REPLY_NO_DATA ? OUTCOME_NO_DATA
@@ -566,18 +566,18 @@ static void answer_data(struct pgl_object *object, struct page page, struct repl
     }
     reply->failed += outcome == OUTCOME_SHORTAGE;
     reply->taken += outcome != OUTCOME_SHORTAGE;
-    page_settle(object, page, outcome, &reply->list);
+    pgl_object_page_settle(object, page, outcome, &reply->list);
 }
 
 /* The answer for a resident page from which access was withheld. A failure takes the request back, never the page. */
 static void answer_access(struct pgl_object *object, struct page page, struct reply *reply)
 {
-    page_unmark(object, page);
+    pgl_object_page_unmark(object, page);
     if (reply->kind == REPLY_GRANT) {
         page_allow(page, reply->access);
     }
     reply->taken++;
-    page_settle(object, page, reply->kind == REPLY_GRANT ? OUTCOME_SUPPLIED : OUTCOME_ERROR, &reply->list);
+    pgl_object_page_settle(object, page, reply->kind == REPLY_GRANT ? OUTCOME_SUPPLIED : OUTCOME_ERROR, &reply->list);
 }
 
 static void answer_page(struct pgl_object *object, struct page page, void *arg)
@@ -629,7 +629,7 @@ static uint64_t answer(struct pgl_object *object, struct pgl_pager_range range, 
     object->stats.duplicates += reply->duplicates;
     object->stats.aliens += npages - reply->taken - reply->failed - reply->duplicates;
     pthread_mutex_unlock(&object->lock);
-    wake_all(&reply->list);
+    pgl_wake_all(&reply->list);
     return reply->taken;
 }
 

@@ -63,25 +63,26 @@ struct page {
 
 /*
  * Object locked, all of these. A waiter's index is of a page that is busy or asked for when its queue is a chunk's.
- * object_queue() returns false when the waiter was interrupted, object_dequeue() when it was not queued here any more.
+ * pgl_object_queue() returns false when the waiter was interrupted, pgl_object_dequeue() when it was not queued here
+ * any more.
  */
-bool object_queue(struct pgl_object *object, struct waiter *waiter, struct waiter **queue, uint64_t index);
-bool object_dequeue(struct pgl_object *object, struct waiter *waiter);
-void object_settle(struct pgl_object *object, struct waiter *waiter, enum outcome outcome, struct wake_list *list);
+bool pgl_object_queue(struct pgl_object *object, struct waiter *waiter, struct waiter **queue, uint64_t index);
+bool pgl_object_dequeue(struct pgl_object *object, struct waiter *waiter);
+void pgl_object_settle(struct pgl_object *object, struct waiter *waiter, enum outcome outcome, struct wake_list *list);
 
-struct page page_find(const struct pgl_object *object, uint64_t index);
-bool page_make(struct pgl_object *object, uint64_t index, struct page *page); /* false: no memory */
-bool page_has_frame(struct pgl_object *object, struct page page);             /* makes it when it can */
-void page_settle(struct pgl_object *object, struct page page, enum outcome outcome, struct wake_list *list);
-void page_mark(struct pgl_object *object, struct page page, uint64_t id, bool asked);
-void page_unmark(struct pgl_object *object, struct page page);
-void page_fill(struct pgl_object *object, struct page page, const void *data, enum pgl_access access);
-uint64_t object_absent_word(const void *object, uint64_t number);     /* eligibility for data requests */
-uint64_t object_unreadable_word(const void *object, uint64_t number); /* eligibility for access requests */
+struct page pgl_object_page_find(const struct pgl_object *object, uint64_t index);
+bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct page *page); /* false: no memory */
+bool pgl_object_page_has_frame(struct pgl_object *object, struct page page);             /* makes it when it can */
+void pgl_object_page_settle(struct pgl_object *object, struct page page, enum outcome outcome, struct wake_list *list);
+void pgl_object_page_mark(struct pgl_object *object, struct page page, uint64_t id, bool asked);
+void pgl_object_page_unmark(struct pgl_object *object, struct page page);
+void pgl_object_page_fill(struct pgl_object *object, struct page page, const void *data, enum pgl_access access);
+uint64_t pgl_object_absent_word(const void *object, uint64_t number);     /* eligibility for data requests */
+uint64_t pgl_object_unreadable_word(const void *object, uint64_t number); /* eligibility for access requests */
 
 /* Takes back what is still marked with id in [first, last], and nothing else. */
-void object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last, enum outcome outcome,
-                      struct wake_list *list);
+void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last, enum outcome outcome,
+                          struct wake_list *list);
 
 static inline bool object_has_pager_for(const struct pgl_object *object, uint64_t index)
 {

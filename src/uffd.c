@@ -106,11 +106,11 @@ static uint64_t now_ns(void)
 /* The pager's lock is held, or nobody else knows the pager yet. Takes the descriptor, and closes it on failure. */
 static struct space *space_add(struct pgl_uffd *uffd, int fd)
 {
-    struct space *space = arena_heap_ops.alloc(&uffd->arena, sizeof(*space));
+    struct space *space = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*space));
     struct epoll_event event = {.events = EPOLLIN};
 
     if (space != NULL) {
-        space->map = pgl_map_new(&arena_heap_ops, &uffd->arena);
+        space->map = pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
         space->fd = fd;
         space->refs = 1;
         space->number = event.data.u64 = uffd->last_number + 1;
@@ -118,7 +118,7 @@ static struct space *space_add(struct pgl_uffd *uffd, int fd)
     if (space == NULL || space->map == NULL || epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
         if (space != NULL) {
             pgl_map_free(space->map);
-            arena_heap_ops.free(&uffd->arena, space);
+            pgl_arena_heap_ops.free(&uffd->arena, space);
         }
         close(fd);
         return NULL;
@@ -135,7 +135,7 @@ static void space_unref(struct pgl_uffd *uffd, struct space *space)
     if (--space->refs == 0) {
         close(space->fd);
         pgl_map_free(space->map);
-        arena_heap_ops.free(&uffd->arena, space);
+        pgl_arena_heap_ops.free(&uffd->arena, space);
     }
 }
 
@@ -184,12 +184,12 @@ static struct pgl_object *object_of(struct pgl_uffd *uffd, struct source *source
 {
     const struct pgl_object_config config = {
         .last = source->range.last - source->range.first,
-        .pager_ops = &uffd_pager_ops,
+        .pager_ops = &pgl_uffd_pager_ops,
         .pager = source,
         .pager_range = source->range,
         .advice = advice,
         .table = &uffd->table,
-        .heap_ops = &arena_heap_ops,
+        .heap_ops = &pgl_arena_heap_ops,
         .heap = &uffd->arena,
     };
 
@@ -342,13 +342,14 @@ static bool try_again(struct pgl_uffd *uffd, struct delivery *delivery)
         return true;
     }
     count(&uffd->stats.errors, 1);
-    delivery_zero(delivery);
+    pgl_delivery_zero(delivery);
     return false;
 }
 
 /*
  * Memory that was added by mremap(), or let go just now, is plain memory; else the kernel refuses. No event is read
- * between the look at the map and the zeros: what is being moved there may be about to be shown. Returns false if it is.
+ * between the look at the map and the zeros: what is being moved there may be about to be shown. Returns false when it
+ * is.
  */
 static bool zero_outside(struct pgl_uffd *uffd, struct space *space, struct delivery *delivery)
 {
@@ -359,7 +360,7 @@ static bool zero_outside(struct pgl_uffd *uffd, struct space *space, struct deli
     pthread_mutex_lock(&uffd->lock);
     outside = !pgl_map_lookup(space->map, index, &entry) || entry.view.first > index;
     if (outside) {
-        delivery_zero(delivery);
+        pgl_delivery_zero(delivery);
     }
     pthread_mutex_unlock(&uffd->lock);
     return outside;
@@ -428,10 +429,10 @@ static void handle_fault(struct handler *handler, struct space *space, const str
 
     deliver_fault(handler, space, &delivery, &args, protected);
     if (protected && !delivery.woken) {
-        delivery_unprotect(&delivery);
+        pgl_delivery_unprotect(&delivery);
     }
     if (!delivery.woken) {
-        delivery_wake(&delivery);
+        pgl_delivery_wake(&delivery);
     }
     count(&uffd->stats.unlocks, protected);
 }
@@ -593,7 +594,7 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     int fd;
 
     if (uffd == NULL || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
-        !arena_init(&uffd->arena)) {
+        !pgl_arena_init(&uffd->arena)) {
         free(uffd);
         errno = ENOMEM;
         return NULL;
@@ -642,7 +643,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     if (uffd->stop >= 0) {
         close(uffd->stop);
     }
-    arena_fini(&uffd->arena);
+    pgl_arena_fini(&uffd->arena);
     pthread_rwlock_destroy(&uffd->layout);
     pthread_mutex_destroy(&uffd->lock);
     free(uffd->handlers);
@@ -701,13 +702,13 @@ bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_
     if (!to_pages(uffd, addr, length, &first, &last)) {
         return false;
     }
-    source = source_new(&uffd->arena, fd, (uint64_t)offset, length, uffd->page_size);
+    source = pgl_source_new(&uffd->arena, fd, (uint64_t)offset, length, uffd->page_size);
     if (source == NULL) {
         return false;
     }
     object = object_of(uffd, source, advice);
     if (object == NULL) {
-        source_unref(source);
+        pgl_source_unref(source);
         errno = ENOMEM;
         return false;
     }

@@ -35,7 +35,7 @@ struct delivery {
     int error;             /* why the demand page could not be had */
 };
 
-extern const struct pgl_pager_ops uffd_pager_ops;
+extern const struct pgl_pager_ops pgl_uffd_pager_ops;
 
 static inline void count(uint64_t *counter, uint64_t n)
 {
@@ -43,16 +43,16 @@ static inline void count(uint64_t *counter, uint64_t n)
 }
 
 /* Returns NULL, with errno, when pages of the file from offset on cannot be shown. One reference. */
-struct source *source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size);
-void source_unref(struct source *source);
+struct source *pgl_source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size);
+void pgl_source_unref(struct source *source);
 
 /* Puts a zero page where the fault was, in place of one that cannot be read. */
-void delivery_zero(struct delivery *delivery);
+void pgl_delivery_zero(struct delivery *delivery);
 
 /* Lets the faulting thread look again. */
-void delivery_wake(const struct delivery *delivery);
+void pgl_delivery_wake(const struct delivery *delivery);
 
 /* Takes the write protection of the page away, and wakes the thread. Returns 0 or an errno. */
-int delivery_unprotect(struct delivery *delivery);
+int pgl_delivery_unprotect(struct delivery *delivery);
 
 #endif

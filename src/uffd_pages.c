@@ -35,7 +35,7 @@ static int reopen(int fd)
     return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
-struct source *source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size)
+struct source *pgl_source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size)
 {
     struct source *source;
     struct stat st;
@@ -47,7 +47,7 @@ struct source *source_new(struct arena *arena, int fd, uint64_t offset, uint64_t
         errno = EINVAL;
         return NULL;
     }
-    source = arena_heap_ops.alloc(arena, sizeof(*source));
+    source = pgl_arena_heap_ops.alloc(arena, sizeof(*source));
     if (source == NULL) {
         errno = ENOMEM;
         return NULL;
@@ -59,29 +59,29 @@ struct source *source_new(struct arena *arena, int fd, uint64_t offset, uint64_t
     source->range = (struct pgl_pager_range){offset / page_size, (offset + length) / page_size - 1};
     source->fd = reopen(fd);
     if (source->fd < 0) {
-        arena_heap_ops.free(arena, source);
+        pgl_arena_heap_ops.free(arena, source);
         return NULL;
     }
     return source;
 }
 
-void source_unref(struct source *source)
+void pgl_source_unref(struct source *source)
 {
     /* acquire and release: the last holder closes what the others have used */
     if (__atomic_sub_fetch(&source->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         close(source->fd);
-        arena_heap_ops.free(source->arena, source);
+        pgl_arena_heap_ops.free(source->arena, source);
     }
 }
 
-void delivery_wake(const struct delivery *delivery)
+void pgl_delivery_wake(const struct delivery *delivery)
 {
     struct uffdio_range range = {delivery->addr, delivery->page_size};
 
     ioctl(delivery->uffd, UFFDIO_WAKE, &range);
 }
 
-int delivery_unprotect(struct delivery *delivery)
+int pgl_delivery_unprotect(struct delivery *delivery)
 {
     struct uffdio_writeprotect protect = {{delivery->addr, delivery->page_size}, 0};
 
@@ -109,7 +109,7 @@ static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, u
     return made > 0 ? (uint64_t)made : 0;
 }
 
-void delivery_zero(struct delivery *delivery)
+void pgl_delivery_zero(struct delivery *delivery)
 {
     make_pages(delivery->uffd, delivery->addr, NULL, delivery->page_size, 0);
 }
@@ -181,7 +181,7 @@ static void supply(struct delivery *delivery, const struct pgl_request *request,
         return;
     }
     if (delivery->write_protect && request->access == PGL_ACCESS_WRITE && demand - first < npages &&
-        delivery_unprotect(delivery) == 0) {
+        pgl_delivery_unprotect(delivery) == 0) {
         struct pgl_pager_range before = {first, demand - 1};
         struct pgl_pager_range page = {demand, demand};
 
@@ -315,7 +315,7 @@ static int access_request(void *pager, const struct pgl_request *request)
 {
     const struct pgl_pager_range demand = {request->pager_demand, request->pager_demand};
     struct delivery *delivery = request->cookie;
-    int error = delivery_unprotect(delivery);
+    int error = pgl_delivery_unprotect(delivery);
 
     (void)pager;
     if (error != 0) {
@@ -328,10 +328,10 @@ static int access_request(void *pager, const struct pgl_request *request)
 
 static void release(void *pager)
 {
-    source_unref(pager);
+    pgl_source_unref(pager);
 }
 
-const struct pgl_pager_ops uffd_pager_ops = {
+const struct pgl_pager_ops pgl_uffd_pager_ops = {
     .data_request = data_request,
     .access_request = access_request,
     .release = release,

@@ -3,7 +3,7 @@
 
 #include "waiter.h"
 
-bool waiter_init(struct waiter *waiter)
+bool pgl_waiter_init(struct waiter *waiter)
 {
     if (pthread_mutex_init(&waiter->lock, NULL) != 0) {
         return false;
@@ -15,13 +15,13 @@ bool waiter_init(struct waiter *waiter)
     return true;
 }
 
-void waiter_fini(struct waiter *waiter)
+void pgl_waiter_fini(struct waiter *waiter)
 {
     pthread_cond_destroy(&waiter->woken);
     pthread_mutex_destroy(&waiter->lock);
 }
 
-bool waiter_queue(struct waiter *waiter, struct waiter **queue, struct pgl_object *object, uint64_t index)
+bool pgl_waiter_queue(struct waiter *waiter, struct waiter **queue, struct pgl_object *object, uint64_t index)
 {
     bool interrupted;
 
@@ -46,7 +46,7 @@ bool waiter_queue(struct waiter *waiter, struct waiter **queue, struct pgl_objec
     return true;
 }
 
-void waiter_dequeue(struct waiter *waiter)
+void pgl_waiter_dequeue(struct waiter *waiter)
 {
     *waiter->link = waiter->next;
     if (waiter->next != NULL) {
@@ -57,9 +57,9 @@ void waiter_dequeue(struct waiter *waiter)
     pthread_mutex_unlock(&waiter->lock);
 }
 
-void waiter_settle(struct waiter *waiter, enum outcome outcome, struct wake_list *list)
+void pgl_waiter_settle(struct waiter *waiter, enum outcome outcome, struct wake_list *list)
 {
-    waiter_dequeue(waiter);
+    pgl_waiter_dequeue(waiter);
     waiter->outcome = outcome;
     waiter->next = list->head;
     list->head = waiter;
@@ -83,7 +83,7 @@ static void wake(struct waiter *waiter)
     }
 }
 
-void wake_all(struct wake_list *list)
+void pgl_wake_all(struct wake_list *list)
 {
     while (list->head != NULL) {
         struct waiter *waiter = list->head;
@@ -93,7 +93,7 @@ void wake_all(struct wake_list *list)
     }
 }
 
-bool waiter_await(struct waiter *waiter, enum outcome *outcome)
+bool pgl_waiter_await(struct waiter *waiter, enum outcome *outcome)
 {
     bool settled;
 

@@ -45,22 +45,22 @@ struct wake_list {
     struct waiter *head;
 };
 
-bool waiter_init(struct waiter *waiter);
-void waiter_fini(struct waiter *waiter);
+bool pgl_waiter_init(struct waiter *waiter);
+void pgl_waiter_fini(struct waiter *waiter);
 
 /* Object locked. Returns false, not queued, when the waiter was interrupted; that is forgotten then. */
-bool waiter_queue(struct waiter *waiter, struct waiter **queue, struct pgl_object *object, uint64_t index);
+bool pgl_waiter_queue(struct waiter *waiter, struct waiter **queue, struct pgl_object *object, uint64_t index);
 
 /* Object locked, waiter queued there. Its wait ends without being woken. */
-void waiter_dequeue(struct waiter *waiter);
+void pgl_waiter_dequeue(struct waiter *waiter);
 
-/* Object locked, waiter queued there. wake_all() will wake it with this outcome. */
-void waiter_settle(struct waiter *waiter, enum outcome outcome, struct wake_list *list);
+/* Object locked, waiter queued there. pgl_wake_all() will wake it with this outcome. */
+void pgl_waiter_settle(struct waiter *waiter, enum outcome outcome, struct wake_list *list);
 
 /* No object locked. */
-void wake_all(struct wake_list *list);
+void pgl_wake_all(struct wake_list *list);
 
 /* The waiter was queued. Sleeps until it is woken; one with ready() returns false instead, and ready() is called. */
-bool waiter_await(struct waiter *waiter, enum outcome *outcome);
+bool pgl_waiter_await(struct waiter *waiter, enum outcome *outcome);
 
 #endif

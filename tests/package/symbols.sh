@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Usage: symbols.sh LIBRARY MAP HEADER...: what the library exports, its version script and its headers'
-# prototypes agree.
+# Usage: symbols.sh LIBRARY ARCHIVE MAP HEADER...: what the library exports, its version script and its headers'
+# prototypes agree; and nothing global in the archive can be taken for a name of its user's.
 set -u
 export LC_ALL=C
 library=$1
-map=$2
-shift 2
+archive=$2
+map=$3
+shift 3
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 failed=0
@@ -23,4 +24,8 @@ sed -n 's/^PGL_API .*[ *]\(pgl_[a-z0-9_]*\)(.*/\1/p' "$@" | sort >"$dir/headers"
 sort -cu "$dir/map" || { echo "FAILED: $map is not sorted"; failed=1; }
 same library map
 same map headers
+
+nm -g --defined-only "$archive" 2>/dev/null | sed -n 's/^[0-9a-f]* [A-Z] //p' >"$dir/archive"
+grep -q '^pgl_' "$dir/archive" || { echo "FAILED: no symbol in $archive"; failed=1; }
+grep -v '^pgl_\|^__' "$dir/archive" && { echo "FAILED: these of $archive do not begin with pgl_"; failed=1; }
 exit $failed

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Make the tables of docs/performance.md of what bench/figures measured. Usage: tables.py DIRECTORY"""
+import json
+import pathlib
+import sys
+
+OUT = pathlib.Path(sys.argv[1])
+
+
+def rows(name, **members):
+    """The JSON lines of a file that have these members."""
+    path = OUT / (name + ".json")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [row for row in map(json.loads, lines) if all(row.get(key) == value for key, value in members.items())]
+
+
+def one(name, **members):
+    found = rows(name, **members)
+    return found[0] if found else None
+
+
+def ratio(name, **members):
+    row = one(name, bench="ratio", **members)
+    return row and row["ratio_median"]
+
+
+def inverse(value):
+    return value and 1 / value
+
+
+def counts(case):
+    """Instructions of each call that callgrind saw, the warm-up's left out."""
+    path = OUT / (case + ".callgrind")
+    calls = [int(line) for line in path.read_text().split()] if path.exists() else []
+    return calls[len(calls) // 2:]
+
+
+def say(figure, target, reached, met, form="{:.2f}"):
+    shown = "not measured" if reached is None else form.format(reached)
+    verdict = "" if reached is None else "yes" if met(reached) else "NO"
+    print(f"| {figure} | {target} | {shown} | {verdict} |")
+
+
+def at_least(figure, target, reached, form="{:.2f}"):
+    say(figure, f"at least {target}", reached, lambda value: value >= target, form)
+
+
+def at_most(figure, target, reached, form="{:.2f}"):
+    say(figure, f"at most {target}", reached, lambda value: value <= target, form)
+
+
+def exactly(figure, target, reached):
+    say(figure, f"exactly {target}", reached, lambda value: value == target, "{}")
+
+
+def replays():
+    for threads, targets in (1, (15, 6)), (2, (10, 4)):
+        for trace, target in zip(("code-luajit", "code-linux-boot"), targets):
+            hits = [one(f"replay-{threads}", bench="replay", trace=trace, impl=impl) for impl in ("plain", "pagelock")]
+            hits = " and ".join(str(row["stores_hit"]) for row in hits if row)
+            at_least(f"replay `{trace}`, {threads} thread{'s' * (threads > 1)}, `plain` / `pagelock` "
+                     f"(stores hit: {hits})", target, ratio(f"replay-{threads}", trace=trace))
+    for trace in "code-luajit", "code-linux-boot":
+        row = one("replay-1", bench="replay", trace=trace, impl="pagelock")
+        share = row and 100 * row["stores_unlocked"] / (row["stores"] - row["stores_hit"])
+        at_least(f"stores that hit nothing answered without a lock, `{trace}`, %", 98, share)
+
+
+def locks():
+    at_most("link into an unshared page, time against `plain`", 1.2, inverse(ratio("micro", case="link", a="plain")))
+    for case in "store-far", "store-near":
+        at_most(f"store check that hits nothing (`{case}`) against a bare fence", 2.2,
+                inverse(ratio("micro", case=case, a="fence")))
+        at_least(f"the same on disjoint pages (`{case}`), throughput of 2 threads over 1", 1.8,
+                 ratio("micro", case=case, a="pagelock on 1 threads of 16 pages") or
+                 ratio("micro", case=case, a="pagelock on 1 threads"))
+    at_most("lock and unlock against exchange and store", 1.2,
+            inverse(ratio("micro", case="lock", a="exchange+store", b="pagelock")))
+    for case in "contended-hot", "contended-hot-400", "contended-16", "contended-16-400":
+        at_least(f"`{case}`, throughput of 16 threads over 2", 0.8,
+                 ratio("contended", case=case, a="pagelock on 2 threads", b="pagelock on 16 threads"))
+
+
+def collections():
+    for case, pages, target in (("collection-empty", 1, 4), ("collection-16", 64, 25), ("collection-next", 64, 8),
+                                ("collection-far", 64, 4)):
+        at_least(f"`{case}`, {pages} page{'s' * (pages > 1)}, `plain` / `pagelock`", target,
+                 ratio("micro", case=case, pages=pages))
+    for pages, count in list(zip((1, 2, 8, 64, 512), counts("collection-empty")))[2:]:
+        at_most(f"`collection-empty`, instructions a page, {pages} pages", 60, count / 16384)
+    wide = one("micro", bench="micro", case="range", impl="pagelock", pages=1 << 28)
+    at_most("an empty range of 1 TiB invalidated, ns", 1000, wide and wide["ns_per_op"])
+    # the calls are plain's and the library's in turn; both cases have 10,000 blocks
+    few, many = counts("page-100"), counts("page-10000")
+    at_most("instructions a block, page of 10,000 over page of 100", 1.1, many[1] / few[1] if few and many else None)
+    page, leaf = map(int, (OUT / "sizes").read_text().split())
+    at_most("bytes a page", 16, page, "{}")
+    at_most("a leaf's header, % of its 512 pages", 2, 100 * (leaf / (512 * page) - 1))
+
+
+def faults():
+    for name, policy, numbers in (("faults", "none", (21482, 1572, 2698)),
+                                  ("faults-0-7", "sequential", (2693, 388, 1086))):
+        for trace, number in zip(("fault-sqlite-scan", "fault-git-log", "fault-vm-resume"), numbers):
+            row = one(name, bench="replay", trace=trace, policy=policy)
+            exactly(f"faults of `{trace}`, `{policy}`{', 0 before, 7 after' * ('0' in name)}", number,
+                    row and row["faults"])
+    row = one("micro", bench="micro", case="cluster", impl="pagelock")
+    at_most("a decision by residency bitmap, 32 pages, ns", 40, row and row["ns_per_op"])
+    if row and counts("cluster"):
+        print(f"| the same, instructions | | {counts('cluster')[-1] / row['ops']:.0f} | |")
+    speed = {row["advice"]: row["mb_per_s"] for row in rows("pager", order="sequential", via="uffd")}
+    at_least("userfaultfd, in sequence, `sequential` over page by page, MB/s", 3,
+             speed["sequential"] / speed["none"] if speed else None)
+    row = one("pager", order="random", via="uffd", advice="random")
+    at_most("userfaultfd, at random under `random`, bytes read over bytes needed", 1.1,
+            row and row["bytes_read"] / row["bytes_needed"])
+
+
+def model():
+    for row in rows("scale", kind="predicted"):
+        say(f"model against measurement, 2 cores, `{row['case']}`, %", "within 20", row["error_pct"],
+            lambda value: abs(value) <= 20, "{:+.1f}")
+
+
+def table(title, heads, lines):
+    print(f"\n{title}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for line in lines:
+        print(f"| {' | '.join(line)} |")
+
+
+def number(value, digits=1):
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def ns_of(name, **members):
+    row = one(name, bench="micro", **members)
+    return row and row["ns_per_op"]
+
+
+def in_order(name, key, **members):
+    """The values of a member, each once, as they come."""
+    return list(dict.fromkeys(row[key] for row in rows(name, **members)))
+
+
+def uncontended():
+    cases = ("lock", "link", "store-far", "store-near", "store-hit", "page-100", "page-10000", "range")
+    lines = []
+    for case in cases:
+        for row in rows("micro", bench="micro", case=case):
+            lines.append((f"`{case}`", row["impl"], str(row["threads"]), f"{row['pages']:,}", number(row["ns_per_op"])))
+    table("Single operations, ns each, all threads taken together", ("case", "who", "threads", "pages", "ns"), lines)
+
+
+def growing():
+    sizes = (1, 2, 8, 64, 512)
+    lines = []
+    for case in "collection-empty", "collection-16", "collection-next", "collection-far":
+        for impl in "plain", "pagelock":
+            cells = [ns_of("micro", case=case, impl=impl, pages=pages) for pages in sizes]
+            lines.append((f"`{case}`", impl) + tuple(number(ns and ns / pages) for ns, pages in zip(cells, sizes)))
+    table("Collections, ns a page", ("case", "who") + tuple(map(str, sizes)), lines)
+
+
+def contended():
+    threads = (1, 2, 4, 8, 16)
+    for case in in_order("contended", "case", bench="micro"):
+        lines = []
+        for impl in in_order("contended", "impl", bench="micro", case=case):
+            cells = [ns_of("contended", case=case, impl=impl, threads=n) for n in threads]
+            lines.append((impl,) + tuple(number(ns and 1000 / ns, 2) for ns in cells))
+        table(f"`{case}`, million operations a second by threads", ("lock",) + tuple(map(str, threads)), lines)
+
+
+def waiting():
+    cases = [(case, threads) for case in ("waiting", "waiting-400") for threads in (2, 16)]
+    lines = []
+    for impl in in_order("micro", "impl", bench="micro", case="waiting"):
+        lines.append((impl,) + tuple(number(ns_of("micro", case=case, impl=impl, threads=threads), 0)
+                                     for case, threads in cases))
+    table("Ways to wait, ns an operation", ("manner", "2 threads", "16 threads", "2, held 400 ns", "16, held 400 ns"), lines)
+
+
+def paged():
+    lines = [(row["order"], row["via"], row["advice"], number(row["mb_per_s"], 0), f"{row['faults']:,}",
+              number(row["bytes_read"] / row["bytes_needed"], 2)) for row in rows("pager")]
+    table("Files paged in", ("order", "via", "advice", "MB/s", "faults", "bytes read over needed"), lines)
+
+
+def more_cores():
+    calibrated = ", ".join(f"{row['case'][5:]} {row['ns']:.0f}" for row in rows("scale", kind="calibrated")
+                           if row["case"].startswith("line-"))
+    simulated = sorted({row["cores"] for row in rows("scale", kind="simulated")})
+    lines = []
+    for case in in_order("scale", "case", kind="measured"):
+        measured, predicted = one("scale", case=case, kind="measured"), one("scale", case=case, kind="predicted")
+        lines.append((f"`{case}`", number(measured["ops_per_s"] / 1e6), number(predicted["ops_per_s"] / 1e6),
+                      f"{predicted['error_pct']:+.0f} %") +
+                     tuple(number(one("scale", case=case, kind="simulated", cores=cores)["ops_per_s"] / 1e6)
+                           for cores in simulated))
+    table(f"Million operations a second; a line's ways, ns: {calibrated}",
+          ("case", "2 cores measured", "predicted", "error") + tuple(f"{n} simulated" for n in simulated), lines)
+
+
+print((OUT / "machine").read_text())
+print("| figure | target | reached | met |\n|---|---|---|---|")
+replays()
+locks()
+collections()
+faults()
+model()
+uncontended()
+growing()
+contended()
+waiting()
+more_cores()
+paged()

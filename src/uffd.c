@@ -15,7 +15,8 @@
  *              (ii) The same fault after a wait for another handler's fetch may be an old message: its thread is only
  *              woken, and faults again if the page is not there. (iii) Where the map has nothing, memory was let go or
  *              has grown by mremap(): it gets zeros, which the kernel refuses where the message is only older than an
- *              event whose change is still under way.
+ *              event whose change is still under way. (iv) A message is as old as its batch: where this handler has put
+ *              the page in place since, its thread is only woken. So threads that want the same page read it once.
  * OUT OF ORDER Nothing is allocated with malloc() by a handler, or under the pager's lock: see arena.h.
  * PROGRESS     Every message ends in a wake-up: by the copy that made the page, or by hand. No handler waits for
  *              another but in the driver, for a page that the other one is reading; and that one waits for the file
@@ -56,6 +57,11 @@ struct handler {
     pthread_t thread;
     struct pgl_fault *fault;
     unsigned char *buffer; /* of the widest cluster */
+    struct put {
+        uint64_t first;
+        uint64_t last;
+    } put[BATCH]; /* what came of the batch so far, by address */
+    unsigned nput;
 };
 
 struct pgl_uffd {
@@ -404,18 +410,31 @@ static void deliver_fault(struct handler *handler, struct space *space, struct d
     }
 }
 
+/* Whether the page was put in place since the batch was read: reader (iv). */
+static bool was_put(const struct handler *handler, uint64_t addr)
+{
+    bool put = false;
+
+    for (unsigned i = 0; i < handler->nput && !put; i++) {
+        put = addr >= handler->put[i].first && addr <= handler->put[i].last;
+    }
+    return put;
+}
+
 static void handle_fault(struct handler *handler, struct space *space, const struct uffd_msg *message)
 {
     struct pgl_uffd *uffd = handler->uffd;
     uint64_t flags = message->arg.pagefault.flags;
     bool protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0;
     bool writes = protected || (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
+    uint64_t addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1);
     struct delivery delivery = {
         .stats = &uffd->stats,
         .layout = &uffd->layout,
         .map = space->map,
         .uffd = space->fd,
-        .addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1),
+        .addr = addr,
+        .put_first = UINT64_MAX,
         .write_protect = uffd->config.write_protect,
         .page_size = uffd->page_size,
         .buffer = handler->buffer,
@@ -427,7 +446,10 @@ static void handle_fault(struct handler *handler, struct space *space, const str
         .cookie = &delivery,
     };
 
-    deliver_fault(handler, space, &delivery, &args, protected);
+    if (protected || !was_put(handler, addr)) {
+        deliver_fault(handler, space, &delivery, &args, protected);
+        handler->put[handler->nput++] = (struct put){delivery.put_first, delivery.put_last};
+    }
     if (protected && !delivery.woken) {
         pgl_delivery_unprotect(&delivery);
     }
@@ -470,6 +492,7 @@ static size_t serve(struct handler *handler, uint64_t number)
     pthread_mutex_unlock(&uffd->lock);
 
     uint64_t start = now_ns();
+    handler->nput = 0;
     for (size_t i = 0; i < n; i++) {
         if (messages[i].event == UFFD_EVENT_PAGEFAULT) {
             count(&uffd->stats.faults, 1);

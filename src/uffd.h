@@ -32,6 +32,8 @@ struct delivery {
     size_t page_size;
     unsigned char *buffer; /* holds the widest cluster */
     bool woken;            /* the faulting thread was */
+    uint64_t put_first;    /* addresses of what was put in place, about; none while put_first > put_last */
+    uint64_t put_last;
     int error;             /* why the demand page could not be had */
 };
 

@@ -167,6 +167,12 @@ static int install(struct delivery *delivery, const struct pgl_request *request,
         }
     }
     pthread_rwlock_unlock(delivery->layout);
+    if (*done > 0) {
+        uint64_t last = addr + (*done - 1) * page_size;
+
+        delivery->put_first = addr < delivery->put_first ? addr : delivery->put_first;
+        delivery->put_last = last > delivery->put_last ? last : delivery->put_last;
+    }
     return error;
 }
 

@@ -671,6 +671,49 @@ static void test_uffd_signals_run_on_no_thread_of_the_pager(void **state)
     assert_true(__atomic_load_n(&signals, __ATOMIC_RELAXED) >= 50);
 }
 
+static void *touch_page_20(void *arg)
+{
+    const struct fixture *f = arg;
+
+    return is_page(f, 20) ? NULL : arg;
+}
+
+static void *touch_page_0(void *arg)
+{
+    const struct fixture *f = arg;
+
+    return is_page(f, 0) ? NULL : arg;
+}
+
+/* While the handler reads page 0, three threads come to want page 20: their messages are one batch. */
+static void test_uffd_threads_that_want_a_page_read_it_once(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_stats stats;
+    pthread_t threads[4];
+
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    __atomic_store_n(&slow_offset, 0, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(&threads[0], NULL, touch_page_0, f), 0);
+    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW)
+        usleep(100);
+    for (unsigned i = 1; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, touch_page_20, f), 0);
+    usleep(50 * 1000);
+    __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < 4; i++) {
+        void *wrong;
+
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    usleep(20 * 1000); /* what is left of the batch */
+    pgl_uffd_stats(f->uffd, &stats);
+    assert_int_equal(stats.bytes_read, 2 * PAGE);
+    assert_int_equal(stats.present, 0);
+}
+
 static bool permitted(void)
 {
     const struct pgl_uffd_config config = {0};
@@ -693,6 +736,7 @@ int main(void)
         TEST(test_uffd_unmap_fails_with_the_errno_of_the_kernel),
         TEST(test_uffd_handler_outlives_each_error_of_its_calls),
         TEST(test_uffd_bad_page_spoils_no_neighbour),
+        TEST(test_uffd_threads_that_want_a_page_read_it_once),
         TEST(test_uffd_late_pages_do_not_enter_what_is_mapped_next),
         TEST(test_uffd_child_that_cannot_be_served_is_counted),
         TEST(test_uffd_signals_run_on_no_thread_of_the_pager),

@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spin.h"
 #include "table.h"
 #include "tblist.h"
 #include "witness.h"
@@ -37,7 +38,7 @@ void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
 {
     set->table = table;
     set->max = 0;
-    set->npages = 0;
+    set->members = 0;
     set->nleaves = 0;
     set->room = PGL_COLLECTION_INLINE;
     set->leaves = set->in_place;
@@ -50,7 +51,7 @@ static void empty(struct pgl_collection *set)
         free(set->leaves);
     set->leaves = set->in_place;
     set->nleaves = 0;
-    set->npages = 0;
+    set->members = 0;
 }
 
 static bool grow(struct pgl_collection *set)
@@ -119,13 +120,20 @@ static bool is_member(const struct pgl_collection_leaf *at, uint64_t index)
     return (at->words >> word & 1) && (at->held[word] >> index % 64 & 1);
 }
 
+/* Count the members of a word, as far as anybody asks: none, one, or more. */
+static inline void count(struct pgl_collection *set, uint64_t bits)
+{
+    set->members = set->members || (bits & (bits - 1)) ? 2 : 1;
+}
+
 static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *at, uint64_t index)
 {
     unsigned word = index % PGL_LEVEL_SIZE / 64;
+    uint64_t bit = UINT64_C(1) << index % 64;
 
-    at->held[word] = (at->words >> word & 1 ? at->held[word] : 0) | UINT64_C(1) << index % 64;
+    at->held[word] = (at->words >> word & 1 ? at->held[word] : 0) | bit;
     at->words |= 1u << word;
-    set->npages++;
+    count(set, bit);
     if (index > set->max)
         set->max = index;
 }
@@ -151,10 +159,18 @@ struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t 
 static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_leaf *member, unsigned word,
                         uint64_t bits, const char *place)
 {
-    struct pgl_page *pages = pgl_leaf_page(member->leaf, 64u * word);
+    struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word);
+    const unsigned special = set->table->special;
 
-    for (; bits; bits &= bits - 1)
-        pgl_page_unlock_at(set->table, &pages[__builtin_ctzll(bits)], place);
+    /* Bit by bit: members are neighbours more often than not. */
+    for (; bits; bits >>= 1, page++) {
+        if (!(bits & 1))
+            continue;
+        if (PGL_UNLIKELY(special))
+            pgl_page_unlock_slow(set->table, page, place);
+        else
+            pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
+    }
 }
 
 /* Unlock the members from @index on, which stay members until the caller locks them again or forgets them. */
@@ -197,7 +213,7 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, cons
             return PGL_SET_NO_MEMORY;
     }
     page = pgl_leaf_page(at->leaf, index);
-    if (!set->npages || index > set->max) {
+    if (!set->members || index > set->max) {
         pgl_page_lock_at(set->table, page, place);
     } else if (!pgl_page_trylock_at(set->table, page, place)) {
         pgl_count(&set->table->retries, 1);
@@ -222,7 +238,7 @@ static unsigned end_word(const struct pgl_leaf *leaf, uint64_t last)
 }
 
 /* The pages of a word that are to be locked. */
-static uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t first, uint64_t last, bool code_only)
+static inline uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t first, uint64_t last, bool code_only)
 {
     uint64_t bits = pgl_leaf_bits(leaf, word, first, last);
 
@@ -231,11 +247,17 @@ static uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t
 }
 
 /* List the leaves that have pages of the range, before anything is locked. */
-static bool list_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only)
+static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only)
 {
+    if (first / PGL_LEVEL_SIZE == last / PGL_LEVEL_SIZE) { /* one leaf, with members or not */
+        set->in_place[0].leaf = pgl_leaf_find(set->table, first);
+        set->in_place[0].words = 0;
+        set->nleaves = !!set->in_place[0].leaf;
+        return true;
+    }
     for (uint64_t index = first; index <= last;) {
         struct pgl_leaf *leaf = index <= set->table->last_index ? pgl_leaf_find(set->table, index) : NULL;
-        uint64_t any = !code_only;
+        bool any = !code_only;
 
         if (!leaf && !(leaf = pgl_leaf_next(set->table, index, last)))
             break;
@@ -255,33 +277,36 @@ static bool list_leaves(struct pgl_collection *set, uint64_t first, uint64_t las
     return true;
 }
 
-/* Lock the pages of the range that lie in listed leaves. True when some block on them is on another page too. */
-static bool lock_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only, const char *place)
+/* Lock the pages of the range that lie in one listed leaf. Returns their heads, or'ed together. */
+static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t first, uint64_t last,
+                           bool code_only, const char *place)
 {
-    uintptr_t heads = 0;
+    struct pgl_table *table = set->table;
+    struct pgl_leaf *leaf = member->leaf;
+    const unsigned end = end_word(leaf, last), special = table->special;
+    uintptr_t head, heads = 0;
 
-    for (size_t at = 0; at < set->nleaves; at++) {
-        struct pgl_collection_leaf *member = &set->leaves[at];
-        unsigned end = end_word(member->leaf, last);
+    for (unsigned word = first_word(leaf, first); word < end; word++) {
+        struct pgl_page *page = pgl_leaf_page(leaf, 64u * word);
+        uint64_t bits = wanted_bits(leaf, word, first, last, code_only);
 
-        for (unsigned word = first_word(member->leaf, first); word < end; word++) {
-            uint64_t bits = wanted_bits(member->leaf, word, first, last, code_only);
-
-            if (!bits)
+        if (!bits)
+            continue;
+        member->held[word] = bits;
+        member->words |= 1u << word;
+        set->max = leaf->first_index + 64u * word + 63u - (unsigned)__builtin_clzll(bits);
+        count(set, bits);
+        for (; bits; bits >>= 1, page++) {
+            if (!(bits & 1))
                 continue;
-            member->held[word] = bits;
-            member->words |= 1u << word;
-            set->max = member->leaf->first_index + 64u * word + 63u - (unsigned)__builtin_clzll(bits);
-            for (; bits; bits &= bits - 1) {
-                struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word + (unsigned)__builtin_ctzll(bits));
-
-                pgl_page_lock_at(set->table, page, place);
-                heads |= pgl_head(page);
-                set->npages++;
+            if (PGL_UNLIKELY(special || !pgl_page_lock_fast(page, &head))) {
+                pgl_page_lock_slow(table, page, place);
+                head = pgl_head(page);
             }
+            heads |= head;
         }
     }
-    return heads & PGL_HEAD_CROSS;
+    return heads;
 }
 
 /*
@@ -326,40 +351,41 @@ static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_
     return true;
 }
 
-/* The set of one page, the most frequent one: as list_leaves() and lock_leaves(), without their loops. */
-static bool lock_single(struct pgl_collection *set, uint64_t index, bool code_only, const char *place)
+/* The set of one page, the most frequent one: as list_leaves() and lock_leaf(), without their loops. */
+static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool code_only, const char *place)
 {
     struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
     struct pgl_page *page;
 
     if (!leaf || !wanted_bits(leaf, index % PGL_LEVEL_SIZE / 64, index, index, code_only))
-        return false;
+        return 0;
     page = pgl_leaf_page(leaf, index);
     pgl_page_lock_at(set->table, page, place);
     set->in_place[0].leaf = leaf;
     set->in_place[0].words = 0;
     set->nleaves = 1;
     mark_member(set, &set->in_place[0], index);
-    return pgl_head(page) & PGL_HEAD_CROSS;
+    return pgl_head(page);
 }
 
 bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
                   bool code_only, const char *place)
 {
     uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
-    bool cross;
+    uintptr_t heads = 0;
 
     pgl_set_init(set, table);
     set->first_addr = first_addr;
     set->last_addr = last_addr;
     if (first == last) {
-        cross = lock_single(set, first, code_only, place);
+        heads = lock_single(set, first, code_only, place);
     } else {
         if (!list_leaves(set, first, last, code_only))
             return false;
-        cross = lock_leaves(set, first, last, code_only, place);
+        for (size_t at = 0; at < set->nleaves; at++)
+            heads |= lock_leaf(set, &set->leaves[at], first, last, code_only, place);
     }
-    if (cross && !add_all_partners(set, first, last, place)) {
+    if ((heads & PGL_HEAD_CROSS) && !add_all_partners(set, first, last, place)) {
         pgl_collection_unlock_at(set, place);
         errno = ENOMEM;
         return false;
@@ -394,8 +420,8 @@ static void __attribute__((noinline)) unlock_many(struct pgl_collection *set, co
 
 void pgl_collection_unlock_at(struct pgl_collection *set, const char *place)
 {
-    if (set->npages == 1 && set->nleaves == 1) {
-        set->npages = 0;
+    if (set->members == 1 && set->nleaves == 1) {
+        set->members = 0;
         set->nleaves = 0;
         pgl_page_unlock_at(set->table, pgl_leaf_page(set->in_place[0].leaf, set->max), place);
     } else {

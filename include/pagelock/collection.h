@@ -33,7 +33,7 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
     uint64_t first_addr;
     uint64_t last_addr;
     uint64_t max;
-    size_t npages;
+    unsigned members; /* 0, 1, or more: not how many */
     size_t nleaves;
     size_t room;
     struct pgl_collection_leaf *leaves; /* ascending */
@@ -94,7 +94,7 @@ PGL_API struct pgl_page *pgl_collection_next(const struct pgl_collection *collec
  */
 static inline uint64_t pgl_collection_max(const struct pgl_collection *collection)
 {
-    return collection->npages ? collection->max : UINT64_MAX;
+    return collection->members ? collection->max : UINT64_MAX;
 }
 
 #ifdef __cplusplus

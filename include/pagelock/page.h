@@ -18,6 +18,16 @@ PGL_API void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, 
 PGL_API bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
 PGL_API void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
 
+/* Lock a page of an ordinary table at the first attempt, or not; *@head is what stood there. */
+static inline bool pgl_page_lock_fast(struct pgl_page *page, uintptr_t *head)
+{
+    *head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
+    /* acquire: pairs with the release in pgl_page_unlock_at() */
+    return !(*head & PGL_HEAD_LOCK) &&
+           __atomic_compare_exchange_n(&page->head, head, *head | PGL_HEAD_LOCK, false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
+}
+
 /**
  * pgl_page_lock(table, page) - lock a page
  * @table: borrowed; the table that @page belongs to
@@ -33,12 +43,9 @@ static inline void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *pa
 PGL_UNCHECKED
 static inline void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
-    uintptr_t head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
+    uintptr_t head;
 
-    /* acquire: pairs with the release in pgl_page_unlock_at() */
-    if (PGL_UNLIKELY(table->special || (head & PGL_HEAD_LOCK) ||
-                     !__atomic_compare_exchange_n(&page->head, &head, head | PGL_HEAD_LOCK, false, __ATOMIC_ACQUIRE,
-                                                  __ATOMIC_RELAXED)))
+    if (PGL_UNLIKELY(table->special || !pgl_page_lock_fast(page, &head)))
         pgl_page_lock_slow(table, page, place);
 }
 

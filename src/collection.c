@@ -355,16 +355,21 @@ static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_
 static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool code_only, const char *place)
 {
     struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
+    unsigned word = index % PGL_LEVEL_SIZE / 64;
+    uint64_t bit = UINT64_C(1) << index % 64;
     struct pgl_page *page;
 
-    if (!leaf || !wanted_bits(leaf, index % PGL_LEVEL_SIZE / 64, index, index, code_only))
+    /* acquire: as in wanted_bits() */
+    if (!leaf || (code_only && !(__atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) & bit)))
         return 0;
     page = pgl_leaf_page(leaf, index);
     pgl_page_lock_at(set->table, page, place);
     set->in_place[0].leaf = leaf;
-    set->in_place[0].words = 0;
+    set->in_place[0].words = 1u << word;
+    set->in_place[0].held[word] = bit;
     set->nleaves = 1;
-    mark_member(set, &set->in_place[0], index);
+    set->members = 1;
+    set->max = index;
     return pgl_head(page);
 }
 

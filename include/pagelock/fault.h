@@ -172,7 +172,8 @@ PGL_API struct pgl_object *pgl_object_ref(struct pgl_object *object);
  * @object: may be NULL
  *
  * At the last reference no fault is under way in the object and no request is outstanding: a pager that may still reply
- * holds a reference.
+ * holds a reference. So does pgl_fault_interrupt() while it runs, so that the object may be there a moment longer than
+ * its faults: the pager's release(), which is called last, says when what the object was made with may go.
  *
  * Locks:    entry: none.
  */

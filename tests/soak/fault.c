@@ -23,7 +23,8 @@
 #define SHIFT 16u /* the shadow's page i is the lower object's i + SHIFT */
 #define TOP 1000u /* where the map shows the shadow */
 
-/* Two objects and a map, until they are torn down. refs belongs to fault.lock. */
+/* Two objects and a map, until they are torn down; then the pager of the objects, until they are gone. refs belongs to
+ * fault.lock. */
 struct world {
     struct sim sim; /* first: the pager */
     unsigned refs;
@@ -105,6 +106,13 @@ static void leave_world(struct world *world)
     pgl_map_free(world->map);
     pgl_object_unref(world->top);
     pgl_object_unref(world->low);
+}
+
+/* Both objects are gone: the lower one is held by its shadow. An interruption under way may have held one until now. */
+static void release(void *pager)
+{
+    struct world *world = pager;
+
     if (world->sim.frames_used || world->sim.blocks_used)
         soak_broken("%" PRIu64 " frames and %" PRIu64 " records leaked", world->sim.frames_used,
                     world->sim.blocks_used);
@@ -171,7 +179,11 @@ static int access_request(void *pager, const struct pgl_request *request)
     return ask(pager, request, false);
 }
 
-static const struct pgl_pager_ops pager_ops = {.data_request = data_request, .access_request = access_request};
+static const struct pgl_pager_ops pager_ops = {
+    .data_request = data_request,
+    .access_request = access_request,
+    .release = release,
+};
 
 static void give(const struct job *job, uint64_t first, uint64_t last)
 {

@@ -2,10 +2,11 @@
 /*
  * The ordered set of locked pages.
  *
- * OBJECTS: a collection belongs to one thread. It keeps an ascending array of leaves, each with a bitmap of the pages
- * of that leaf which this thread holds: two leaves within the struct, more on the heap. (The array takes the place of a
- * tree: members of the range are appended in order, a partner's leaf elsewhere is inserted once; nothing is allocated
- * for a page, nothing aborts for want of memory, and no allocator's lock is inherited by a forked child.)
+ * OBJECTS: a collection belongs to one thread. It keeps an array of leaves, each with a bitmap of the pages of that leaf
+ * which this thread holds, and their numbers in ascending order: two leaves within the struct, more on the heap. (The
+ * array takes the place of a tree: the leaves of the range are appended in order, a partner's leaf elsewhere is put in
+ * between once, by moving four bytes for each leaf above it; nothing is allocated for a page, and want of memory is an
+ * answer, where a GTree would abort.)
  *
  * LOCK ORDER: ascending. The pages of the range are locked outright, one after the other; memory for their leaves is
  * found before the first is locked. Then their lists are read, and the other page of each block is added.
@@ -42,6 +43,7 @@ void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
     set->nleaves = 0;
     set->room = PGL_COLLECTION_INLINE;
     set->leaves = set->in_place;
+    set->order = set->order_in_place;
 }
 
 /* Forget the members, which are unlocked. */
@@ -49,29 +51,37 @@ static void empty(struct pgl_collection *set)
 {
     if (set->leaves != set->in_place)
         free(set->leaves);
-    set->leaves = set->in_place;
-    set->nleaves = 0;
-    set->members = 0;
+    pgl_set_init(set, set->table);
 }
 
+/* Leaves and order share an allocation. */
 static bool grow(struct pgl_collection *set)
 {
     size_t room = 4 * set->room;
-    struct pgl_collection_leaf *leaves = malloc(room * sizeof(*leaves));
+    struct pgl_collection_leaf *leaves = malloc(room * (sizeof(*leaves) + sizeof(*set->order)));
+    uint32_t *order = (uint32_t *)(leaves + room);
 
     if (!leaves) {
         errno = ENOMEM;
         return false;
     }
     memcpy(leaves, set->leaves, set->nleaves * sizeof(*leaves));
+    memcpy(order, set->order, set->nleaves * sizeof(*order));
     if (set->leaves != set->in_place)
         free(set->leaves);
     set->leaves = leaves;
+    set->order = order;
     set->room = room;
     return true;
 }
 
-/* Where the leaf of @index stands in the array, or would. */
+/* The member leaf that is number @at in order. */
+static struct pgl_collection_leaf *in_order(const struct pgl_collection *set, size_t at)
+{
+    return &set->leaves[set->order[at]];
+}
+
+/* Where the leaf of @index stands in the order, or would. */
 static size_t position(const struct pgl_collection *set, uint64_t index)
 {
     uint64_t first_index = index - index % PGL_LEVEL_SIZE;
@@ -80,7 +90,7 @@ static size_t position(const struct pgl_collection *set, uint64_t index)
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (set->leaves[middle].leaf->first_index < first_index)
+        if (in_order(set, middle)->leaf->first_index < first_index)
             low = middle + 1;
         else
             high = middle;
@@ -93,24 +103,22 @@ static struct pgl_collection_leaf *find(const struct pgl_collection *set, uint64
 {
     size_t at = position(set, index);
 
-    if (at == set->nleaves || set->leaves[at].leaf->first_index != index - index % PGL_LEVEL_SIZE)
+    if (at == set->nleaves || in_order(set, at)->leaf->first_index != index - index % PGL_LEVEL_SIZE)
         return NULL;
-    return &set->leaves[at];
+    return in_order(set, at);
 }
 
-/* Put a leaf without members into the array. */
-static struct pgl_collection_leaf *insert(struct pgl_collection *set, struct pgl_leaf *leaf)
+/* Put a leaf without members in, as number @at in order. False when memory ran out. */
+static bool insert(struct pgl_collection *set, size_t at, struct pgl_leaf *leaf)
 {
-    size_t at;
-
     if (set->nleaves == set->room && !grow(set))
-        return NULL;
-    at = position(set, leaf->first_index);
-    memmove(&set->leaves[at + 1], &set->leaves[at], (set->nleaves - at) * sizeof(*set->leaves));
-    set->leaves[at].leaf = leaf;
-    set->leaves[at].words = 0;
+        return false;
+    memmove(&set->order[at + 1], &set->order[at], (set->nleaves - at) * sizeof(*set->order));
+    set->order[at] = (uint32_t)set->nleaves;
+    set->leaves[set->nleaves].leaf = leaf;
+    set->leaves[set->nleaves].words = 0;
     set->nleaves++;
-    return &set->leaves[at];
+    return true;
 }
 
 static bool is_member(const struct pgl_collection_leaf *at, uint64_t index)
@@ -141,7 +149,7 @@ static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *
 struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t *index)
 {
     for (size_t at = position(set, *index); at < set->nleaves; at++) {
-        const struct pgl_collection_leaf *member = &set->leaves[at];
+        const struct pgl_collection_leaf *member = in_order(set, at);
 
         for (unsigned words = member->words; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctz(words);
@@ -177,7 +185,7 @@ static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_
 static void let_go_from(struct pgl_collection *set, uint64_t index, const char *place)
 {
     for (size_t at = position(set, index); at < set->nleaves; at++) {
-        struct pgl_collection_leaf *member = &set->leaves[at];
+        const struct pgl_collection_leaf *member = in_order(set, at);
 
         for (unsigned words = member->words; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctz(words);
@@ -208,9 +216,9 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, cons
         struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
 
         assert(leaf); /* a page of a listed block has been locked once, so it has a leaf */
-        at = insert(set, leaf);
-        if (!at)
+        if (!insert(set, position(set, index), leaf))
             return PGL_SET_NO_MEMORY;
+        at = &set->leaves[set->nleaves - 1];
     }
     page = pgl_leaf_page(at->leaf, index);
     if (!set->members || index > set->max) {
@@ -238,7 +246,8 @@ static unsigned end_word(const struct pgl_leaf *leaf, uint64_t last)
 }
 
 /* The pages of a word that are to be locked. */
-static inline uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t first, uint64_t last, bool code_only)
+static inline uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t first, uint64_t last,
+                                   bool code_only)
 {
     uint64_t bits = pgl_leaf_bits(leaf, word, first, last);
 
@@ -252,6 +261,7 @@ static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint6
     if (first / PGL_LEVEL_SIZE == last / PGL_LEVEL_SIZE) { /* one leaf, with members or not */
         set->in_place[0].leaf = pgl_leaf_find(set->table, first);
         set->in_place[0].words = 0;
+        set->order_in_place[0] = 0;
         set->nleaves = !!set->in_place[0].leaf;
         return true;
     }
@@ -263,14 +273,9 @@ static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint6
             break;
         for (unsigned word = first_word(leaf, first); !any && word < end_word(leaf, last); word++)
             any = wanted_bits(leaf, word, first, last, code_only);
-        if (any) {
-            if (set->nleaves == set->room && !grow(set)) {
-                empty(set);
-                return false;
-            }
-            set->leaves[set->nleaves].leaf = leaf;
-            set->leaves[set->nleaves].words = 0;
-            set->nleaves++;
+        if (any && !insert(set, set->nleaves, leaf)) {
+            empty(set);
+            return false;
         }
         index = leaf->first_index + PGL_LEVEL_SIZE;
     }
@@ -278,8 +283,8 @@ static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint6
 }
 
 /* Lock the pages of the range that lie in one listed leaf. Returns their heads, or'ed together. */
-static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t first, uint64_t last,
-                           bool code_only, const char *place)
+static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t first,
+                                  uint64_t last, bool code_only, const char *place)
 {
     struct pgl_table *table = set->table;
     struct pgl_leaf *leaf = member->leaf;
@@ -367,6 +372,7 @@ static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool co
     set->in_place[0].leaf = leaf;
     set->in_place[0].words = 1u << word;
     set->in_place[0].held[word] = bit;
+    set->order_in_place[0] = 0;
     set->nleaves = 1;
     set->members = 1;
     set->max = index;

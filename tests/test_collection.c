@@ -202,6 +202,37 @@ static void test_collection_keeps_order_beyond_two_leaves(void **state)
     emu_fini(&emu);
 }
 
+/* Other pages in leaves of their own, which turn up in falling, rising and mixed order. */
+static void test_collection_orders_leaves_however_they_come(void **state)
+{
+    enum { N = 60 };
+    struct emu_block blocks[N];
+
+    (void)state;
+    for (unsigned step = 1; step < N; step += 6) { /* 1, 7, 13 ...: each has no factor in common with 61 */
+        struct pgl_collection collection;
+        uint64_t want[N + 1] = {5};
+        struct emu emu;
+
+        emu_init(&emu);
+        for (unsigned i = 0; i < N; i++) {
+            uint64_t leaf = (uint64_t)(i + 1) * step % (N + 1), index = leaf * PGL_LEVEL_SIZE + leaf;
+
+            want[leaf] = index;
+            emu_link2(&emu, &blocks[i], 0x5000 + i, 0x5000 + i, index << 12, index << 12);
+        }
+        assert_true(pgl_collection_lock(&collection, emu.table, 0x5000, 0x5fff));
+        assert_members(&emu, &collection, want, N + 1);
+        pgl_collection_unlock(&collection);
+        for (unsigned i = 0; i <= N; i++)
+            assert_false(emu_is_locked(&emu, want[i]));
+        assert_int_equal(pgl_invalidate_page(emu.table, 5, NULL), PGL_HIT);
+        assert_int_equal(emu.n_retired, 1);
+        assert_int_equal(emu.n_retired_blocks, N);
+        emu_fini(&emu);
+    }
+}
+
 static void test_collection_range_over_many_leaves(void **state)
 {
     struct pgl_collection collection;
@@ -491,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_collection_takes_partners_of_the_range_only),
         cmocka_unit_test(test_collection_max_follows_partners),
         cmocka_unit_test(test_collection_keeps_order_beyond_two_leaves),
+        cmocka_unit_test(test_collection_orders_leaves_however_they_come),
         cmocka_unit_test(test_collection_range_over_many_leaves),
         cmocka_unit_test(test_collection_is_empty_after_its_unlock),
         cmocka_unit_test(test_collection_next_begins_anywhere),

@@ -25,8 +25,8 @@ struct pgl_collection_leaf {
 /**
  * struct pgl_collection - a set of locked pages
  *
- * Lives where the caller likes, usually on the stack; needs no initialisation before pgl_collection_lock(). The members
- * are private; use the functions below.
+ * Lives where the caller likes, usually on the stack, and stays there while it is locked: it is not to be copied. Needs
+ * no initialisation before pgl_collection_lock(). The members are private; use the functions below.
  */
 struct PGL_ANNOTATE(capability("collection")) pgl_collection {
     struct pgl_table *table;
@@ -36,8 +36,10 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
     unsigned members; /* 0, 1, or more: not how many */
     size_t nleaves;
     size_t room;
-    struct pgl_collection_leaf *leaves; /* ascending */
+    struct pgl_collection_leaf *leaves; /* as they came: they do not move when another is put between two */
+    uint32_t *order;                    /* their numbers, ascending by page index */
     struct pgl_collection_leaf in_place[PGL_COLLECTION_INLINE];
+    uint32_t order_in_place[PGL_COLLECTION_INLINE];
 };
 
 /**
@@ -53,7 +55,8 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
  *
  * Locks:    entry: this thread holds no page. Exit: all members, when true; none otherwise.
  * Ordering: acquire on each page; pairs with pgl_page_unlock().
- * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than two leaves.
+ * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than two leaves: before it locks, for the
+ *           leaves of the range; with pages held, for a block's other page in yet another leaf.
  * Owns:     the caller; release with pgl_collection_unlock().
  * Errors:   false; EINVAL when @first_addr > @last_addr or beyond the table; ENOMEM.
  * Source:   QEMU's page_collection (the idea).
@@ -65,7 +68,7 @@ PGL_API bool pgl_collection_lock_at(struct pgl_collection *collection, struct pg
     PGL_ANNOTATE(try_acquire_capability(true, collection));
 
 /**
- * pgl_collection_unlock(collection) - unlock every member and empty the set
+ * pgl_collection_unlock(collection) - unlock every member and empty the set; of an empty one, nothing
  *
  * Locks:    entry: all members. Exit: none.
  * Ordering: release on each page.

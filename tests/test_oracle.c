@@ -584,7 +584,7 @@ int main(void)
     static struct config configs[] = {
         {10, 32, false}, {10, 48, false}, {10, 64, false}, {12, 32, false}, {12, 48, false},
         {12, 64, false}, {12, 48, true},  {16, 32, false}, {16, 48, false}, {16, 64, false},
-        {21, 32, false}, {21, 48, false}, {21, 64, false},
+        {21, 32, false}, {21, 48, false}, {21, 64, false}, {12, 19, false}, {10, 20, false}, {13, 22, false},
     };
     enum { N = sizeof(configs) / sizeof(*configs) };
     struct CMUnitTest tests[N];

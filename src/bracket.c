@@ -32,27 +32,6 @@
 
 #define NO_PAGE UINT64_MAX
 
-/*
- * A full fence between the read-modify-write that locked a page, or that set its code bit after that, and the reading
- * of the page's bytes. On x86 that instruction was one already (what `first_code` writes is fenced in
- * pgl_page_claim_code()). An externally locked table takes no lock and needs no fence: stores are checked under the
- * same big lock.
- *
- * Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and their
- * look-up: they see what take() wrote, or the guest bytes that are read from here on are theirs.
- */
-static inline void fence_after_take(void)
-{
-#if defined(PGL_EXPLORE)
-    void pgl_explore_fence_after_update(void); /* nothing where memory is x86's */
-    pgl_explore_fence_after_update();
-#elif (defined(__x86_64__) || defined(__i386__)) && !defined(PGL_FENCE_BY_RMW)
-    __asm__ volatile("" ::: "memory");
-#else
-    pgl_fence();
-#endif
-}
-
 /* Make page @index, which is locked, the bracket's first or second. */
 static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf)
 {
@@ -62,8 +41,7 @@ static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, s
         pgl_page_claim_code(bracket->table, leaf, index);
 }
 
-static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf,
-                 const char *place)
+static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf, const char *place)
 {
     pgl_page_lock_at(bracket->table, pgl_leaf_page(leaf, index), place);
     adopt(bracket, which, index, leaf);
@@ -83,7 +61,11 @@ static void let_go(struct pgl_bracket *bracket, unsigned which, const char *plac
     bracket->index[which] = NO_PAGE;
 }
 
-/* With no page held: answer the stores that were remembered. */
+/*
+ * With no page held: answer the stores that were remembered. A store to another page was fenced when that page was
+ * looked at. One to a page of the bracket needs no fence: it was held when the store was made, so a block of the old
+ * bytes is on its list; and whoever makes one later locks the page after this thread has unlocked it.
+ */
 static void answer_stores(struct pgl_bracket *bracket, const char *place)
 {
     for (unsigned i = 0; i < bracket->nstores; i++)
@@ -106,56 +88,54 @@ static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t sec
     take(bracket, 0, first, first_leaf, place);
     if (second != NO_PAGE && second > first)
         take(bracket, 1, second, second_leaf, place);
-    fence_after_take();
+    pgl_fence_after_lock();
     return PGL_BRACKET_RESTART;
 }
 
-static void start(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index, struct pgl_leaf *leaf)
+/* In a lock_debug build: whether the bracket is under way, and this thread's. A release build takes the caller's word.
+ */
+static bool is_under_way(const struct pgl_bracket *bracket, const char *place)
 {
-    bracket->table = table;
-    bracket->index[0] = index;
-    bracket->index[1] = NO_PAGE;
-    bracket->leaf[0] = leaf;
-    bracket->nstores = 0;
+    if (!PGL_WITNESS)
+        return true;
+    if (bracket->index[0] == NO_PAGE) {
+        pgl_witness_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, place);
+        return false;
+    }
+    return pgl_witness_holds(bracket->table, pgl_leaf_page(bracket->leaf[0], bracket->index[0]), place);
 }
 
-static bool __attribute__((noinline)) begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
-                                                 const char *place)
+static enum pgl_bracket_result refuse(int number)
+{
+    errno = number;
+    return PGL_BRACKET_ERROR;
+}
+
+bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index, const char *place)
 {
     struct pgl_leaf *leaf;
 
-    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_enters(table, place);
     leaf = pgl_leaf_get(table, index);
     if (!leaf)
         return false;
-    start(bracket, table, index, leaf);
+    bracket->table = table;
+    bracket->index[1] = NO_PAGE;
+    bracket->head = 0;
+    bracket->nstores = 0;
     take(bracket, 0, index, leaf, place);
-    fence_after_take();
-    return true;
-}
-
-bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index, const char *place)
-{
-    struct pgl_leaf *leaf = index <= table->last_index ? pgl_leaf_find(table, index) : NULL;
-    struct pgl_page *page;
-
-    /* The common case by itself, so that the compiler saves no registers for the others: a page with blocks, free. */
-    if (PGL_UNLIKELY(!leaf || table->special))
-        return begin_slow(bracket, table, index, place);
-    page = pgl_leaf_page(leaf, index);
-    if (PGL_UNLIKELY(!pgl_list_first(page) || !pgl_page_trylock_at(table, page, place)))
-        return begin_slow(bracket, table, index, place);
-    start(bracket, table, index, leaf);
-    if (PGL_UNLIKELY(!pgl_list_first(page))) /* it lost its last block just before the lock */
-        pgl_page_claim_code(table, leaf, index);
-    fence_after_take();
+    pgl_fence_after_lock();
     return true;
 }
 
 enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64_t index, const char *place)
 {
-    struct pgl_leaf *leaf = pgl_leaf_get(bracket->table, index);
+    struct pgl_leaf *leaf;
 
+    if (PGL_UNLIKELY(!is_under_way(bracket, place)))
+        return refuse(EINVAL);
+    bracket->head = 0;
+    leaf = pgl_leaf_get(bracket->table, index);
     if (!leaf)
         return PGL_BRACKET_ERROR;
     if (bracket->nstores)
@@ -171,13 +151,14 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
         adopt(bracket, 1, index, leaf);
     else
         return restart(bracket, index, leaf, place);
-    fence_after_take();
+    pgl_fence_after_lock();
     return PGL_BRACKET_OK;
 }
 
 /* Keep a store for later. When there is no room the last one is widened: more may die than has to, never less. */
 static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
 {
+    bracket->head = 0;
     if (bracket->nstores < PGL_BRACKET_STORES) {
         bracket->stores[bracket->nstores].first_addr = first_addr;
         bracket->stores[bracket->nstores].last_addr = last_addr;
@@ -222,6 +203,8 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
     uint64_t last_addr = addr + len - 1u;
     uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
 
+    if (PGL_UNLIKELY(!is_under_way(bracket, place)))
+        return refuse(EINVAL);
     if (!pgl_store_is_valid(table, addr, len))
         return PGL_BRACKET_ERROR;
     if (second_page > addr) {
@@ -234,8 +217,11 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }
 
-static void __attribute__((noinline)) cover_in_map(uint64_t *map, unsigned low, unsigned high)
+static void cover_in_map(const struct pgl_table *table, uint64_t *map, uint64_t first, uint64_t last)
 {
+    unsigned low, high;
+
+    pgl_map_range(table->page_bits, first, last, &low, &high);
     /* relaxed: the unlock's release publishes what is added */
     for (unsigned word = low / 64; word <= high / 64; word++)
         __atomic_store_n(&map[word], map[word] | pgl_map_bits(word, low, high), __ATOMIC_RELAXED);
@@ -245,32 +231,27 @@ static void __attribute__((noinline)) cover_in_map(uint64_t *map, unsigned low, 
 static inline uint64_t cover(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb, unsigned which,
                              uint64_t *map, uint64_t mask)
 {
-    unsigned low, high;
+    uint64_t first, last;
 
-    if (!pgl_bits_on_page(table, index << table->page_bits, tb, which, &low, &high))
+    if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
         return mask;
     if (map)
-        cover_in_map(map, low, high);
-    return mask | pgl_mask_of(low, high);
+        cover_in_map(table, map, first, last);
+    return mask | pgl_mask_of(table->page_bits, first, last);
 }
 
-/* Put a block on the list of one of its pages by way of link @which, and its bytes into the page's mask and map. */
-static inline __attribute__((always_inline)) void list_on_page(struct pgl_table *table, struct pgl_leaf *leaf,
-                                                               uint64_t index, struct pgl_tb *tb, unsigned which,
-                                                               uintptr_t flags)
+/*
+ * Put a block on the list of one of its pages by way of link @which, and set the page's mask. Returns what the page's
+ * head, which is @head, becomes. The caller publishes it, and with it what is added here, by a release.
+ */
+static inline uintptr_t list_on_page(struct pgl_page *page, uintptr_t head, struct pgl_tb *tb, unsigned which,
+                                     uint64_t mask)
 {
-    struct pgl_page *page = pgl_leaf_page(leaf, index);
-    uintptr_t head = pgl_head(page);
-    uint64_t *map = pgl_map_of(leaf, page, index);
-    uint64_t mask = cover(table, index, tb, 0, map, page->mask);
-
-    if (pgl_tb_has(tb, 1))
-        mask = cover(table, index, tb, 1, map, mask);
-    /* Relaxed, all of them: the unlock's release publishes what is added. That bits were taken away before is told by
-     * the bracket's fence, a release too, to who reads this value by acquire in place of narrow()'s. */
+    /* That bits were taken away before is told by the bracket's fence, a release too, to who reads this value by
+     * acquire in place of narrow()'s. */
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
     tb->next[which] = head & ~PGL_HEAD_FLAGS;
-    pgl_head_set(page, (head & PGL_HEAD_FLAGS) | flags | pgl_ref(tb, which));
+    return (head & PGL_HEAD_FLAGS) | pgl_ref(tb, which);
 }
 
 static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
@@ -279,9 +260,14 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
 
     for (unsigned which = 0; which <= crosses; which++) {
         uint64_t index = pgl_tb_page(bracket->table, tb, which);
+        struct pgl_leaf *leaf = bracket->leaf[index == bracket->index[1]];
+        struct pgl_page *page = pgl_leaf_page(leaf, index);
+        uint64_t *map = pgl_map_of(leaf, page, index);
+        uint64_t mask = cover(bracket->table, index, tb, 0, map, page->mask);
 
-        list_on_page(bracket->table, bracket->leaf[index == bracket->index[1]], index, tb, which,
-                     crosses ? PGL_HEAD_CROSS : 0);
+        if (pgl_tb_has(tb, 1))
+            mask = cover(bracket->table, index, tb, 1, map, mask);
+        pgl_head_set(page, list_on_page(page, pgl_head(page), tb, which, mask) | (crosses ? PGL_HEAD_CROSS : 0));
     }
 }
 
@@ -307,50 +293,77 @@ static bool may_link(const struct pgl_bracket *bracket, const struct pgl_tb *tb,
     return true;
 }
 
-/* The end of a commit: list @tb unless it has an equal, and unlock. */
-static void __attribute__((noinline)) finish(struct pgl_bracket *bracket, struct pgl_tb *tb, bool has_equal,
-                                             const char *place)
+static struct pgl_tb *publish(const struct pgl_table *table, struct pgl_tb *tb)
 {
-    if (has_equal)
+    struct pgl_tb *other;
+
+    /* release: pairs with the acquire in pgl_tb_is_live() */
+    __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
+    other = table->ops->publish ? table->ops->publish(tb, table->opaque) : NULL;
+    return other != tb ? other : NULL;
+}
+
+/* @tb has been published: @other is its equal, or it is to be listed. */
+static enum pgl_bracket_result __attribute__((noinline))
+finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other, const char *place)
+{
+    if (other)
         __atomic_store_n(&tb->state, PGL_TB_NEW, __ATOMIC_RELAXED);
     else
         list(bracket, tb);
     let_go(bracket, 1, place);
     let_go(bracket, 0, place);
+    return other ? PGL_BRACKET_EXISTS : PGL_BRACKET_OK;
+}
+
+static enum pgl_bracket_result __attribute__((noinline))
+commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equal, const char *place)
+{
+    struct pgl_tb *other;
+
+    if (!is_under_way(bracket, place))
+        return refuse(EINVAL);
+    if (bracket->nstores)
+        return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1], place);
+    if (!may_link(bracket, tb, place)) {
+        pgl_bracket_abort_at(bracket, place);
+        return refuse(EINVAL);
+    }
+    other = publish(bracket->table, tb);
+    if (PGL_WITNESS && other && !pgl_tb_is_live(other))
+        pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place);
+    if (equal)
+        *equal = other ? other : tb;
+    return finish(bracket, tb, other, place);
 }
 
 enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equal,
                                               const char *place)
 {
-    struct pgl_table *table = bracket->table;
-    struct pgl_tb *other = NULL;
+    struct pgl_page *page;
+    struct pgl_tb *other;
+    uintptr_t head;
 
-    if (PGL_UNLIKELY(bracket->nstores))
-        return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1], place);
-    if (PGL_UNLIKELY(!may_link(bracket, tb, place))) {
-        pgl_bracket_abort_at(bracket, place);
-        errno = EINVAL;
-        return PGL_BRACKET_ERROR;
-    }
-    /* release: pairs with the acquire in pgl_tb_is_live() */
-    __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
-    if (table->ops->publish)
-        other = table->ops->publish(tb, table->opaque);
-    if (PGL_LIKELY(!other && bracket->index[1] == NO_PAGE && !pgl_tb_has(tb, 1))) {
-        uint64_t index = bracket->index[0];
-
-        list_on_page(table, bracket->leaf[0], index, tb, 0, 0);
-        pgl_page_unlock_at(table, pgl_leaf_page(bracket->leaf[0], index), place);
-    } else {
-        finish(bracket, tb, other, place);
-    }
+    /* The common case by itself: one page, with blocks and no exact map, that was free; one extent; no stores. */
+    if (PGL_UNLIKELY(!bracket->head || pgl_tb_has(tb, 1)))
+        return commit_slow(bracket, tb, equal, place);
+    other = publish(bracket->table, tb);
     if (equal)
         *equal = other ? other : tb;
-    return other ? PGL_BRACKET_EXISTS : PGL_BRACKET_OK;
+    if (PGL_UNLIKELY(other))
+        return finish(bracket, tb, other, place);
+    page = pgl_leaf_page(bracket->leaf[0], bracket->index[0]);
+    head = list_on_page(page, bracket->head, tb, 0,
+                        page->mask | pgl_mask_of(bracket->table->page_bits, tb->first[0], tb->last[0]));
+    /* release: as in pgl_page_unlock_at(). The head was read before the lock, so its bit is clear. */
+    __atomic_store_n(&page->head, head, __ATOMIC_RELEASE);
+    return PGL_BRACKET_OK;
 }
 
 void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place)
 {
+    if (PGL_UNLIKELY(!is_under_way(bracket, place)))
+        return;
     let_go(bracket, 1, place);
     let_go(bracket, 0, place);
     answer_stores(bracket, place);

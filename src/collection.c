@@ -2,11 +2,11 @@
 /*
  * The ordered set of locked pages.
  *
- * OBJECTS: a collection belongs to one thread. It keeps an array of leaves, each with a bitmap of the pages of that leaf
- * which this thread holds, and their numbers in ascending order: two leaves within the struct, more on the heap. (The
- * array takes the place of a tree: the leaves of the range are appended in order, a partner's leaf elsewhere is put in
- * between once, by moving four bytes for each leaf above it; nothing is allocated for a page, and want of memory is an
- * answer, where a GTree would abort.)
+ * OBJECTS: a collection belongs to one thread. It keeps an array of leaves, each with a bitmap of the pages of that
+ * leaf which this thread holds, and their numbers in ascending order: two leaves within the struct, more on the heap.
+ * (The array takes the place of a tree: the leaves of the range are appended in order, a partner's leaf elsewhere is
+ * put in between once, by moving four bytes for each leaf above it; nothing is allocated for a page, and want of memory
+ * is an answer, where a GTree would abort.)
  *
  * LOCK ORDER: ascending. The pages of the range are locked outright, one after the other; memory for their leaves is
  * found before the first is locked. Then their lists are read, and the other page of each block is added.
@@ -190,8 +190,8 @@ static void let_go_from(struct pgl_collection *set, uint64_t index, const char *
         for (unsigned words = member->words; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctz(words);
 
-            unlock_bits(set, member, word,
-                        member->held[word] & pgl_leaf_bits(member->leaf, word, index, UINT64_MAX), place);
+            unlock_bits(set, member, word, member->held[word] & pgl_leaf_bits(member->leaf, word, index, UINT64_MAX),
+                        place);
         }
     }
 }
@@ -409,7 +409,7 @@ bool pgl_collection_lock_at(struct pgl_collection *set, struct pgl_table *table,
 {
     uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
 
-    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_enters(table, place);
     if (first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
         pgl_set_init(set, table);
         errno = EINVAL;

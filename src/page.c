@@ -48,7 +48,7 @@ bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t ind
     uint64_t high = index < index2 ? index2 : index;
     struct pgl_page *low_page, *high_page;
 
-    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_enters(table, place);
     low_page = pgl_page_get(table, low);
     high_page = pgl_page_get(table, high);
     if (!low_page || !high_page)
@@ -59,11 +59,21 @@ bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t ind
     return true;
 }
 
+static void unlock_by_index(struct pgl_table *table, uint64_t index, const char *place)
+{
+    struct pgl_page *page = pgl_page_find(table, index);
+
+    if (PGL_WITNESS && !page)
+        pgl_witness_breach(PGL_BREACH_NOT_HELD, index, place);
+    else
+        pgl_page_unlock_at(table, page, place);
+}
+
 void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place)
 {
-    pgl_page_unlock_at(table, pgl_page_find(table, index), place);
+    unlock_by_index(table, index, place);
     if (index2 != index)
-        pgl_page_unlock_at(table, pgl_page_find(table, index2), place);
+        unlock_by_index(table, index2, place);
 }
 
 void pgl_page_assert_held_at(struct pgl_table *table, struct pgl_page *page, const char *place)

@@ -30,7 +30,7 @@ static inline void pause_once(void)
 void pgl_explore_wait(const uintptr_t *word);
 #endif
 
-static void wait_a_round(const uintptr_t *word, unsigned round)
+void pgl_spin_wait(const uintptr_t *word, unsigned round)
 {
 #ifdef PGL_EXPLORE
     (void)round;
@@ -68,6 +68,6 @@ unsigned pgl_spin_lock(uintptr_t *word, uintptr_t bit)
     unsigned round = 0;
 
     while (!pgl_spin_trylock(word, bit))
-        wait_a_round(word, round++);
+        pgl_spin_wait(word, round++);
     return round;
 }

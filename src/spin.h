@@ -36,6 +36,9 @@ static inline long pgl_spin_sleep_ns(unsigned round)
  */
 unsigned pgl_spin_lock(uintptr_t *word, uintptr_t bit);
 
+/* Wait a while for @word to change; longer from round to round. */
+void pgl_spin_wait(const uintptr_t *word, unsigned round);
+
 /* True when it set @bit; tries again as long as the bit is clear. Acquire when true. */
 bool pgl_spin_trylock(uintptr_t *word, uintptr_t bit);
 

@@ -4,7 +4,7 @@
  *
  * OBJECTS: a page's lock protects its list, its crossing flag, its misses, and every change of its mask, exact map and
  * code bit. A block's bytes do not change while it is linked. Its state is written with all of its pages held (a block
- * on no page: with the table's `unlisted` lock) and read by anybody.
+ * on no page: with the lock in the table's `unlisted`) and read by anybody.
  *
  * READERS without a lock read descriptors, bitmaps and maps, never a block's links. They fence after the guest's store
  * and before they look (pgl_store_is_clean(), pgl_invalidate_range()). (i) An unlocked head that was loaded by acquire
@@ -51,6 +51,7 @@ void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *pag
     uint64_t base = index << table->page_bits;
     uint64_t first_addr = base + (((uint64_t)low_word << table->page_bits) / PGL_MAP_WORDS);
     uint64_t last_addr = base + (((uint64_t)(high_word + 1) << table->page_bits) / PGL_MAP_WORDS) - 1;
+    uint64_t first, last;
     unsigned low, high;
 
     for (unsigned word = low_word; word <= high_word; word++)
@@ -63,8 +64,9 @@ void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *pag
         for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
             unsigned word;
 
-            if (!pgl_bits_on_page(table, base, tb, which, &low, &high))
+            if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
                 continue;
+            pgl_map_range(table->page_bits, first, last, &low, &high);
             for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++)
                 map[word - low_word] |= pgl_map_bits(word, low, high);
         }
@@ -166,11 +168,11 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
 
     pgl_map_range(table->page_bits, low, high, &low_bit, &high_bit);
     pgl_map_from_list(table, page, index, words, low_bit / 64, high_bit / 64);
-    mask &= ~pgl_mask_of(low_bit, high_bit);
+    mask &= ~pgl_mask_of(table->page_bits, low, high);
     for (unsigned word = low_bit / 64; word <= high_bit / 64; word++) {
         uint64_t bits = words[word - low_bit / 64];
 
-        mask |= (uint64_t)!!bits << word;
+        mask |= (uint64_t) !!bits << word;
         /* release, here and below: pairs with the acquires in pgl_store_is_clean(); it comes after `retired` */
         if (map)
             __atomic_store_n(&map[word], bits, __ATOMIC_RELEASE);
@@ -205,7 +207,6 @@ static struct hits find_hits(const struct pgl_table *table, struct pgl_page *pag
                              uint64_t last_addr)
 {
     struct hits hits = {.low = UINT64_MAX};
-    uint64_t base = index << table->page_bits;
     uintptr_t *link = &page->head;
 
     for (uintptr_t ref = pgl_list_first(page); ref; link = pgl_ref_next(ref), ref = *link) {
@@ -217,9 +218,9 @@ static struct hits find_hits(const struct pgl_table *table, struct pgl_page *pag
             hits.first = link;
         hits.cross |= pgl_tb_crosses(table, tb);
         for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
-            uint64_t first = tb->first[which] - base, last = tb->last[which] - base;
+            uint64_t first, last;
 
-            if (first >> table->page_bits)
+            if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
                 continue;
             hits.low = first < hits.low ? first : hits.low;
             hits.high = last > hits.high ? last : hits.high;
@@ -297,19 +298,63 @@ static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb, const char *
     return killed;
 }
 
+/*
+ * A block on no page that is being retired: on the stack of the thread that claimed it, and on the table's list
+ * meanwhile. The word that heads the list has its lock, too; no lock is held while `retired` runs.
+ */
+struct dying {
+    const struct pgl_tb *tb;
+    uintptr_t next;
+} __attribute__((aligned(16)));
+
+/* What a link of the list refers to. Atomic: others who want the lock read and swap the word that heads the list. */
+static struct dying *dying_at(const uintptr_t *link)
+{
+    return (struct dying *)(__atomic_load_n(link, __ATOMIC_RELAXED) & ~(uintptr_t)PGL_HEAD_LOCK);
+}
+
+/* The link that refers to the record of a block, or NULL. The list is locked. */
+static uintptr_t *find_dying(struct pgl_table *table, const struct pgl_tb *tb)
+{
+    uintptr_t *link = &table->unlisted;
+
+    for (struct dying *dying; (dying = dying_at(link)); link = &dying->next)
+        if (dying->tb == tb)
+            return link;
+    return NULL;
+}
+
 static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
 {
-    bool killed = false;
+    struct dying self = {.tb = tb};
+    uintptr_t *link;
 
     pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
-    if (!is_dead(tb)) {
-        mark_dead(tb);
-        tb->next[0] = 0;
-        retire(table, tb);
-        killed = true;
+    if (is_dead(tb)) {
+        for (unsigned round = 0; find_dying(table, tb); round++) { /* until the one who claimed it has returned */
+            const struct dying *first = dying_at(&table->unlisted);
+
+            pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
+            if (dying_at(&table->unlisted) == first)
+                pgl_spin_wait(&table->unlisted, round);
+            pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
+        }
+        pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
+        return false;
     }
+    mark_dead(tb);
+    self.next = (uintptr_t)dying_at(&table->unlisted);
+    __atomic_store_n(&table->unlisted, (uintptr_t)&self | PGL_HEAD_LOCK, __ATOMIC_RELAXED);
     pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
-    return killed;
+
+    tb->next[0] = 0;
+    retire(table, tb);
+
+    pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
+    link = find_dying(table, tb);
+    __atomic_store_n(link, self.next | (link == &table->unlisted ? PGL_HEAD_LOCK : 0), __ATOMIC_RELAXED);
+    pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
+    return true;
 }
 
 /*
@@ -380,6 +425,14 @@ static bool note_miss(struct pgl_leaf *leaf, uint64_t index)
     return !hot || (!hot->map[slot] && ++hot->misses[slot] >= HOT_MISSES);
 }
 
+/* The same of a page that a set may hold. */
+static bool note_miss_in_set(const struct pgl_collection *set, uint64_t index)
+{
+    uint64_t at = index;
+
+    return pgl_collection_next(set, &at) && at == index && note_miss(pgl_leaf_find(set->table, index), index);
+}
+
 /*
  * Give a page what it lacks: first its leaf's array of counts and maps, then an exact map. Allocates with no page held.
  * When memory runs out the page goes on with its mask alone.
@@ -423,7 +476,6 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
 {
     uint64_t index = first_addr >> table->page_bits;
     struct pgl_leaf *leaf = pgl_leaf_find(table, index);
-    uint64_t base = index << table->page_bits;
     struct pgl_page *page;
     bool done = true, wants_more = false;
     size_t killed = 0;
@@ -434,7 +486,7 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     page = pgl_leaf_page(leaf, index);
     pgl_page_lock_at(table, page, place);
     /* Perhaps the page was only locked: the filters are asked again, now that they stand still. */
-    if (!pgl_page_is_clean(table, leaf, index, pgl_head(page), first_addr - base, last_addr - base)) {
+    if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
         done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
         wants_more = is_store && done && !killed && note_miss(leaf, index);
     }
@@ -448,16 +500,22 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
 
 int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store, const char *place)
 {
+    const uint64_t index[2] = {first_addr >> table->page_bits, last_addr >> table->page_bits};
+    bool wants_more[2] = {false, false};
     struct pgl_collection set;
     int result;
 
-    if (first_addr >> table->page_bits == last_addr >> table->page_bits &&
-        kill_on_one_page(table, first_addr, last_addr, is_store, &result, place))
+    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, is_store, &result, place))
         return result;
     if (!pgl_set_lock(&set, table, first_addr, last_addr, true, place))
         return kill_by_pairs(table, first_addr, last_addr, place);
     result = kill_in_set(&set) ? PGL_HIT : 0;
+    for (unsigned i = 0; i <= (index[0] != index[1]) && is_store && !result; i++)
+        wants_more[i] = note_miss_in_set(&set, index[i]);
     pgl_collection_unlock_at(&set, place);
+    for (unsigned i = 0; i < 2; i++)
+        if (wants_more[i])
+            add_hot(table, pgl_leaf_find(table, index[i]), index[i], place);
     return result;
 }
 
@@ -470,7 +528,7 @@ int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struc
 {
     bool killed;
 
-    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_enters(table, place);
     if (__atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW) {
         pgl_witness_breach(PGL_BREACH_TB_STATE, UINT64_MAX, place);
         return 0;
@@ -482,7 +540,7 @@ int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struc
 int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
                             const struct pgl_tb *running, const char *place)
 {
-    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_enters(table, place);
     if (first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
         errno = EINVAL;
         return -1;
@@ -525,13 +583,19 @@ int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, c
     uint64_t last_addr = addr + len - 1u;
     uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
 
-    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_enters(table, place);
     if (!pgl_store_is_valid(table, addr, len))
         return -1;
-    /* Across a page's end: each part by itself, without a lock. Each fences. */
-    if (second_page > addr && pgl_store_is_clean(table, addr, (unsigned)(second_page - addr)) &&
-        pgl_store_is_clean(table, second_page, (unsigned)(last_addr - second_page) + 1u))
-        return with_running(0, running);
+    if (second_page > addr) {
+        /* Each part by itself, without a lock; each fences. What is left is on one page mostly. */
+        bool first_is_clean = pgl_store_is_clean(table, addr, (unsigned)(second_page - addr));
+        bool second_is_clean = pgl_store_is_clean(table, second_page, (unsigned)(last_addr - second_page) + 1u);
+
+        if (first_is_clean && second_is_clean)
+            return with_running(0, running);
+        addr = first_is_clean ? second_page : addr;
+        last_addr = second_is_clean ? second_page - 1 : last_addr;
+    }
     return with_running(pgl_kill_range(table, addr, last_addr, true, place), running);
 }
 
@@ -542,7 +606,7 @@ int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_
     struct pgl_collection set;
     int result;
 
-    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_enters(table, place);
     if (!pgl_store_is_valid(table, addr, len))
         return -1;
     *store = (struct pgl_store){
@@ -571,7 +635,7 @@ void pgl_tb_init(struct pgl_tb *tb)
 
 void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const char *place)
 {
-    (void)table;
+    pgl_witness_external(table, UINT64_MAX, place);
     if (PGL_WITNESS && (tb->state != PGL_TB_NEW || pgl_tb_has(tb, 0))) {
         pgl_witness_breach(tb->state != PGL_TB_NEW ? PGL_BREACH_TB_STATE : PGL_BREACH_TB_PAGE, UINT64_MAX, place);
         return;

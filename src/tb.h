@@ -8,18 +8,14 @@
 #define PGL_MAP_WORDS (PGL_MAP_BITS / 64u)
 
 /*
- * The bits of a page's map that stand for the bytes of a block on that page, which has its first byte at @base. False
- * when the block has none there by way of @which.
+ * The bytes, as offsets, that a block has on page @index by way of @which. False when there are none.
  */
-static inline bool pgl_bits_on_page(const struct pgl_table *table, uint64_t base, const struct pgl_tb *tb,
-                                    unsigned which, unsigned *low, unsigned *high)
+static inline bool pgl_tb_bytes_on(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb,
+                                   unsigned which, uint64_t *first, uint64_t *last)
 {
-    uint64_t first = tb->first[which] - base, last = tb->last[which] - base;
-
-    if (first >> table->page_bits)
-        return false;
-    pgl_map_range(table->page_bits, first, last, low, high);
-    return true;
+    *first = tb->first[which] - (index << table->page_bits);
+    *last = tb->last[which] - (index << table->page_bits);
+    return !(*first >> table->page_bits);
 }
 
 /* The bits of word @word of a map that stand for bits [@low, @high] of the map; they meet the word. */

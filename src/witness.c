@@ -24,8 +24,10 @@ struct held_page {
 };
 
 static _Thread_local struct {
-    struct held_page *pages; /* ascending by index */
-    size_t n, room;
+    struct held_page *memory; /* of so many pages */
+    size_t room;
+    struct held_page *pages; /* those that are held, somewhere in it: ascending by index */
+    size_t n;
 } held;
 
 static const char *const words[] = {
@@ -35,7 +37,8 @@ static const char *const words[] = {
     [PGL_BREACH_NESTED] = "begins a pair, collection, bracket or invalidation while it holds a page",
     [PGL_BREACH_CHECKPOINT] = "passes a check-point while it holds a page",
     [PGL_BREACH_TABLES] = "holds pages of two tables",
-    [PGL_BREACH_TB_STATE] = "links a block that is not new, or not aligned to 16 bytes",
+    [PGL_BREACH_TB_STATE] = "links a block that is not new or not aligned to 16 bytes, invalidates one that was never "
+                            "linked, or calls a dead one an equal",
     [PGL_BREACH_TB_PAGE] = "links a block with bytes off the pages that its bracket holds",
     [PGL_BREACH_EXTERNAL] = "uses an externally locked table without the external lock",
 };
@@ -108,13 +111,18 @@ static struct held_page *find(const struct pgl_page *page)
     return NULL;
 }
 
+void pgl_witness_external(const struct pgl_table *table, uint64_t index, const char *place)
+{
+    if (table->external_held && !table->external_held(table->opaque))
+        report(PGL_BREACH_EXTERNAL, index, place, NULL);
+}
+
 bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool blocking, const char *place)
 {
     uint64_t index = index_of(page);
     const struct held_page *same = find(page);
 
-    if (table->external_held && !table->external_held(table->opaque))
-        report(PGL_BREACH_EXTERNAL, index, place, NULL);
+    pgl_witness_external(table, index, place);
     if (same) {
         report(PGL_BREACH_RECURSION, index, place, same);
         return false;
@@ -126,19 +134,33 @@ bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool b
     return true;
 }
 
+/* Room for one more behind the last one: what the unlocked ones before the first took, or more memory. */
+static void make_room(void)
+{
+    size_t before = (size_t)(held.pages - held.memory);
+
+    if (before + held.n < held.room)
+        return;
+    if (before > held.n) {
+        memmove(held.memory, held.pages, held.n * sizeof(*held.pages));
+        before = 0;
+    } else {
+        held.room = held.room ? 2 * held.room : 64;
+        held.memory = realloc(held.memory, held.room * sizeof(*held.memory));
+        if (!held.memory) {
+            fputs("libpagelock: no memory for the list of held pages\n", stderr);
+            abort();
+        }
+    }
+    held.pages = held.memory + before;
+}
+
 void pgl_witness_locked(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
     uint64_t index = index_of(page);
     size_t at = position(index);
 
-    if (held.n == held.room) {
-        held.room = held.room ? 2 * held.room : 64;
-        held.pages = realloc(held.pages, held.room * sizeof(*held.pages));
-        if (!held.pages) {
-            fputs("libpagelock: no memory for the list of held pages\n", stderr);
-            abort();
-        }
-    }
+    make_room();
     memmove(&held.pages[at + 1], &held.pages[at], (held.n - at) * sizeof(*held.pages));
     held.pages[at] = (struct held_page){table, page, index, place};
     held.n++;
@@ -152,10 +174,13 @@ bool pgl_witness_unlocking(struct pgl_table *table, struct pgl_page *page, const
         return false;
     gone = find(page);
     held.n--;
-    memmove(gone, gone + 1, (size_t)(&held.pages[held.n] - gone) * sizeof(*gone));
+    if (gone == held.pages) /* the lowest: whole sets are unlocked in ascending order */
+        held.pages++;
+    else
+        memmove(gone, gone + 1, (size_t)(&held.pages[held.n] - gone) * sizeof(*gone));
     if (!held.n) {
-        free(held.pages);
-        held.pages = NULL;
+        free(held.memory);
+        held.pages = held.memory = NULL;
         held.room = 0;
     }
     return true;
@@ -174,6 +199,12 @@ void pgl_witness_holds_none(enum pgl_breach_kind kind, const char *place)
 {
     if (held.n)
         report(kind, UINT64_MAX, place, &held.pages[0]);
+}
+
+void pgl_witness_enters(const struct pgl_table *table, const char *place)
+{
+    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_external(table, UINT64_MAX, place);
 }
 
 void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place)

@@ -29,6 +29,13 @@ bool pgl_witness_holds(struct pgl_table *table, struct pgl_page *page, const cha
 /* Reports @kind if this thread holds any page. */
 void pgl_witness_holds_none(enum pgl_breach_kind kind, const char *place);
 
+/* Reports unless the caller's lock is held, of an externally locked table. @index: the page it is about, or UINT64_MAX.
+ */
+void pgl_witness_external(const struct pgl_table *table, uint64_t index, const char *place);
+
+/* At the entry of a call that takes pages by itself: reports held pages, and an external lock that is not held. */
+void pgl_witness_enters(const struct pgl_table *table, const char *place);
+
 /* Reports a breach that is not about a held page. */
 void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place);
 
@@ -64,6 +71,16 @@ static inline bool pgl_witness_holds(struct pgl_table *table, struct pgl_page *p
 static inline void pgl_witness_holds_none(enum pgl_breach_kind kind, const char *place)
 {
     (void)kind, (void)place;
+}
+
+static inline void pgl_witness_external(const struct pgl_table *table, uint64_t index, const char *place)
+{
+    (void)table, (void)index, (void)place;
+}
+
+static inline void pgl_witness_enters(const struct pgl_table *table, const char *place)
+{
+    (void)table, (void)place;
 }
 
 static inline void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place)

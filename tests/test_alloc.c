@@ -442,7 +442,7 @@ static void test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails(void **stat
 
 /* ---- what allocates nothing ---- */
 
-static void test_alloc_store_check_allocates_nothing(void **state)
+static void test_alloc_store_check_that_is_clean_or_hits_allocates_nothing(void **state)
 {
     struct emu_block block, crossing;
     struct emu emu;
@@ -556,7 +556,7 @@ int main(void)
         cmocka_unit_test(test_alloc_invalidation_never_fails_for_want_of_memory),
         cmocka_unit_test(test_alloc_store_bracket_fails_with_nothing_held),
         cmocka_unit_test(test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails),
-        cmocka_unit_test(test_alloc_store_check_allocates_nothing),
+        cmocka_unit_test(test_alloc_store_check_that_is_clean_or_hits_allocates_nothing),
         cmocka_unit_test(test_alloc_collection_within_two_leaves_allocates_nothing),
         cmocka_unit_test(test_alloc_kills_within_two_leaves_allocate_nothing),
         cmocka_unit_test(test_alloc_range_over_leaves_without_code_allocates_nothing),

@@ -372,6 +372,8 @@ static void test_bracket_duplicate_untraps_the_pages_it_leaves_empty(void **stat
 
     (void)state;
     untrapped = 0;
+    pgl_tb_init(&elsewhere.tb);
+    pgl_tb_link_unlisted(emu.table, &elsewhere.tb);
     init_block(&block, 0x5000, 0x5003);
     assert_int_equal(emu_translate(&emu, &block, NULL), PGL_BRACKET_EXISTS);
     assert_int_equal(untrapped, 1);

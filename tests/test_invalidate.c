@@ -100,6 +100,46 @@ static void test_invalidate_tb_returns_only_after_anothers_retired(void **state)
     }
 }
 
+static void wait_unless_key_1(struct emu *emu, struct pgl_tb *chain)
+{
+    if (((struct emu_block *)chain)->key != 1)
+        wait_for_go(emu, chain);
+}
+
+/* Blocks on no page are being retired, by threads that wait for something of ours; another one dies meanwhile. */
+static void test_invalidate_tb_on_no_page_waits_for_no_other_block(void **state)
+{
+    struct emu_block blocks[3];
+    struct killing killing[3];
+    unsigned go = 0;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu.arg = &go;
+    memset(blocks, 0, sizeof(blocks));
+    for (unsigned i = 0; i < 3; i++) {
+        pgl_tb_init(&blocks[i].tb);
+        pgl_tb_link_unlisted(emu.table, &blocks[i].tb);
+        killing[i].block = &blocks[i];
+    }
+    blocks[2].key = 1;
+    emu.at_retired = wait_unless_key_1;
+    for (unsigned i = 0; i < 2; i++) {
+        emu_call(&killing[i].call, &emu, kill, &killing[i]);
+        EMU_WAIT_UNTIL(!emu_is_live(&blocks[i]));
+    }
+    assert_int_equal(pgl_invalidate_tb(emu.table, &blocks[2].tb, NULL), PGL_HIT);
+    assert_int_equal(blocks[2].retired, 1);
+    assert_true(emu_is_stuck(&killing[0].call));
+    __atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < 2; i++) {
+        emu_join(&killing[i].call);
+        assert_int_equal(killing[i].answer, PGL_HIT);
+    }
+    emu_fini(&emu);
+}
+
 static void test_invalidate_tb_claims_only_with_all_pages_held(void **state)
 {
     static const uint64_t busy[] = {3, 5};
@@ -596,6 +636,7 @@ int main(void)
         cmocka_unit_test(test_invalidate_tb_kills_once),
         cmocka_unit_test(test_invalidate_tb_leaves_the_others),
         cmocka_unit_test(test_invalidate_tb_returns_only_after_anothers_retired),
+        cmocka_unit_test(test_invalidate_tb_on_no_page_waits_for_no_other_block),
         cmocka_unit_test(test_invalidate_tb_claims_only_with_all_pages_held),
         cmocka_unit_test(test_invalidate_range_claims_only_with_all_pages_held),
         cmocka_unit_test(test_invalidate_order_is_claim_unlink_retired_narrow_untrap),

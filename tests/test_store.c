@@ -370,6 +370,52 @@ static void test_store_map_is_made_once(void **state)
     emu_fini(&emu);
 }
 
+/* Across a page's end, beside code on either page or on both, again and again: the pages with code get their maps. */
+static void test_store_across_a_pages_end_beside_code_makes_its_pages_hot(void **state)
+{
+    (void)state;
+    for (unsigned sides = 1; sides <= 3; sides++) {
+        struct emu_block low, high;
+        struct emu emu;
+
+        emu_init(&emu);
+        pgl_page_get(emu.table, 5);
+        if (sides & 1)
+            emu_link(&emu, &low, 0x5ff0, 0x5ff7);
+        if (sides & 2)
+            emu_link(&emu, &high, 0x6008, 0x600f);
+        for (unsigned i = 0; i < 20; i++)
+            assert_int_equal(pgl_store_check(emu.table, 0x5ffc, 8, NULL), 0);
+        for (unsigned side = 0; side < 2; side++)
+            assert_int_equal(!!(pgl_page_find(emu.table, 5 + side)->head & PGL_HEAD_HOT), sides >> side & 1);
+        assert_true(pgl_store_is_clean(emu.table, 0x5ffc, 4));
+        assert_true(pgl_store_is_clean(emu.table, 0x6000, 4));
+        emu_fini(&emu);
+    }
+}
+
+static void page_6_is_free(struct emu *emu, struct pgl_tb *chain)
+{
+    (void)chain;
+    assert_true(emu_is_locked(emu, 5));
+    assert_false(emu_is_locked(emu, 6));
+}
+
+static void test_store_across_a_pages_end_locks_only_the_page_it_hits(void **state)
+{
+    struct emu_block low, high;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &low, 0x5ff0, 0x5fff);
+    emu_link(&emu, &high, 0x6800, 0x680f);
+    emu.at_retired = page_6_is_free;
+    assert_int_equal(pgl_store_check(emu.table, 0x5ffc, 8, NULL), PGL_HIT);
+    assert_int_equal(emu.n_retired, 1);
+    emu_fini(&emu);
+}
+
 /* Between `retired`'s call and its return the map covers the dead. */
 static void map_covers_the_dead(struct emu *emu, struct pgl_tb *chain)
 {
@@ -531,6 +577,8 @@ int main(void)
         cmocka_unit_test(test_store_map_keeps_bytes_that_others_cover),
         cmocka_unit_test(test_store_map_stays_with_its_page),
         cmocka_unit_test(test_store_map_is_made_once),
+        cmocka_unit_test(test_store_across_a_pages_end_beside_code_makes_its_pages_hot),
+        cmocka_unit_test(test_store_across_a_pages_end_locks_only_the_page_it_hits),
         cmocka_unit_test(test_store_map_is_narrowed_after_retired),
         cmocka_unit_test(test_store_filters_cover_the_living_at_every_instant),
         cmocka_unit_test(test_store_bracket_kills_and_keeps_its_page),

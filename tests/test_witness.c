@@ -287,6 +287,116 @@ static void test_witness_reports_a_block_that_is_not_new(void **state)
     emu_fini(&emu);
 }
 
+static struct pgl_tb *say_equal(struct pgl_tb *tb, void *opaque)
+{
+    (void)tb;
+    return *(struct pgl_tb **)opaque;
+}
+
+static void note_nothing(struct pgl_tb *chain, void *opaque)
+{
+    (void)chain;
+    (void)opaque;
+}
+
+static void test_witness_reports_a_dead_block_called_an_equal(void **state)
+{
+    struct pgl_tb tb, dead, *equal = NULL, *found;
+    const struct pgl_tb_ops ops = {.publish = say_equal, .retired = note_nothing};
+    const struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48, .ops = &ops, .opaque = &equal};
+    struct pgl_table *table = pgl_table_new(&config);
+    struct pgl_bracket bracket;
+
+    (void)state;
+    pgl_tb_init(&dead);
+    pgl_tb_link_unlisted(table, &dead);
+    pgl_invalidate_tb(table, &dead, NULL);
+    pgl_tb_init(&tb);
+    pgl_tb_set_bytes(&tb, 0, 0x5000, 0x5003);
+    assert_true(pgl_bracket_begin(&bracket, table, 5));
+    equal = &dead;
+    assert_int_equal(pgl_bracket_commit(&bracket, &tb, &found), PGL_BRACKET_EXISTS);
+    assert_breach(PGL_BREACH_TB_STATE, 5, UINT64_MAX, 0);
+    assert_true(pgl_bracket_begin(&bracket, table, 5));
+    equal = &tb; /* itself: linked */
+    assert_int_equal(pgl_bracket_commit(&bracket, &tb, &found), PGL_BRACKET_OK);
+    assert_int_equal(n_seen, 0);
+    pgl_table_free(table);
+}
+
+static void test_witness_reports_steps_of_a_bracket_that_has_ended(void **state)
+{
+    struct emu_block block = {0};
+    struct pgl_bracket bracket;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned end = 0; end < 2; end++) {
+        assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+        if (end)
+            pgl_bracket_abort(&bracket);
+        else {
+            pgl_tb_init(&block.tb);
+            pgl_tb_set_bytes(&block.tb, 0, 0x5000, 0x5003);
+            assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
+        }
+        assert_int_equal(n_seen, 0);
+        pgl_bracket_abort(&bracket);
+        assert_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, UINT64_MAX, 0);
+        assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_ERROR);
+        assert_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, UINT64_MAX, 0);
+        assert_int_equal(pgl_bracket_store(&bracket, 0x5000, 1), PGL_BRACKET_ERROR);
+        assert_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, UINT64_MAX, 0);
+        assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_ERROR);
+        assert_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, UINT64_MAX, 0);
+        pgl_assert_none_held();
+    }
+    pgl_flush(emu.table, NULL);
+    assert_int_equal(n_seen, 0);
+    emu_fini(&emu);
+}
+
+static void test_witness_reports_a_pair_unlocked_that_was_never_made(void **state)
+{
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    pgl_page_unlock_pair(emu.table, 0x70000, 0x70000);
+    assert_breach(PGL_BREACH_NOT_HELD, 0x70000, UINT64_MAX, 0);
+    emu_fini(&emu);
+}
+
+/* Many pages, let go of from either end and in the middle, and others taken meanwhile: each is known to be held. */
+static void test_witness_knows_each_of_many_pages(void **state)
+{
+    struct pgl_page *pages[300];
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (uint64_t i = 0; i < 300; i++)
+        pages[i] = pgl_page_get(emu.table, i);
+    for (unsigned i = 0; i < 300; i++) {
+        pgl_page_lock(emu.table, pages[i]);
+        if (i >= 40 && i % 3)
+            pgl_page_unlock(emu.table, pages[i - 40]);
+    }
+    for (unsigned i = 0; i < 300; i++) {
+        bool held = i >= 260 || (i + 40) % 3 == 0;
+
+        pgl_page_assert_held(emu.table, pages[i]);
+        assert_int_equal(n_seen, !held);
+        n_seen = 0;
+        if (held)
+            pgl_page_unlock(emu.table, pages[i]);
+    }
+    pgl_assert_none_held();
+    assert_int_equal(n_seen, 0);
+    emu_fini(&emu);
+}
+
 static void test_witness_reports_a_block_on_a_page_not_held(void **state)
 {
     static const uint64_t bytes[][4] = {
@@ -366,6 +476,8 @@ static void test_witness_reports_the_big_lock_missing(void **state)
     pgl_page_lock(emu.table, page);
     assert_breach(PGL_BREACH_EXTERNAL, 5, UINT64_MAX, 0);
     pgl_page_unlock(emu.table, page);
+    assert_int_equal(pgl_invalidate_range(emu.table, 0x5000, 0x5fff, NULL), 0); /* takes no page */
+    assert_breach(PGL_BREACH_EXTERNAL, UINT64_MAX, UINT64_MAX, 0);
     big_lock_held = true;
     emu_fini(&emu);
 }
@@ -431,6 +543,10 @@ int main(void)
         UNIT(test_witness_reports_a_check_point_passed_with_pages),
         UNIT(test_witness_reports_pages_of_two_tables),
         UNIT(test_witness_reports_a_block_that_is_not_new),
+        UNIT(test_witness_reports_a_dead_block_called_an_equal),
+        UNIT(test_witness_reports_steps_of_a_bracket_that_has_ended),
+        UNIT(test_witness_reports_a_pair_unlocked_that_was_never_made),
+        UNIT(test_witness_knows_each_of_many_pages),
         UNIT(test_witness_reports_a_block_on_a_page_not_held),
         UNIT(test_witness_reports_an_unlisted_block_that_is_not_new_or_has_bytes),
         UNIT(test_witness_reports_the_big_lock_missing),

@@ -18,14 +18,19 @@ PGL_API void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, 
 PGL_API bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
 PGL_API void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
 
+/* Lock a page of an ordinary table if its head is still *@head, and unlocked; else *@head is what it is now. */
+static inline bool pgl_page_lock_seen(struct pgl_page *page, uintptr_t *head)
+{
+    /* acquire: pairs with the release in pgl_page_unlock_at() */
+    return !(*head & PGL_HEAD_LOCK) && __atomic_compare_exchange_n(&page->head, head, *head | PGL_HEAD_LOCK, false,
+                                                                   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
 /* Lock a page of an ordinary table at the first attempt, or not; *@head is what stood there. */
 static inline bool pgl_page_lock_fast(struct pgl_page *page, uintptr_t *head)
 {
     *head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
-    /* acquire: pairs with the release in pgl_page_unlock_at() */
-    return !(*head & PGL_HEAD_LOCK) &&
-           __atomic_compare_exchange_n(&page->head, head, *head | PGL_HEAD_LOCK, false, __ATOMIC_ACQUIRE,
-                                       __ATOMIC_RELAXED);
+    return pgl_page_lock_seen(page, head);
 }
 
 /**
@@ -139,11 +144,13 @@ PGL_API void pgl_assert_none_held_at(const char *place);
  * enum pgl_breach_kind - how the contract was broken
  * @PGL_BREACH_ORDER: blocking on a page lower than one held
  * @PGL_BREACH_RECURSION: locking a page that this thread holds
- * @PGL_BREACH_NOT_HELD: unlocking, asserting or walking a page that this thread does not hold
+ * @PGL_BREACH_NOT_HELD: unlocking, asserting or walking a page that this thread does not hold; a step of a bracket that
+ *      has ended
  * @PGL_BREACH_NESTED: a pair, a collection, a second bracket or an invalidation with pages held
  * @PGL_BREACH_CHECKPOINT: pages held at a check-point
  * @PGL_BREACH_TABLES: pages of two tables held at once
- * @PGL_BREACH_TB_STATE: a block linked twice, not made new by pgl_tb_init() first, or not aligned to 16 bytes
+ * @PGL_BREACH_TB_STATE: a block linked twice, not made new by pgl_tb_init() first, or not aligned to 16 bytes; one
+ *      invalidated that was never linked; or a dead one that `publish` calls an equal
  * @PGL_BREACH_TB_PAGE: a block linked on a page that its bracket does not hold, or with bytes that run off their page
  * @PGL_BREACH_EXTERNAL: the caller's big lock is not held
  */

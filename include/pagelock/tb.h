@@ -36,8 +36,8 @@ enum pgl_tb_state {
  * follows no pointer to a block once `retired` has been called with it.
  */
 struct pgl_tb {
-    uintptr_t next[2];  /* a link for each page: tagged pointers */
-    uint64_t first[2];  /* bytes on each page, inclusive; first > last: none */
+    uintptr_t next[2]; /* a link for each page: tagged pointers */
+    uint64_t first[2]; /* bytes on each page, inclusive; first > last: none */
     uint64_t last[2];
     uint32_t state;
 } __attribute__((aligned(16)));
@@ -45,8 +45,9 @@ struct pgl_tb {
 /**
  * struct pgl_tb_ops - what the library tells the emulator
  *
- * All run with page locks held: they take no page, start no bracket and call nothing here that does. Locks of the
- * emulator's own that they take come after the page locks in its lock order.
+ * All run with page locks held (but for `retired` of a block on no page): they take no page, start no bracket,
+ * invalidate nothing, and call nothing here that does. Locks of the emulator's own that they take come after the page
+ * locks in its lock order; a thread that holds one of those invalidates nothing, not even a block on no page.
  *
  * @first_code: a bracket has locked page @index, which holds no code. When this returns, every store to the page that
  *      was not trapped is visible, and every later one traps. Never waits for a thread that may want a page. May be
@@ -55,9 +56,10 @@ struct pgl_tb {
  *      running a dead block of the page even so, and its next stores find no trap: where a block that overwrites
  *      itself has to be left at once, they ask pgl_tb_is_live() themselves, or `retired` makes whoever runs it leave.
  *      May be NULL.
- * @publish: makes @tb findable and returns NULL; or returns the equal block (same page addresses, same everything the
- *      emulator compares) that can be found already, and leaves @tb alone. @tb is alive and about to be listed. NULL
- *      for an emulator that finds its blocks by their pages' lists alone.
+ * @publish: makes @tb findable and returns NULL or @tb; or returns the equal block (same page addresses, same
+ * everything the emulator compares) that can be found already, and leaves @tb alone. @tb is alive and about to be
+ * listed; an equal one is alive too, since `retired` makes the dead unfindable. NULL for an emulator that finds its
+ * blocks by their pages' lists alone.
  * @retired: @chain has died in one call: make each block unfindable, wipe the caches that may hold it once for all.
  *      Walk it with pgl_tb_chain_next(), which is to be read before a block's memory is given up. Must not be NULL.
  */
@@ -142,6 +144,28 @@ static inline void pgl_fence(void)
 #endif
 }
 
+/*
+ * The full fence of a bracket, between the read-modify-write that locked a page, or that set its code bit after that,
+ * and the reading of the page's bytes. On x86 that instruction was one already (what `first_code` writes is fenced by
+ * itself, where it is called). An externally locked table takes no lock and needs no fence: stores are checked under
+ * the same big lock.
+ *
+ * Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and their
+ * look-up: they see that the page is locked, and has its code bit set, or the guest bytes that are read from here on
+ * are theirs.
+ */
+static inline void pgl_fence_after_lock(void)
+{
+#if defined(PGL_EXPLORE)
+    void pgl_explore_fence_after_update(void); /* nothing where memory is x86's */
+    pgl_explore_fence_after_update();
+#elif (defined(__x86_64__) || defined(__i386__)) && !defined(PGL_FENCE_BY_RMW)
+    __asm__ volatile("" ::: "memory");
+#else
+    pgl_fence();
+#endif
+}
+
 /* ---- translating ---- */
 
 /* Stores inside a bracket that are remembered one by one; more are remembered as one range that covers them. */
@@ -156,6 +180,7 @@ struct pgl_bracket {
     struct pgl_table *table;
     uint64_t index[2]; /* UINT64_MAX: not held */
     struct pgl_leaf *leaf[2];
+    uintptr_t head;   /* the first page's, as long as nothing is in the way of a short commit; else 0 */
     unsigned nstores; /* more than none: the decoded bytes are void */
     struct {
         uint64_t first_addr, last_addr;
@@ -192,8 +217,26 @@ enum pgl_bracket_result {
  * Errors:   false with nothing held; ENOMEM, EINVAL.
  */
 #define pgl_bracket_begin(bracket, table, index) pgl_bracket_begin_at(bracket, table, index, PGL_HERE)
-PGL_API bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
-                                  const char *place);
+PGL_API bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
+                                    const char *place);
+/* Inline is the common case: a page that has blocks, and is free. */
+static inline bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
+                                        const char *place)
+{
+    struct pgl_leaf *leaf = index <= table->last_index ? pgl_leaf_find(table, index) : NULL;
+    uintptr_t head = leaf && !table->special ? __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_RELAXED) : 0;
+
+    if (PGL_UNLIKELY(head < 16u || !pgl_page_lock_seen(pgl_leaf_page(leaf, index), &head)))
+        return pgl_bracket_begin_slow(bracket, table, index, place);
+    bracket->table = table;
+    bracket->index[0] = index;
+    bracket->index[1] = UINT64_MAX;
+    bracket->leaf[0] = leaf;
+    bracket->head = head & PGL_HEAD_HOT ? 0 : head;
+    bracket->nstores = 0;
+    pgl_fence_after_lock();
+    return true;
+}
 
 /**
  * pgl_bracket_cross(bracket, index) - the block runs into a second page
@@ -309,9 +352,10 @@ PGL_API void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb
  *
  * When this returns `retired` has returned for @tb, in this call or in another's.
  *
- * Returns PGL_HIT when this call killed it, with PGL_RUNNING_DEAD as it applies.
+ * Returns PGL_HIT when this call killed it, with PGL_RUNNING_DEAD as it applies; 0 for a block that was never linked,
+ * which a lock_debug library reports.
  *
- * Locks:    entry and exit: this thread holds no page and has no bracket.
+ * Locks:    entry and exit: this thread holds no page, has no bracket, and holds no lock that `retired` takes.
  * Ordering: acquire and release on the pages of @tb; a full fence before `retired`.
  * Blocks:   spins, yields, sleeps; does not allocate.
  */
@@ -326,15 +370,17 @@ PGL_API int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, con
  *
  * No block made from bytes read before this call survives it, once the caller has stored its own bytes first. Absent
  * subtrees and pages without code are skipped. All pages that are needed are held before anything dies, and `retired`
- * is called once for all. Should memory run out for a set of more than two leaves, the blocks die one by one instead,
- * with a `retired` for each: an invalidation never fails for want of memory.
+ * is called once for all. Should memory run out for a set of more than two leaves, the blocks die by pairs of pages
+ * instead, with a `retired` and a walk of the page's list for each, until none is left that meets the range: slower,
+ * but an invalidation never fails for want of memory.
  *
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD.
  *
  * Locks:    entry and exit: this thread holds no page and has no bracket.
  * Ordering: a full fence between the caller's stores and the look-up; pairs with the fence in pgl_bracket_begin().
- * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than two leaves.
- * Errors:   -1 with EINVAL when @first_addr > @last_addr or beyond the table.
+ * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than two leaves, and then, where a
+ * block's other page lies in yet another leaf, with pages held. Errors:   -1 with EINVAL when @first_addr > @last_addr
+ * or beyond the table.
  */
 #define pgl_invalidate_range(table, first_addr, last_addr, running)                                                    \
     pgl_invalidate_range_at(table, first_addr, last_addr, running, PGL_HERE)
@@ -353,47 +399,61 @@ PGL_API int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, 
 
 /* ---- stores ---- */
 
-/* The bits [*@low, *@high] of a page's exact map that stand for the bytes [@first, @last] of the page (offsets). */
+/*
+ * The bits [*@low, *@high] of a page's exact map that stand for its bytes [@first, @last]. These are offsets; or else
+ * addresses, and the bits then count modulo PGL_MAP_BITS, since what the two have above them is the same.
+ */
 static inline void pgl_map_range(unsigned page_bits, uint64_t first, uint64_t last, unsigned *low, unsigned *high)
 {
     *low = (unsigned)(first * PGL_MAP_BITS >> page_bits);
     *high = (unsigned)((last * PGL_MAP_BITS + (PGL_MAP_BITS - 1u)) >> page_bits);
 }
 
-/* The bits of a page's mask for bits [@low, @high] of its map: one for each word. */
-static inline uint64_t pgl_mask_of(unsigned low, unsigned high)
+/* The bits of a page's mask that stand for its bytes [@first, @last], offsets or addresses: one for each map word. */
+static inline uint64_t pgl_mask_of(unsigned page_bits, uint64_t first, uint64_t last)
 {
-    return (~UINT64_C(0) << (low / 64u)) & (~UINT64_C(0) >> (63u - high / 64u));
+    return (UINT64_C(2) << (last >> (page_bits - 6u) & 63u)) - (UINT64_C(1) << (first >> (page_bits - 6u) & 63u));
 }
 
-/* Whether bits [@low, @high] of a hot page's map are clear: a store's, so they lie in a few words. */
-static inline bool pgl_map_is_clean(const struct pgl_leaf *leaf, uint64_t index, unsigned low, unsigned high)
+/* Bits [@low, @high] of a word, shifted, and none beside them; they lie in one word, so @low counts modulo 64. */
+static inline uint64_t pgl_word_bits(uint64_t word, uint64_t low, uint64_t high)
+{
+    return word >> (low & 63u) << (63u - (high - low));
+}
+
+/* Whether the bits of a hot page's map are clear that stand for [@first_addr, @last_addr], which lie on the page. */
+static inline bool pgl_map_is_clean(unsigned page_bits, const struct pgl_leaf *leaf, uint64_t index,
+                                    uint64_t first_addr, uint64_t last_addr)
 {
     /* relaxed: the acquire of the head that showed the hot flag made both pointers visible */
     const struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED);
     const uint64_t *map = __atomic_load_n(&hot->map[index % PGL_LEVEL_SIZE], __ATOMIC_RELAXED);
-    uint64_t from = ~UINT64_C(0) << (low % 64u);
+    unsigned low, high, end;
 
-    for (; low / 64u < high / 64u; low = (low / 64u + 1u) * 64u) {
-        /* acquire, twice: pairs with the release in narrow(), as for the mask */
-        if (__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE) & from)
+    pgl_map_range(page_bits, first_addr, last_addr, &low, &high);
+    do {
+        end = (low | 63u) < high ? low | 63u : high;
+        /* acquire: pairs with the release in narrow(), as for the mask */
+        if (pgl_word_bits(__atomic_load_n(&map[low % PGL_MAP_BITS / 64u], __ATOMIC_ACQUIRE), low, end))
             return false;
-        from = ~UINT64_C(0);
-    }
-    return !(__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE) & from & (~UINT64_C(0) >> (63u - high % 64u)));
+        low = end + 1u;
+    } while (low <= high);
+    return true;
 }
 
-/* Whether the filters of a page say that no listed block has bytes at its offsets [@first, @last]; @head by acquire. */
-static inline bool pgl_page_is_clean(const struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index,
-                                     uintptr_t head, uint64_t first, uint64_t last)
+/*
+ * Whether the filters of a page say that no listed block has bytes in [@first_addr, @last_addr], which lie on it. @head
+ * was read by acquire.
+ */
+static inline bool pgl_page_is_clean(unsigned page_bits, struct pgl_leaf *leaf, uint64_t index, uintptr_t head,
+                                     uint64_t first_addr, uint64_t last_addr)
 {
-    unsigned low, high;
-
-    pgl_map_range(table->page_bits, first, last, &low, &high);
     /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
-    if (!(__atomic_load_n(&pgl_leaf_page(leaf, index)->mask, __ATOMIC_ACQUIRE) & pgl_mask_of(low, high)))
+    uint64_t mask = __atomic_load_n(&pgl_leaf_page(leaf, index)->mask, __ATOMIC_ACQUIRE);
+
+    if (!pgl_word_bits(mask, first_addr >> (page_bits - 6u), last_addr >> (page_bits - 6u)))
         return true;
-    return (head & PGL_HEAD_HOT) && pgl_map_is_clean(leaf, index, low, high);
+    return (head & PGL_HEAD_HOT) && pgl_map_is_clean(page_bits, leaf, index, first_addr, last_addr);
 }
 
 /**
@@ -407,15 +467,14 @@ static inline bool pgl_page_is_clean(const struct pgl_table *table, struct pgl_l
  */
 static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr, unsigned len)
 {
-    uint64_t offset = addr & ((UINT64_C(1) << table->page_bits) - 1u);
-    uint64_t last = offset + len - 1u;
-    uint64_t index = addr >> table->page_bits;
+    const unsigned page_bits = table->page_bits;
+    uint64_t last_addr = addr + (len - 1u), index = addr >> page_bits;
     struct pgl_leaf *leaf;
     uintptr_t head;
 
-    if (PGL_UNLIKELY(len - 1u >= 64u || last >> table->page_bits || index > table->last_index))
+    if (PGL_UNLIKELY(len - 1u >= 64u || last_addr >> page_bits != index || index > table->last_index))
         return false;
-    /* Pairs with fence_after_take() in bracket.c: either the loads below see what that bracket wrote to the tree and
+    /* Pairs with pgl_fence_after_lock(): either the loads below see what that bracket wrote to the tree and
      * the head, or the bracket reads the bytes that were stored. */
     pgl_fence();
     leaf = pgl_leaf_find(table, index);
@@ -425,7 +484,7 @@ static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t ad
     head = __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_ACQUIRE);
     if (head & PGL_HEAD_LOCK)
         return false;
-    return pgl_page_is_clean(table, leaf, index, head, offset, last);
+    return pgl_page_is_clean(page_bits, leaf, index, head, addr, last_addr);
 }
 
 PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
@@ -445,7 +504,9 @@ PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigne
  *
  * Locks:    entry and exit: this thread holds no page and has no bracket.
  * Ordering: a full fence between the store and the look-up.
- * Blocks:   not when the store meets no code; else as pgl_invalidate_range().
+ * Blocks:   not when the page's filters say that the store meets no code. Else waits for the page; a page on which the
+ *           filters have raised several false alarms is given an exact map, allocated with no page held (without memory
+ *           it goes on as it is); for blocks that die on two pages as pgl_invalidate_range().
  * Errors:   -1 with EINVAL for a length outside 1 to 64 or bytes beyond the table.
  */
 #define pgl_store_check(table, addr, len, running) pgl_store_check_at(table, addr, len, running, PGL_HERE)
@@ -478,8 +539,7 @@ struct pgl_store {
  * Blocks:   may allocate the pages, and for a set that touches more than two leaves; spins, yields, sleeps.
  * Errors:   -1 with nothing held; EINVAL, ENOMEM.
  */
-#define pgl_store_begin(store, table, addr, len, running)                                                              \
-    pgl_store_begin_at(store, table, addr, len, running, PGL_HERE)
+#define pgl_store_begin(store, table, addr, len, running) pgl_store_begin_at(store, table, addr, len, running, PGL_HERE)
 PGL_API int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
                                const struct pgl_tb *running, const char *place);
 

@@ -172,7 +172,7 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
     for (unsigned word = low_bit / 64; word <= high_bit / 64; word++) {
         uint64_t bits = words[word - low_bit / 64];
 
-        mask |= (uint64_t) !!bits << word;
+        mask |= (uint64_t)(bits != 0) << word;
         /* release, here and below: pairs with the acquires in pgl_store_is_clean(); it comes after `retired` */
         if (map)
             __atomic_store_n(&map[word], bits, __ATOMIC_RELEASE);

@@ -300,9 +300,15 @@ static void pages_are_held(struct emu *emu, struct pgl_tb *tb)
     assert_true(emu_is_locked(emu, tb->first[1] >> 12));
 }
 
+static void page_5_is_held(struct emu *emu, struct pgl_tb *tb)
+{
+    (void)tb;
+    assert_true(emu_is_locked(emu, 5));
+}
+
 static void test_bracket_publishes_with_the_pages_held(void **state)
 {
-    struct emu_block block;
+    struct emu_block block, beside;
     struct emu emu;
 
     (void)state;
@@ -312,6 +318,33 @@ static void test_bracket_publishes_with_the_pages_held(void **state)
     assert_true(block.findable);
     assert_false(emu_is_locked(&emu, 5));
     assert_false(emu_is_locked(&emu, 3));
+    emu.at_publish = page_5_is_held; /* a page with blocks, and one extent: the short way */
+    emu_link(&emu, &beside, 0x5100, 0x5103);
+    assert_true(beside.findable);
+    assert_false(emu_is_locked(&emu, 5));
+    emu_fini(&emu);
+}
+
+/* A page keeps its flags when its last block has died: it is as empty as any other. */
+static void test_bracket_begin_on_a_hot_page_without_blocks_traps(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &block, 0x5000, 0x5003);
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_equal(pgl_store_check(emu.table, 0x5004, 1, NULL), 0);
+    assert_true(pgl_page_find(emu.table, 5)->head & PGL_HEAD_HOT);
+    assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
+    emu_log(&emu);
+    assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+    assert_true(emu_code_bit(&emu, 5));
+    assert_string_equal(emu_log(&emu), "first 5");
+    pgl_bracket_abort(&bracket);
+    assert_string_equal(emu_log(&emu), "none 5");
     emu_fini(&emu);
 }
 
@@ -672,6 +705,7 @@ int main(void)
         cmocka_unit_test(test_bracket_cross_to_a_busy_lower_page_restarts_with_both),
         cmocka_unit_test(test_bracket_traps_again_after_anothers_abort),
         cmocka_unit_test(test_bracket_publishes_with_the_pages_held),
+        cmocka_unit_test(test_bracket_begin_on_a_hot_page_without_blocks_traps),
         cmocka_unit_test(test_bracket_commit_returns_the_equal_block),
         cmocka_unit_test(test_bracket_duplicate_untraps_the_pages_it_leaves_empty),
         cmocka_unit_test(test_bracket_callbacks_but_retired_may_be_absent),

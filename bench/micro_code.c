@@ -7,8 +7,9 @@
 
 enum { PAGE_BITS = 12, PAGE_SIZE = 1 << PAGE_BITS, ADDR_BITS = 48, BLOCK_BYTES = 16, BLOCK_STEP = 64 };
 
-/* What a collection meets: how two of a page's blocks cross to another page, if any. */
-enum crossing { NONE, TO_NEXT, ANYWHERE };
+/* What a collection meets: how two of a page's blocks cross to another page, if any; or one page's, each to a leaf of
+ * its own. */
+enum crossing { NONE, TO_NEXT, ANYWHERE, FAN_OUT };
 
 /* A table, and the blocks that are or will be linked in it. */
 struct world {
@@ -245,6 +246,21 @@ static void *collection_setup(const struct variant *variant)
     return world;
 }
 
+static uint64_t range_last(const struct variant *variant)
+{
+    return variant->kind == FAN_OUT ? PAGE_SIZE - 1 : (variant->pages << PAGE_BITS) - 1;
+}
+
+/* One page, whose blocks cross to @pages others, far from each other, and come in falling order of these. */
+static void *fan_setup(const struct variant *variant)
+{
+    struct world *world = world_new(variant->subject->impl, variant->pages);
+
+    for (uint64_t i = 1; i <= variant->pages; i++)
+        world_link(world, PAGE_SIZE - BLOCK_BYTES, 2 * BLOCK_BYTES, i << (PAGE_BITS + 9));
+    return world;
+}
+
 static void pagelock_collection_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
 {
     struct pgl_table *table = ((struct world *)state)->table;
@@ -252,7 +268,7 @@ static void pagelock_collection_run(void *state, const struct variant *variant, 
 
     (void)thread;
     for (uint64_t i = 0; i < ops; i++) {
-        if (pgl_collection_lock(&collection, table, 0, (variant->pages << PAGE_BITS) - 1))
+        if (pgl_collection_lock(&collection, table, 0, range_last(variant)))
             pgl_collection_unlock(&collection);
     }
 }
@@ -264,7 +280,7 @@ static void plain_collection_run(void *state, const struct variant *variant, uns
 
     (void)thread;
     for (uint64_t i = 0; i < ops; i++) {
-        plain_set_lock(plain, &set, 0, (variant->pages << PAGE_BITS) - 1);
+        plain_set_lock(plain, &set, 0, range_last(variant));
         plain_set_unlock(&set);
     }
 }
@@ -279,6 +295,7 @@ BOTH(hit, hit_setup, hit_run, hit_run);
 BOTH(page, page_setup, page_run, page_run);
 BOTH(range, range_setup, range_run, range_run);
 BOTH(collection, collection_setup, pagelock_collection_run, plain_collection_run);
+BOTH(fan, fan_setup, pagelock_collection_run, plain_collection_run);
 static const struct subject fence = {"fence", &impl_plain, miss_setup, world_free, fence_run};
 
 static void miss_case(GPtrArray *cases, const char *name, const char *what, enum miss kind)
@@ -312,6 +329,17 @@ static void collection_case(GPtrArray *cases, const char *name, const char *what
             &(struct variant){.threads = 1, .pages = sizes[i], .ops = 16384 / sizes[i], .size = blocks, .kind = kind});
 }
 
+static void fan_case(GPtrArray *cases)
+{
+    static const unsigned sizes[] = {16, 128, 1024, 16384};
+    struct micro_case *one = micro_add(cases, "collection-fan",
+                                       "lock and unlock a page with n blocks that cross to n leaves", MICRO_OVER_PAGES);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++)
+        micro_versus(one, &fan_plain, &fan_pagelock,
+                     &(struct variant){.threads = 1, .pages = sizes[i], .ops = 16384 / sizes[i], .kind = FAN_OUT});
+}
+
 static void page_case(GPtrArray *cases, const char *name, const char *what, unsigned blocks, unsigned pages)
 {
     micro_versus(micro_add(cases, name, what, MICRO_NO_PLOT), &page_plain, &page_pagelock,
@@ -343,4 +371,5 @@ void micro_code_cases(GPtrArray *cases)
     collection_case(cases, "collection-16", "lock and unlock n pages with 16 blocks each", 16, NONE);
     collection_case(cases, "collection-next", "the same, 2 of 16 cross to the next page", 16, TO_NEXT);
     collection_case(cases, "collection-far", "the same, 2 of 16 cross to any page", 16, ANYWHERE);
+    fan_case(cases);
 }

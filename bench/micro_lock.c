@@ -17,6 +17,7 @@ enum { MAX_LOCKS = 16, PAGE_BITS = 12, ADDR_BITS = 48, UNCONTENDED_OPS = 2000000
 enum layout {
     HOT,        /* all the same one */
     SPREAD,     /* any of 16, on cache lines of their own */
+    IN_TURN,    /* one of these after the other */
     NEIGHBOURS, /* each its own, beside the next thread's */
 };
 
@@ -113,12 +114,14 @@ static void slots_teardown(void *state)
 
 static unsigned pick(const struct variant *variant, unsigned thread)
 {
-    static _Thread_local uint32_t random;
+    static _Thread_local uint32_t random, turn;
 
     switch ((enum layout)variant->kind) {
     case SPREAD:
         random = random * 1664525u + 1013904223u + thread;
         return random >> 28;
+    case IN_TURN:
+        return turn++ % MAX_LOCKS;
     case NEIGHBOURS:
         return thread;
     default:
@@ -215,15 +218,21 @@ static void contended_case(GPtrArray *cases, const char *name, const char *what,
     micro_pair(one, on_two, ours);
 }
 
-void micro_lock_cases(GPtrArray *cases)
+static void alone_case(GPtrArray *cases, const char *name, const char *what, enum layout layout)
 {
-    struct micro_case *one = micro_add(cases, "lock", "lock and unlock a page that nobody else wants", MICRO_NO_PLOT);
-    struct variant alone = {.threads = 1, .pages = 1, .ops = UNCONTENDED_OPS};
+    struct micro_case *one = micro_add(cases, name, what, MICRO_NO_PLOT);
+    struct variant alone = {
+        .threads = 1, .pages = layout == HOT ? 1 : MAX_LOCKS, .ops = UNCONTENDED_OPS, .kind = layout};
     unsigned ours = add_all(one, &alone);
 
     alone.subject = &exchange_subject;
     micro_pair(one, micro_variant(one, &alone), ours);
+}
 
+void micro_lock_cases(GPtrArray *cases)
+{
+    alone_case(cases, "lock", "lock and unlock a page that nobody else wants, again and again", HOT);
+    alone_case(cases, "lock-16", "lock and unlock 16 pages in turn", IN_TURN);
     contended_case(cases, "contended-hot", "one page wanted by all", HOT, 0);
     contended_case(cases, "contended-hot-400", "one page wanted by all, held for 400 ns", HOT, 400);
     contended_case(cases, "contended-16", "16 pages wanted by all", SPREAD, 0);

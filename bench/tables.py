@@ -74,8 +74,9 @@ def locks():
         at_least(f"the same on disjoint pages (`{case}`), throughput of 2 threads over 1", 1.8,
                  ratio("micro", case=case, a="pagelock on 1 threads of 16 pages") or
                  ratio("micro", case=case, a="pagelock on 1 threads"))
-    at_most("lock and unlock against exchange and store", 1.2,
-            inverse(ratio("micro", case="lock", a="exchange+store", b="pagelock")))
+    for case, what in ("lock", "one page again and again"), ("lock-16", "16 pages in turn"):
+        at_most(f"lock and unlock against exchange and store, {what}", 1.2,
+                inverse(ratio("micro", case=case, a="exchange+store", b="pagelock")))
     for case in "contended-hot", "contended-hot-400", "contended-16", "contended-16-400":
         at_least(f"`{case}`, throughput of 16 threads over 2", 0.8,
                  ratio("contended", case=case, a="pagelock on 2 threads", b="pagelock on 16 threads"))
@@ -144,7 +145,7 @@ def in_order(name, key, **members):
 
 
 def uncontended():
-    cases = ("lock", "link", "store-far", "store-near", "store-hit", "page-100", "page-10000", "range")
+    cases = ("lock", "lock-16", "link", "store-far", "store-near", "store-hit", "page-100", "page-10000", "range")
     lines = []
     for case in cases:
         for row in rows("micro", bench="micro", case=case):
@@ -160,6 +161,13 @@ def growing():
             cells = [ns_of("micro", case=case, impl=impl, pages=pages) for pages in sizes]
             lines.append((f"`{case}`", impl) + tuple(number(ns and ns / pages) for ns, pages in zip(cells, sizes)))
     table("Collections, ns a page", ("case", "who") + tuple(map(str, sizes)), lines)
+
+    sizes = in_order("micro", "pages", bench="micro", case="collection-fan")
+    lines = []
+    for impl in "plain", "pagelock":
+        cells = [ns_of("micro", case="collection-fan", impl=impl, pages=pages) for pages in sizes]
+        lines.append((impl,) + tuple(number(ns and ns / pages) for ns, pages in zip(cells, sizes)))
+    table("`collection-fan`, ns a page", ("who",) + tuple(f"{n:,}" for n in sizes), lines)
 
 
 def contended():

@@ -21,6 +21,9 @@ enum {
 /* How far a second calibration may differ from the first, as a share. */
 #define MAX_CHANGE 0.25
 
+/* How far, in percent, the model may be from what two cores measure in a case. Beyond, it is not believed there. */
+#define MAX_ERROR_PCT 20
+
 struct options {
     bool json;
     unsigned windows;
@@ -211,10 +214,14 @@ static void print_case(const struct options *options, const struct scale_costs *
     print(options, name, 2, "measured", measured, NULL);
     print(options, name, 2, "predicted", predicted, &error);
     run.ops = LONG_RUN;
-    for (const unsigned *cores = options->ncores; *cores; cores++) {
-        run.cores = *cores;
-        print(options, name, *cores, "simulated", simulate(options, costs, &run), NULL);
-    }
+    if (error < -MAX_ERROR_PCT || error > MAX_ERROR_PCT)
+        g_printerr("pagelock-bench: %s is not simulated: the model is more than %d %% from what two cores measure\n",
+                   name, MAX_ERROR_PCT);
+    else
+        for (const unsigned *cores = options->ncores; *cores; cores++) {
+            run.cores = *cores;
+            print(options, name, *cores, "simulated", simulate(options, costs, &run), NULL);
+        }
     g_free(name);
 }
 
@@ -248,8 +255,10 @@ static bool parse_cores(const char *list, unsigned *ncores)
 {
     char **words = g_strsplit(list, ",", -1);
     unsigned n = 0;
-    bool good = true;
+    bool good = *list;
 
+    if (!good)
+        usage_error("--cores takes up to %u numbers in 1..%u", MAX_LIST - 1, SCALE_MAX_CORES);
     for (char **word = words; *word && good; word++) {
         guint64 number;
 

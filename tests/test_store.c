@@ -370,6 +370,30 @@ static void test_store_map_is_made_once(void **state)
     emu_fini(&emu);
 }
 
+/* The last bytes of 4 GiB, and of the whole space: bits of the map are numbered up to the highest number there is. */
+static void test_store_map_is_exact_at_the_highest_addresses(void **state)
+{
+    static const uint64_t last[] = {UINT32_MAX, UINT64_MAX};
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct emu_block block, beside;
+        struct emu emu;
+
+        emu_init_bits(&emu, 12, 64);
+        emu_link(&emu, &block, last[i] - 4095, last[i] - 4000);
+        emu_link(&emu, &beside, last[i] - 9, last[i] - 8);
+        heat(&emu, last[i]);
+        assert_true(pgl_store_is_clean(emu.table, last[i], 1));
+        assert_true(pgl_store_is_clean(emu.table, last[i] - 7, 8));
+        assert_false(pgl_store_is_clean(emu.table, last[i] - 8, 8));
+        assert_true(pgl_store_is_clean(emu.table, last[i] - 72, 60)); /* over two words */
+        assert_int_equal(pgl_store_check(emu.table, last[i] - 63, 64, NULL), PGL_HIT);
+        assert_int_equal(pgl_store_check(emu.table, last[i] - 4000, 1, NULL), PGL_HIT);
+        emu_fini(&emu);
+    }
+}
+
 /* Across a page's end, beside code on either page or on both, again and again: the pages with code get their maps. */
 static void test_store_across_a_pages_end_beside_code_makes_its_pages_hot(void **state)
 {
@@ -577,6 +601,7 @@ int main(void)
         cmocka_unit_test(test_store_map_keeps_bytes_that_others_cover),
         cmocka_unit_test(test_store_map_stays_with_its_page),
         cmocka_unit_test(test_store_map_is_made_once),
+        cmocka_unit_test(test_store_map_is_exact_at_the_highest_addresses),
         cmocka_unit_test(test_store_across_a_pages_end_beside_code_makes_its_pages_hot),
         cmocka_unit_test(test_store_across_a_pages_end_locks_only_the_page_it_hits),
         cmocka_unit_test(test_store_map_is_narrowed_after_retired),

@@ -431,14 +431,14 @@ static inline bool pgl_map_is_clean(unsigned page_bits, const struct pgl_leaf *l
     unsigned low, high, end;
 
     pgl_map_range(page_bits, first_addr, last_addr, &low, &high);
-    do {
+    for (;; low = end + 1u) { /* the end may be the highest number there is */
         end = (low | 63u) < high ? low | 63u : high;
         /* acquire: pairs with the release in narrow(), as for the mask */
         if (pgl_word_bits(__atomic_load_n(&map[low % PGL_MAP_BITS / 64u], __ATOMIC_ACQUIRE), low, end))
             return false;
-        low = end + 1u;
-    } while (low <= high);
-    return true;
+        if (end == high)
+            return true;
+    }
 }
 
 /*

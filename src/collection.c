@@ -59,12 +59,13 @@ static bool grow(struct pgl_collection *set)
 {
     size_t room = 4 * set->room;
     struct pgl_collection_leaf *leaves = malloc(room * (sizeof(*leaves) + sizeof(*set->order)));
-    uint32_t *order = (uint32_t *)(leaves + room);
+    uint32_t *order;
 
     if (!leaves) {
         errno = ENOMEM;
         return false;
     }
+    order = (uint32_t *)(leaves + room);
     memcpy(leaves, set->leaves, set->nleaves * sizeof(*leaves));
     memcpy(order, set->order, set->nleaves * sizeof(*order));
     if (set->leaves != set->in_place)
@@ -98,11 +99,9 @@ static size_t position(const struct pgl_collection *set, uint64_t index)
     return low;
 }
 
-/* The member leaf of @index, or NULL. */
-static struct pgl_collection_leaf *find(const struct pgl_collection *set, uint64_t index)
+/* The member leaf of @index, which would be at position @at, or NULL. */
+static struct pgl_collection_leaf *find(const struct pgl_collection *set, uint64_t index, size_t at)
 {
-    size_t at = position(set, index);
-
     if (at == set->nleaves || in_order(set, at)->leaf->first_index != index - index % PGL_LEVEL_SIZE)
         return NULL;
     return in_order(set, at);
@@ -207,7 +206,8 @@ static void take_again_from(struct pgl_collection *set, uint64_t index, const ch
 enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, const char *place)
 {
     enum pgl_set_change change = PGL_SET_ADDED;
-    struct pgl_collection_leaf *at = find(set, index);
+    size_t where = position(set, index);
+    struct pgl_collection_leaf *at = find(set, index, where);
     struct pgl_page *page;
 
     if (at && is_member(at, index))
@@ -216,7 +216,7 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, cons
         struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
 
         assert(leaf); /* a page of a listed block has been locked once, so it has a leaf */
-        if (!insert(set, position(set, index), leaf))
+        if (!insert(set, where, leaf))
             return PGL_SET_NO_MEMORY;
         at = &set->leaves[set->nleaves - 1];
     }

@@ -173,7 +173,7 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
         uint64_t bits = words[word - low_bit / 64];
 
         mask |= (uint64_t)(bits != 0) << word;
-        /* release, here and below: pairs with the acquires in pgl_store_is_clean(); it comes after `retired` */
+        /* release, here and below: pairs with the acquires in pgl_page_is_clean(); it comes after `retired` */
         if (map)
             __atomic_store_n(&map[word], bits, __ATOMIC_RELEASE);
     }
@@ -416,7 +416,7 @@ static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t 
 
 /* ---- hot pages ---- */
 
-/* Count a store that passed the mask of a page and hit nothing. True when the page should get more of a filter. */
+/* Count a store that passed the filters of a page and hit nothing. True when the page should get more of one. */
 static bool note_miss(struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap in add_hot() */
@@ -425,12 +425,20 @@ static bool note_miss(struct pgl_leaf *leaf, uint64_t index)
     return !hot || (!hot->map[slot] && ++hot->misses[slot] >= HOT_MISSES);
 }
 
-/* The same of a page that a set may hold. */
+/* The same of a page that a set may hold, for the part of the set's range on it, which may not have passed. */
 static bool note_miss_in_set(const struct pgl_collection *set, uint64_t index)
 {
-    uint64_t at = index;
+    const unsigned page_bits = set->table->page_bits;
+    uint64_t first = index << page_bits, last = first | ((UINT64_C(1) << page_bits) - 1), at = index;
+    struct pgl_page *page = pgl_collection_next(set, &at);
+    struct pgl_leaf *leaf;
 
-    return pgl_collection_next(set, &at) && at == index && note_miss(pgl_leaf_find(set->table, index), index);
+    if (!page || at != index)
+        return false;
+    leaf = pgl_leaf_find(set->table, index);
+    first = first > set->first_addr ? first : set->first_addr;
+    last = last < set->last_addr ? last : set->last_addr;
+    return !pgl_page_is_clean(page_bits, leaf, index, pgl_head(page), first, last) && note_miss(leaf, index);
 }
 
 /*
@@ -441,6 +449,7 @@ static void add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t ind
 {
     struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE);
     struct pgl_page *page = pgl_leaf_page(leaf, index);
+    unsigned slot = index % PGL_LEVEL_SIZE;
     uint64_t *map;
 
     if (!hot) {
@@ -457,9 +466,10 @@ static void add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t ind
     if (!map)
         return;
     pgl_page_lock_at(table, page, place);
-    if (!hot->map[index % PGL_LEVEL_SIZE]) {
+    /* Another may have made it meanwhile; or only the array, and the page is not that hot yet. */
+    if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
         pgl_map_from_list(table, page, index, map, 0, PGL_MAP_WORDS - 1);
-        __atomic_store_n(&hot->map[index % PGL_LEVEL_SIZE], map, __ATOMIC_RELAXED);
+        __atomic_store_n(&hot->map[slot], map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* published by the unlock's release */
         pgl_count(&table->hot_bytes, PGL_MAP_WORDS * sizeof(*map));
         map = NULL;
@@ -510,8 +520,10 @@ int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_a
     if (!pgl_set_lock(&set, table, first_addr, last_addr, true, place))
         return kill_by_pairs(table, first_addr, last_addr, place);
     result = kill_in_set(&set) ? PGL_HIT : 0;
-    for (unsigned i = 0; i <= (index[0] != index[1]) && is_store && !result; i++)
-        wants_more[i] = note_miss_in_set(&set, index[i]);
+    if (is_store && !result) {
+        wants_more[0] = note_miss_in_set(&set, index[0]);
+        wants_more[1] = index[1] != index[0] && note_miss_in_set(&set, index[1]);
+    }
     pgl_collection_unlock_at(&set, place);
     for (unsigned i = 0; i < 2; i++)
         if (wants_more[i])

@@ -174,7 +174,7 @@ bool pgl_witness_unlocking(struct pgl_table *table, struct pgl_page *page, const
         return false;
     gone = find(page);
     held.n--;
-    if (gone == held.pages) /* the lowest: whole sets are unlocked in ascending order */
+    if (gone == held.pages) /* the lowest: whole sets are mostly unlocked in ascending order */
         held.pages++;
     else
         memmove(gone, gone + 1, (size_t)(&held.pages[held.n] - gone) * sizeof(*gone));

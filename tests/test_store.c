@@ -408,14 +408,48 @@ static void test_store_across_a_pages_end_beside_code_makes_its_pages_hot(void *
             emu_link(&emu, &low, 0x5ff0, 0x5ff7);
         if (sides & 2)
             emu_link(&emu, &high, 0x6008, 0x600f);
-        for (unsigned i = 0; i < 20; i++)
+        for (unsigned i = 0; i < 20; i++) {
             assert_int_equal(pgl_store_check(emu.table, 0x5ffc, 8, NULL), 0);
+            for (unsigned side = 0; side < 2 && i < 3; side++) /* not for so few */
+                assert_false(pgl_page_find(emu.table, 5 + side)->head & PGL_HEAD_HOT);
+        }
         for (unsigned side = 0; side < 2; side++)
             assert_int_equal(!!(pgl_page_find(emu.table, 5 + side)->head & PGL_HEAD_HOT), sides >> side & 1);
         assert_true(pgl_store_is_clean(emu.table, 0x5ffc, 4));
         assert_true(pgl_store_is_clean(emu.table, 0x6000, 4));
         emu_fini(&emu);
     }
+}
+
+static void hold_both(struct emu *emu, void *arg)
+{
+    assert_true(pgl_page_lock_pair(emu->table, 5, 6));
+    __atomic_store_n((unsigned *)arg, 1, __ATOMIC_RELEASE);
+    usleep(20000);
+    pgl_page_unlock_pair(emu->table, 5, 6);
+}
+
+/* Pages that were only locked: nothing passed their filters, whatever the check had to wait for. */
+static void test_store_across_a_pages_end_that_only_waited_is_no_miss(void **state)
+{
+    struct emu_block low, high;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &low, 0x5100, 0x5103);
+    emu_link(&emu, &high, 0x6800, 0x6803);
+    for (unsigned i = 0; i < 10; i++) {
+        struct emu_call call;
+        unsigned held = 0;
+
+        emu_call(&call, &emu, hold_both, &held);
+        EMU_WAIT_UNTIL(__atomic_load_n(&held, __ATOMIC_ACQUIRE));
+        assert_int_equal(pgl_store_check(emu.table, 0x5ffc, 8, NULL), 0);
+        emu_join(&call);
+    }
+    assert_int_equal(emu_stats(&emu).hot_bytes, 0);
+    emu_fini(&emu);
 }
 
 static void page_6_is_free(struct emu *emu, struct pgl_tb *chain)
@@ -603,6 +637,7 @@ int main(void)
         cmocka_unit_test(test_store_map_is_made_once),
         cmocka_unit_test(test_store_map_is_exact_at_the_highest_addresses),
         cmocka_unit_test(test_store_across_a_pages_end_beside_code_makes_its_pages_hot),
+        cmocka_unit_test(test_store_across_a_pages_end_that_only_waited_is_no_miss),
         cmocka_unit_test(test_store_across_a_pages_end_locks_only_the_page_it_hits),
         cmocka_unit_test(test_store_map_is_narrowed_after_retired),
         cmocka_unit_test(test_store_filters_cover_the_living_at_every_instant),

@@ -57,9 +57,9 @@ struct pgl_tb {
  *      itself has to be left at once, they ask pgl_tb_is_live() themselves, or `retired` makes whoever runs it leave.
  *      May be NULL.
  * @publish: makes @tb findable and returns NULL or @tb; or returns the equal block (same page addresses, same
- * everything the emulator compares) that can be found already, and leaves @tb alone. @tb is alive and about to be
- * listed; an equal one is alive too, since `retired` makes the dead unfindable. NULL for an emulator that finds its
- * blocks by their pages' lists alone.
+ *      everything the emulator compares) that can be found already, and leaves @tb alone. @tb is alive and about to be
+ *      listed; an equal one is alive too, since `retired` makes the dead unfindable. NULL for an emulator that finds
+ *      its blocks by their pages' lists alone.
  * @retired: @chain has died in one call: make each block unfindable, wipe the caches that may hold it once for all.
  *      Walk it with pgl_tb_chain_next(), which is to be read before a block's memory is given up. Must not be NULL.
  */
@@ -217,6 +217,7 @@ enum pgl_bracket_result {
  * Errors:   false with nothing held; ENOMEM, EINVAL.
  */
 #define pgl_bracket_begin(bracket, table, index) pgl_bracket_begin_at(bracket, table, index, PGL_HERE)
+/* The whole of it; what binders of other languages call. */
 PGL_API bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
                                     const char *place);
 /* Inline is the common case: a page that has blocks, and is free. */
@@ -379,8 +380,8 @@ PGL_API int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, con
  * Locks:    entry and exit: this thread holds no page and has no bracket.
  * Ordering: a full fence between the caller's stores and the look-up; pairs with the fence in pgl_bracket_begin().
  * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than two leaves, and then, where a
- * block's other page lies in yet another leaf, with pages held. Errors:   -1 with EINVAL when @first_addr > @last_addr
- * or beyond the table.
+ *           block's other page lies in yet another leaf, with pages held.
+ * Errors:   -1 with EINVAL when @first_addr > @last_addr or beyond the table.
  */
 #define pgl_invalidate_range(table, first_addr, last_addr, running)                                                    \
     pgl_invalidate_range_at(table, first_addr, last_addr, running, PGL_HERE)

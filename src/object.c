@@ -9,7 +9,7 @@
  * LOCK ORDER   map -> object -> the object it shadows -> ... -> waiter. A pager's functions and a fault's ready() are
  *              called with none of them held; memory and heap functions with an object's.
  * INVARIANTS   Checked by pgl_object_check():
- *              I1 a page is at most one of resident, busy, in error;
+ *              I1 a resident page is neither busy nor in error;
  *              I2 only resident and busy pages are asked for, and are speculative;
  *              I3 writable pages are readable, readable ones resident;
  *              I4 the pages asked for are the credits in use, and the other counts fit the bits as well;
@@ -181,7 +181,6 @@ void pgl_object_page_mark(struct pgl_object *object, struct page page, uint64_t 
 {
     if (!page_is(page, page.chunk->resident)) {
         page.chunk->busy |= page.bit;
-        page.chunk->error &= ~page.bit;
         object->stats.busy++;
     }
     if (asked) {
@@ -560,6 +559,7 @@ static void answer_data(struct pgl_object *object, struct page page, struct repl
     } else {
         pgl_object_page_unmark(object, page);
         page.chunk->error |= reply->kind == REPLY_ERROR ? page.bit : 0;
+        page.chunk->error &= reply->kind == REPLY_NO_DATA ? ~page.bit : UINT64_MAX;
         outcome = reply->kind == REPLY_SUPPLY    ? OUTCOME_SHORTAGE
                   : reply->kind == REPLY_NO_DATA ? OUTCOME_NO_DATA
                                                  : OUTCOME_ERROR;
@@ -723,8 +723,8 @@ static const char *check_chunk(const struct pgl_object *object, const struct chu
 {
     const char *wrong = NULL;
 
-    if (((chunk->resident & chunk->busy) | (chunk->resident & chunk->error) | (chunk->busy & chunk->error)) != 0) {
-        return "I1: a page in two states";
+    if ((chunk->resident & (chunk->busy | chunk->error)) != 0) {
+        return "I1: a resident page that is busy, or in error";
     }
     if (((chunk->asked | chunk->speculative) & ~(chunk->resident | chunk->busy)) != 0) {
         return "I2: an absent page that is asked for, or speculative";

@@ -18,7 +18,7 @@
  *   resident:    it may be used as far as readable and writable say; with asked, more access was asked for;
  *   busy:        a fault marked it: with asked, its data was asked for, else it is a placeholder while the fault looks
  *                further down the chain;
- *   in error:    its last request failed.
+ *   in error:    its last request failed; also while it is busy again, until somebody brings it, or says there is none.
  */
 struct chunk {
     uint64_t number; /* of the chunk: its first page is number * CHUNK_PAGES */

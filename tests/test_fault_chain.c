@@ -187,6 +187,41 @@ static void test_fault_failing_below_takes_its_placeholder_back(void **state)
     free_chain(&chain);
 }
 
+/* The pager has no data for one fault and an error for the next, before the first goes on to the lower object. */
+static void test_fault_placeholder_leaves_a_page_in_error_so(void **state)
+{
+    struct fixture *f = *state;
+    struct sim lower_sim = {.script = sim_keep, .tag = 0xbb};
+    struct pgl_object_config lower_config = sim_config(&lower_sim, NPAGES);
+    struct pgl_object *lower = pgl_object_new(&lower_config);
+    struct pgl_object_config config = config_of(f);
+
+    config.internal = true;
+    config.backing = lower;
+    f->object = pgl_object_new(&config);
+    pgl_object_advise(f->object, PGL_ADVICE_RANDOM);
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, f->object, 50), PGL_FAULT_PENDING);
+    assert_int_equal(pgl_pager_no_data(f->object, sim_last(&f->sim)->id, (struct pgl_pager_range){50, 50}), 1);
+    f->sim.script = sim_error;
+    assert_int_equal(read_page(&f->b, f->object, 50), PGL_FAULT_MEMORY_ERROR);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_PENDING);
+    assert_int_equal(stats_of(f->object).busy, 1);
+    pgl_fault_interrupt(f->a.fault);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_INTERRUPTED);
+    pgl_object_advise(f->object, PGL_ADVICE_DEFAULT);
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, f->object, 48), PGL_FAULT_PENDING);
+    assert_asked(&f->sim, 46, 49, 48);
+    pgl_fault_interrupt(f->a.fault);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_INTERRUPTED);
+    assert_at_rest(f->object);
+    assert_at_rest(lower);
+    pgl_object_unref(f->object);
+    f->object = NULL;
+    pgl_object_unref(lower);
+}
+
 /* An internal top object whose pager has part of it, over an external one. */
 static void test_fault_no_data_above_looks_below(void **state)
 {
@@ -355,6 +390,7 @@ int main(void)
         TEST(test_fault_beyond_the_lower_objects_end_gives_a_zero_page),
         TEST(test_fault_placeholder_holds_others_while_a_lower_object_is_asked),
         TEST(test_fault_failing_below_takes_its_placeholder_back),
+        TEST(test_fault_placeholder_leaves_a_page_in_error_so),
         TEST(test_fault_no_data_above_looks_below),
         TEST(test_fault_pending_finds_its_entry_changed),
         TEST(test_fault_pending_finds_its_entry_shifted),

@@ -60,6 +60,78 @@ static void test_fault_on_a_page_in_error_asks_for_it_alone(void **state)
     assert_at_rest(f->object);
 }
 
+/* What a fault on page 96 asks for: up to page 100, or only as far as the page in error before it. */
+static void assert_page_100_speculated(struct fixture *f, bool speculated)
+{
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->b, f->object, 96), PGL_FAULT_PENDING);
+    assert_asked(&f->sim, 94, speculated ? 100 : 99, 96);
+    pgl_fault_interrupt(f->b.fault);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_INTERRUPTED);
+    assert_at_rest(f->object);
+}
+
+/* It alone is in error. */
+static void fail_page_100(struct fixture *f)
+{
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    assert_int_equal(pgl_pager_error(f->object, sim_last(&f->sim)->id, (struct pgl_pager_range){100, 100}), 1);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_ERROR);
+    assert_page_100_speculated(f, false);
+}
+
+/* A later fault on it marks it and takes its mark back, in whatever way: it is in error as before. */
+static void test_fault_page_in_error_stays_so_until_it_is_brought(void **state)
+{
+    struct fixture *f = *state;
+    static const int errors[] = {EAGAIN, EINTR, ENOMEM, EIO};
+
+    make_object(f);
+    assert_page_100_speculated(f, true);
+    fail_page_100(f);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        f->sim.script = sim_refuse;
+        f->sim.refusal = errors[i];
+        assert_int_not_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
+        assert_page_100_speculated(f, false);
+    }
+
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    assert_null(pgl_object_check(f->object));
+    pgl_fault_interrupt(f->a.fault);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_INTERRUPTED);
+    assert_page_100_speculated(f, false);
+    pgl_fault_interrupt(f->a.fault); /* before it waits */
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_INTERRUPTED);
+    assert_page_100_speculated(f, false);
+
+    f->sim.nframes = f->sim.frames_used + 1;
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    f->sim.frames_used++; /* somebody else took the last one: the reply finds no frame */
+    assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ), 0);
+    f->sim.frames_used--;
+    f->sim.nframes = 0;
+    assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_SHORTAGE);
+    assert_page_100_speculated(f, false);
+}
+
+static void test_fault_page_in_error_is_none_when_it_is_brought_or_there_is_none(void **state)
+{
+    struct fixture *f = *state;
+
+    make_object(f);
+    for (unsigned supplied = 0; supplied < 2; supplied++) {
+        fail_page_100(f);
+        f->sim.script = supplied ? sim_now : sim_no_data;
+        assert_int_equal(read_page(&f->a, f->object, 100), supplied ? PGL_FAULT_SUCCESS : PGL_FAULT_NO_DATA);
+        assert_int_equal(pgl_object_remove(f->object, 100, 100), supplied);
+        assert_page_100_speculated(f, true);
+    }
+}
+
 /* "Retry" half way once left pages marked busy that nobody would ever fill. */
 static void test_fault_retry_takes_back_every_mark(void **state)
 {
@@ -480,6 +552,8 @@ int main(void)
         TEST(test_fault_error_reaches_every_waiter),
         TEST(test_fault_error_of_one_page_is_not_its_neighbours),
         TEST(test_fault_on_a_page_in_error_asks_for_it_alone),
+        TEST(test_fault_page_in_error_stays_so_until_it_is_brought),
+        TEST(test_fault_page_in_error_is_none_when_it_is_brought_or_there_is_none),
         TEST(test_fault_retry_takes_back_every_mark),
         TEST(test_fault_request_that_fails_half_way_keeps_what_was_supplied),
         TEST(test_fault_roll_back_spares_resident_pages),

@@ -298,7 +298,8 @@ PGL_API uint64_t pgl_pager_no_data(struct pgl_object *object, uint64_t id, struc
  * pgl_pager_error - the pager cannot bring these pages, or cannot give the access
  *
  * Returns how many pages were still asked for. Whoever waits gets PGL_FAULT_MEMORY_ERROR. A page whose data failed is
- * in error: it is never speculated, and a fault on it asks for it alone. A page that only lacked access stays as it is.
+ * in error: it is never speculated, and a fault on it asks for it alone, until it is supplied, or there is no data. A
+ * page that only lacked access stays as it is.
  *
  * Locks:    entry: none.
  */

@@ -32,6 +32,7 @@ static struct {
     uintptr_t ended;
     int refusal; /* what a kept request's data_request() returns */
     bool checks_bytes;
+    bool page_1_is_bad;     /* in error, until it is brought: it is asked for alone */
     enum pgl_access access; /* that replies bring */
 } sim;
 
@@ -65,6 +66,8 @@ static int take_request(const struct pgl_request *request, bool data)
 
     explore_check(n < MAILBOX && request->id != 0);
     explore_check(request->range.first <= request->pager_demand && request->pager_demand <= request->range.last);
+    explore_check(!sim.page_1_is_bad || request->pager_demand == 1 || request->range.first > 1 ||
+                  request->range.last < 1);
     if (n >= sim.kept) {
         answer(request, data);
         return 0;
@@ -187,6 +190,21 @@ static void init_late_twice(void)
 {
     struct pgl_object_config config = paged(3);
     init_with(&config, 2);
+}
+
+/* The first request, of page 1, failed. */
+static void init_bad(void)
+{
+    init_late();
+    const struct pgl_fault_args args = {.object = sim.object, .index = 1, .access = PGL_ACCESS_READ};
+    pgl_object_advise(sim.object, PGL_ADVICE_RANDOM);
+    sim.refusal = EIO;
+    explore_check(pgl_fault_run(sim.faults[0], &args, NULL) == PGL_FAULT_MEMORY_ERROR);
+    pgl_object_advise(sim.object, PGL_ADVICE_NORMAL);
+    sim.refusal = 0;
+    memset(sim.mailbox, 0, sizeof sim.mailbox);
+    sim.nrequests = 0;
+    sim.page_1_is_bad = true;
 }
 
 static void init_refusing(void)
@@ -680,6 +698,11 @@ const struct explore_scenario fault_scenarios[] = {
      init_late,
      {read_1_any, read_1_any, reply_error},
      final_same_result},
+    {"fault-error-interrupt",
+     "a page in error stays so",
+     init_bad,
+     {read_1_any, read_2_any, interrupt_0_and_reply},
+     final},
     {"fault-part", "the demand page fails, neighbours come", init_late, {read_1_any, read_2_any, reply_part}, final},
     {"fault-no-data", "nothing there is an answer", init_late, {read_1_any, read_1_any, reply_no_data}, final_no_data},
     {"fault-interrupt",

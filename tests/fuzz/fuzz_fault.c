@@ -59,6 +59,7 @@ struct one_fault {
 struct kept {
     struct pgl_request request;
     bool data;
+    bool wrong;     /* not what was asked */
     uint64_t taken; /* pages that replies took, all in all */
 };
 
@@ -73,7 +74,8 @@ struct world {
     unsigned nkept;
     struct pgl_fault_page wire[NWIRES];
     unsigned nwires;
-    int8_t mapped[MAP_PAGES]; /* the object seen there, or -1 */
+    int8_t mapped[MAP_PAGES];   /* the object seen there, or -1 */
+    bool bad[NOBJECTS][NPAGES]; /* in error for certain: to be asked for alone */
     unsigned reasons;
     bool draining;
 };
@@ -92,6 +94,13 @@ static unsigned object_number(const struct world *world, const struct pgl_object
     return n;
 }
 
+/* Pages [first, last] of a pager, as far as there are such. */
+static void note_bad(struct world *world, const struct pgl_object *object, uint64_t first, uint64_t last, bool bad)
+{
+    for (uint64_t page = first; page <= last && page < PAGER_FIRST + NPAGES; page++)
+        world->bad[object_number(world, object)][page - PAGER_FIRST] = bad;
+}
+
 static void reply(struct world *world, struct kept *kept, unsigned how, uint64_t first, uint64_t last,
                   enum pgl_access access)
 {
@@ -105,10 +114,13 @@ static void reply(struct world *world, struct kept *kept, unsigned how, uint64_t
         /* no data is no answer to a request for access: it is an error */
         world->reasons |= kept->data ? REASON_NO_DATA : REASON_ERROR;
         taken = pgl_pager_no_data(request->object, request->id, range);
+        note_bad(world, request->object, first, last, false);
         break;
     case ANSWER_ERROR:
         world->reasons |= REASON_ERROR;
         taken = pgl_pager_error(request->object, request->id, range);
+        if (kept->data && !kept->wrong && last <= request->range.last && taken == last - first + 1)
+            note_bad(world, request->object, first, last, true);
         break;
     default:
         if (kept->data)
@@ -146,6 +158,7 @@ static void reply_somehow(struct world *world, struct kept *kept)
     if (how & 32) {
         struct kept wrong = *kept;
 
+        wrong.wrong = true;
         wrong.data ^= eat(&world->input) & 1;
         wrong.request.id -= eat(&world->input) % 4;
         wrong.taken = 0;
@@ -174,6 +187,8 @@ static int script(struct sim *sim, const struct pgl_request *request, bool data)
     CHECK(&world->sim[object_number(world, request->object)] == sim);
     CHECK(request->range.first <= request->pager_demand && request->pager_demand <= request->range.last);
     CHECK(request->range.first >= PAGER_FIRST && request->range.last < PAGER_FIRST + NPAGES);
+    for (uint64_t page = request->range.first; page <= request->range.last; page++)
+        CHECK(page == request->pager_demand || !world->bad[object_number(world, request->object)][page - PAGER_FIRST]);
     if (world->draining) {
         reply(world, &kept, ANSWER_NOW, request->range.first, request->range.last, PGL_ACCESS_WRITE);
         return 0;
@@ -291,6 +306,8 @@ static void check_objects(struct world *world)
         if (wrong)
             fprintf(stderr, "object %u: %s\n", i, wrong);
         CHECK(!wrong);
+        for (uint64_t page = 0; page < NPAGES; page++)
+            world->bad[i][page] = world->bad[i][page] && !pgl_object_resident(world->object[i], page);
     }
 }
 

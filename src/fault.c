@@ -265,6 +265,7 @@ static void mark_outward(struct pgl_fault *fault, struct pgl_cluster *cluster, u
             first -= more;
         }
     }
+    cluster->has_behind = cluster->has_behind && first == cluster->first; /* else it ends before something not asked */
     cluster->first = first;
     cluster->last = last;
 }
@@ -309,7 +310,7 @@ static bool send_request(struct pgl_fault *fault, const struct pgl_cluster *clus
     int error = data ? config->pager_ops->data_request(config->pager, &request)
                      : config->pager_ops->access_request(config->pager, &request);
 
-    if (data && cluster->has_behind && config->pager_ops->behind != NULL) {
+    if (error == 0 && data && cluster->has_behind && config->pager_ops->behind != NULL) {
         struct pgl_pager_range behind = {cluster->behind_first + pager_first, cluster->behind_last + pager_first};
 
         config->pager_ops->behind(config->pager, fault->object, behind);

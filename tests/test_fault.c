@@ -284,6 +284,42 @@ static void test_fault_sequential_tells_the_pager_what_it_left_behind(void **sta
     assert_int_equal(f->sim.nbehind, 1);
 }
 
+static void test_fault_that_was_refused_leaves_nothing_behind(void **state)
+{
+    struct fixture *f = *state;
+
+    make_object(f);
+    pgl_object_advise(f->object, PGL_ADVICE_SEQUENTIAL);
+    f->sim.script = sim_refuse;
+    f->sim.refusal = EAGAIN;
+    assert_int_equal(read_page(&f->a, f->object, 8), PGL_FAULT_RETRY);
+    assert_int_equal(f->sim.nbehind, 0);
+    f->sim.script = sim_now;
+    assert_int_equal(read_page(&f->a, f->object, 8), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->sim.nbehind, 1);
+}
+
+/* What is left behind ends right before the cluster: not where memory ran short before the cluster's first page. */
+static void test_fault_with_its_cluster_cut_in_front_leaves_nothing_behind(void **state)
+{
+    struct fixture *f = *state;
+    struct sim_injector injector = {.at = 5}; /* frames of 100, 101, 99, 102, and none for 98 */
+    struct pgl_object_config config = config_of(f);
+    struct pgl_advice_table table = probe_table;
+
+    table.row[PGL_ADVICE_SEQUENTIAL] = (struct pgl_advice_row){2, 4, 8};
+    config.internal = true;
+    config.table = &table;
+    config.advice = PGL_ADVICE_SEQUENTIAL;
+    f->object = pgl_object_new(&config);
+    assert_int_equal(read_page(&f->a, f->object, 80), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->sim.behind.last, 77);
+    f->sim.injector = &injector;
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
+    assert_asked(&f->sim, 99, 102, 100);
+    assert_int_equal(f->sim.nbehind, 1);
+}
+
 static void test_fault_that_wires_or_is_retried_does_not_speculate(void **state)
 {
     struct fixture *f = *state;
@@ -835,6 +871,8 @@ int main(void)
         TEST(test_fault_without_entry_follows_its_object),
         TEST(test_fault_follows_a_table_that_was_replaced),
         TEST(test_fault_sequential_tells_the_pager_what_it_left_behind),
+        TEST(test_fault_that_was_refused_leaves_nothing_behind),
+        TEST(test_fault_with_its_cluster_cut_in_front_leaves_nothing_behind),
         TEST(test_fault_that_wires_or_is_retried_does_not_speculate),
         TEST(test_fault_wired_page_stays_until_it_is_unwired),
         TEST(test_fault_that_demands_residency_asks_no_pager),

@@ -70,7 +70,7 @@ struct pgl_pager_ops {
     int (*data_request)(void *pager, const struct pgl_request *request);
     /* The pages are resident; more access is wanted. NULL for a pager that never withholds any. */
     int (*access_request)(void *pager, const struct pgl_request *request);
-    /* A hint, may be NULL: a fault went forward and left these pages behind. */
+    /* A hint, may be NULL: a fault went forward, its request was taken, and these pages lie right before it. */
     void (*behind)(void *pager, struct pgl_object *object, struct pgl_pager_range range);
     /* The object is gone, nothing is asked any more. May be NULL. Perhaps with a map locked: calls nothing here. */
     void (*release)(void *pager);

@@ -62,6 +62,21 @@ static void test_fault_asks_in_the_pagers_pages(void **state)
     assert_int_equal(f->sim.nrequests, 1);
 }
 
+/* Whoever has a file without a known end says so, and the object ends the range. */
+static void test_fault_in_an_open_pager_range_ends_with_the_object(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_object_config config = config_of(f);
+
+    config.pager_range = (struct pgl_pager_range){UINT64_MAX - 2 * NPAGES, UINT64_MAX};
+    f->object = pgl_object_new(&config);
+    assert_int_equal(read_page(&f->a, f->object, NPAGES - 1), PGL_FAULT_SUCCESS);
+    assert_asked(&f->sim, UINT64_MAX - NPAGES - 3, UINT64_MAX - NPAGES - 1, UINT64_MAX - NPAGES - 1);
+    assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), UINT64_MAX - NPAGES, UINT64_MAX, PGL_ACCESS_READ), 0);
+    assert_int_equal(stats_of(f->object).aliens, NPAGES + 1); /* past the object, though the pager has them */
+    assert_int_equal(pgl_pager_withhold(f->object, config.pager_range, PGL_ACCESS_NONE), 3);
+}
+
 static void test_fault_reaches_the_top_page_of_64_bits(void **state)
 {
     struct fixture *f = *state;
@@ -859,6 +874,7 @@ int main(void)
         TEST(test_fault_fetches_one_cluster_in_one_request),
         TEST(test_fault_random_fetches_no_neighbour),
         TEST(test_fault_asks_in_the_pagers_pages),
+        TEST(test_fault_in_an_open_pager_range_ends_with_the_object),
         TEST(test_fault_reaches_the_top_page_of_64_bits),
         TEST(test_fault_outside_the_object_has_no_entry),
         TEST(test_fault_ends_when_the_demand_page_is_there),

@@ -98,7 +98,8 @@ struct pgl_heap_ops {
 struct pgl_object_config {
     uint64_t last; /* its pages are [0, last] */
 
-    /* The pager, or none. Object page i is the pager's page pager_range.first + i; it has nothing past its last. */
+    /* The pager, or none. Object page i is the pager's page pager_range.first + i; it has nothing past its last, which
+     * may lie beyond the object: UINT64_MAX leaves it to the object where to end. */
     const struct pgl_pager_ops *pager_ops;
     void *pager;
     struct pgl_pager_range pager_range;
@@ -152,9 +153,9 @@ struct pgl_object_stats {
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_object_unref(). Takes a reference on the backing object.
- * Errors:   NULL with errno EINVAL: an advice that does not exist, a pager range or backing_first that is outside, a
- *           pager without data_request, memory that lacks a function or a page_size, a backing object that has
- *           memory when this one has none or the other way round; ENOMEM.
+ * Errors:   NULL with errno EINVAL: an advice that does not exist, a pager range whose first is above its last, a
+ *           backing_first outside the backing object, a pager without data_request, memory that lacks a function or a
+ *           page_size, a backing object that has memory when this one has none or the other way round; ENOMEM.
  */
 PGL_API struct pgl_object *pgl_object_new(const struct pgl_object_config *config);
 

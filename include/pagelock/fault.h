@@ -193,6 +193,10 @@ PGL_API void pgl_object_set_ready(struct pgl_object *object);
  * Everything asked for is taken back, whoever waits gets PGL_FAULT_MEMORY_ERROR, and so does each later fault that
  * would have asked. Resident pages stay. Later replies are aliens.
  *
+ * A fault that was about to ask when this was called may still call its pager after this has returned: what it asks for
+ * has been taken back by then, and it ends in the same error. So what the object was made with has to last until the
+ * pager's release(), and not only until here.
+ *
  * Locks:    entry: none.
  */
 PGL_API void pgl_object_terminate(struct pgl_object *object);

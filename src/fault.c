@@ -5,11 +5,17 @@
  * the copy of the entry, and what the fault itself has marked: a placeholder in the top object, or one request's pages
  * in the object where it is. So a step may as well be continued by another thread.
  *
+ * PLACEHOLDER  Whoever asks, waits or makes a page below the top object holds one there, so that all who want the page
+ *              wait for him. Who only reads looks down the chain without it first: what he finds was the top object's
+ *              page a moment ago, as it would be if he had held a placeholder and let it go before he answered. If he
+ *              does not find it he begins again at the top, and lays one. With PGL_FAULT_RESIDENT there is none ever:
+ *              nothing is asked or made, and only what others have asked for is waited for.
  * LOCK ORDER   As in object.c. Two objects are locked at a time only to copy a page up, the upper one first.
  * OUT OF ORDER A reply may come before data_request() has returned: the fault is queued before it asks. Interruption
  *              and reply may come together: whoever takes the fault from its queue, under the object's lock, decides.
  * PROGRESS     A fault waits for pages that a pager was asked for, or that hold another fault's placeholder; and that
- *              one waits further down the chain only, so there is no circle.
+ *              one waits further down the chain only, so there is no circle. It looks below without a placeholder
+ *              once, and again only after it has waited.
  * NOT PROMISED First come, first served: whoever wakes first asks first.
  */
 #include <errno.h>
@@ -35,6 +41,7 @@ struct pgl_fault {
     uint64_t last;
     bool no_data; /* this object's pager has nothing for the page */
 
+    bool looked;              /* down the chain without a placeholder, in vain */
     uint64_t placeholder;     /* the id of its mark in the top object; 0: none */
     uint64_t id;              /* of its last request; 0: none */
     struct pgl_object *asked; /* where that was made */
@@ -176,6 +183,7 @@ static bool step_wait(struct pgl_fault *fault, struct waiter **queue)
         return unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
     }
     fault->waiting = true;
+    fault->looked = false; /* a look may do by then */
     pthread_mutex_unlock(&object->lock);
     return false;
 }
@@ -448,7 +456,31 @@ static bool step_end_of_chain(struct pgl_fault *fault)
     return make_in_top(fault, NULL, NULL);
 }
 
-/* Goes on in the object that this one shadows, and leaves a placeholder in the top one. */
+/* Where the fault begins, or begins again. */
+static void go_to_top(struct pgl_fault *fault)
+{
+    fault->object = fault->place.object;
+    fault->index = fault->place.index;
+    fault->first = fault->place.first;
+    fault->last = fault->place.last;
+    fault->no_data = false;
+}
+
+static bool has_below(const struct pgl_fault *fault)
+{
+    const struct pgl_object_config *config = &fault->object->config;
+
+    return config->backing != NULL && fault->index <= config->backing->config.last - config->backing_first;
+}
+
+/* Whether a fault in the top object may go down without a placeholder. One that has asked there may not ask again. */
+static bool may_look(const struct pgl_fault *fault)
+{
+    return (fault->args.flags & PGL_FAULT_RESIDENT) != 0 ||
+           (fault->args.access == PGL_ACCESS_READ && !fault->looked && !fault->no_data);
+}
+
+/* Goes on in the object that this one shadows. */
 static bool step_down(struct pgl_fault *fault)
 {
     struct pgl_object *object = fault->object;
@@ -456,10 +488,7 @@ static bool step_down(struct pgl_fault *fault)
     uint64_t shift = object->config.backing_first;
     struct page page;
 
-    if (backing == NULL || fault->index > backing->config.last - shift) {
-        return step_end_of_chain(fault);
-    }
-    if (at_top(fault) && (fault->args.flags & PGL_FAULT_RESIDENT) == 0) {
+    if (at_top(fault) && !may_look(fault)) {
         if (!pgl_object_page_make(object, fault->index, &page)) {
             return unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
         }
@@ -479,11 +508,20 @@ static bool step_down(struct pgl_fault *fault)
     return false;
 }
 
+/* It was only looked for, and is not to be had for that. */
+static bool step_back_to_top(struct pgl_fault *fault)
+{
+    pthread_mutex_unlock(&fault->object->lock);
+    go_to_top(fault);
+    fault->looked = true;
+    return false;
+}
+
 static bool step(struct pgl_fault *fault)
 {
     struct pgl_object *object = fault->object;
     struct page page;
-    bool resident, usable;
+    bool resident, usable, taken, none_here;
 
     pthread_mutex_lock(&object->lock);
     page = pgl_object_page_find(object, fault->index);
@@ -502,11 +540,19 @@ static bool step(struct pgl_fault *fault)
     if (usable) {
         return step_found(fault, page);
     }
-    if (page.chunk != NULL && page_is(page, page.chunk->busy | page.chunk->asked)) {
+    taken = page.chunk != NULL && page_is(page, page.chunk->busy | page.chunk->asked);
+    none_here = !resident && !taken && (fault->no_data || !object_has_pager_for(object, fault->index));
+    if (none_here && has_below(fault)) {
+        return step_down(fault);
+    }
+    if (!at_top(fault) && fault->placeholder == 0 && (fault->args.flags & PGL_FAULT_RESIDENT) == 0) {
+        return step_back_to_top(fault);
+    }
+    if (taken) {
         return step_wait(fault, &page.chunk->queue);
     }
-    if (!resident && (fault->no_data || !object_has_pager_for(object, fault->index))) {
-        return step_down(fault);
+    if (none_here) {
+        return step_end_of_chain(fault);
     }
     if ((fault->args.flags & PGL_FAULT_RESIDENT) != 0) {
         return unlock_and_fail(fault, PGL_FAULT_NO_DATA);
@@ -552,11 +598,8 @@ static bool find_place(struct pgl_fault *fault)
         fault->place = (struct place){
             .object = pgl_object_ref(args->object), .index = args->index, .last = args->object->config.last};
     }
-    fault->object = fault->place.object;
-    fault->index = fault->place.index;
-    fault->first = fault->place.first;
-    fault->last = fault->place.last;
-    fault->no_data = false;
+    go_to_top(fault);
+    fault->looked = false;
     fault->id = 0;
     fault->placed = true;
     return true;

@@ -165,6 +165,58 @@ static void test_fault_placeholder_holds_others_while_a_lower_object_is_asked(vo
     free_chain(&chain);
 }
 
+/* Reading what is resident below once marked the page above: readers of one page waited for each other. */
+static void test_fault_read_found_below_leaves_the_top_object_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+    uint64_t blocks;
+
+    make_chain(&chain, true);
+    assert_int_equal(read_page(&f->a, chain.objects[2], 116), PGL_FAULT_SUCCESS);
+    blocks = chain.sims[0].blocks_used;
+    assert_int_equal(fault_on(&f->b, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_WIRE), PGL_FAULT_SUCCESS);
+    assert_ptr_equal(f->b.page.object, chain.objects[2]);
+    assert_ptr_equal(f->b.page.frame, f->a.page.frame);
+    assert_int_equal(f->b.page.access, PGL_ACCESS_READ);
+    assert_int_equal(chain.sims[0].blocks_used, blocks); /* no record of the page, let alone a mark */
+    assert_int_equal(pgl_object_remove(chain.objects[2], 116, 116), 0);
+    assert_true(pgl_object_unwire(chain.objects[2], 116));
+    free_chain(&chain);
+}
+
+/* Not to be had by looking: then others wait for it above, whether it is asked for below or only waited for. */
+static void test_fault_read_asks_and_waits_below_under_a_placeholder(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    for (unsigned asked = 0; asked < 2; asked++) {
+        struct probe c = {.fault = pgl_fault_new()};
+
+        make_chain(&chain, true);
+        chain.sims[2].script = sim_keep;
+        if (asked) {
+            assert_int_equal(read_page(&c, chain.objects[2], 115), PGL_FAULT_PENDING); /* 116 comes along */
+        }
+        assert_int_equal(read_page(&f->a, chain.objects[0], 6), PGL_FAULT_PENDING);
+        assert_int_equal(stats_of(chain.objects[0]).busy, 1);
+        assert_int_equal(read_page(&f->b, chain.objects[0], 6), PGL_FAULT_PENDING);
+        assert_int_equal(stats_of(chain.objects[0]).waiting, 1);
+        sim_now(&chain.sims[2], sim_last(&chain.sims[2]), true);
+        assert_int_equal(f->b.ready, 0);
+        assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+        assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
+        assert_ptr_equal(f->b.page.object, chain.objects[2]);
+        assert_int_equal(chain.sims[2].nrequests, 1);
+        if (asked) {
+            assert_int_equal(go_on(&c), PGL_FAULT_SUCCESS);
+        }
+        pgl_fault_free(c.fault);
+        free_chain(&chain);
+    }
+}
+
 static void test_fault_failing_below_takes_its_placeholder_back(void **state)
 {
     struct fixture *f = *state;
@@ -389,6 +441,8 @@ int main(void)
         TEST(test_fault_chain_without_a_pager_ends_in_a_zero_page),
         TEST(test_fault_beyond_the_lower_objects_end_gives_a_zero_page),
         TEST(test_fault_placeholder_holds_others_while_a_lower_object_is_asked),
+        TEST(test_fault_read_found_below_leaves_the_top_object_alone),
+        TEST(test_fault_read_asks_and_waits_below_under_a_placeholder),
         TEST(test_fault_failing_below_takes_its_placeholder_back),
         TEST(test_fault_placeholder_leaves_a_page_in_error_so),
         TEST(test_fault_no_data_above_looks_below),

@@ -416,8 +416,8 @@ struct pgl_fault_args {
 };
 
 /*
- * Where the page was found. One that was found below may be copied up by another thread's write at once: who maps pages
- * for several threads sees to it that the copy is what stays mapped.
+ * Where the page was found. One that was found below may have been copied up by another thread's write before this is
+ * read: who maps pages for several threads sees to it that the copy is what stays mapped.
  */
 struct pgl_fault_page {
     struct pgl_object *object; /* the object or one below it in the shadow chain; no reference of its own */

@@ -30,6 +30,7 @@ static struct {
     uintptr_t nrequests;
     uintptr_t activity; /* counts mails and ended faults, for who waits for either */
     uintptr_t ended;
+    uintptr_t copied; /* set once page 1 was written to */
     int refusal; /* what a kept request's data_request() returns */
     bool checks_bytes;
     bool page_1_is_bad;     /* in error, until it is brought: it is asked for alone */
@@ -255,7 +256,24 @@ static void init_shadow(void)
     sim.checks_bytes = true;
 }
 
-/* ... that has none: the chain ends in zeros. */
+/* ... and page 1 is there. */
+static void init_shadowed(void)
+{
+    init_shadow();
+    const struct pgl_fault_args args = {.object = sim.lower, .index = 1, .access = PGL_ACCESS_READ};
+    sim.kept = 0;
+    explore_check(pgl_fault_run(sim.faults[0], &args, NULL) == PGL_FAULT_SUCCESS);
+    sim.nrequests = 0;
+}
+
+/* ... but not for long: nobody looks at what is not wired. */
+static void init_shadowed_briefly(void)
+{
+    init_shadowed();
+    sim.checks_bytes = false;
+}
+
+/* The object shadows one that has no pager: the chain ends in zeros. */
 static void init_zeros(void)
 {
     struct pgl_object_config config = {.last = 3, .memory_ops = &memory_ops, .page_size = FRAME};
@@ -301,10 +319,12 @@ static enum pgl_fault_result fault_on(uint64_t index, enum pgl_access access, un
     const struct pgl_fault_args args = {
         .map = sim.map, .object = sim.object, .index = index, .access = access, .flags = flags};
     struct pgl_fault_page page;
+    bool copied = __atomic_load_n(&sim.copied, __ATOMIC_ACQUIRE);
 
     sim.results[me] = pgl_fault_run(sim.faults[me], &args, &page);
     if (sim.results[me] == PGL_FAULT_SUCCESS) {
         explore_check((page.access & access) == access);
+        explore_check(!copied || page.object == sim.object);
         if (sim.checks_bytes) {
             explore_check(*(const unsigned char *)page.frame == index + 1);
         }
@@ -327,6 +347,12 @@ static void read_2(void)
 static void write_1(void)
 {
     explore_check(fault_on(1, PGL_ACCESS_WRITE, 0) == PGL_FAULT_SUCCESS);
+}
+
+static void write_1_and_say(void)
+{
+    write_1();
+    __atomic_store_n(&sim.copied, 1, __ATOMIC_RELEASE);
 }
 
 static void wire_1(void)
@@ -785,6 +811,17 @@ const struct explore_scenario fault_scenarios[] = {
      init_shadow,
      {write_1_any, interrupt_0_and_reply_once},
      final_interrupted},
+    {"fault-shadow-two", "two look in vain, one asks", init_shadow, {read_1, read_1, reply_all}, final_one_request},
+    {"fault-shadow-read",
+     "found below, copied up meanwhile",
+     init_shadowed,
+     {write_1_and_say, read_1, read_1},
+     final_one_copy},
+    {"fault-shadow-remove",
+     "found below, or gone meanwhile",
+     init_shadowed_briefly,
+     {read_1, remove_lower_pages, write_1},
+     final_one_copy},
     {"fault-zeros", "zeros are made once", init_zeros, {read_1, write_1}, final_one_copy},
     {"fault-continue", "a fault without a stack", init_continued, {start_and_continue, read_1, reply_all}, final},
     {"fault-continue-interrupt",

@@ -30,7 +30,7 @@ struct pgl_fault {
     bool waiting; /* an outcome is due */
     bool placed;  /* place holds */
     bool counted; /* as a touch: it had its first look */
-    bool hit;     /* and found the page */
+    bool hit;     /* nothing was missing so far */
     enum pgl_fault_result result;
     struct pgl_fault_page found;
 
@@ -118,6 +118,16 @@ static struct pgl_fault_counts *counts(const struct pgl_fault *fault)
     struct pgl_object *object = fault->object;
 
     return &object->stats.by_advice[pgl_advice_effective(fault->place.advice, object->advice)];
+}
+
+/*
+ * The page was not to be found by looking: it is no hit from here on. Object locked, and the top one when the page was
+ * absent: but for a fault that demands residency, which goes down without a placeholder and is not counted.
+ */
+static void count_miss(struct pgl_fault *fault, bool resident)
+{
+    counts(fault)->faults += fault->hit && !resident && (fault->args.flags & PGL_FAULT_RESIDENT) == 0;
+    fault->hit = false;
 }
 
 static void count_retry(struct pgl_fault *fault)
@@ -489,6 +499,7 @@ static bool step_down(struct pgl_fault *fault)
     struct page page;
 
     if (at_top(fault) && !may_look(fault)) {
+        count_miss(fault, false);
         if (!pgl_object_page_make(object, fault->index, &page)) {
             return unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
         }
@@ -529,9 +540,7 @@ static bool step(struct pgl_fault *fault)
     usable = resident && page_is(page, wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable : page.chunk->readable);
     if (!fault->counted) {
         counts(fault)->touches++;
-        counts(fault)->faults += !resident;
         fault->counted = true;
-        fault->hit = usable;
     }
     if (usable && !at_top(fault) && fault->args.access == PGL_ACCESS_WRITE) {
         return (fault->args.flags & PGL_FAULT_RESIDENT) != 0 ? unlock_and_fail(fault, PGL_FAULT_NO_DATA)
@@ -548,6 +557,7 @@ static bool step(struct pgl_fault *fault)
     if (!at_top(fault) && fault->placeholder == 0 && (fault->args.flags & PGL_FAULT_RESIDENT) == 0) {
         return step_back_to_top(fault);
     }
+    count_miss(fault, resident);
     if (taken) {
         return step_wait(fault, &page.chunk->queue);
     }
@@ -661,6 +671,7 @@ enum pgl_fault_result pgl_fault_start(struct pgl_fault *fault, const struct pgl_
 {
     fault->args = *args;
     fault->counted = false;
+    fault->hit = true;
     fault->waiter.ready = ready;
     fault->waiter.arg = arg;
     return drive(fault, page);

@@ -185,6 +185,57 @@ static void test_fault_read_found_below_leaves_the_top_object_alone(void **state
     free_chain(&chain);
 }
 
+static void assert_counted(struct pgl_object *object, uint64_t touches, uint64_t faults)
+{
+    struct pgl_object_stats stats = stats_of(object);
+
+    assert_int_equal(stats.by_advice[PGL_ADVICE_DEFAULT].touches, touches);
+    assert_int_equal(stats.by_advice[PGL_ADVICE_DEFAULT].faults, faults);
+}
+
+/* Every touch through a shadow once counted as a fault. */
+static void test_fault_counts_what_is_found_below_as_found(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, true);
+    assert_int_equal(read_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS); /* fetched */
+    assert_false(f->a.page.hit);
+    assert_counted(chain.objects[0], 1, 1);
+    assert_int_equal(read_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->b, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_SUCCESS);
+    assert_true(f->a.page.hit && f->b.page.hit);
+    assert_counted(chain.objects[0], 3, 1);
+    assert_int_equal(fault_on(&f->b, chain.objects[0], 7, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->b, chain.objects[0], 39, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_counted(chain.objects[0], 5, 1);
+    assert_int_equal(write_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS); /* copied up */
+    assert_false(f->a.page.hit);
+    assert_counted(chain.objects[0], 6, 2);
+    assert_int_equal(write_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS);
+    assert_true(f->a.page.hit);
+    assert_counted(chain.objects[0], 7, 2);
+    assert_int_equal(read_page(&f->a, chain.objects[1], 50), PGL_FAULT_SUCCESS); /* made: beyond the bottom's end */
+    assert_false(f->a.page.hit);
+    assert_counted(chain.objects[1], 1, 1);
+    chain.sims[2].script = sim_keep;
+    assert_int_equal(read_page(&f->a, chain.objects[0], 30), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&f->b, chain.objects[0], 30), PGL_FAULT_PENDING); /* waits for the first */
+    sim_now(&chain.sims[2], sim_last(&chain.sims[2]), true);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
+    assert_false(f->a.page.hit || f->b.page.hit);
+    assert_counted(chain.objects[0], 9, 4);
+    assert_counted(chain.objects[2], 0, 0); /* nobody faulted on it itself */
+    pgl_pager_withhold(chain.objects[2], (struct pgl_pager_range){1000, 1149}, PGL_ACCESS_NONE);
+    chain.sims[2].script = sim_now;
+    assert_int_equal(read_page(&f->a, chain.objects[2], 116), PGL_FAULT_SUCCESS); /* resident, and asked for access */
+    assert_false(f->a.page.hit);
+    assert_counted(chain.objects[2], 1, 0);
+    free_chain(&chain);
+}
+
 /* Not to be had by looking: then others wait for it above, whether it is asked for below or only waited for. */
 static void test_fault_read_asks_and_waits_below_under_a_placeholder(void **state)
 {
@@ -442,6 +493,7 @@ int main(void)
         TEST(test_fault_beyond_the_lower_objects_end_gives_a_zero_page),
         TEST(test_fault_placeholder_holds_others_while_a_lower_object_is_asked),
         TEST(test_fault_read_found_below_leaves_the_top_object_alone),
+        TEST(test_fault_counts_what_is_found_below_as_found),
         TEST(test_fault_read_asks_and_waits_below_under_a_placeholder),
         TEST(test_fault_failing_below_takes_its_placeholder_back),
         TEST(test_fault_placeholder_leaves_a_page_in_error_so),

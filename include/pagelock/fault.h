@@ -123,10 +123,13 @@ struct pgl_object_config {
     void *heap;
 };
 
-/* Counts, by the advice that the faults followed. */
+/*
+ * Counts, by the advice that the faults followed. The first two are kept by the object that was faulted on, for the
+ * whole chain, and a fault with PGL_FAULT_RESIDENT is only a touch; the others by the object where it happened.
+ */
 struct pgl_fault_counts {
     uint64_t touches;     /* faults of any kind, resident pages included */
-    uint64_t faults;      /* those that found their page absent */
+    uint64_t faults;      /* those whose page was absent: it was waited for, asked for, copied up or made */
     uint64_t requests;    /* data requests made */
     uint64_t demanded;    /* pages asked for because somebody waits */
     uint64_t speculative; /* pages asked for beside them */
@@ -424,7 +427,7 @@ struct pgl_fault_page {
     uint64_t index;            /* its page there */
     void *frame;               /* NULL where the object has no memory */
     enum pgl_access access;    /* READ: the mapping has to trap a write, which will fault again */
-    bool hit;                  /* it was there at the first look: nothing was waited for, asked for or made */
+    bool hit;                  /* there at the first look, here or below: nothing was waited for, asked for or made */
 };
 
 /**

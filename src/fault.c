@@ -392,7 +392,7 @@ static bool step_found(struct pgl_fault *fault, struct page page)
     fault->found = (struct pgl_fault_page){
         .object = object,
         .index = fault->index,
-        .frame = page.chunk->frame[page.slot],
+        .frame = page_frame(object, page),
         .access = writable ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
         .hit = fault->hit,
     };
@@ -448,7 +448,7 @@ static bool step_copy_up(struct pgl_fault *fault)
     }
     counts(fault)->used += page_is(page, page.chunk->speculative);
     page.chunk->speculative &= ~page.bit;
-    return make_in_top(fault, lower, page.chunk->frame[page.slot]);
+    return make_in_top(fault, lower, page_frame(lower, page));
 }
 
 /* The chain ends here without the page. */

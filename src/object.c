@@ -80,6 +80,7 @@ struct page pgl_object_page_find(const struct pgl_object *object, uint64_t index
 
 bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct page *page)
 {
+    uint64_t nframes = object->config.memory_ops != NULL ? CHUNK_PAGES : 0;
     struct chunk *chunk;
 
     *page = pgl_object_page_find(object, index);
@@ -89,7 +90,7 @@ bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct page
     if (2 * (object->nchunks + 1) > object->nslots && !chunks_grow(object)) {
         return false;
     }
-    chunk = object_alloc(object, sizeof(*chunk));
+    chunk = object_alloc(object, sizeof(*chunk) + nframes * sizeof(void *));
     if (chunk == NULL) {
         return false;
     }
@@ -102,22 +103,22 @@ bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct page
 
 bool pgl_object_page_has_frame(struct pgl_object *object, struct page page)
 {
-    void **frame = &page.chunk->frame[page.slot];
+    const struct pgl_memory_ops *memory_ops = object->config.memory_ops;
 
-    if (object->config.memory_ops != NULL && *frame == NULL) {
-        *frame = object->config.memory_ops->alloc(object->config.memory);
-        return *frame != NULL;
+    if (memory_ops != NULL && page.chunk->frame[page.slot] == NULL) {
+        page.chunk->frame[page.slot] = memory_ops->alloc(object->config.memory);
+        return page.chunk->frame[page.slot] != NULL;
     }
     return true;
 }
 
 static void page_drop_frame(struct pgl_object *object, struct page page)
 {
-    void **frame = &page.chunk->frame[page.slot];
+    void *frame = page_frame(object, page);
 
-    if (*frame != NULL) {
-        object->config.memory_ops->free(object->config.memory, *frame);
-        *frame = NULL;
+    if (frame != NULL) {
+        object->config.memory_ops->free(object->config.memory, frame);
+        page.chunk->frame[page.slot] = NULL;
     }
 }
 
@@ -703,14 +704,15 @@ struct census {
 static const char *check_page(const struct pgl_object *object, const struct chunk *chunk, unsigned slot)
 {
     uint64_t bit = UINT64_C(1) << slot;
+    bool memory = object->config.memory_ops != NULL;
 
     if ((chunk->id[slot] != 0) != ((chunk->busy | chunk->asked) & bit) / bit) {
         return "I5: an id without a mark, or a mark without an id";
     }
-    if (object->config.memory_ops != NULL && (chunk->resident & bit) != 0 && chunk->frame[slot] == NULL) {
+    if (memory && (chunk->resident & bit) != 0 && chunk->frame[slot] == NULL) {
         return "I6: a resident page without a frame";
     }
-    if (((chunk->resident | chunk->busy) & bit) == 0 && chunk->frame[slot] != NULL) {
+    if (memory && ((chunk->resident | chunk->busy) & bit) == 0 && chunk->frame[slot] != NULL) {
         return "I6: an absent page with a frame";
     }
     if ((chunk->resident & bit) == 0 && chunk->wires[slot] > 0) {

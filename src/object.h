@@ -31,8 +31,8 @@ struct chunk {
     uint64_t speculative;     /* resident or busy, and not touched since it was asked for beside another */
     struct waiter *queue;     /* faults that wait for these pages */
     uint64_t id[CHUNK_PAGES]; /* of a busy or asked page: who marked it */
-    void *frame[CHUNK_PAGES];
     uint32_t wires[CHUNK_PAGES];
+    void *frame[]; /* CHUNK_PAGES of them where the object has memory, or none */
 };
 
 /* Above the lock: never changes. Below: belongs to it. */
@@ -89,6 +89,11 @@ static inline bool object_has_pager_for(const struct pgl_object *object, uint64_
     const struct pgl_pager_range *range = &object->config.pager_range;
 
     return object->config.pager_ops != NULL && index <= range->last - range->first;
+}
+
+static inline void *page_frame(const struct pgl_object *object, struct page page)
+{
+    return object->config.memory_ops != NULL ? page.chunk->frame[page.slot] : NULL;
 }
 
 static inline bool page_is(struct page page, uint64_t in_chunk)

@@ -788,6 +788,46 @@ static void test_fault_object_without_memory_keeps_states_only(void **state)
     assert_at_rest(f->object);
 }
 
+static void *count_bytes(void *heap, size_t size)
+{
+    *(size_t *)heap += size;
+    return calloc(1, size);
+}
+
+static void free_block(void *heap, void *block)
+{
+    (void)heap;
+    free(block);
+}
+
+/* A pager on userfaultfd keeps the states of very many pages. */
+static void test_fault_object_without_memory_has_no_room_for_frames(void **state)
+{
+    struct fixture *f = *state;
+    const struct pgl_heap_ops heap_ops = {count_bytes, free_block};
+    size_t bytes[2] = {0, 0};
+
+    for (unsigned memory = 0; memory < 2; memory++) {
+        struct pgl_object_config config = config_of(f);
+        size_t before;
+
+        config.memory_ops = memory ? &sim_memory_ops : NULL;
+        config.heap_ops = &heap_ops;
+        config.heap = &bytes[memory];
+        f->object = pgl_object_new(&config);
+        assert_int_equal(read_page(&f->a, f->object, 10), PGL_FAULT_SUCCESS);
+        before = bytes[memory];
+        assert_int_equal(fault_on(&f->a, f->object, 100, PGL_ACCESS_READ, PGL_FAULT_WIRE), PGL_FAULT_SUCCESS);
+        bytes[memory] -= before; /* one record of 64 pages is left */
+        assert_int_equal(pgl_object_remove(f->object, 0, NPAGES - 1), 7);
+        assert_true(pgl_object_unwire(f->object, 100)); /* wires need none */
+        assert_null(pgl_object_check(f->object));
+        pgl_object_unref(f->object);
+        f->object = NULL;
+    }
+    assert_int_equal(bytes[1] - bytes[0], 64 * sizeof(void *));
+}
+
 /* Sleeping faults */
 
 struct sleeper {
@@ -911,6 +951,7 @@ int main(void)
         TEST(test_fault_a_page_supplied_without_access_is_unlocked_before_use),
         TEST(test_fault_object_refuses_bad_configurations),
         TEST(test_fault_object_without_memory_keeps_states_only),
+        TEST(test_fault_object_without_memory_has_no_room_for_frames),
         TEST(test_fault_sleepers_all_wake_with_the_page),
         TEST(test_fault_sleeper_of_a_silent_pager_is_woken_by_interruption),
     };

@@ -207,27 +207,6 @@ fault_traces_give_the_known_figures
 most_stores_take_no_lock
 many_threads_lose_no_block
 json_has_the_keys_in_order
-# Without the right to use userfaultfd the command says so and fails; root has it.
-pager_reads_what_is_needed() {
-    failed_before=$failed
-    keys "$(for way in 1 2 3 4 5 6 7 8; do
-        echo "bench order via advice cold bytes_needed bytes_read faults mb_per_s seconds"
-    done)" pager --size 1 --repeat 1 sequential
-    if [ "$(id -u)" -ne 0 ] && grep -q userfaultfd "$dir/err"; then
-        failed=$failed_before
-        echo "SKIPPED: $(cat "$dir/err")"
-        return
-    fi
-    [ "$(grep -c '"via":"uffd","advice":"none",.*"bytes_needed":1048576,"bytes_read":1048576,"faults":256,' "$dir/out")" -eq 1 ] ||
-        fail "page by page: $(cat "$dir/out")"
-    "$bench" pager --size 1 --repeat 1 --after 31 --format=json random >"$dir/out" 2>"$dir/err"
-    [ "$(grep -c '"via":"uffd","advice":"random",.*"bytes_needed":65536,"bytes_read":65536,"faults":16,' "$dir/out")" -eq 1 ] ||
-        fail "at random: $(cat "$dir/out")"
-    "$bench" pager --repeat 1 --format=json "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err"
-    [ "$(grep -c '"order":"fault-git-log","via":"uffd","advice":"none",.*"faults":1572,' "$dir/out")" -eq 1 ] ||
-        fail "a trace: $(cat "$dir/out")"
-}
-
 pager_reads_what_is_needed
 plot_is_drawn_or_said_not_to_be
 bad_input_is_named_with_file_and_line

@@ -33,6 +33,7 @@ needs_to_test() {
     needs_to_build
     need g++ command -v c++
     need libcmocka-dev pkg-config --exists 'cmocka >= 1.1.0'
+    need gnuplot-nox command -v gnuplot
 }
 
 as_root() {

@@ -310,6 +310,17 @@ static int check_names(const GPtrArray *cases, int argc, char **argv)
     return STATUS_GOOD;
 }
 
+static bool any_drawn(const GPtrArray *cases, int argc, char **argv)
+{
+    for (unsigned i = 0; i < cases->len; i++) {
+        const struct micro_case *one = g_ptr_array_index(cases, i);
+
+        if (one->plot != MICRO_NO_PLOT && is_named(one, argc, argv))
+            return true;
+    }
+    return false;
+}
+
 int micro_main(int argc, char **argv)
 {
     int repeat = DEFAULT_REPEAT, ms = DEFAULT_MS;
@@ -326,9 +337,13 @@ int micro_main(int argc, char **argv)
     int status = STATUS_USAGE;
 
     if (options_parse(entries, "[CASE...] - measure single operations", NULL, &argc, &argv, &options.json) &&
-        option_in_bounds("--repeat", repeat, 1, MAX_REPEAT) && option_in_bounds("--ms", ms, 1, MAX_MS) &&
-        (!plot_path || (plot = plot_new(plot_path))))
+        option_in_bounds("--repeat", repeat, 1, MAX_REPEAT) && option_in_bounds("--ms", ms, 1, MAX_MS))
         status = check_names(cases, argc, argv);
+    if (status == STATUS_GOOD && plot_path && !any_drawn(cases, argc, argv))
+        status = usage_error("there is nothing to draw in %s: no case that is named varies threads or pages",
+                             plot_path);
+    if (status == STATUS_GOOD)
+        status = plot_new(plot_path, &plot);
     options.repeat = (unsigned)repeat;
     options.ms = (unsigned)ms;
     for (unsigned i = 0; i < cases->len && status == STATUS_GOOD; i++) {
@@ -337,8 +352,9 @@ int micro_main(int argc, char **argv)
         if (is_named(one, argc, argv))
             measure(&options, one, plot);
     }
-    if (plot && !plot_draw(plot) && status == STATUS_GOOD)
+    if (plot && status == STATUS_GOOD && !plot_draw(plot))
         status = STATUS_FAILED;
+    plot_free(plot);
     g_ptr_array_unref(cases);
     g_free(plot_path);
     return status;

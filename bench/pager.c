@@ -16,6 +16,7 @@ struct options {
     unsigned repeat;
     size_t mib;
     char *file;
+    char *plot_path;
     struct plot *plot;
     struct pager_config config;
 };
@@ -103,7 +104,6 @@ static int measure(const struct options *options, const struct pager_file *file,
 static bool parse_options(int *argc, char ***argv, struct options *options)
 {
     int mib = DEFAULT_MIB, repeat = DEFAULT_REPEAT, threads = 1, before = AS_SHIPPED, after = AS_SHIPPED;
-    char *plot_path = NULL;
     const GOptionEntry entries[] = {
         {"file", 0, 0, G_OPTION_ARG_FILENAME, &options->file, "what to page in; without it, a file is made", "FILE"},
         {"size", 0, 0, G_OPTION_ARG_INT, &mib, "size of the file that is made", "MIB"},
@@ -111,7 +111,7 @@ static bool parse_options(int *argc, char ***argv, struct options *options)
         {"before", 0, 0, G_OPTION_ARG_INT, &before, "userfaultfd: pages before the demand page", "N"},
         {"after", 0, 0, G_OPTION_ARG_INT, &after, "userfaultfd: pages after the demand page", "N"},
         {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "runs that are timed", "N"},
-        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &plot_path, "draw what came of it", "FILE"},
+        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &options->plot_path, "draw what came of it", "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
     bool good = options_parse(entries, "[sequential|random|TRACE...] - userfaultfd against the kernel's own mmap", NULL,
@@ -119,13 +119,11 @@ static bool parse_options(int *argc, char ***argv, struct options *options)
                 option_in_bounds("--size", mib, 1, MAX_MIB) && option_in_bounds("--threads", threads, 1, MAX_THREADS) &&
                 (before == AS_SHIPPED || option_in_bounds("--before", before, 0, MAX_WINDOW)) &&
                 (after == AS_SHIPPED || option_in_bounds("--after", after, 0, MAX_WINDOW)) &&
-                option_in_bounds("--repeat", repeat, 1, MAX_REPEAT) &&
-                (!plot_path || (options->plot = plot_new(plot_path)));
+                option_in_bounds("--repeat", repeat, 1, MAX_REPEAT);
 
     options->mib = (size_t)mib;
     options->repeat = (unsigned)repeat;
     options->config = (struct pager_config){(unsigned)threads, before, after};
-    g_free(plot_path);
     return good;
 }
 
@@ -149,14 +147,18 @@ int pager_main(int argc, char **argv)
 
     if (parse_options(&argc, &argv, &options)) {
         status = pager_file_open(&file, options.file);
+        if (status == STATUS_GOOD)
+            status = plot_new(options.plot_path, &options.plot);
         for (unsigned i = 0; i < G_N_ELEMENTS(usual) && argc == 1 && status == STATUS_GOOD; i++)
             status = measure_order(&options, &file, usual[i]);
         for (int i = 1; i < argc && status == STATUS_GOOD; i++)
             status = measure_order(&options, &file, argv[i]);
         pager_file_close(&file);
     }
-    if (options.plot && !plot_draw(options.plot) && status == STATUS_GOOD)
+    if (options.plot && status == STATUS_GOOD && !plot_draw(options.plot))
         status = STATUS_FAILED;
+    plot_free(options.plot);
+    g_free(options.plot_path);
     g_free(options.file);
     return status;
 }

@@ -13,14 +13,20 @@ enum plot_style {
     PLOT_BARS,  /* x is a word; each series has one bar at each */
 };
 
-/* The end of @path, .svg or .png or .pdf, says what to draw; NULL and a message where it is none of them. */
-struct plot *plot_new(const char *path);
+/*
+ * The end of @path, .svg or .png or .pdf, says what to draw. Returns an exit status, and a message where there is no
+ * gnuplot, or the file cannot be written. Without a path *@plot is NULL, and all is good.
+ */
+int plot_new(const char *path, struct plot **plot);
 void plot_panel(struct plot *plot, enum plot_style style, const char *title, const char *xlabel, const char *ylabel);
 
 /* One point of the last panel. */
 void plot_add(struct plot *plot, const char *series, const char *x, double y);
 
-/* Draws and frees; false and a message where gnuplot cannot. */
+/* Draws; false and a message where gnuplot cannot. At least one panel has a point. */
 bool plot_draw(struct plot *plot);
+
+/* Of NULL too. A file that plot_new() made goes again unless something was drawn. */
+void plot_free(struct plot *plot);
 
 #endif

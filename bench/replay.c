@@ -49,11 +49,11 @@ static bool parse_names(const char *what, const char *names, void *(*find)(const
     return good;
 }
 
-static bool parse_options(int *argc, char ***argv, struct replay_options *options)
+static bool parse_options(int *argc, char ***argv, struct replay_options *options, char **plot_path)
 {
     int threads = 1, repeat = DEFAULT_REPEAT, before = AS_SHIPPED, after = AS_SHIPPED;
     int request_ns = DEFAULT_REQUEST_NS, page_ns = DEFAULT_PAGE_NS;
-    char *impls = NULL, *names = NULL, *plot_path = NULL;
+    char *impls = NULL, *names = NULL;
     const GOptionEntry entries[] = {
         {"impl", 0, 0, G_OPTION_ARG_STRING, &impls, "code traces: what to replay them through, in turn", "NAME[,...]"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "code traces: how many threads share the vCPUs", "N"},
@@ -63,7 +63,7 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         {"after", 0, 0, G_OPTION_ARG_INT, &after, "fault traces: pages after the demand page", "N"},
         {"request-ns", 0, 0, G_OPTION_ARG_INT, &request_ns, "fault traces: what the model takes for a request", "NS"},
         {"page-ns", 0, 0, G_OPTION_ARG_INT, &page_ns, "fault traces: what the model takes for a page", "NS"},
-        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &plot_path, "draw what came of it", "FILE"},
+        {"plot", 0, 0, G_OPTION_ARG_FILENAME, plot_path, "draw what came of it", "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
     bool good =
@@ -74,8 +74,7 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         (after == AS_SHIPPED || option_in_bounds("--after", after, 0, MAX_WINDOW)) &&
         option_in_bounds("--request-ns", request_ns, 0, MAX_NS) && option_in_bounds("--page-ns", page_ns, 0, MAX_NS) &&
         parse_names("implementation", impls ? impls : "plain,pagelock", find_impl, options->impls) &&
-        parse_names("policy", names ? names : "none,random,normal,sequential,adaptive", find_policy, options->policies) &&
-        (!plot_path || (options->plot = plot_new(plot_path)));
+        parse_names("policy", names ? names : "none,random,normal,sequential,adaptive", find_policy, options->policies);
 
     options->threads = (unsigned)threads;
     options->repeat = (unsigned)repeat;
@@ -85,7 +84,6 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
     options->page_ns = (uint64_t)page_ns;
     g_free(impls);
     g_free(names);
-    g_free(plot_path);
     return good;
 }
 
@@ -108,15 +106,18 @@ static int replay_file(const struct replay_options *options, const char *path)
 int replay_main(int argc, char **argv)
 {
     struct replay_options options = {.impls = g_ptr_array_new(), .policies = g_ptr_array_new()};
+    char *plot_path = NULL;
     int status = STATUS_USAGE;
 
-    if (parse_options(&argc, &argv, &options)) {
-        status = argc > 1 ? STATUS_GOOD : usage_error("replay wants a trace");
+    if (parse_options(&argc, &argv, &options, &plot_path)) {
+        status = argc > 1 ? plot_new(plot_path, &options.plot) : usage_error("replay wants a trace");
         for (int i = 1; i < argc && status == STATUS_GOOD; i++)
             status = replay_file(&options, argv[i]);
     }
-    if (options.plot && !plot_draw(options.plot) && status == STATUS_GOOD)
+    if (options.plot && status == STATUS_GOOD && !plot_draw(options.plot))
         status = STATUS_FAILED;
+    plot_free(options.plot);
+    g_free(plot_path);
     g_ptr_array_unref(options.impls);
     g_ptr_array_unref(options.policies);
     return status;

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: test_command.sh PAGELOCK-BENCH TRACES: what the command prints and returns, for right and for wrong usage.
 set -u
-bench=$1
-traces=$2
+bench=$(realpath "$1") || exit 1
+traces=$(realpath "$2") || exit 1
 dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 failed=0
@@ -135,21 +135,53 @@ pager_reads_what_is_needed() {
         fail "a trace: $(cat "$dir/out")"
 }
 
-plot_is_drawn_or_said_not_to_be() {
-    if command -v gnuplot >/dev/null; then
-        "$bench" replay --repeat 1 --plot "$dir/plot.svg" "$traces/code-linux-boot.trace.gz" \
-            "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err" && grep -q '</svg>' "$dir/plot.svg" &&
-            grep -q '>fault-git-log<' "$dir/plot.svg" || fail "replay --plot: $(cat "$dir/err")"
-        "$bench" micro --repeat 1 --plot "$dir/plot.svg" collection-empty >"$dir/out" 2>"$dir/err" &&
-            grep -q '>pagelock<' "$dir/plot.svg" || fail "micro --plot: $(cat "$dir/err")"
-    fi
-    PATH=/nonexistent "$bench" replay --policy none --plot "$dir/none.svg" "$traces/fault-git-log.trace.gz" \
-        >"$dir/out" 2>"$dir/err"
-    [ $? -eq 1 ] && grep -q "^pagelock-bench: gnuplot cannot draw $dir/none.svg$" "$dir/err" ||
+plot_is_drawn() {
+    "$bench" replay --repeat 1 --plot "$dir/plot.svg" "$traces/code-linux-boot.trace.gz" \
+        "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err" && grep -q '</svg>' "$dir/plot.svg" &&
+        grep -q '>fault-git-log<' "$dir/plot.svg" || fail "replay --plot: $(cat "$dir/err")"
+    "$bench" micro --repeat 1 --plot "$dir/plot.svg" collection-empty >"$dir/out" 2>"$dir/err" &&
+        grep -q '>pagelock<' "$dir/plot.svg" && ! grep -q '>fault-git-log<' "$dir/plot.svg" ||
+        fail "micro --plot: $(cat "$dir/err")"
+    for kind in png pdf; do
+        "$bench" replay --policy none --plot "$dir/plot.$kind" "$traces/fault-git-log.trace.gz" >"$dir/out" \
+            2>"$dir/err" && [ -s "$dir/plot.$kind" ] || fail "replay --plot plot.$kind: $(cat "$dir/err")"
+    done
+}
+
+# The name of a file is never a command of gnuplot's, nor of a shell's.
+plot_draws_names_as_they_are() {
+    mkdir "$dir/names"
+    cp "$traces/fault-git-log.trace.gz" "$dir/names/';system(\"touch PWNED\");print '.trace.gz"
+    cp "$traces/fault-git-log.trace.gz" "$dir/names/\");system('touch PWNED');print(\".trace.gz"
+    cp "$traces/fault-git-log.trace.gz" "$dir/names/\`touch PWNED\`.trace.gz"
+    cp "$traces/fault-git-log.trace.gz" "$dir/names/new
+system('touch PWNED')
+line.trace.gz"
+    cp "$traces/fault-git-log.trace.gz" "$dir/names/it's \\ 10% {of} @x.trace.gz"
+    for plot in plot.svg "it's.svg" '|touch PWNED;.svg' '~x`touch PWNED`%d.svg'; do
+        (cd "$dir/names" && "$bench" replay --policy none --plot "$plot" ./*.trace.gz >../out 2>../err) &&
+            grep -q "it's \\\\ 10% {of} @x" "$dir/names/$plot" || fail "--plot $plot: $(cat "$dir/err")"
+    done
+    [ ! -e "$dir/names/PWNED" ] || fail "a trace's name was run as a command"
+}
+
+# Before anything is measured.
+plot_that_cannot_be_drawn_is_said_first() {
+    trace="$traces/code-linux-boot.trace.gz"
+    PATH=/nonexistent "$bench" replay --plot "$dir/none.svg" "$trace" >"$dir/out" 2>"$dir/err"
+    [ $? -eq 1 ] && [ "$(cat "$dir/err")" = "pagelock-bench: cannot draw $dir/none.svg: there is no gnuplot" ] ||
         fail "a plot without gnuplot: $(cat "$dir/err")"
-    "$bench" micro --repeat 1 --plot "$dir/none.svg" fault-resident >"$dir/out" 2>"$dir/err"
-    [ $? -eq 1 ] && grep -q "^pagelock-bench: there is nothing to draw in $dir/none.svg$" "$dir/err" ||
-        fail "a plot of nothing: $(cat "$dir/err")"
+    [ ! -s "$dir/out" ] || fail "that there is no gnuplot was found after the measurement"
+    expect 1 "pagelock-bench: cannot write $dir/none/x.svg: No such file or directory" replay \
+        --plot "$dir/none/x.svg" "$trace"
+    expect 2 "pagelock-bench: --plot wants a name that ends in .svg, .png or .pdf: x.jpg" replay --plot x.jpg "$trace"
+    expect 2 "pagelock-bench: there is nothing to draw in $dir/none.svg: no case that is named varies threads or pages" \
+        micro --plot "$dir/none.svg" fault-resident
+    expect 2 "$dir:1: cannot read: Is a directory" replay --plot "$dir/none.svg" "$dir"
+    [ ! -e "$dir/none.svg" ] || fail "a plot that was not drawn left a file"
+    echo kept >"$dir/kept.svg"
+    expect 2 "$dir:1: cannot read: Is a directory" replay --plot "$dir/kept.svg" "$dir"
+    [ "$(cat "$dir/kept.svg")" = kept ] || fail "a plot that was not drawn overwrote a file"
 }
 
 bad_input_is_named_with_file_and_line() {
@@ -183,7 +215,6 @@ wrong_usage_is_named() {
     expect 2 "pagelock-bench: the policy is named twice: none" replay --policy none,normal,none "$good"
     expect 2 "pagelock-bench: --before is not in 0..1048576: -1" replay --before -1 "$good"
     expect 2 "pagelock-bench: --after is not in 0..1048576: 1048577" replay --after 1048577 "$good"
-    expect 2 "pagelock-bench: --plot wants a name that ends in .svg, .png or .pdf: x.jpg" replay --plot x.jpg "$good"
     expect 2 "pagelock-bench: unknown case: lin" micro lin
     expect 2 "pagelock-bench: --ms is not in 1..60000: 0" micro --ms 0 link
     expect 2 "pagelock-bench: replay wants a trace" replay
@@ -208,7 +239,9 @@ most_stores_take_no_lock
 many_threads_lose_no_block
 json_has_the_keys_in_order
 pager_reads_what_is_needed
-plot_is_drawn_or_said_not_to_be
+plot_is_drawn
+plot_draws_names_as_they_are
+plot_that_cannot_be_drawn_is_said_first
 bad_input_is_named_with_file_and_line
 wrong_usage_is_named
 exit $failed

@@ -340,8 +340,8 @@ int micro_main(int argc, char **argv)
         option_in_bounds("--repeat", repeat, 1, MAX_REPEAT) && option_in_bounds("--ms", ms, 1, MAX_MS))
         status = check_names(cases, argc, argv);
     if (status == STATUS_GOOD && plot_path && !any_drawn(cases, argc, argv))
-        status = usage_error("there is nothing to draw in %s: no case that is named varies threads or pages",
-                             plot_path);
+        status =
+            usage_error("there is nothing to draw in %s: no case that is named varies threads or pages", plot_path);
     if (status == STATUS_GOOD)
         status = plot_new(plot_path, &plot);
     options.repeat = (unsigned)repeat;

@@ -188,8 +188,7 @@ static void draw_panel(GString *script, const struct panel *panel)
     set_text(script, "ylabel", panel->ylabel);
     g_string_append_printf(script, "unset logscale\n%s",
                            lines ? "set logscale x 2\n" : "set style fill solid 0.7\nset xtics rotate by -20\n");
-    g_string_append(script,
-                    panel->style == PLOT_LOG ? "set logscale y\nset yrange [*:*]\n" : "set yrange [0:*]\n");
+    g_string_append(script, panel->style == PLOT_LOG ? "set logscale y\nset yrange [*:*]\n" : "set yrange [0:*]\n");
     for (unsigned i = 0; i < panel->series->len; i++) {
         const struct series *series = g_ptr_array_index(panel->series, i);
 

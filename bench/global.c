@@ -56,9 +56,10 @@ static void global_link(void *table, void *linked, const void *equal, struct tal
 static void global_range(void *table, uint64_t first, uint64_t last, struct tally *tally)
 {
     struct global *global = table;
-    uint64_t index = first >> global->pages.page_bits, last_index = last >> global->pages.page_bits;
+    uint64_t index = first >> global->pages.page_bits, last_index;
 
     pthread_mutex_lock(&global->mutex);
+    last_index = pages_clip(&global->pages, last >> global->pages.page_bits);
     for (; index <= last_index; index++) {
         struct page *page = pages_find(&global->pages, index);
 

@@ -47,6 +47,15 @@ static void *node_make(struct pages *pages, void **slot, unsigned level)
     return made;
 }
 
+static void last_raise(struct pages *pages, uint64_t index)
+{
+    uint64_t last_index = __atomic_load_n(&pages->last_index, __ATOMIC_RELAXED);
+
+    while (last_index < index && !__atomic_compare_exchange_n(&pages->last_index, &last_index, index, true,
+                                                              __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
 struct page *pages_make(struct pages *pages, uint64_t index)
 {
     struct page *page = pages_find(pages, index);
@@ -55,6 +64,7 @@ struct page *pages_make(struct pages *pages, uint64_t index)
 
     if (page)
         return page;
+    last_raise(pages, index | (PAGES_FANOUT - 1)); /* before its leaf is put in place by a release */
     for (; level > 1; level--)
         slot = (void **)node_make(pages, slot, level) + (index >> (level - 1) * PAGES_BITS) % PAGES_FANOUT;
     return (struct page *)node_make(pages, slot, level) + index % PAGES_FANOUT;

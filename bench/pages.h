@@ -34,6 +34,7 @@ struct pages {
     unsigned levels; /* of nodes below the root, leaves included */
     void **root;
     size_t bytes;
+    uint64_t last_index; /* of all pages that were ever made, and of the rest of their leaf */
 };
 
 static inline struct block *block_of(uintptr_t link)
@@ -55,6 +56,15 @@ static inline struct page *pages_find(const struct pages *pages, uint64_t index)
     while (node && (shift -= PAGES_BITS))
         node = __atomic_load_n((void **)node + (index >> shift) % PAGES_FANOUT, __ATOMIC_ACQUIRE);
     return node ? (struct page *)node + index % PAGES_FANOUT : NULL;
+}
+
+/* Where a walk over the pages up to @index ends: beyond this one none was made when it began. */
+static inline uint64_t pages_clip(const struct pages *pages, uint64_t index)
+{
+    /* relaxed: who can find a page, by the acquire in pages_find(), reads an index that is not below it */
+    uint64_t last_index = __atomic_load_n(&pages->last_index, __ATOMIC_RELAXED);
+
+    return index < last_index ? index : last_index;
 }
 
 void pages_init(struct pages *pages, unsigned page_bits, unsigned addr_bits);

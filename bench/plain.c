@@ -82,7 +82,8 @@ static bool set_add_whole(struct plain *plain, struct plain_set *set, uint64_t i
 
 void plain_set_lock(struct plain *plain, struct plain_set *set, uint64_t first, uint64_t last)
 {
-    uint64_t index = first >> plain->pages.page_bits, last_index = last >> plain->pages.page_bits;
+    uint64_t index = first >> plain->pages.page_bits,
+             last_index = pages_clip(&plain->pages, last >> plain->pages.page_bits);
 
     set->tree = g_tree_new_full(compare_index, NULL, NULL, entry_free);
     set->max = NULL;

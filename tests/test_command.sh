@@ -69,6 +69,16 @@ many_threads_lose_no_block() {
     done
 }
 
+# It is looked up page by page by those that do, but not beyond the pages that there are.
+wide_range_is_replayed_by_all() {
+    for last in ffffffffffff ffffffffffffffff; do
+        printf '# pagelock-trace 1 kind=code page_bits=12 vcpus=1\nT 0 1000 4 1\nI - 0 %s\n' $last | gzip >"$dir/wide.gz"
+        timeout 60 "$bench" replay --format=json --repeat 1 --impl plain,global,pagelock "$dir/wide.gz" >"$dir/out" \
+            2>"$dir/err" && [ "$(grep -c '"ranges":1,"killed":1,"alive":0,' "$dir/out")" -eq 3 ] ||
+            fail "a range to $last: $(cat "$dir/err" "$dir/out")"
+    done
+}
+
 # faults FIGURES ARGUMENT...: faults of the three fault traces
 faults() {
     expected=$1
@@ -236,6 +246,7 @@ wrong_usage_is_named() {
 single_thread_gives_the_known_figures
 fault_traces_give_the_known_figures
 most_stores_take_no_lock
+wide_range_is_replayed_by_all
 many_threads_lose_no_block
 json_has_the_keys_in_order
 pager_reads_what_is_needed

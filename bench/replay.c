@@ -29,7 +29,7 @@ static void *find_policy(const char *name)
     return NULL;
 }
 
-/* "plain,pagelock": what each name stands for, in that order. */
+/* "plain,pagelock", say: what each name stands for, in that order. */
 static bool parse_names(const char *what, const char *names, void *(*find)(const char *name), GPtrArray *found)
 {
     char **list = g_strsplit(names, ",", -1);
@@ -73,7 +73,7 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         (before == AS_SHIPPED || option_in_bounds("--before", before, 0, MAX_WINDOW)) &&
         (after == AS_SHIPPED || option_in_bounds("--after", after, 0, MAX_WINDOW)) &&
         option_in_bounds("--request-ns", request_ns, 0, MAX_NS) && option_in_bounds("--page-ns", page_ns, 0, MAX_NS) &&
-        parse_names("implementation", impls ? impls : "plain,pagelock", find_impl, options->impls) &&
+        parse_names("implementation", impls ? impls : "plain,global,pagelock", find_impl, options->impls) &&
         parse_names("policy", names ? names : "none,random,normal,sequential,adaptive", find_policy, options->policies);
 
     options->threads = (unsigned)threads;

@@ -59,7 +59,8 @@ def replays():
             hits = [one(f"replay-{threads}", bench="replay", trace=trace, impl=impl) for impl in ("plain", "pagelock")]
             hits = " and ".join(str(row["stores_hit"]) for row in hits if row)
             at_least(f"replay `{trace}`, {threads} thread{'s' * (threads > 1)}, `plain` / `pagelock` "
-                     f"(stores hit: {hits})", target, ratio(f"replay-{threads}", trace=trace))
+                     f"(stores hit: {hits})", target,
+                     ratio(f"replay-{threads}", trace=trace, a="plain", b="pagelock"))
     for trace in "code-luajit", "code-linux-boot":
         row = one("replay-1", bench="replay", trace=trace, impl="pagelock")
         share = row and 100 * row["stores_unlocked"] / (row["stores"] - row["stores_hit"])
@@ -144,6 +145,20 @@ def in_order(name, key, **members):
     return list(dict.fromkeys(row[key] for row in rows(name, **members)))
 
 
+def replayed():
+    impls = ("plain", "global", "pagelock")
+    lines = []
+    for trace in "code-linux-boot", "code-luajit":
+        for threads in 1, 2, 4, 8:
+            name = f"replay-{threads}"
+            found = [one(name, bench="replay", trace=trace, impl=impl) for impl in impls]
+            ratios = [ratio(name, trace=trace, a=impl, b="pagelock") for impl in impls[:2]]
+            lines.append((f"`{trace}`", str(threads)) + tuple(number(row and row["ns_per_event"]) for row in found) +
+                         tuple(number(value, 2) for value in ratios))
+    table("Replays, ns an event of all threads",
+          ("trace", "threads") + impls + ("plain / pagelock", "global / pagelock"), lines)
+
+
 def uncontended():
     cases = ("lock", "lock-16", "link", "store-far", "store-near", "store-hit", "page-100", "page-10000", "range")
     lines = []
@@ -217,6 +232,7 @@ locks()
 collections()
 faults()
 model()
+replayed()
 uncontended()
 growing()
 contended()

@@ -79,6 +79,19 @@ wide_range_is_replayed_by_all() {
     done
 }
 
+# What bench/figures measured becomes a table with both competitors, each against the library.
+tables_show_all_implementations() {
+    "$bench" replay --repeat 1 --format=json "$traces/code-linux-boot.trace.gz" >"$dir/replay-1.json" 2>"$dir/err"
+    : >"$dir/machine"
+    echo '16 8272' >"$dir/sizes"
+    python3 "$traces/../tables.py" "$dir" >"$dir/out" 2>"$dir/err" || fail "tables.py: $(cat "$dir/err")"
+    grep -q '^| trace | threads | plain | global | pagelock | plain / pagelock | global / pagelock |$' "$dir/out" &&
+        grep -Eq '^\| `code-linux-boot` \| 1 (\| [0-9,]+\.[0-9]+ ){5}\|$' "$dir/out" || fail "tables: $(cat "$dir/out")"
+    tr -d , <"$dir/out" | awk -F '|' '/^\| `code-linux-boot` \| 1 / {
+        right = ($4 > $6) == ($7 > 1) && ($5 > $6) == ($8 > 1)
+    } END { exit !right }' || fail "ratios of other pairs: $(cat "$dir/out")"
+}
+
 # faults FIGURES ARGUMENT...: faults of the three fault traces
 faults() {
     expected=$1
@@ -246,6 +259,7 @@ wrong_usage_is_named() {
 single_thread_gives_the_known_figures
 fault_traces_give_the_known_figures
 most_stores_take_no_lock
+tables_show_all_implementations
 wide_range_is_replayed_by_all
 many_threads_lose_no_block
 json_has_the_keys_in_order

@@ -35,6 +35,9 @@ bool option_in_bounds(const char *option, int value, int min, int max);
 /* Prints "pagelock-bench: message" on standard error; returns STATUS_USAGE. */
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
+/* Sends on what was printed; false, with errno, where that or anything printed before could not be written. */
+bool output_flush(void);
+
 /* One JSON object a line on standard output: row_begin(), its members in order, row_end(). */
 JsonBuilder *row_begin(const char *bench);
 void row_text(JsonBuilder *row, const char *key, const char *value);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "bench.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,17 @@ bool option_in_bounds(const char *option, int value, int min, int max)
     return value >= min && value <= max;
 }
 
+bool output_flush(void)
+{
+    static int first_errno; /* what the stream itself does not remember */
+
+    errno = EIO; /* of a write that nobody looked at */
+    if ((fflush(stdout) || ferror(stdout)) && !first_errno)
+        first_errno = errno;
+    errno = first_errno;
+    return !first_errno;
+}
+
 JsonBuilder *row_begin(const char *bench)
 {
     JsonBuilder *row = json_builder_new();
@@ -101,7 +113,7 @@ void row_end(JsonBuilder *row)
     root = json_builder_get_root(row);
     text = json_to_string(root, FALSE);
     puts(text);
-    fflush(stdout);
+    output_flush();
     g_free(text);
     json_node_unref(root);
     g_object_unref(row);

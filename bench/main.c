@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench.h"
 #include "micro.h"
@@ -72,8 +76,38 @@ static void help(FILE *out)
     fprintf(out, "\npagelock-bench COMMAND --help describes the options of one.\n");
 }
 
+/* No file that is opened later takes the number of a standard stream; false where standard output was closed. */
+static bool streams_open(void)
+{
+    bool good = true;
+
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) {
+            good &= fd != STDOUT_FILENO;
+            if (open("/dev/null", O_RDWR) != fd) /* the lowest that is free */
+                _exit(STATUS_FAILED);
+        }
+    }
+    return good;
+}
+
+/* However the program ends: what it was to print has been written, or it says that it was not. */
+static void output_end(void)
+{
+    if (!output_flush()) {
+        g_printerr("pagelock-bench: cannot write: %s\n", g_strerror(errno));
+        _exit(STATUS_FAILED);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    if (!streams_open()) {
+        g_printerr("pagelock-bench: cannot write: standard output is closed\n");
+        return STATUS_FAILED;
+    }
+    if (atexit(output_end))
+        return STATUS_FAILED;
     setlocale(LC_CTYPE, "");
     if (argc < 2) {
         help(stderr);
@@ -86,12 +120,10 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
         if (!strcmp(argv[1], commands[i].name)) {
             char *prgname = g_strdup_printf("pagelock-bench %s", argv[1]);
-            int status;
 
             g_set_prgname(prgname);
             g_free(prgname);
-            status = commands[i].run(argc - 1, argv + 1);
-            return fflush(stdout) || ferror(stdout) ? STATUS_FAILED : status;
+            return commands[i].run(argc - 1, argv + 1);
         }
     }
     return usage_error("unknown command: %s", argv[1]);

@@ -244,7 +244,7 @@ static void print_case(const struct options *options, const struct micro_case *o
         print_pair(options, one, &g_array_index(one->pairs, struct pair, i), results);
     if (!options->json)
         printf("\n");
-    fflush(stdout);
+    output_flush();
 }
 
 static void plot_case(const struct options *options, struct plot *plot, const struct micro_case *one,

@@ -74,7 +74,7 @@ static void print_results(const struct options *options, const struct pager_file
     }
     if (!options->json)
         printf("\n");
-    fflush(stdout);
+    output_flush();
 }
 
 /* All ways in turn, as often as asked for. */

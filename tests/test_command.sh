@@ -252,8 +252,36 @@ wrong_usage_is_named() {
     [ $? -eq 2 ] && grep -q '^Usage: ' "$dir/err" || fail "no command at all"
     "$bench" --help >"$dir/out" && grep -q '^Usage: ' "$dir/out" || fail "--help"
     "$bench" replay --help >"$dir/out" && grep -q -- '--impl=' "$dir/out" || fail "replay --help"
-    "$bench" list >/dev/full 2>"$dir/err"
-    [ $? -eq 1 ] || fail "an output that cannot be written"
+}
+
+# unwritten REDIRECTION ARGUMENT...: that the output cannot be written is said, once, and is a failure
+unwritten() {
+    redirection=$1
+    shift
+    (eval "exec $redirection" && exec "$bench" "$@") 2>"$dir/err"
+    got=$?
+    [ $got -eq 1 ] && [ "$(wc -l <"$dir/err")" -eq 1 ] && grep -q "^pagelock-bench: cannot write: [^ ]" "$dir/err" ||
+        fail "status $got with $redirection: $*: $(cat "$dir/err")"
+}
+
+output_that_is_lost_is_an_error() {
+    trace="$traces/fault-git-log.trace.gz"
+    for redirection in '>/dev/full' '>&-' '<&- >&-'; do
+        unwritten "$redirection" --help
+        unwritten "$redirection" replay --help
+        unwritten "$redirection" list
+        unwritten "$redirection" list --format=json
+        unwritten "$redirection" replay "$trace"
+        unwritten "$redirection" replay --format=json "$trace"
+        unwritten "$redirection" micro --repeat 1 fault-resident
+    done
+    unwritten '>&-' pager --size 1 --repeat 1
+    # Neither the trace nor the plot takes the place of a standard stream.
+    (exec <&- 2>&- && exec "$bench" replay --policy none --plot "$dir/plot.svg" "$trace") >"$dir/out" &&
+        grep -q 1572 "$dir/out" && grep -q '</svg>' "$dir/plot.svg" || fail "no standard input and error"
+    "$bench" --help >/dev/full 2>"$dir/err"
+    [ "$(cat "$dir/err")" = "pagelock-bench: cannot write: No space left on device" ] ||
+        fail "a full device: $(cat "$dir/err")"
 }
 
 single_thread_gives_the_known_figures
@@ -269,4 +297,5 @@ plot_draws_names_as_they_are
 plot_that_cannot_be_drawn_is_said_first
 bad_input_is_named_with_file_and_line
 wrong_usage_is_named
+output_that_is_lost_is_an_error
 exit $failed

@@ -33,8 +33,10 @@ static void *find_policy(const char *name)
 static bool parse_names(const char *what, const char *names, void *(*find)(const char *name), GPtrArray *found)
 {
     char **list = g_strsplit(names, ",", -1);
-    bool good = true;
+    bool good = *list;
 
+    if (!good)
+        usage_error("no %s is named", what);
     for (char **name = list; *name && good; name++) {
         void *one = find(*name);
 

@@ -233,6 +233,8 @@ wrong_usage_is_named() {
     expect 2 "pagelock-bench: --repeat is not in 1..1000: -1" replay --repeat -1 "$good"
     expect 2 "pagelock-bench: unknown implementation: qemu" replay --impl plain,qemu "$good"
     expect 2 "pagelock-bench: unknown implementation: " replay --impl plain, "$good"
+    expect 2 "pagelock-bench: no implementation is named" replay --impl '' "$good"
+    expect 2 "pagelock-bench: no policy is named" replay --policy= "$good"
     expect 2 "pagelock-bench: the implementation is named twice: plain" replay --impl plain,plain "$good"
     expect 2 "pagelock-bench: unknown policy: clairvoyant" replay --policy clairvoyant "$good"
     expect 2 "pagelock-bench: the policy is named twice: none" replay --policy none,normal,none "$good"

@@ -45,15 +45,27 @@ static void print_json(const struct replay_options *options, const struct trace 
     row_end(row);
 }
 
+/* Of each pair, in the order named. */
+static void print_ratios(const struct replay_options *options, const struct trace *trace, const struct result *results,
+                         unsigned nresults)
+{
+    for (unsigned i = 0; i < nresults; i++) {
+        for (unsigned j = i + 1; j < nresults; j++) {
+            const struct result *a = &results[i], *b = &results[j];
+            struct spread ratio = spread_of_ratios(a->ns_per_event, b->ns_per_event, options->repeat);
+
+            if (options->json)
+                row_ratio("trace", trace->name, options->threads, NULL, a->impl->name, b->impl->name, ratio);
+            else
+                printf("  %s takes %.2f times as long as %s (%.2f - %.2f)\n", a->impl->name, ratio.median,
+                       b->impl->name, ratio.min, ratio.max);
+        }
+    }
+}
+
 static void print_table(const struct replay_options *options, const struct trace *trace, const struct result *results,
                         unsigned nresults)
 {
-    const struct result *plain = NULL;
-
-    for (unsigned i = 0; i < nresults; i++) {
-        if (results[i].impl == &impl_plain)
-            plain = &results[i];
-    }
     printf("%s, %u thread%s: %u blocks translated, %u stores into code pages, %u ranges invalidated\n", trace->name,
            options->threads, options->threads == 1 ? "" : "s", trace->blocks->len, count_stores(trace),
            trace->range_last->len);
@@ -65,15 +77,12 @@ static void print_table(const struct replay_options *options, const struct trace
         double misses = (double)(count_stores(trace) - tally->stores_hit);
 
         printf("  %-10s %9.1f (%7.1f - %7.1f) %10" G_GUINT64_FORMAT " %12.1f %% %8" G_GUINT64_FORMAT
-               " %8" G_GUINT64_FORMAT " %8" G_GUINT64_FORMAT,
+               " %8" G_GUINT64_FORMAT " %8" G_GUINT64_FORMAT "\n",
                results[i].impl->name, ns.median, ns.min, ns.max, tally->stores_hit,
                misses > 0 ? 100 * (double)tally->stores_unlocked / misses : 0, tally->killed,
                results[i].last.census.alive, results[i].last.census.retries);
-        if (plain && plain != &results[i])
-            printf("  %.1f times faster than plain",
-                   spread_of_ratios(plain->ns_per_event, results[i].ns_per_event, options->repeat).median);
-        printf("\n");
     }
+    print_ratios(options, trace, results, nresults);
     printf("\n");
 }
 
@@ -84,16 +93,6 @@ static void plot_results(const struct replay_options *options, const struct trac
     for (unsigned i = 0; i < nresults; i++)
         plot_add(options->plot, "an event", results[i].impl->name,
                  spread_of(results[i].ns_per_event, options->repeat).median);
-}
-
-static void print_ratios(const struct replay_options *options, const struct trace *trace, const struct result *results,
-                         unsigned nresults)
-{
-    for (unsigned a = 0; a < nresults; a++) {
-        for (unsigned b = a + 1; b < nresults; b++)
-            row_ratio("trace", trace->name, options->threads, NULL, results[a].impl->name, results[b].impl->name,
-                      spread_of_ratios(results[a].ns_per_event, results[b].ns_per_event, options->repeat));
-    }
 }
 
 /* One warm-up of each, and then all in turn: A B A B. Returns false where an invariant is broken. */

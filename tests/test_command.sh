@@ -79,6 +79,20 @@ wide_range_is_replayed_by_all() {
     done
 }
 
+# pairs EXPECTED IMPL,...: which pairs the table for people has a line for
+pairs() {
+    "$bench" replay --repeat 3 --impl "$2" "$traces/code-linux-boot.trace.gz" >"$dir/out" 2>"$dir/err"
+    got=$(sed -n 's/^  \([a-z]*\) takes [0-9.]* times as long as \([a-z]*\) ([0-9.]* - [0-9.]*)$/\1\/\2/p' "$dir/out" |
+        tr '\n' ' ')
+    [ "$got" = "$1" ] || fail "ratios of $2: $(cat "$dir/out")"
+}
+
+table_has_the_ratio_of_each_pair() {
+    pairs '' pagelock
+    pairs 'pagelock/global ' pagelock,global
+    pairs 'plain/global plain/pagelock global/pagelock ' plain,global,pagelock
+}
+
 # What bench/figures measured becomes a table with both competitors, each against the library.
 tables_show_all_implementations() {
     "$bench" replay --repeat 1 --format=json "$traces/code-linux-boot.trace.gz" >"$dir/replay-1.json" 2>"$dir/err"
@@ -289,6 +303,7 @@ output_that_is_lost_is_an_error() {
 single_thread_gives_the_known_figures
 fault_traces_give_the_known_figures
 most_stores_take_no_lock
+table_has_the_ratio_of_each_pair
 tables_show_all_implementations
 wide_range_is_replayed_by_all
 many_threads_lose_no_block

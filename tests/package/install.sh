@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: install.sh C++-COMPILER C-COMPILER..., with MESON_SOURCE_ROOT and MESON_BUILD_ROOT: install into an empty root, and
-# link a program with what is there: shared, static, as C++, and with the library as a meson subproject.
+# link a program with what is there: shared, static, as C++, and with the library as a meson subproject, of either kind.
 set -eu
 cxx=$1
 shift
@@ -55,6 +55,14 @@ project('program', 'c', default_options: ['c_std=c11'])
 pagelock = dependency('pagelock', fallback: 'libpagelock')
 executable('program', 'program.c', dependencies: pagelock)
 END
-env -u PKG_CONFIG_PATH CC="$*" meson setup project/build project >setup.log || { cat setup.log; exit 1; }
-ninja -C project/build >build.log || { cat build.log; exit 1; }
-prints_version env -u LD_LIBRARY_PATH project/build/program
+for kind in shared static; do
+    env -u PKG_CONFIG_PATH CC="$*" meson setup -Ddefault_library=$kind project/$kind project >setup.log ||
+        { cat setup.log; exit 1; }
+    ninja -C project/$kind >build.log || { cat build.log; exit 1; }
+    prints_version env -u LD_LIBRARY_PATH project/$kind/program
+    needed=$(readelf -d project/$kind/program | sed -n 's/.*NEEDED.*\[\(libpagelock[^]]*\)\]/\1/p')
+    case $kind$needed in
+    sharedlibpagelock.so.0 | static) ;;
+    *) echo "FAILED: a subproject with default_library=$kind needs: $needed"; exit 1 ;;
+    esac
+done

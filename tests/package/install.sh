@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: install.sh C++-COMPILER C-COMPILER..., with MESON_SOURCE_ROOT and MESON_BUILD_ROOT: install into an empty root, and
 # link a program with what is there: shared, static, as C++, and with the library as a meson subproject, of either kind.
+# Then the README's own lines for installing, on a machine that has nothing but meson, ninja and a C compiler.
 set -eu
 cxx=$1
 shift
@@ -66,3 +67,14 @@ for kind in shared static; do
     *) echo "FAILED: a subproject with default_library=$kind needs: $needed"; exit 1 ;;
     esac
 done
+
+# No pkg-config, so no library but the C library.
+line=$(sed -n 's/^    meson setup build \(.*\) && meson install -C build$/\1/p' "$MESON_SOURCE_ROOT/README.md")
+[ -n "$line" ] || { echo "FAILED: the README has no line to install by"; exit 1; }
+env PKG_CONFIG=/nonexistent PKG_CONFIG_LIBDIR=/nonexistent CC="$*" \
+    meson setup $line bare-build "$MESON_SOURCE_ROOT" >setup.log || { cat setup.log; exit 1; }
+meson install -C bare-build --destdir "$dir/bare" >build.log || { cat build.log; exit 1; }
+libdir=$(dirname "$(find "$dir/bare" -name libpagelock.a)")
+export PKG_CONFIG_SYSROOT_DIR="$dir/bare" PKG_CONFIG_PATH="$libdir/pkgconfig" LD_LIBRARY_PATH="$libdir"
+"$@" -std=c11 -o bare-program program.c $(pkg-config --cflags --libs pagelock)
+prints_version ./bare-program

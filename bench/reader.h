@@ -9,11 +9,21 @@
 #include <glib.h>
 #include <zlib.h>
 
-enum { READER_LINE = 4096 };
+enum { READER_LINE = 4096, READER_BUFFER = 1 << 17 };
 
 struct reader {
     const char *path;
-    gzFile file;
+    int fd;
+    z_stream stream;
+    bool is_ready;  /* @stream is */
+    bool in_member; /* of the gzip file, and it goes on */
+    unsigned long nmembers;
+    unsigned char *packed;   /* a part of the file */
+    unsigned char *unpacked; /* and of its text */
+    const char *left_at;     /* what of the text is in no line yet */
+    size_t left;
+    bool is_stopped;        /* nothing more can be unpacked */
+    char *stopped_by;       /* what is wrong then, or NULL */
     unsigned long line;     /* number of the line in @text, from 1 */
     char text[READER_LINE]; /* the line, without its end */
     char *at;               /* what is left of it; NULL when every field was taken */

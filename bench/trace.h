@@ -75,7 +75,8 @@ struct trace {
     GArray *touches; /* of struct trace_touch */
 };
 
-/* Returns NULL where the file is not a well-formed trace, with "file:line: what is wrong" in @error. */
+/* Returns NULL where the file is not a well-formed trace, with "file:line: what is wrong" in @error; without a line
+ * where it cannot be opened. */
 struct trace *trace_read(const char *path, GError **error);
 void trace_free(struct trace *trace);
 

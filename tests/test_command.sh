@@ -231,7 +231,7 @@ bad_input_is_named_with_file_and_line() {
     expect 2 "$dir/range.gz:3: the range ends before it starts" replay "$dir/range.gz"
     expect 2 "$dir/empty.gz:1: the file is empty" replay "$dir/empty.gz"
     expect 2 "$dir/plain:1: not a gzip file" replay "$dir/plain"
-    expect 2 "$dir/none:0: cannot open: No such file or directory" replay "$dir/none"
+    expect 2 "$dir/none: cannot open: No such file or directory" replay "$dir/none"
     expect 2 "$dir:1: cannot read: Is a directory" replay "$dir"
     "$bench" replay "$dir/cut.gz" >"$dir/out" 2>"$dir/err"
     [ $? -eq 2 ] && grep -q "^$dir/cut.gz:[0-9]*: truncated: the gzip data ends too early$" "$dir/err" ||

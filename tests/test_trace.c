@@ -196,13 +196,17 @@ static void test_trace_bad_code_line_is_refused_with_its_number(void **state)
         {"T 0 1000 99999999999999999999 a", "size does not fit in 64 bits: 99999999999999999999"},
         {"T 0 1000 -1 a", "size is not a decimal number: -1"},
         {"T 0 1000 1", "key is missing"},
-        {"T 0 1000 1 a ", "paddr1 is empty"},
+        {"T 0 1000 1 a ", "trailing blank"},
+        {"T 0 1000 1 ", "trailing blank"},
+        {"T 0 1000  1 a", "size is empty"},
+        {"W 0 1000 1 ", "trailing blank"},
         {"T 0 1000 1 a 2000", "paddr1 is given, but the block ends on its first page"},
         {"T 0 1001 4096 a", "the block runs beyond its page, and paddr1 is missing"},
         {"T 0 1001 4096 a 2001", "paddr1 is not the start of a page"},
         {"T 0 1fff 4098 a 2000", "the block runs beyond its second page"},
         {"T 0 1001 4096 a 2000 b", "more fields than expected: b"},
-        {"T 0 1000 1 a\r", "key is not a hexadecimal number: a\r"},
+        {"T 0 1000 1 a\r", "key is not a hexadecimal number: a\\r"},
+        {"\033[2J 0 1000 1 a", "unknown kind of event: \\033[2J"},
         {"E 0 1000 2 b", "no line before has linked an equal block"},
         {"W 0 1000 0", "len is not in 1..64: 0"},
         {"W 0 1000 65", "len is not in 1..64: 65"},
@@ -241,6 +245,7 @@ static void test_trace_bad_fault_line_is_refused_with_its_number(void **state)
         {"1 0 100 r", "page is not in 0..99: 100"},
         {"1 0 0", "r or w is missing"},
         {"1 0 0 x", "x in place of r or w"},
+        {"1 0 0 r ", "trailing blank"},
         {"1 0 0 r r", "more fields than expected: r"},
         {"", "t_ns is empty"},
     };
@@ -283,8 +288,67 @@ static void test_trace_file_that_is_no_whole_gzip_is_refused(void **state)
     expect_refused(5, "truncated: the gzip data ends too early");
     packed[length - 5] ^= 1;
     write_raw(packed, length);
-    expect_refused(1, "damaged gzip data");
+    expect_refused(5, "damaged gzip data");
     g_free(packed);
+}
+
+/* gzip files may be put one behind another; what is no gzip data there was meant to be something. */
+static void test_trace_what_follows_the_gzip_data_counts(void **state)
+{
+    static const char *const garbage[] = {"x", "T 0 2 1 a\n", "\037", "\037\213", "\037x"};
+    static const char *const what[] = {"garbage behind the gzip data", "garbage behind the gzip data",
+                                       "truncated: the gzip data ends too early",
+                                       "truncated: the gzip data ends too early", "damaged gzip data"};
+    char *first, *second, *both;
+    size_t nfirst, nsecond;
+    struct trace *trace;
+
+    (void)state;
+    write_gzip("W 0 1 1\nW 0 2 1\n", 16);
+    assert_true(g_file_get_contents(path, &second, &nsecond, NULL));
+    write_gzip(CODE "T 0 0 1 a\n", strlen(CODE "T 0 0 1 a\n"));
+    assert_true(g_file_get_contents(path, &first, &nfirst, NULL));
+    both = g_malloc(nfirst + nsecond);
+    memcpy(both, first, nfirst);
+    memcpy(both + nfirst, second, nsecond);
+    write_raw(both, nfirst + nsecond);
+    trace = trace_read(path, NULL);
+    assert_non_null(trace);
+    assert_int_equal(trace->events->len, 3);
+    trace_free(trace);
+    for (unsigned i = 0; i < G_N_ELEMENTS(garbage); i++) {
+        memcpy(both + nfirst, garbage[i], strlen(garbage[i]));
+        write_raw(both, nfirst + strlen(garbage[i]));
+        expect_refused(3, what[i]);
+    }
+    memset(both + nfirst, 0, nsecond);
+    write_raw(both, nfirst + nsecond);
+    expect_refused(3, "garbage behind the gzip data");
+    g_free(first);
+    g_free(second);
+    g_free(both);
+}
+
+/* The text comes in pieces; lines that lie across their ends are whole. */
+static void test_trace_long_file_is_read_whole(void **state)
+{
+    GString *text = g_string_new(CODE);
+    struct trace *trace;
+
+    (void)state;
+    for (unsigned i = 0; i < 100000; i++)
+        g_string_append_printf(text, "W %u %x %u\n", i % 4, i * 977, i % 64 + 1);
+    trace = read_good(text->str);
+    assert_int_equal(trace->events->len, 100000);
+    for (unsigned i = 0; i < 100000; i++) {
+        const struct trace_event *event = &g_array_index(trace->events, struct trace_event, i);
+
+        assert_true(event->vcpu == i % 4 && event->addr == i * 977 && event->arg == i % 64 + 1);
+    }
+    trace_free(trace);
+    g_string_append(text, "W 0 0\n");
+    expect_bad(text->str, 100002, "len is missing");
+    g_string_free(text, TRUE);
 }
 
 static void test_trace_file_that_cannot_be_opened_is_refused(void **state)
@@ -293,7 +357,7 @@ static void test_trace_file_that_cannot_be_opened_is_refused(void **state)
 
     (void)state;
     assert_null(trace_read("/nonexistent/x.trace.gz", &error));
-    assert_string_equal(error->message, "/nonexistent/x.trace.gz:0: cannot open: No such file or directory");
+    assert_string_equal(error->message, "/nonexistent/x.trace.gz: cannot open: No such file or directory");
     g_error_free(error);
 }
 
@@ -307,6 +371,8 @@ int main(void)
         cmocka_unit_test(test_trace_bad_code_line_is_refused_with_its_number),
         cmocka_unit_test(test_trace_bad_fault_line_is_refused_with_its_number),
         cmocka_unit_test(test_trace_file_that_is_no_whole_gzip_is_refused),
+        cmocka_unit_test(test_trace_what_follows_the_gzip_data_counts),
+        cmocka_unit_test(test_trace_long_file_is_read_whole),
         cmocka_unit_test(test_trace_file_that_cannot_be_opened_is_refused),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);

@@ -9,7 +9,7 @@
 #include "plot.h"
 
 enum { DEFAULT_MIB = 256, MAX_MIB = 1 << 20, DEFAULT_REPEAT = 3, MAX_REPEAT = 1000, MAX_THREADS = 64 };
-enum { MAX_WAYS = 16, MAX_WINDOW = 1 << 20, AS_SHIPPED = INT_MIN };
+enum { MAX_WAYS = 16, MAX_WINDOW = 1 << 20, NOT_GIVEN = INT_MIN };
 
 struct options {
     bool json;
@@ -103,7 +103,7 @@ static int measure(const struct options *options, const struct pager_file *file,
 
 static bool parse_options(int *argc, char ***argv, struct options *options)
 {
-    int mib = DEFAULT_MIB, repeat = DEFAULT_REPEAT, threads = 1, before = AS_SHIPPED, after = AS_SHIPPED;
+    int mib = NOT_GIVEN, repeat = DEFAULT_REPEAT, threads = 1, before = NOT_GIVEN, after = NOT_GIVEN;
     const GOptionEntry entries[] = {
         {"file", 0, 0, G_OPTION_ARG_FILENAME, &options->file, "what to page in; without it, a file is made", "FILE"},
         {"size", 0, 0, G_OPTION_ARG_INT, &mib, "size of the file that is made", "MIB"},
@@ -116,12 +116,17 @@ static bool parse_options(int *argc, char ***argv, struct options *options)
     };
     bool good = options_parse(entries, "[sequential|random|TRACE...] - userfaultfd against the kernel's own mmap", NULL,
                               argc, argv, &options->json) &&
-                option_in_bounds("--size", mib, 1, MAX_MIB) && option_in_bounds("--threads", threads, 1, MAX_THREADS) &&
-                (before == AS_SHIPPED || option_in_bounds("--before", before, 0, MAX_WINDOW)) &&
-                (after == AS_SHIPPED || option_in_bounds("--after", after, 0, MAX_WINDOW)) &&
+                (mib == NOT_GIVEN || option_in_bounds("--size", mib, 1, MAX_MIB)) &&
+                option_in_bounds("--threads", threads, 1, MAX_THREADS) &&
+                (before == NOT_GIVEN || option_in_bounds("--before", before, 0, MAX_WINDOW)) &&
+                (after == NOT_GIVEN || option_in_bounds("--after", after, 0, MAX_WINDOW)) &&
                 option_in_bounds("--repeat", repeat, 1, MAX_REPEAT);
 
-    options->mib = (size_t)mib;
+    if (good && mib != NOT_GIVEN && options->file) {
+        usage_error("--size is for a file that is made, and --file names one");
+        good = false;
+    }
+    options->mib = mib == NOT_GIVEN ? DEFAULT_MIB : (size_t)mib;
     options->repeat = (unsigned)repeat;
     options->config = (struct pager_config){(unsigned)threads, before, after};
     return good;

@@ -10,7 +10,7 @@
 enum { MAX_REPEAT = 1000, DEFAULT_REPEAT = 5, MAX_WINDOW = 1 << 20 };
 
 /* No number that a user may give. */
-enum { AS_SHIPPED = INT_MIN };
+enum { NOT_GIVEN = INT_MIN };
 
 /* Measured for memory-backed userfaultfd. */
 enum { DEFAULT_REQUEST_NS = 3200, DEFAULT_PAGE_NS = 1130, MAX_NS = 1000000000 };
@@ -51,10 +51,36 @@ static bool parse_names(const char *what, const char *names, void *(*find)(const
     return good;
 }
 
-static bool parse_options(int *argc, char ***argv, struct replay_options *options, char **plot_path)
+struct named {
+    const char *of_code;  /* an option for code traces that was given, or NULL: to be told of if there are none */
+    const char *of_fault; /* the same for fault traces */
+    char *plot_path;
+};
+
+static bool any_window(const GPtrArray *chosen)
 {
-    int threads = 1, repeat = DEFAULT_REPEAT, before = AS_SHIPPED, after = AS_SHIPPED;
-    int request_ns = DEFAULT_REQUEST_NS, page_ns = DEFAULT_PAGE_NS;
+    for (unsigned i = 0; i < chosen->len; i++) {
+        if (!((const struct policy *)g_ptr_array_index(chosen, i))->off)
+            return true;
+    }
+    usage_error("--before and --after are for a window, and the policy none has none");
+    return false;
+}
+
+static bool given_in_bounds(const char *option, int value, int min, int max)
+{
+    return value == NOT_GIVEN || option_in_bounds(option, value, min, max);
+}
+
+static int given_or(int value, int otherwise)
+{
+    return value == NOT_GIVEN ? otherwise : value;
+}
+
+static bool parse_options(int *argc, char ***argv, struct replay_options *options, struct named *named)
+{
+    int threads = NOT_GIVEN, repeat = NOT_GIVEN, before = NOT_GIVEN, after = NOT_GIVEN;
+    int request_ns = NOT_GIVEN, page_ns = NOT_GIVEN;
     char *impls = NULL, *names = NULL;
     const GOptionEntry entries[] = {
         {"impl", 0, 0, G_OPTION_ARG_STRING, &impls, "code traces: what to replay them through, in turn", "NAME[,...]"},
@@ -65,31 +91,39 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         {"after", 0, 0, G_OPTION_ARG_INT, &after, "fault traces: pages after the demand page", "N"},
         {"request-ns", 0, 0, G_OPTION_ARG_INT, &request_ns, "fault traces: what the model takes for a request", "NS"},
         {"page-ns", 0, 0, G_OPTION_ARG_INT, &page_ns, "fault traces: what the model takes for a page", "NS"},
-        {"plot", 0, 0, G_OPTION_ARG_FILENAME, plot_path, "draw what came of it", "FILE"},
+        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &named->plot_path, "draw what came of it", "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
     bool good =
         options_parse(entries, "TRACE... - replay recorded traces", NULL, argc, argv, &options->json) &&
-        option_in_bounds("--threads", threads, 1, ENGINE_MAX_THREADS) &&
-        option_in_bounds("--repeat", repeat, 1, MAX_REPEAT) &&
-        (before == AS_SHIPPED || option_in_bounds("--before", before, 0, MAX_WINDOW)) &&
-        (after == AS_SHIPPED || option_in_bounds("--after", after, 0, MAX_WINDOW)) &&
-        option_in_bounds("--request-ns", request_ns, 0, MAX_NS) && option_in_bounds("--page-ns", page_ns, 0, MAX_NS) &&
+        given_in_bounds("--threads", threads, 1, ENGINE_MAX_THREADS) &&
+        given_in_bounds("--repeat", repeat, 1, MAX_REPEAT) && given_in_bounds("--before", before, 0, MAX_WINDOW) &&
+        given_in_bounds("--after", after, 0, MAX_WINDOW) && given_in_bounds("--request-ns", request_ns, 0, MAX_NS) &&
+        given_in_bounds("--page-ns", page_ns, 0, MAX_NS) &&
         parse_names("implementation", impls ? impls : "plain,global,pagelock", find_impl, options->impls) &&
-        parse_names("policy", names ? names : "none,random,normal,sequential,adaptive", find_policy, options->policies);
+        parse_names("policy", names ? names : "none,random,normal,sequential,adaptive", find_policy,
+                    options->policies) &&
+        ((before == NOT_GIVEN && after == NOT_GIVEN) || any_window(options->policies));
 
-    options->threads = (unsigned)threads;
-    options->repeat = (unsigned)repeat;
+    options->threads = (unsigned)given_or(threads, 1);
+    options->repeat = (unsigned)given_or(repeat, DEFAULT_REPEAT);
     options->before = before;
     options->after = after;
-    options->request_ns = (uint64_t)request_ns;
-    options->page_ns = (uint64_t)page_ns;
+    options->request_ns = (uint64_t)given_or(request_ns, DEFAULT_REQUEST_NS);
+    options->page_ns = (uint64_t)given_or(page_ns, DEFAULT_PAGE_NS);
+    named->of_code = impls ? "--impl" : threads != NOT_GIVEN ? "--threads" : repeat != NOT_GIVEN ? "--repeat" : NULL;
+    named->of_fault = names                     ? "--policy"
+                      : before != NOT_GIVEN     ? "--before"
+                      : after != NOT_GIVEN      ? "--after"
+                      : request_ns != NOT_GIVEN ? "--request-ns"
+                      : page_ns != NOT_GIVEN    ? "--page-ns"
+                                                : NULL;
     g_free(impls);
     g_free(names);
     return good;
 }
 
-static int replay_file(const struct replay_options *options, const char *path)
+static int replay_file(const struct replay_options *options, const char *path, unsigned *nkinds)
 {
     GError *error = NULL;
     struct trace *trace = trace_read(path, &error);
@@ -100,26 +134,38 @@ static int replay_file(const struct replay_options *options, const char *path)
         g_error_free(error);
         return STATUS_USAGE;
     }
+    nkinds[trace->kind]++;
     status = trace->kind == TRACE_CODE ? replay_code(options, trace) : replay_fault(options, trace);
     trace_free(trace);
     return status;
 }
 
+static void warn_unused(const struct named *named, const unsigned *nkinds)
+{
+    if (named->of_code && !nkinds[TRACE_CODE])
+        g_printerr("pagelock-bench: warning: %s is for code traces, and there was none\n", named->of_code);
+    if (named->of_fault && !nkinds[TRACE_FAULT])
+        g_printerr("pagelock-bench: warning: %s is for fault traces, and there was none\n", named->of_fault);
+}
+
 int replay_main(int argc, char **argv)
 {
     struct replay_options options = {.impls = g_ptr_array_new(), .policies = g_ptr_array_new()};
-    char *plot_path = NULL;
+    unsigned nkinds[] = {[TRACE_CODE] = 0, [TRACE_FAULT] = 0};
+    struct named named = {0};
     int status = STATUS_USAGE;
 
-    if (parse_options(&argc, &argv, &options, &plot_path)) {
-        status = argc > 1 ? plot_new(plot_path, &options.plot) : usage_error("replay wants a trace");
+    if (parse_options(&argc, &argv, &options, &named)) {
+        status = argc > 1 ? plot_new(named.plot_path, &options.plot) : usage_error("replay wants a trace");
         for (int i = 1; i < argc && status == STATUS_GOOD; i++)
-            status = replay_file(&options, argv[i]);
+            status = replay_file(&options, argv[i], nkinds);
+        if (status == STATUS_GOOD)
+            warn_unused(&named, nkinds);
     }
     if (options.plot && status == STATUS_GOOD && !plot_draw(options.plot))
         status = STATUS_FAILED;
     plot_free(options.plot);
-    g_free(plot_path);
+    g_free(named.plot_path);
     g_ptr_array_unref(options.impls);
     g_ptr_array_unref(options.policies);
     return status;

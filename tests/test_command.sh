@@ -254,6 +254,9 @@ wrong_usage_is_named() {
     expect 2 "pagelock-bench: the policy is named twice: none" replay --policy none,normal,none "$good"
     expect 2 "pagelock-bench: --before is not in 0..1048576: -1" replay --before -1 "$good"
     expect 2 "pagelock-bench: --after is not in 0..1048576: 1048577" replay --after 1048577 "$good"
+    expect 2 "pagelock-bench: --before and --after are for a window, and the policy none has none" replay \
+        --policy none --after 3 "$traces/fault-git-log.trace.gz"
+    expect 2 "pagelock-bench: --size is for a file that is made, and --file names one" pager --size 1 --file "$bench"
     expect 2 "pagelock-bench: unknown case: lin" micro lin
     expect 2 "pagelock-bench: --ms is not in 1..60000: 0" micro --ms 0 link
     expect 2 "pagelock-bench: replay wants a trace" replay
@@ -268,6 +271,26 @@ wrong_usage_is_named() {
     [ $? -eq 2 ] && grep -q '^Usage: ' "$dir/err" || fail "no command at all"
     "$bench" --help >"$dir/out" && grep -q '^Usage: ' "$dir/out" || fail "--help"
     "$bench" replay --help >"$dir/out" && grep -q -- '--impl=' "$dir/out" || fail "replay --help"
+}
+
+# warned WARNING ARGUMENT...: the replay succeeds and says that, or nothing where it is empty
+warned() {
+    warning=${1:+pagelock-bench: warning: $1}
+    shift
+    "$bench" replay "$@" >"$dir/out" 2>"$dir/err" && [ "$(cat "$dir/err")" = "$warning" ] ||
+        fail "replay $*: $(cat "$dir/err")"
+}
+
+options_without_a_trace_of_their_kind_are_told() {
+    fault="$traces/fault-git-log.trace.gz"
+    warned "--threads is for code traces, and there was none" --threads 2 "$fault"
+    warned "--impl is for code traces, and there was none" --impl plain --repeat 2 "$fault"
+    warned "--repeat is for code traces, and there was none" --repeat 2 --policy none "$fault"
+    warned "--policy is for fault traces, and there was none" --repeat 1 --policy none "$good"
+    for option in --before --after --request-ns --page-ns; do
+        warned "$option is for fault traces, and there was none" $option 1 "$good"
+    done
+    warned "" --threads 2 --repeat 1 --after 7 "$good" "$fault"
 }
 
 # unwritten REDIRECTION ARGUMENT...: that the output cannot be written is said, once, and is a failure
@@ -314,5 +337,6 @@ plot_draws_names_as_they_are
 plot_that_cannot_be_drawn_is_said_first
 bad_input_is_named_with_file_and_line
 wrong_usage_is_named
+options_without_a_trace_of_their_kind_are_told
 output_that_is_lost_is_an_error
 exit $failed

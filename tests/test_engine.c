@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The replay's engine, through an implementation that only writes down what it is asked; and the arithmetic. */
+#include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cm.h"
 
@@ -257,6 +260,45 @@ static void test_spread_is_median_min_and_max(void **state)
     assert_true(spread.median == 2 && spread.min == 0.9 && spread.max == 3);
 }
 
+/* What a row is on standard output. */
+static char *print_row(void)
+{
+    JsonBuilder *row = row_begin("test");
+    static char text[400];
+    int saved = dup(STDOUT_FILENO);
+    FILE *file = tmpfile();
+    size_t length;
+
+    assert_non_null(file);
+    fflush(stdout);
+    dup2(fileno(file), STDOUT_FILENO);
+    row_text(row, "text", "a \"b\"\n");
+    row_count(row, "count", 123456789012);
+    row_flag(row, "flag", true);
+    row_real(row, "third", 1.0 / 3);
+    row_real(row, "whole", 34);
+    row_real(row, "noise", 34.5509);
+    row_real(row, "large", 123456789);
+    row_real(row, "none", NAN);
+    row_real(row, "endless", INFINITY);
+    row_end(row);
+    dup2(saved, STDOUT_FILENO);
+    close(saved);
+    rewind(file);
+    length = fread(text, 1, sizeof(text) - 1, file);
+    text[length] = '\0';
+    fclose(file);
+    return text;
+}
+
+static void test_row_has_its_members_in_order_and_reals_to_six_digits(void **state)
+{
+    (void)state;
+    assert_string_equal(print_row(), "{\"bench\":\"test\",\"text\":\"a \\\"b\\\"\\n\",\"count\":123456789012,"
+                                     "\"flag\":true,\"third\":0.333333,\"whole\":34,\"noise\":34.5509,"
+                                     "\"large\":1.23457e+08,\"none\":null,\"endless\":null}\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_engine_finds_lost_blocks),
         cmocka_unit_test(test_engine_takes_64_bits_where_the_trace_needs_them),
         cmocka_unit_test(test_spread_is_median_min_and_max),
+        cmocka_unit_test(test_row_has_its_members_in_order_and_reals_to_six_digits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,10 +6,11 @@
 
 #include <pagelock/fault.h>
 
+#include "../src/advisor.h"
 #include "clock.h"
 #include "replay.h"
 
-enum { BATCH = 1000 };
+enum { BATCH = 1000, ROUNDS = 5 };
 
 const struct policy policies[] = {
     {"none", PGL_ADVICE_RANDOM, true, "one page at a time"},
@@ -197,57 +198,139 @@ static void set_bits(uint64_t *bitmap, uint64_t first, uint64_t last)
         bitmap[i / 64] |= UINT64_C(1) << i % 64;
 }
 
-/*
- * Times the decisions alone, in batches. Those of a batch see what was resident when it began; then, off the clock, it
- * is replayed for the next one to see.
- */
-static void decide_all(const struct trace *trace, const struct pgl_advice_row *row, struct result *result)
+/* One decision, as the fault driver makes it, of which the advisor is told that @noted came. */
+static void decide(const struct policy *policy, const struct pgl_advice_row *row, struct advisor *advisor,
+                   struct pgl_cluster_args *args, struct pgl_cluster *cluster, const struct pgl_cluster *noted)
 {
-    unsigned ntouches = trace->touches->len;
-    uint64_t **resident = g_new(uint64_t *, trace->objects->len);
-    struct pgl_cluster_args *args = g_new0(struct pgl_cluster_args, ntouches);
-    struct pgl_view *views = g_new(struct pgl_view, ntouches);
+    bool adapts = policy->advice == PGL_ADVICE_ADAPTIVE;
+
+    args->row = adapts ? pgl_advisor_window(advisor, args->demand, row) : *row;
+    pgl_cluster_decide(args, cluster);
+    if (adapts)
+        pgl_advisor_note(advisor, noted);
+}
+
+/* What the decisions of a trace are made of: an object has its own pages, and its own advisor. */
+struct decisions {
+    uint64_t **resident;
+    struct advisor *advisors;
+    struct pgl_view *views;
+};
+
+static void decisions_reset(struct decisions *decisions, const struct trace *trace)
+{
+    for (unsigned i = 0; i < trace->objects->len; i++) {
+        uint64_t npages = g_array_index(trace->objects, struct trace_object, i).npages;
+
+        memset(decisions->resident[i], 0, (npages / 64 + 1) * sizeof(uint64_t));
+        decisions->advisors[i] = (struct advisor){.confidence = ADVISOR_SURE};
+    }
+}
+
+static struct decisions decisions_new(const struct trace *trace)
+{
+    struct decisions decisions = {
+        .resident = g_new(uint64_t *, trace->objects->len),
+        .advisors = g_new(struct advisor, trace->objects->len),
+        .views = g_new(struct pgl_view, trace->entries->len),
+    };
+
+    for (unsigned i = 0; i < trace->objects->len; i++)
+        decisions.resident[i] = g_new(uint64_t, g_array_index(trace->objects, struct trace_object, i).npages / 64 + 1);
+    for (unsigned i = 0; i < trace->entries->len; i++) {
+        const struct trace_entry *entry = &g_array_index(trace->entries, struct trace_entry, i);
+
+        decisions.views[i] = (struct pgl_view){entry->first, entry->first + (entry->npages - 1), entry->first};
+    }
+    return decisions;
+}
+
+static void decisions_clear(struct decisions *decisions, const struct trace *trace)
+{
+    for (unsigned i = 0; i < trace->objects->len; i++)
+        g_free(decisions->resident[i]);
+    g_free(decisions->resident);
+    g_free(decisions->advisors);
+    g_free(decisions->views);
+}
+
+/* A decision to come. */
+struct decision {
+    uint32_t object;
+    struct pgl_cluster_args args;
+    struct pgl_cluster cluster; /* what came of it */
+};
+
+/* Off the clock: the decisions that the faults of a trace take, in order. */
+static GArray *decisions_find(struct decisions *decisions, const struct trace *trace, const struct policy *policy,
+                              const struct pgl_advice_row *row)
+{
+    GArray *found = g_array_new(FALSE, FALSE, sizeof(struct decision));
+
+    decisions_reset(decisions, trace);
+    for (unsigned i = 0; i < trace->touches->len; i++) {
+        const struct trace_touch *touch = &g_array_index(trace->touches, struct trace_touch, i);
+        uint64_t *resident = decisions->resident[touch->object];
+        struct decision decision = {
+            .object = touch->object,
+            .args =
+                {
+                    .demand = touch->page,
+                    .object_last = g_array_index(trace->objects, struct trace_object, touch->object).npages - 1,
+                    .budget = UINT64_MAX,
+                    .eligible = {.word = pgl_absent_word, .arg = resident},
+                },
+        };
+        unsigned number;
+
+        if (resident[touch->page / 64] >> touch->page % 64 & 1)
+            continue;
+        if (entry_of(trace, touch, &number))
+            decision.args.entry = &decisions->views[number];
+        decide(policy, row, &decisions->advisors[touch->object], &decision.args, &decision.cluster, &decision.cluster);
+        set_bits(resident, decision.cluster.first, decision.cluster.last);
+        g_array_append_val(found, decision);
+    }
+    return found;
+}
+
+/*
+ * Times the decisions alone, in batches. Those of a batch see what was resident when it began; then, off the clock,
+ * what they brought in is set for the next one to see. Too few for a batch at the end are left out, unless there is no
+ * whole one.
+ */
+static void decide_batches(struct decisions *decisions, struct decision *all, unsigned n, const struct policy *policy,
+                           const struct pgl_advice_row *row, struct result *result)
+{
+    unsigned size = MIN(n, BATCH);
     struct pgl_cluster cluster;
 
-    for (unsigned i = 0; i < trace->objects->len; i++)
-        resident[i] = g_new0(uint64_t, g_array_index(trace->objects, struct trace_object, i).npages / 64 + 1);
-    for (unsigned i = 0; i < ntouches; i++) {
-        const struct trace_touch *touch = &g_array_index(trace->touches, struct trace_touch, i);
-        unsigned number;
-        const struct trace_entry *entry = entry_of(trace, touch, &number);
-
-        args[i] = (struct pgl_cluster_args){
-            .demand = touch->page,
-            .object_last = g_array_index(trace->objects, struct trace_object, touch->object).npages - 1,
-            .row = *row,
-            .budget = UINT64_MAX,
-            .eligible = {.word = pgl_absent_word, .arg = resident[touch->object]},
-        };
-        if (entry) {
-            views[i] = (struct pgl_view){entry->first, entry->first + (entry->npages - 1), entry->first};
-            args[i].entry = &views[i];
-        }
-    }
-    result->decide_ns = g_new(double, ntouches / BATCH + 1);
-    for (unsigned from = 0; from < ntouches; from += BATCH) {
-        unsigned to = MIN(from + BATCH, ntouches);
+    for (unsigned from = 0; from + size <= n; from += size) {
         uint64_t start = clock_ns();
 
-        for (unsigned i = from; i < to; i++)
-            pgl_cluster_decide(&args[i], &cluster);
-        result->decide_ns[result->nbatches++] = (double)(clock_ns() - start) / (to - from);
-        for (unsigned i = from; i < to; i++) {
-            uint64_t *bitmap = resident[g_array_index(trace->touches, struct trace_touch, i).object];
-
-            if (!(bitmap[args[i].demand / 64] >> args[i].demand % 64 & 1) && pgl_cluster_decide(&args[i], &cluster))
-                set_bits(bitmap, cluster.first, cluster.last);
-        }
+        for (unsigned i = from; i < from + size; i++)
+            decide(policy, row, &decisions->advisors[all[i].object], &all[i].args, &cluster, &all[i].cluster);
+        result->decide_ns[result->nbatches++] = (double)(clock_ns() - start) / size;
+        for (unsigned i = from; i < from + size; i++)
+            set_bits(decisions->resident[all[i].object], all[i].cluster.first, all[i].cluster.last);
     }
-    for (unsigned i = 0; i < trace->objects->len; i++)
-        g_free(resident[i]);
-    g_free(resident);
-    g_free(args);
-    g_free(views);
+}
+
+static void decide_all(const struct trace *trace, const struct policy *policy, const struct pgl_advice_row *row,
+                       struct result *result)
+{
+    struct decisions decisions = decisions_new(trace);
+    GArray *found = decisions_find(&decisions, trace, policy, row);
+
+    if (found->len != result->counts.requests)
+        result->broken = "the decisions that are timed are not those that were taken";
+    result->decide_ns = g_new(double, ROUNDS * found->len);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        decisions_reset(&decisions, trace);
+        decide_batches(&decisions, (struct decision *)found->data, found->len, policy, row, result);
+    }
+    g_array_unref(found);
+    decisions_clear(&decisions, trace);
 }
 
 static void run(const struct replay_options *options, const struct trace *trace, const struct policy *policy,
@@ -259,7 +342,8 @@ static void run(const struct replay_options *options, const struct trace *trace,
     if (guest_make(&guest, trace, policy, &table)) {
         touch_all(&guest, result);
         count_all(&guest, result);
-        decide_all(trace, &table.row[policy->advice], result);
+        if (!result->broken)
+            decide_all(trace, policy, &table.row[policy->advice], result);
     } else {
         result->broken = g_strerror(errno);
     }

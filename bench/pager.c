@@ -46,13 +46,13 @@ static void print_json(const struct pager_order *order, const struct pager_way *
 static void print_results(const struct options *options, const struct pager_file *file, const struct pager_order *order,
                           const struct result *results)
 {
-    uint64_t bytes_needed = order->touches->len * file->page_size;
+    uint64_t bytes_needed = order->npages * file->page_size;
 
     if (options->plot)
         plot_panel(options->plot, PLOT_BARS, order->name, "", "MB/s");
     if (!options->json)
-        printf("%s: %u pages of a file of %zu\n  %-5s %-11s %6s %10s %12s %12s %10s\n", order->name,
-               order->touches->len, file->npages, "via", "advice", "cache", "MB/s", "MiB needed", "MiB read", "faults");
+        printf("%s: %zu pages of a file of %zu\n  %-5s %-11s %6s %10s %12s %12s %10s\n", order->name, order->npages,
+               file->npages, "via", "advice", "cache", "MB/s", "MiB needed", "MiB read", "faults");
     for (unsigned i = 0; pager_ways[i].name; i++) {
         const struct pager_way *way = &pager_ways[i];
         const struct pager_run *run = &results[i].last;

@@ -22,8 +22,11 @@ struct pager_file {
 struct pager_order {
     char *name;
     GArray *touches; /* of struct trace_touch */
+    size_t npages;   /* of them, each counted once */
     uint64_t sum;    /* of the first bytes of those that are read */
 };
+
+enum { PAGER_WRITES = 1 }; /* what a touch that writes makes of a page's first byte */
 
 /* Each returns an exit status, and has printed what is wrong. */
 int pager_file_open(struct pager_file *file, const char *path);

@@ -116,22 +116,28 @@ static int fill_trace(struct pager_order *order, const char *path, const struct 
     return want_pages(file, npages);
 }
 
-/* What has to be found in memory, read from the file itself. */
+/* Counts the pages, and sums up what has to be found in memory, from the file itself and what was written before. */
 static int sum_up(struct pager_order *order, const struct pager_file *file)
 {
-    for (unsigned i = 0; i < order->touches->len; i++) {
-        const struct trace_touch *one = &g_array_index(order->touches, struct trace_touch, i);
-        unsigned char byte;
+    enum { UNTOUCHED, READ, WRITTEN };
+    unsigned char *pages = g_malloc0(file->npages), byte;
+    bool good = true;
 
-        if (one->write)
-            continue;
-        if (pread(file->fd, &byte, 1, (off_t)(one->page * file->page_size)) != 1) {
-            g_printerr("pagelock-bench: cannot read the file: %s\n", g_strerror(errno));
-            return STATUS_FAILED;
-        }
-        order->sum += byte;
+    for (unsigned i = 0; i < order->touches->len && good; i++) {
+        const struct trace_touch *one = &g_array_index(order->touches, struct trace_touch, i);
+        unsigned char *page = &pages[one->page];
+
+        order->npages += *page == UNTOUCHED;
+        *page = one->write || *page == WRITTEN ? WRITTEN : READ;
+        byte = PAGER_WRITES;
+        good = *page == WRITTEN || pread(file->fd, &byte, 1, (off_t)(one->page * file->page_size)) == 1;
+        if (!one->write)
+            order->sum += byte;
     }
-    return STATUS_GOOD;
+    if (!good)
+        g_printerr("pagelock-bench: cannot read the file: %s\n", g_strerror(errno));
+    g_free(pages);
+    return good ? STATUS_GOOD : STATUS_FAILED;
 }
 
 int pager_order_make(struct pager_order *order, const char *name, struct pager_file *file, size_t npages)

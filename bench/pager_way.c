@@ -52,7 +52,7 @@ static bool drop_cache(const struct pager_file *file)
     return dropped;
 }
 
-/* Touches the pages in order; false where one does not begin as in the file. */
+/* Touches the pages in order; false where one does not begin as in the file, or as it was written. */
 static bool touch(const struct pager_file *file, const struct pager_order *order, void *memory, struct pager_run *run)
 {
     volatile unsigned char *bytes = memory;
@@ -62,7 +62,7 @@ static bool touch(const struct pager_file *file, const struct pager_order *order
         const struct trace_touch *one = &g_array_index(order->touches, struct trace_touch, i);
 
         if (one->write)
-            bytes[one->page * file->page_size] = 1;
+            bytes[one->page * file->page_size] = PAGER_WRITES;
         else
             sum += bytes[one->page * file->page_size];
     }

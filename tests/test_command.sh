@@ -172,6 +172,10 @@ pager_reads_what_is_needed() {
     "$bench" pager --repeat 1 --format=json "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err"
     [ "$(grep -c '"order":"fault-git-log","via":"uffd","advice":"none",.*"faults":1572,' "$dir/out")" -eq 1 ] ||
         fail "a trace: $(cat "$dir/out")"
+    printf '# pagelock-trace 1 kind=fault page_bits=12\n# object 0 8 x\n0 0 1 r\n1 0 3 r\n2 0 1 w\n3 0 1 r\n' |
+        gzip >"$dir/again.trace.gz"
+    "$bench" pager --repeat 1 --format=json "$dir/again.trace.gz" >"$dir/out" 2>"$dir/err"
+    [ "$(grep -c '"bytes_needed":8192,' "$dir/out")" -eq 8 ] || fail "a page touched again: $(cat "$dir/out" "$dir/err")"
 }
 
 plot_is_drawn() {

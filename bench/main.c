@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <pagelock/version.h>
+
 #include "bench.h"
 #include "micro.h"
 #include "replay.h"
@@ -70,7 +72,7 @@ int list_main(int argc, char **argv)
 
 static void help(FILE *out)
 {
-    fprintf(out, "Usage: pagelock-bench COMMAND [OPTION...]\n\nCommands:\n");
+    fprintf(out, "Usage: pagelock-bench COMMAND [OPTION...]\n       pagelock-bench --version\n\nCommands:\n");
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].what);
     fprintf(out, "\npagelock-bench COMMAND --help describes the options of one.\n");
@@ -115,6 +117,11 @@ int main(int argc, char **argv)
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
         help(stdout);
+        return STATUS_GOOD;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("pagelock-bench %d.%d.%d, library %s%s\n", PGL_VERSION_MAJOR, PGL_VERSION_MINOR, PGL_VERSION_MICRO,
+               pgl_version(), pgl_has_lock_debug() ? " (lock_debug)" : "");
         return STATUS_GOOD;
     }
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {

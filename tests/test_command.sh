@@ -276,6 +276,9 @@ wrong_usage_is_named() {
     "$bench" >"$dir/out" 2>"$dir/err"
     [ $? -eq 2 ] && grep -q '^Usage: ' "$dir/err" || fail "no command at all"
     "$bench" --help >"$dir/out" && grep -q '^Usage: ' "$dir/out" || fail "--help"
+    "$bench" --version >"$dir/out" &&
+        grep -Eq '^pagelock-bench ([0-9]+\.[0-9]+\.[0-9]+), library \1( \(lock_debug\))?$' "$dir/out" ||
+        fail "--version: $(cat "$dir/out")"
     "$bench" replay --help >"$dir/out" && grep -q -- '--impl=' "$dir/out" || fail "replay --help"
 }
 

@@ -4,6 +4,11 @@
 
 #include <stdbool.h>
 
+/* The version of these headers, for the preprocessor; that of the library is pgl_version(). */
+#define PGL_VERSION_MAJOR 0
+#define PGL_VERSION_MINOR 1
+#define PGL_VERSION_MICRO 0
+
 /* Marks what the shared library exports. */
 #define PGL_API __attribute__((visibility("default")))
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Usage: docs.sh SOURCES: names, files and links in the documents exist; every exported function has its comment.
+# Usage: docs.sh SOURCES: names, files and links in the documents exist; man pages have a date, files their
+# licence; every exported function has its comment.
 set -u
 export LC_ALL=C
 cd "$1" || exit 1
@@ -21,6 +22,12 @@ for doc in README.md docs/*.md docs/*.[17]; do
     for path in $(grep -oE '`(bench|docs|include|src|tests)/[A-Za-z0-9_./-]*`' "$doc" | tr -d '`' | sort -u); do
         [ -e "$path" ] || fail "$doc: no such file: $path"
     done
+done
+for page in docs/*.[17]; do
+    grep -qE '^\.TH [A-Z-]+ [17] [0-9]{4}-[0-9]{2}-[0-9]{2} ' "$page" || fail "$page has no date"
+done
+for file in $(git ls-files 2>/dev/null | grep -vE '\.(md|patch|gz)$|^LICENSE$|^tests/fuzz/(corpus|found)/'); do
+    head -n 2 "$file" | grep -q 'SPDX-License-Identifier: LGPL-2\.1-or-later' || fail "$file does not say its licence"
 done
 for name in $(sed -n 's/^PGL_API .*[ *]\(pgl_[a-z0-9_]*\)(.*/\1/p' include/pagelock/*.h | sort -u); do
     case $name in

@@ -1,9 +1,31 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Sourced by tests/run, bench/run and .ci/run, which set $top to the checkout: packages and build directories.
+# Sourced by tests/run, bench/run, .ci/run and others, which set $top to the checkout: packages and build directories.
 
 die() {
     echo "$0: $*" >&2
     exit 2
+}
+
+# The comment at the top of the script.
+say_usage() {
+    sed -n '3,/^[^#]/s/^# //p' "$0"
+}
+
+# names_only ARGUMENT...: of a script that takes names and no option but --help
+names_only() {
+    for argument; do
+        case $argument in
+        --help | -h)
+            say_usage
+            exit 0
+            ;;
+        -*)
+            echo "$0: unknown option: $argument" >&2
+            say_usage >&2
+            exit 2
+            ;;
+        esac
+    done
 }
 
 # need PACKAGE COMMAND...: note that PACKAGE is missing unless the command succeeds

@@ -13,9 +13,10 @@ struct source {
     struct arena *arena; /* where it lives */
     unsigned refs;       /* atomic */
     int fd;
-    bool sparse;                  /* it had holes when it was mapped */
-    uint64_t size;                /* bytes of the file then: what is missing of them later is an error */
-    struct pgl_pager_range range; /* the file's pages */
+    uint64_t size;                 /* bytes of the file when mapped: what is missing of them later is an error */
+    struct pgl_pager_range range;  /* the file's pages */
+    struct pgl_pager_range *holes; /* of whole pages, when mapped: ascending */
+    size_t nholes;
 };
 
 /*
@@ -34,7 +35,7 @@ struct delivery {
     bool woken;            /* the faulting thread was */
     uint64_t put_first;    /* addresses of what was put in place, about; none while put_first > put_last */
     uint64_t put_last;
-    int error;             /* why the demand page could not be had */
+    int error; /* why the demand page could not be had */
 };
 
 extern const struct pgl_pager_ops pgl_uffd_pager_ops;

@@ -2,7 +2,8 @@
 /*
  * How pages get from a file into memory that waits for them: the pager that the userfaultfd handlers give to the fault
  * driver. Everything happens inside data_request(), in the thread that handles the fault: one pread() and one
- * UFFDIO_COPY a cluster, or one UFFDIO_ZEROPAGE for a hole.
+ * UFFDIO_COPY for each run of data in the cluster, one fstat() and one UFFDIO_ZEROPAGE for each hole. None of them
+ * takes the lock under which most file systems write a file, whose holder may be waiting for this very page.
  *
  * What the kernel may answer, and what it means here:
  *   EEXIST  the page is there already (another handler's, or a forked child inherited it): as good as copied;
@@ -35,6 +36,73 @@ static int reopen(int fd)
     return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
+/* Notes a hole. Returns false, with ENOMEM, when there is no room for it. */
+static bool add_hole(struct source *source, struct pgl_pager_range hole, size_t *room)
+{
+    if (source->nholes == *room) {
+        size_t more = *room > 0 ? 2 * *room : 16;
+        struct pgl_pager_range *holes = pgl_arena_heap_ops.alloc(source->arena, more * sizeof(*holes));
+
+        if (holes == NULL) {
+            errno = ENOMEM;
+            return false;
+        }
+        if (source->holes != NULL) {
+            memcpy(holes, source->holes, source->nholes * sizeof(*holes));
+            pgl_arena_heap_ops.free(source->arena, source->holes);
+        }
+        source->holes = holes;
+        *room = more;
+    }
+    source->holes[source->nholes++] = hole;
+    return true;
+}
+
+/*
+ * Finds the holes once: a look at fault time would wait for whoever writes to the file, and he may wait for the page.
+ * Where a file system cannot tell, the rest is data. Returns false, with ENOMEM, when there is no room for them.
+ */
+static bool find_holes(struct source *source, size_t page_size)
+{
+    off_t size = (off_t)page_size;
+    off_t at = (off_t)source->range.first * size;
+    off_t end = (off_t)(source->range.last + 1) * size;
+    size_t room = 0;
+
+    while (at < end) {
+        off_t data = lseek(source->fd, at, SEEK_DATA);
+        struct pgl_pager_range hole = {(uint64_t)at / page_size, source->range.last};
+
+        if (data < 0 && errno != ENXIO) {
+            return true;
+        }
+        if (data >= 0 && data < end) {
+            hole.last = (uint64_t)data / page_size - 1; /* wraps at page 0, and so does the count */
+        }
+        if (hole.last + 1 > hole.first && !add_hole(source, hole, &room)) {
+            return false;
+        }
+        at = data >= 0 && data < end ? lseek(source->fd, data, SEEK_HOLE) : end;
+        if (at < 0) {
+            return true;
+        }
+        at += size - 1 - (at + size - 1) % size;
+    }
+    return true;
+}
+
+/* The last holder is gone, or there never was one. */
+static void source_free(struct source *source)
+{
+    if (source->fd >= 0) {
+        close(source->fd);
+    }
+    if (source->holes != NULL) {
+        pgl_arena_heap_ops.free(source->arena, source->holes);
+    }
+    pgl_arena_heap_ops.free(source->arena, source);
+}
+
 struct source *pgl_source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size)
 {
     struct source *source;
@@ -55,11 +123,13 @@ struct source *pgl_source_new(struct arena *arena, int fd, uint64_t offset, uint
     source->arena = arena;
     source->refs = 1;
     source->size = (uint64_t)st.st_size;
-    source->sparse = (uint64_t)st.st_blocks * 512 < source->size;
     source->range = (struct pgl_pager_range){offset / page_size, (offset + length) / page_size - 1};
     source->fd = reopen(fd);
-    if (source->fd < 0) {
-        pgl_arena_heap_ops.free(arena, source);
+    if (source->fd < 0 || ((uint64_t)st.st_blocks * 512 < source->size && !find_holes(source, page_size))) {
+        int error = errno;
+
+        source_free(source);
+        errno = error;
         return NULL;
     }
     return source;
@@ -69,8 +139,7 @@ void pgl_source_unref(struct source *source)
 {
     /* acquire and release: the last holder closes what the others have used */
     if (__atomic_sub_fetch(&source->refs, 1, __ATOMIC_ACQ_REL) == 0) {
-        close(source->fd);
-        pgl_arena_heap_ops.free(source->arena, source);
+        source_free(source);
     }
 }
 
@@ -255,63 +324,85 @@ static int read_pages(struct delivery *delivery, const struct source *source, ui
     return error;
 }
 
-/*
- * How many of the pages from first on are one hole, or (*hole false) are to be read. Past the file's end, where it
- * shrank, there is no hole: reading will tell.
- */
-static uint64_t find_stretch(const struct source *source, uint64_t first, uint64_t npages, size_t page_size, bool *hole)
+/* As read_pages(), of a hole: nothing is read, but the file may have shrunk. */
+static int measure_hole(const struct source *source, uint64_t first, uint64_t npages, size_t page_size, uint64_t *whole)
 {
-    off_t size = (off_t)page_size;
-    off_t at = (off_t)first * size;
-    off_t end = at + (off_t)npages * size;
-    off_t data = source->sparse ? lseek(source->fd, at, SEEK_DATA) : at;
-    off_t limit;
+    struct stat st;
+    uint64_t left;
 
-    if (data < 0) {
-        off_t file_end = lseek(source->fd, 0, SEEK_END);
-
-        *hole = errno == ENXIO && at < file_end; /* another errno: the file system cannot tell */
-        limit = *hole ? file_end + size - 1 : end;
-    } else if (data >= at + size) {
-        *hole = true;
-        limit = data;
-    } else {
-        off_t data_end = source->sparse ? lseek(source->fd, data, SEEK_HOLE) : -1;
-
-        *hole = false;
-        limit = data_end >= 0 ? data_end + size - 1 : end; /* it fails where the file shrank since */
+    *whole = 0;
+    if (fstat(source->fd, &st) != 0) {
+        return errno;
     }
-    return (uint64_t)((limit < end ? limit : end) - at) / page_size;
+    left = (uint64_t)st.st_size / page_size;
+    left = (uint64_t)st.st_size >= source->size ? npages : left > first ? left - first : 0;
+    *whole = left < npages ? left : npages;
+    return *whole < npages ? ENODATA : 0;
+}
+
+/* The pages from first to last at most that are, as first is, all of one hole or (*hole false) to be read. */
+static struct pgl_pager_range find_run(const struct source *source, uint64_t first, uint64_t last, bool *hole)
+{
+    struct pgl_pager_range run = {first, last};
+    size_t low = 0;
+    size_t high = source->nholes;
+
+    while (low < high) { /* the first hole that ends at or above the page */
+        size_t middle = low + (high - low) / 2;
+
+        if (source->holes[middle].last < first) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    *hole = low < source->nholes && source->holes[low].first <= first;
+    if (*hole && source->holes[low].last < last) {
+        run.last = source->holes[low].last;
+    } else if (!*hole && low < source->nholes && source->holes[low].first <= last) {
+        run.last = source->holes[low].first - 1;
+    }
+    return run;
+}
+
+/* Brings pages of one run. Returns 0 or an errno. */
+static int bring(struct delivery *delivery, const struct pgl_request *request, const struct source *source,
+                 struct pgl_pager_range run, bool hole)
+{
+    struct stretch stretch = {run.first, run.last - run.first + 1, delivery->buffer, &delivery->stats->pages_fetched};
+    uint64_t whole;
+    int read_error, error = 0;
+
+    if (!hole) {
+        read_error = read_pages(delivery, source, stretch.first, stretch.npages, &whole);
+    } else {
+        read_error = measure_hole(source, stretch.first, stretch.npages, delivery->page_size, &whole);
+        stretch.counter = &delivery->stats->pages_zeroed;
+        stretch.data = NULL;
+        if (delivery->write_protect) { /* the kernel's zero page cannot be protected */
+            stretch.data = memset(delivery->buffer, 0, whole * delivery->page_size);
+        }
+    }
+    stretch.npages = whole;
+    if (whole > 0) {
+        error = deliver(delivery, request, stretch);
+    }
+    return error != 0 ? error : read_error;
 }
 
 static int data_request(void *pager, const struct pgl_request *request)
 {
-    struct source *source = pager;
+    const struct source *source = pager;
     struct delivery *delivery = request->cookie;
     uint64_t first = request->range.first;
     int error = 0;
 
     while (error == 0 && first <= request->range.last) {
-        struct stretch stretch = {first, request->range.last - first + 1, delivery->buffer, NULL};
-        int read_error = 0;
-        uint64_t whole;
         bool hole;
+        struct pgl_pager_range run = find_run(source, first, request->range.last, &hole);
 
-        stretch.npages = find_stretch(source, first, stretch.npages, delivery->page_size, &hole);
-        first += stretch.npages;
-        if (!hole) {
-            stretch.counter = &delivery->stats->pages_fetched;
-            read_error = read_pages(delivery, source, stretch.first, stretch.npages, &whole);
-            stretch.npages = whole;
-        } else {
-            stretch.counter = &delivery->stats->pages_zeroed;
-            stretch.data = NULL;
-            if (delivery->write_protect) { /* the kernel's zero page cannot be protected */
-                stretch.data = memset(delivery->buffer, 0, stretch.npages * delivery->page_size);
-            }
-        }
-        error = deliver(delivery, request, stretch);
-        error = error != 0 ? error : read_error;
+        error = bring(delivery, request, source, run, hole);
+        first = run.last + 1;
     }
     delivery->error = error;
     return error;

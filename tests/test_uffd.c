@@ -258,6 +258,38 @@ static void test_uffd_hole_becomes_zero_pages_that_are_not_read(void **state)
     assert_int_equal(lseek(f->file, 0, SEEK_CUR), 0); /* the caller's offset is his */
 }
 
+/* The holes are those of the file as it was mapped: what becomes data later is not seen there. */
+static void test_uffd_hole_that_is_filled_later_stays_zeros(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, 100 * PAGE), 0);
+    assert_int_equal(ftruncate(f->file, NPAGES * PAGE), 0);
+    map_all(f, PGL_ADVICE_NORMAL);
+    fill(f->file, 200, 50);
+    for (uint64_t page = 150; page < NPAGES; page++) {
+        assert_true(is_zero(f->memory + page * PAGE));
+    }
+    assert_count(f, bytes_read, 0);
+}
+
+/* The thread that writes has locked the file, and waits for its pages: nothing that brings them may want that lock. */
+static void test_uffd_region_is_written_to_its_own_sparse_file(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, 20 * PAGE), 0);
+    assert_int_equal(ftruncate(f->file, 21 * PAGE), 0);
+    fill(f->file, 21, NPAGES - 21);
+    map_all(f, PGL_ADVICE_RANDOM);
+    alarm(20); /* it would hang for ever */
+    assert_int_equal(pwrite(f->file, f->memory, NPAGES * PAGE, 0), NPAGES * PAGE);
+    alarm(0);
+    for (uint64_t page = 0; page < NPAGES; page++) {
+        assert_true(page == 20 ? is_zero(f->memory + page * PAGE) : is_page(f->memory + page * PAGE, page));
+    }
+}
+
 static void test_uffd_partial_last_page_ends_in_zeros(void **state)
 {
     struct fixture *f = *state;
@@ -846,6 +878,8 @@ int main(void)
         TEST(test_uffd_random_reads_no_more_than_is_needed),
         TEST(test_uffd_maps_a_part_of_the_file),
         TEST(test_uffd_hole_becomes_zero_pages_that_are_not_read),
+        TEST(test_uffd_hole_that_is_filled_later_stays_zeros),
+        TEST(test_uffd_region_is_written_to_its_own_sparse_file),
         TEST(test_uffd_partial_last_page_ends_in_zeros),
         TEST(test_uffd_writes_stay),
         TEST(test_uffd_write_protect_faults_go_the_unlock_way),

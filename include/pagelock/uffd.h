@@ -102,7 +102,11 @@ PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
  * @fd: open for reading; duplicated
  * @offset: page-aligned; the file's byte that is seen at @addr
  *
- * A hole of the file becomes zero pages that are not read. The last page of the file may be partial; it ends in zeros.
+ * A hole of the file becomes zero pages that are not read; what is written into it after this call is not seen. The
+ * last page of the file may be partial; it ends in zeros. Looking for holes costs two system calls and 16 bytes each.
+ *
+ * Where a file system reads a file under the lock that it writes it under (XFS, some network file systems), an absent
+ * page of a region is not to be written to its own file: the writer would wait for the page, and the page for him.
  *
  * Locks:    entry: none.
  * Errors:   false with errno EINVAL: not page-aligned, nothing or beyond the file's end, an advice that does not exist;

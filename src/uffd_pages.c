@@ -340,69 +340,79 @@ static int measure_hole(const struct source *source, uint64_t first, uint64_t np
     return *whole < npages ? ENODATA : 0;
 }
 
-/* The pages from first to last at most that are, as first is, all of one hole or (*hole false) to be read. */
-static struct pgl_pager_range find_run(const struct source *source, uint64_t first, uint64_t last, bool *hole)
+/* The part of a range around a page that is all of one hole or (*hole false) to be read. */
+static struct pgl_pager_range find_run(const struct source *source, struct pgl_pager_range range, uint64_t page,
+                                       bool *hole)
 {
-    struct pgl_pager_range run = {first, last};
+    const struct pgl_pager_range *holes = source->holes;
     size_t low = 0;
     size_t high = source->nholes;
 
     while (low < high) { /* the first hole that ends at or above the page */
         size_t middle = low + (high - low) / 2;
 
-        if (source->holes[middle].last < first) {
+        if (holes[middle].last < page) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    *hole = low < source->nholes && source->holes[low].first <= first;
-    if (*hole && source->holes[low].last < last) {
-        run.last = source->holes[low].last;
-    } else if (!*hole && low < source->nholes && source->holes[low].first <= last) {
-        run.last = source->holes[low].first - 1;
+    *hole = low < source->nholes && holes[low].first <= page;
+    if (*hole) {
+        range.first = holes[low].first > range.first ? holes[low].first : range.first;
+        range.last = holes[low].last < range.last ? holes[low].last : range.last;
+        return range;
     }
-    return run;
+    if (low > 0 && holes[low - 1].last >= range.first) {
+        range.first = holes[low - 1].last + 1;
+    }
+    if (low < source->nholes && holes[low].first <= range.last) {
+        range.last = holes[low].first - 1;
+    }
+    return range;
 }
 
-/* Brings pages of one run. Returns 0 or an errno. */
+/* Brings the run around a page of the request, and tells which it was. Returns 0 or an errno. */
 static int bring(struct delivery *delivery, const struct pgl_request *request, const struct source *source,
-                 struct pgl_pager_range run, bool hole)
+                 uint64_t page, struct pgl_pager_range *run)
 {
-    struct stretch stretch = {run.first, run.last - run.first + 1, delivery->buffer, &delivery->stats->pages_fetched};
-    uint64_t whole;
+    struct stretch stretch = {.data = delivery->buffer, .counter = &delivery->stats->pages_fetched};
+    uint64_t npages;
     int read_error, error = 0;
+    bool hole;
 
+    *run = find_run(source, request->range, page, &hole);
+    stretch.first = run->first;
+    npages = run->last - run->first + 1;
     if (!hole) {
-        read_error = read_pages(delivery, source, stretch.first, stretch.npages, &whole);
+        read_error = read_pages(delivery, source, run->first, npages, &stretch.npages);
     } else {
-        read_error = measure_hole(source, stretch.first, stretch.npages, delivery->page_size, &whole);
+        read_error = measure_hole(source, run->first, npages, delivery->page_size, &stretch.npages);
         stretch.counter = &delivery->stats->pages_zeroed;
         stretch.data = NULL;
         if (delivery->write_protect) { /* the kernel's zero page cannot be protected */
-            stretch.data = memset(delivery->buffer, 0, whole * delivery->page_size);
+            stretch.data = memset(delivery->buffer, 0, stretch.npages * delivery->page_size);
         }
     }
-    stretch.npages = whole;
-    if (whole > 0) {
+    if (stretch.npages > 0) {
         error = deliver(delivery, request, stretch);
     }
     return error != 0 ? error : read_error;
 }
 
+/* The run with the page that somebody waits for comes first, and the others in ascending order. */
 static int data_request(void *pager, const struct pgl_request *request)
 {
     const struct source *source = pager;
     struct delivery *delivery = request->cookie;
-    uint64_t first = request->range.first;
-    int error = 0;
+    struct pgl_pager_range awaited, run;
+    int error = bring(delivery, request, source, request->pager_demand, &awaited);
 
-    while (error == 0 && first <= request->range.last) {
-        bool hole;
-        struct pgl_pager_range run = find_run(source, first, request->range.last, &hole);
-
-        error = bring(delivery, request, source, run, hole);
-        first = run.last + 1;
+    for (uint64_t page = request->range.first; error == 0 && page <= request->range.last; page = run.last + 1) {
+        run = awaited;
+        if (page != awaited.first) {
+            error = bring(delivery, request, source, page, &run);
+        }
     }
     delivery->error = error;
     return error;

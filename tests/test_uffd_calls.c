@@ -650,6 +650,48 @@ static void test_uffd_late_pages_do_not_enter_what_is_mapped_next(void **state)
     assert_true(is_zero(f, 11));
 }
 
+struct waiting {
+    struct fixture *f;
+    unsigned char value;
+    bool came; /* atomic */
+};
+
+static void *touch_page_30(void *arg)
+{
+    struct waiting *w = arg;
+
+    w->value = w->f->memory[30 * PAGE];
+    __atomic_store_n(&w->came, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* Its cluster has data before and behind a hole: what is before does not delay it. */
+static void test_uffd_page_that_is_waited_for_comes_first(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting w = {.f = f};
+    struct pgl_advice_table table = *pgl_advice_shipped();
+    pthread_t thread;
+
+    table.row[PGL_ADVICE_NORMAL] = (struct pgl_advice_row){.before = 10, .after = 10};
+    f->config.table = &table;
+    assert_int_equal(ftruncate(f->file, 25 * PAGE), 0);
+    assert_int_equal(ftruncate(f->file, 26 * PAGE), 0); /* page 25 is a hole */
+    fill(f->file, 26, NPAGES - 26);
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    __atomic_store_n(&slow_offset, 20 * PAGE, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(&thread, NULL, touch_page_30, &w), 0);
+    for (unsigned tries = 0; tries < 2000 && !__atomic_load_n(&w.came, __ATOMIC_ACQUIRE); tries++)
+        usleep(1000);
+    assert_true(__atomic_load_n(&w.came, __ATOMIC_ACQUIRE));
+    __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(w.value, (unsigned char)word_at(30 * PAGE));
+    for (uint64_t page = 0; page < NPAGES; page++)
+        assert_true(page == 25 ? is_zero(f, page) : is_page(f, page));
+}
+
 /* A forked child that cannot be watched is let go: it goes on without the file, and is counted. */
 static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
 {
@@ -801,6 +843,7 @@ int main(void)
         TEST(test_uffd_bad_page_spoils_no_neighbour),
         TEST(test_uffd_threads_that_want_a_page_read_it_once),
         TEST(test_uffd_late_pages_do_not_enter_what_is_mapped_next),
+        TEST(test_uffd_page_that_is_waited_for_comes_first),
         TEST(test_uffd_child_that_cannot_be_served_is_counted),
         TEST(test_uffd_signals_run_on_no_thread_of_the_pager),
     };

@@ -5,17 +5,17 @@
  *
  * OBJECTS      A space is an address space that faults: this process, or a forked child. It has a userfaultfd and a map
  *              from page numbers to objects, one object for each pgl_uffd_map() and each fork. The pager's lock
- *              protects the list of spaces, and is held while events change a map, so that they are applied in the
- *              order in which the kernel sent them. A space is held by the list and by each handler that works on it.
- *              The layout is locked for writing where a map changes, and for reading from the look at a map until pages
- *              are where it shows them: what comes late from a file does not enter what was mapped there since.
+ *              protects the list of spaces. A space is held by the list and by each handler that works on it. The
+ *              layout is locked for writing while events are read and applied to a map, in the order in which the
+ *              kernel sent them, and where a region is entered or let go; for reading from a look at a map until pages
+ *              are where it shows them, or their protection is gone. So what is late does not enter what was mapped
+ *              there since: a change that the kernel has told of is in the map, and before that it refuses (EAGAIN).
  * LOCK ORDER   the pager's lock -> layout -> map -> object.
  * READERS      The kernel knows better. (i) A fault on a page that the driver has as resident, found so at the first
  *              look, means that the page was removed (its event raced with a copy): it is forgotten and fetched again.
  *              (ii) The same fault after a wait for another handler's fetch may be an old message: its thread is only
  *              woken, and faults again if the page is not there. (iii) Where the map has nothing, memory was let go or
- *              has grown by mremap(): it gets zeros, which the kernel refuses where the message is only older than an
- *              event whose change is still under way. (iv) A message is as old as its batch: where this handler has put
+ *              has grown by mremap(): it gets zeros. (iv) A message is as old as its batch: where this handler has put
  *              the page in place since, its thread is only woken. So threads that want the same page read it once.
  * OUT OF ORDER Nothing is allocated with malloc() by a handler, or under the pager's lock: see arena.h.
  * PROGRESS     Every message ends in a wake-up: by the copy that made the page, or by hand. No handler waits for
@@ -184,7 +184,7 @@ static void drop_ended_children(struct pgl_uffd *uffd)
     }
 }
 
-/* Events: the pager's lock is held. */
+/* Events: the pager's lock is held, and the layout locked for writing. */
 
 static struct pgl_object *object_of(struct pgl_uffd *uffd, struct source *source, enum pgl_advice advice)
 {
@@ -312,10 +312,6 @@ static void apply_event(struct pgl_uffd *uffd, struct space *space, const struct
     uint64_t last = message->arg.remove.end / size - 1;
     uint64_t from = message->arg.remap.from / size;
 
-    if (message->event == UFFD_EVENT_PAGEFAULT) {
-        return;
-    }
-    pthread_rwlock_wrlock(&uffd->layout);
     switch (message->event) {
     case UFFD_EVENT_FORK:
         adopt(uffd, space, (int)message->arg.fork.ufd);
@@ -333,7 +329,6 @@ static void apply_event(struct pgl_uffd *uffd, struct space *space, const struct
         insist_on_removing(space, first, last);
         break;
     }
-    pthread_rwlock_unlock(&uffd->layout);
 }
 
 /* Faults: no lock is held. */
@@ -347,31 +342,14 @@ static bool try_again(struct pgl_uffd *uffd, struct delivery *delivery)
     if (config->failed != NULL && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
         return true;
     }
-    count(&uffd->stats.errors, 1);
-    pgl_delivery_zero(delivery);
+    count(&uffd->stats.errors, pgl_delivery_zero(delivery));
     return false;
 }
 
 /*
- * Memory that was added by mremap(), or let go just now, is plain memory; else the kernel refuses. No event is read
- * between the look at the map and the zeros: what is being moved there may be about to be shown. Returns false when it
- * is.
+ * Whatever is not in place when this returns is the next fault's: the thread is woken. Of a write to a page that is
+ * protected nothing is needed but that the driver knows.
  */
-static bool zero_outside(struct pgl_uffd *uffd, struct space *space, struct delivery *delivery)
-{
-    uint64_t index = delivery->addr / uffd->page_size;
-    struct pgl_map_entry entry;
-    bool outside;
-
-    pthread_mutex_lock(&uffd->lock);
-    outside = !pgl_map_lookup(space->map, index, &entry) || entry.view.first > index;
-    if (outside) {
-        pgl_delivery_zero(delivery);
-    }
-    pthread_mutex_unlock(&uffd->lock);
-    return outside;
-}
-
 static void deliver_fault(struct handler *handler, struct space *space, struct delivery *delivery,
                           struct pgl_fault_args *args, bool protected)
 {
@@ -385,21 +363,20 @@ static void deliver_fault(struct handler *handler, struct space *space, struct d
             if (!page.hit || protected || (args->flags & PGL_FAULT_RETRIED) != 0) {
                 return;
             }
-            pthread_mutex_lock(&uffd->lock);
+            pthread_rwlock_rdlock(&uffd->layout);
             forget(space, args->index, args->index); /* reader (i): the kernel does not have it */
-            pthread_mutex_unlock(&uffd->lock);
+            pthread_rwlock_unlock(&uffd->layout);
             break;
         case PGL_FAULT_MEMORY_ERROR:
-        case PGL_FAULT_NO_DATA: /* perhaps a neighbour's fault only: alone, before it is given up */
-            if ((args->flags & PGL_FAULT_RETRIED) != 0 && !try_again(uffd, delivery)) {
+        case PGL_FAULT_NO_DATA:
+            /* perhaps a neighbour's fault only: alone, before it is given up */
+            if (protected || ((args->flags & PGL_FAULT_RETRIED) != 0 && !try_again(uffd, delivery))) {
                 return;
             }
             break;
-        case PGL_FAULT_NO_ENTRY:
-            if (zero_outside(uffd, space, delivery)) {
-                return;
-            }
-            break;
+        case PGL_FAULT_NO_ENTRY: /* memory that was added by mremap(), or let go just now, is plain */
+            pgl_delivery_zero(delivery);
+            return;
         case PGL_FAULT_RETRY:
         case PGL_FAULT_INTERRUPTED:
         case PGL_FAULT_MEMORY_SHORTAGE:
@@ -435,6 +412,7 @@ static void handle_fault(struct handler *handler, struct space *space, const str
         .uffd = space->fd,
         .addr = addr,
         .put_first = UINT64_MAX,
+        .writes = writes,
         .write_protect = uffd->config.write_protect,
         .page_size = uffd->page_size,
         .buffer = handler->buffer,
@@ -447,6 +425,7 @@ static void handle_fault(struct handler *handler, struct space *space, const str
     };
 
     if (protected || !was_put(handler, addr)) {
+        delivery.placed = pgl_map_copy_place(space->map, args.index, &delivery.place);
         deliver_fault(handler, space, &delivery, &args, protected);
         handler->put[handler->nput++] = (struct put){delivery.put_first, delivery.put_last};
     }
@@ -455,6 +434,9 @@ static void handle_fault(struct handler *handler, struct space *space, const str
     }
     if (!delivery.woken) {
         pgl_delivery_wake(&delivery);
+    }
+    if (delivery.placed) {
+        pgl_object_unref(delivery.place.object);
     }
     count(&uffd->stats.unlocks, protected);
 }
@@ -483,11 +465,15 @@ static size_t serve(struct handler *handler, uint64_t number)
     }
     if (space != NULL) {
         space->refs++;
+        pthread_rwlock_wrlock(&uffd->layout);
         nbytes = read(space->fd, messages, sizeof(messages));
     }
     n = nbytes > 0 ? (size_t)nbytes / sizeof(messages[0]) : 0;
     for (size_t i = 0; i < n; i++) {
         apply_event(uffd, space, &messages[i]);
+    }
+    if (space != NULL) {
+        pthread_rwlock_unlock(&uffd->layout);
     }
     pthread_mutex_unlock(&uffd->lock);
 
@@ -689,7 +675,7 @@ static bool to_pages(const struct pgl_uffd *uffd, const void *addr, size_t lengt
     return true;
 }
 
-/* The pager's lock is held. Shows the object, and asks the kernel for faults. */
+/* The pager's lock is held, and the layout locked for writing. Shows the object, and asks the kernel for faults. */
 static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object)
 {
     struct uffdio_register range = {
@@ -736,8 +722,10 @@ bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_
         return false;
     }
     pthread_mutex_lock(&uffd->lock);
+    pthread_rwlock_wrlock(&uffd->layout);
     mapped = register_range(uffd, first, last, object);
     error = errno;
+    pthread_rwlock_unlock(&uffd->layout);
     pthread_mutex_unlock(&uffd->lock);
     pgl_object_unref(object); /* the map has its own reference */
     errno = error;

@@ -7,6 +7,7 @@
 #include <pagelock/uffd.h>
 
 #include "arena.h"
+#include "map.h"
 
 /* A part of a file that some memory shows: the pager of an object. A forked child's object shares it. */
 struct source {
@@ -29,6 +30,9 @@ struct delivery {
     struct pgl_map *map;          /* of the address space that faulted */
     int uffd;                     /* its userfaultfd */
     uint64_t addr;                /* the page that faulted */
+    bool placed;                  /* the map showed something there, before anything was done about it: */
+    struct place place;
+    bool writes; /* the fault was a write */
     bool write_protect;
     size_t page_size;
     unsigned char *buffer; /* holds the widest cluster */
@@ -49,13 +53,13 @@ static inline void count(uint64_t *counter, uint64_t n)
 struct source *pgl_source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size);
 void pgl_source_unref(struct source *source);
 
-/* Puts a zero page where the fault was, in place of one that cannot be read. */
-void pgl_delivery_zero(struct delivery *delivery);
+/* Puts a zero page where the fault was, unless something else is there by now. Returns whether it made one. */
+bool pgl_delivery_zero(struct delivery *delivery);
 
 /* Lets the faulting thread look again. */
 void pgl_delivery_wake(const struct delivery *delivery);
 
-/* Takes the write protection of the page away, and wakes the thread. Returns 0 or an errno. */
+/* Takes the write protection of the page away, if it is still the same one, and wakes the thread. 0 or an errno. */
 int pgl_delivery_unprotect(struct delivery *delivery);
 
 #endif

@@ -150,17 +150,6 @@ void pgl_delivery_wake(const struct delivery *delivery)
     ioctl(delivery->uffd, UFFDIO_WAKE, &range);
 }
 
-int pgl_delivery_unprotect(struct delivery *delivery)
-{
-    struct uffdio_writeprotect protect = {{delivery->addr, delivery->page_size}, 0};
-
-    if (ioctl(delivery->uffd, UFFDIO_WRITEPROTECT, &protect) != 0) {
-        return errno;
-    }
-    delivery->woken = true;
-    return 0;
-}
-
 /* Asks the kernel once for pages of zeros (data NULL) or of data. Returns how many it made, or 0 with errno. */
 static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, uint64_t length, uint64_t mode)
 {
@@ -178,9 +167,53 @@ static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, u
     return made > 0 ? (uint64_t)made : 0;
 }
 
-void pgl_delivery_zero(struct delivery *delivery)
+/* Layout locked. Whether the map shows at the page what it showed when its fault was looked at. */
+static bool is_same(const struct delivery *delivery)
 {
-    make_pages(delivery->uffd, delivery->addr, NULL, delivery->page_size, 0);
+    uint64_t index = delivery->addr / delivery->page_size;
+    struct pgl_map_entry entry;
+
+    if (delivery->placed) {
+        return pgl_map_has_place(delivery->map, index, &delivery->place);
+    }
+    return !pgl_map_lookup(delivery->map, index, &entry) || entry.view.first > index;
+}
+
+static void note_put(struct delivery *delivery, uint64_t first, uint64_t last)
+{
+    delivery->put_first = first < delivery->put_first ? first : delivery->put_first;
+    delivery->put_last = last > delivery->put_last ? last : delivery->put_last;
+}
+
+bool pgl_delivery_zero(struct delivery *delivery)
+{
+    bool protects = delivery->write_protect && !delivery->writes; /* which the kernel's own zero page cannot be */
+    const unsigned char *data = protects ? memset(delivery->buffer, 0, delivery->page_size) : NULL;
+    uint64_t mode = protects ? UFFDIO_COPY_MODE_WP : 0;
+    bool made;
+
+    pthread_rwlock_rdlock(delivery->layout);
+    made = is_same(delivery) && make_pages(delivery->uffd, delivery->addr, data, delivery->page_size, mode) > 0;
+    pthread_rwlock_unlock(delivery->layout);
+    if (made) {
+        delivery->woken = true;
+        note_put(delivery, delivery->addr, delivery->addr);
+    }
+    return made;
+}
+
+int pgl_delivery_unprotect(struct delivery *delivery)
+{
+    struct uffdio_writeprotect protect = {{delivery->addr, delivery->page_size}, 0};
+    int error = ENOENT;
+
+    pthread_rwlock_rdlock(delivery->layout);
+    if (is_same(delivery)) {
+        error = ioctl(delivery->uffd, UFFDIO_WRITEPROTECT, &protect) != 0 ? errno : 0;
+    }
+    pthread_rwlock_unlock(delivery->layout);
+    delivery->woken |= error == 0;
+    return error;
 }
 
 /* Pages that follow each other in a file, on their way to memory. */
@@ -237,10 +270,7 @@ static int install(struct delivery *delivery, const struct pgl_request *request,
     }
     pthread_rwlock_unlock(delivery->layout);
     if (*done > 0) {
-        uint64_t last = addr + (*done - 1) * page_size;
-
-        delivery->put_first = addr < delivery->put_first ? addr : delivery->put_first;
-        delivery->put_last = last > delivery->put_last ? last : delivery->put_last;
+        note_put(delivery, addr, addr + (*done - 1) * page_size);
     }
     return error;
 }

@@ -348,6 +348,34 @@ static void test_uffd_write_protect_faults_go_the_unlock_way(void **state)
     assert_count(f, unlocks, 10);
 }
 
+/* Zeros in place of what cannot be read, or that mremap() added, are pages like others. */
+static void test_uffd_zeros_are_write_protected_too(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char *small = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *grown;
+
+    f->config.write_protect = true;
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_true(pgl_uffd_map(f->uffd, small, 8 * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    grown = mremap(small, 8 * PAGE, 64 * PAGE, MREMAP_MAYMOVE);
+    assert_int_equal(ftruncate(f->file, 0), 0);
+    assert_true(is_zero(f->memory + 2 * PAGE));
+    assert_count(f, errors, 1);
+    assert_true(is_zero(grown + 20 * PAGE));
+    assert_count(f, unlocks, 0);
+    f->memory[2 * PAGE] = 'w';
+    assert_count(f, unlocks, 1);
+    grown[20 * PAGE] = 'w';
+    assert_count(f, unlocks, 2);
+    f->memory[3 * PAGE] = 'w'; /* a write has asked for it */
+    assert_count(f, errors, 2);
+    f->memory[3 * PAGE + 1] = 'w';
+    assert_true(f->memory[2 * PAGE] == 'w' && f->memory[3 * PAGE] == 'w' && grown[20 * PAGE] == 'w');
+    assert_count(f, unlocks, 2);
+    munmap(grown, 64 * PAGE);
+}
+
 /* Bad input */
 
 static void test_uffd_refuses_what_is_not_page_aligned(void **state)
@@ -493,6 +521,66 @@ static void test_uffd_failed_page_is_read_again_if_asked_to(void **state)
     assert_count(f, errors, 0);
 }
 
+/* A failed() callback that waits until it may answer. Both atomic. */
+static unsigned asked;
+static bool may_answer;
+
+static enum pgl_uffd_remedy on_failure_wait(void *arg, const void *addr, int error)
+{
+    (void)arg;
+    (void)addr;
+    (void)error;
+    __atomic_add_fetch(&asked, 1, __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&may_answer, __ATOMIC_ACQUIRE)) {
+        usleep(1000);
+    }
+    return PGL_UFFD_ZERO;
+}
+
+/* Returns NULL when the page at an address is all zeros. */
+static void *touch_zero_page(void *arg)
+{
+    return is_zero(arg) ? NULL : arg;
+}
+
+/* Starts a thread that touches page 3, which cannot be read, and waits until that is known. */
+static pthread_t touch_bad_page_3(struct fixture *f)
+{
+    pthread_t thread;
+
+    __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&may_answer, false, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(&thread, NULL, touch_zero_page, f->memory + 3 * PAGE), 0);
+    while (__atomic_load_n(&asked, __ATOMIC_ACQUIRE) == 0) {
+        usleep(100);
+    }
+    return thread;
+}
+
+/* By the time it is known what becomes of a bad page, another file is mapped there. */
+static void test_uffd_zeros_of_a_bad_page_do_not_enter_another_file(void **state)
+{
+    const int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    struct fixture *f = *state;
+    int other = memfd_create("other", MFD_CLOEXEC);
+    pthread_t thread;
+
+    fill(other, 100, NPAGES);
+    f->config.threads = 2;
+    f->config.failed = on_failure_wait;
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(ftruncate(f->file, 0), 0);
+    thread = touch_bad_page_3(f);
+    assert_int_equal(munmap(f->memory, NPAGES * PAGE), 0);
+    assert_ptr_equal(mmap(f->memory, NPAGES * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0), f->memory);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, other, 100 * PAGE, PGL_ADVICE_RANDOM));
+    __atomic_store_n(&may_answer, true, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+    assert_pages(f->memory, NPAGES, 100);
+    assert_count(f, errors, 0); /* nothing became zeros */
+    close(other);
+}
+
 /* Mappings that change */
 
 static void test_uffd_page_given_back_is_fetched_again(void **state)
@@ -610,6 +698,7 @@ static void test_uffd_forked_child_is_served_too(void **state)
         assert_pages(f->memory + 6 * PAGE, NPAGES - 6, 6); /* what a child wrote is its own */
         assert_count(f, forks, 3);
         assert_count(f, errors, 0);
+        assert_true(stats_of(f).present > 0);
         pgl_uffd_free(f->uffd);
         f->uffd = NULL;
         assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
@@ -883,6 +972,7 @@ int main(void)
         TEST(test_uffd_partial_last_page_ends_in_zeros),
         TEST(test_uffd_writes_stay),
         TEST(test_uffd_write_protect_faults_go_the_unlock_way),
+        TEST(test_uffd_zeros_are_write_protected_too),
         TEST(test_uffd_refuses_what_is_not_page_aligned),
         TEST(test_uffd_refuses_what_the_file_does_not_have),
         TEST(test_uffd_refuses_to_map_memory_twice_or_not_at_all),
@@ -890,6 +980,7 @@ int main(void)
         TEST(test_uffd_file_that_shrank_gives_zeros_and_counts_them),
         TEST(test_uffd_sparse_file_that_shrank_is_no_hole),
         TEST(test_uffd_failed_page_is_read_again_if_asked_to),
+        TEST(test_uffd_zeros_of_a_bad_page_do_not_enter_another_file),
         TEST(test_uffd_page_given_back_is_fetched_again),
         TEST(test_uffd_part_unmapped_is_left_alone),
         TEST(test_uffd_memory_that_moved_goes_on),

@@ -296,6 +296,29 @@ static void assert_fds(unsigned n)
     assert_int_equal(count_fds(), n);
 }
 
+static struct pgl_uffd_stats stats_of(const struct fixture *f)
+{
+    struct pgl_uffd_stats stats;
+
+    pgl_uffd_stats(f->uffd, &stats);
+    return stats;
+}
+
+/* A page is there a moment before it is counted. */
+static void assert_errors(const struct fixture *f, unsigned n)
+{
+    for (unsigned tries = 0; tries < 2000 && stats_of(f).errors < n; tries++)
+        usleep(1000);
+    assert_int_equal(stats_of(f).errors, n);
+}
+
+static void assert_unlocks(const struct fixture *f, unsigned n)
+{
+    for (unsigned tries = 0; tries < 2000 && stats_of(f).unlocks < n; tries++)
+        usleep(1000);
+    assert_int_equal(stats_of(f).unlocks, n);
+}
+
 /* ---- calls of the library ---- */
 
 /* The errors of a call that a library's call has to tell of. */
@@ -518,7 +541,6 @@ static enum pgl_uffd_remedy on_failure(void *arg, const void *addr, int error)
 static void fault_failing(struct fixture *f, enum call call, unsigned long request, int error, unsigned times,
                           enum outcome outcome)
 {
-    struct pgl_uffd_stats stats;
     bool hole = request == UFFDIO_ZEROPAGE || call == CALL_FSTAT;
     uint64_t page = hole ? 50 : 10;
 
@@ -529,8 +551,7 @@ static void fault_failing(struct fixture *f, enum call call, unsigned long reque
         assert_true(is_zero(f, page));
     f->memory[page * PAGE] = 'w';
     assert_int_equal(f->memory[page * PAGE], 'w');
-    pgl_uffd_stats(f->uffd, &stats);
-    assert_int_equal(stats.errors, outcome == ZEROS);
+    assert_errors(f, outcome == ZEROS);
     if (outcome == ZEROS)
         assert_int_equal(__atomic_load_n(&told_error, __ATOMIC_ACQUIRE), error);
     for (uint64_t i = 0; i < NPAGES; i++)
@@ -614,7 +635,6 @@ static void test_uffd_handler_outlives_each_error_of_its_calls(void **state)
 /* A cluster that fails because of a neighbour says nothing about the page that the program waits for. */
 static void test_uffd_bad_page_spoils_no_neighbour(void **state)
 {
-    struct pgl_uffd_stats stats;
     struct fixture *f = *state;
 
     assert_true(try_new(f));
@@ -625,8 +645,48 @@ static void test_uffd_bad_page_spoils_no_neighbour(void **state)
 
         assert_true(page == 8 ? is_zero(f, page) : is_page(f, page));
     }
-    pgl_uffd_stats(f->uffd, &stats);
-    assert_int_equal(stats.errors, 1);
+    assert_errors(f, 1);
+}
+
+static void *write_page_3(void *arg)
+{
+    const struct fixture *f = arg;
+
+    f->memory[3 * PAGE] = 'w';
+    return NULL;
+}
+
+/* A write to a protected page is answered late, when another file's page is there: that one stays protected. */
+static void test_uffd_late_write_unprotects_no_other_file(void **state)
+{
+    const int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    struct fixture *f = *state;
+    pthread_t thread;
+
+    f->config.threads = 2;
+    f->config.write_protect = true;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_int_equal(ftruncate(f->file, 0), 0);
+    assert_true(is_zero(f, 3)); /* protected, and not from the file */
+    assert_errors(f, 1);
+    fill(f->file, 0, NPAGES);
+    __atomic_store_n(&slow_offset, 3 * PAGE, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(&thread, NULL, write_page_3, f), 0);
+    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW)
+        usleep(100);
+    assert_int_equal(munmap(f->memory, NPAGES * PAGE), 0);
+    assert_ptr_equal(mmap(f->memory, NPAGES * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0), f->memory);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
+    assert_int_equal(f->memory[3 * PAGE + 8], (unsigned char)word_at(23 * PAGE + 8)); /* which wakes the thread, too */
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_unlocks(f, 1);
+    assert_int_equal(madvise(f->memory, PAGE * NPAGES, MADV_DONTNEED), 0);
+    assert_true(shows(f, 3, 23)); /* protected anew */
+    __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
+    assert_unlocks(f, 2); /* the late one */
+    f->memory[3 * PAGE] = 'w';
+    assert_unlocks(f, 3);
 }
 
 /* The page that the program waits for is there, the rest of its cluster is on its way, and something else comes in. */
@@ -841,6 +901,7 @@ int main(void)
         TEST(test_uffd_unmap_fails_with_the_errno_of_the_kernel),
         TEST(test_uffd_handler_outlives_each_error_of_its_calls),
         TEST(test_uffd_bad_page_spoils_no_neighbour),
+        TEST(test_uffd_late_write_unprotects_no_other_file),
         TEST(test_uffd_threads_that_want_a_page_read_it_once),
         TEST(test_uffd_late_pages_do_not_enter_what_is_mapped_next),
         TEST(test_uffd_page_that_is_waited_for_comes_first),

@@ -18,9 +18,9 @@
  *              has grown by mremap(): it gets zeros. (iv) A message is as old as its batch: where this handler has put
  *              the page in place since, its thread is only woken. So threads that want the same page read it once.
  * OUT OF ORDER Nothing is allocated with malloc() by a handler, or under the pager's lock: see arena.h.
- * PROGRESS     Every message ends in a wake-up: by the copy that made the page, or by hand. No handler waits for
- *              another but in the driver, for a page that the other one is reading; and that one waits for the file
- *              only.
+ * PROGRESS     Every message ends in a wake-up: by the copy that made the page, or by hand, also where failed() wants
+ *              the page tried again: that is the next fault's. No handler waits for another but in the driver, for a
+ *              page that the other one is reading; and that one waits for the file only.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +39,8 @@
 #include "object.h"
 #include "uffd.h"
 
-#define BATCH 64 /* messages read at a time */
+#define BATCH 64      /* messages read at a time */
+#define PAUSE_US 1000 /* before what did not go is tried again */
 
 /* An address that no program has mapped: asking for a page there tells only whether the process still is. */
 #define NOWHERE 0x10000
@@ -62,6 +63,7 @@ struct handler {
         uint64_t last;
     } put[BATCH]; /* what came of the batch so far, by address */
     unsigned nput;
+    bool ending; /* answers what waits already, and no more */
 };
 
 struct pgl_uffd {
@@ -235,7 +237,7 @@ static void forget(struct space *space, uint64_t first, uint64_t last)
 static void insist_on_removing(struct space *space, uint64_t first, uint64_t last)
 {
     while (!pgl_map_remove(space->map, first, last) && errno == ENOMEM) {
-        usleep(1000);
+        usleep(PAUSE_US);
     }
 }
 
@@ -243,7 +245,7 @@ static void insist_on_entering(struct space *space, const struct pgl_view *view,
                                enum pgl_advice advice)
 {
     while (!pgl_map_enter(space->map, view->first, view->last, object, view->object_first, advice) && errno == ENOMEM) {
-        usleep(1000);
+        usleep(PAUSE_US);
     }
 }
 
@@ -277,7 +279,7 @@ static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct spac
         }
     }
     while ((object = object_of(uffd, source, pgl_object_advice(entry->object))) == NULL) {
-        usleep(1000);
+        usleep(PAUSE_US);
     }
     __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
     return object;
@@ -333,17 +335,18 @@ static void apply_event(struct pgl_uffd *uffd, struct space *space, const struct
 
 /* Faults: no lock is held. */
 
-/* What becomes of a page that cannot be had. Returns true when it is to be tried again. */
-static bool try_again(struct pgl_uffd *uffd, struct delivery *delivery)
+/* A page cannot be had, alone either: it becomes zeros, or the thread faults again. */
+static void give_up(const struct handler *handler, struct delivery *delivery)
 {
-    const struct pgl_uffd_config *config = &uffd->config;
+    const struct pgl_uffd_config *config = &handler->uffd->config;
     const void *addr = (const void *)(uintptr_t)delivery->addr;
 
     if (config->failed != NULL && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
-        return true;
+        usleep(PAUSE_US);
+        delivery->woken = handler->ending; /* then it waits for its region to be let go */
+    } else {
+        count(&handler->uffd->stats.errors, pgl_delivery_zero(delivery));
     }
-    count(&uffd->stats.errors, pgl_delivery_zero(delivery));
-    return false;
 }
 
 /*
@@ -355,6 +358,7 @@ static void deliver_fault(struct handler *handler, struct space *space, struct d
 {
     struct pgl_uffd *uffd = handler->uffd;
     struct pgl_fault_page page;
+    bool failed = false;
 
     for (;;) {
         delivery->error = EIO;
@@ -369,10 +373,14 @@ static void deliver_fault(struct handler *handler, struct space *space, struct d
             break;
         case PGL_FAULT_MEMORY_ERROR:
         case PGL_FAULT_NO_DATA:
-            /* perhaps a neighbour's fault only: alone, before it is given up */
-            if (protected || ((args->flags & PGL_FAULT_RETRIED) != 0 && !try_again(uffd, delivery))) {
+            if (protected) {
                 return;
             }
+            if (failed) {
+                give_up(handler, delivery);
+                return;
+            }
+            failed = true; /* perhaps only for a neighbour: alone, before it is given up */
             break;
         case PGL_FAULT_NO_ENTRY: /* memory that was added by mremap(), or let go just now, is plain */
             pgl_delivery_zero(delivery);
@@ -501,6 +509,7 @@ static void serve_the_rest(struct handler *handler)
     struct pgl_uffd *uffd = handler->uffd;
     uint64_t last;
 
+    handler->ending = true;
     pthread_mutex_lock(&uffd->lock);
     last = uffd->last_number;
     pthread_mutex_unlock(&uffd->lock);

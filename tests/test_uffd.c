@@ -581,6 +581,45 @@ static void test_uffd_zeros_of_a_bad_page_do_not_enter_another_file(void **state
     close(other);
 }
 
+static enum pgl_uffd_remedy on_failure_again(void *arg, const void *addr, int error)
+{
+    (void)arg;
+    (void)addr;
+    (void)error;
+    __atomic_add_fetch(&asked, 1, __ATOMIC_RELEASE);
+    return PGL_UFFD_AGAIN;
+}
+
+/* A page that is tried again for ever does not keep the only handler from others, nor the pager from ending. */
+static void test_uffd_page_that_stays_bad_holds_nothing_else_up(void **state)
+{
+    enum { NTHREADS = 70 }; /* more than a handler reads at a time */
+    struct fixture *f = *state;
+    pthread_t threads[NTHREADS];
+
+    f->config.failed = on_failure_again;
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(ftruncate(f->file, 300 * PAGE), 0);
+    __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, touch_zero_page, f->memory + (300 + i) * PAGE), 0);
+    }
+    alarm(20); /* it would hang for ever */
+    while (__atomic_load_n(&asked, __ATOMIC_ACQUIRE) < 2 * NTHREADS) {
+        usleep(100);
+    }
+    assert_pages(f->memory, 100, 0);
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        void *wrong;
+
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    alarm(0);
+}
+
 /* Mappings that change */
 
 static void test_uffd_page_given_back_is_fetched_again(void **state)
@@ -981,6 +1020,7 @@ int main(void)
         TEST(test_uffd_sparse_file_that_shrank_is_no_hole),
         TEST(test_uffd_failed_page_is_read_again_if_asked_to),
         TEST(test_uffd_zeros_of_a_bad_page_do_not_enter_another_file),
+        TEST(test_uffd_page_that_stays_bad_holds_nothing_else_up),
         TEST(test_uffd_page_given_back_is_fetched_again),
         TEST(test_uffd_part_unmapped_is_left_alone),
         TEST(test_uffd_memory_that_moved_goes_on),

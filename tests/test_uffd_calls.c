@@ -60,12 +60,14 @@ static struct {
 } mine;
 static __thread bool is_mine;
 
+#define LIE (-2)
+
 /* Of the handlers: so many calls of a kind fail. Under the lock. */
 static struct {
     pthread_mutex_t lock;
     enum call call;
     unsigned long request; /* of an ioctl(), or whence of an lseek() */
-    int error;             /* 0: they do less than they were asked to */
+    int error;             /* 0: they do less than they were asked to; LIE: and say that they did it all */
     unsigned times, fired;
 } theirs = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -98,7 +100,7 @@ static int inject_theirs(enum call call, unsigned long request)
     return error;
 }
 
-/* 0: go on; otherwise the errno, or -1: do less. */
+/* 0: go on; otherwise the errno, or -1: do less, or LIE. */
 static int inject(enum call call, unsigned long request)
 {
     int before = errno, error = is_mine ? inject_mine(call, request) : inject_theirs(call, request);
@@ -172,6 +174,10 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
         copy->len = PAGE;
         __real_ioctl(fd, request, copy);
         copy->len = length;
+        if (error == LIE) { /* as if the other pages had been removed at once */
+            copy->copy = (__s64)length;
+            return 0;
+        }
         errno = EAGAIN;
         return -1;
     }
@@ -648,6 +654,22 @@ static void test_uffd_bad_page_spoils_no_neighbour(void **state)
     assert_errors(f, 1);
 }
 
+/* Pages that are resident here but not in memory are looked for again, and then it is a first try that fails. */
+static void test_uffd_page_looked_for_again_is_read_again_if_it_fails(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    fail_theirs(CALL_IOCTL, UFFDIO_COPY, LIE, 1);
+    assert_true(is_page(f, 0));
+    assert_int_equal(count_fired(), 1);
+    fail_theirs(CALL_PREAD, 0, EIO, 1);
+    assert_true(is_page(f, 1));
+    assert_int_equal(count_fired(), 1);
+    assert_errors(f, 0);
+}
+
 static void *write_page_3(void *arg)
 {
     const struct fixture *f = arg;
@@ -901,6 +923,7 @@ int main(void)
         TEST(test_uffd_unmap_fails_with_the_errno_of_the_kernel),
         TEST(test_uffd_handler_outlives_each_error_of_its_calls),
         TEST(test_uffd_bad_page_spoils_no_neighbour),
+        TEST(test_uffd_page_looked_for_again_is_read_again_if_it_fails),
         TEST(test_uffd_late_write_unprotects_no_other_file),
         TEST(test_uffd_threads_that_want_a_page_read_it_once),
         TEST(test_uffd_late_pages_do_not_enter_what_is_mapped_next),

@@ -23,7 +23,7 @@ struct pgl_uffd; /* a pager: its userfaultfd, its regions, its handler threads *
 /* What becomes of a page that could not be read. */
 enum pgl_uffd_remedy {
     PGL_UFFD_ZERO,  /* zeros: the program goes on, and the errors are counted */
-    PGL_UFFD_AGAIN, /* read it again; the program waits meanwhile */
+    PGL_UFFD_AGAIN, /* read it again in a millisecond or so; the program waits meanwhile */
 };
 
 struct pgl_uffd_config {

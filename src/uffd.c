@@ -40,10 +40,8 @@
 #include "uffd.h"
 
 #define BATCH 64      /* messages read at a time */
+#define ENOUGH 100    /* times that a moment without changes of memory is waited for */
 #define PAUSE_US 1000 /* before what did not go is tried again */
-
-/* An address that no program has mapped: asking for a page there tells only whether the process still is. */
-#define NOWHERE 0x10000
 
 struct space {
     struct space *next;
@@ -147,6 +145,18 @@ static void space_unref(struct pgl_uffd *uffd, struct space *space)
     }
 }
 
+/*
+ * Asks for a page where none can be made, in this very code. Returns why not: EAGAIN while a change of memory is under
+ * way whose event is still to be read, ESRCH where the process has ended.
+ */
+static int probe(const struct pgl_uffd *uffd, const struct space *space)
+{
+    uint64_t code = (uintptr_t)probe & ~(uint64_t)(uffd->page_size - 1);
+    struct uffdio_zeropage zero = {{code, uffd->page_size}, 0, 0};
+
+    return ioctl(space->fd, UFFDIO_ZEROPAGE, &zero) != 0 ? errno : 0;
+}
+
 /* Ends the faults of a space, of which a forked child may hold the userfaultfd too: closing it would not be enough. */
 static void space_unregister(const struct pgl_uffd *uffd, const struct space *space)
 {
@@ -176,9 +186,7 @@ static void drop_ended_children(struct pgl_uffd *uffd)
     struct space **link = &uffd->spaces;
 
     while (*link != NULL) {
-        struct uffdio_zeropage nowhere = {{NOWHERE, uffd->page_size}, 0, 0};
-
-        if (ioctl((*link)->fd, UFFDIO_ZEROPAGE, &nowhere) != 0 && errno == ESRCH) {
+        if (probe(uffd, *link) == ESRCH) {
             space_drop(uffd, link);
         } else {
             link = &(*link)->next;
@@ -249,7 +257,10 @@ static void insist_on_entering(struct space *space, const struct pgl_view *view,
     }
 }
 
-/* [first, last] was moved to to_first on. */
+/*
+ * [first, last] was moved to to_first on. What it showed is shown where it was until the kernel says that the memory
+ * has gone, too; with MREMAP_DONTUNMAP it has not, and is filled from the file again.
+ */
 static void move(struct space *space, uint64_t first, uint64_t last, uint64_t to_first)
 {
     uint64_t shift = to_first - first; /* wraps where memory moved down */
@@ -260,7 +271,6 @@ static void move(struct space *space, uint64_t first, uint64_t last, uint64_t to
         struct pgl_view there = {part.view.first + shift, part.view.last + shift, part.view.object_first};
 
         insist_on_entering(space, &there, part.object, part.advice);
-        insist_on_removing(space, part.view.first, part.view.last);
     }
 }
 
@@ -705,6 +715,36 @@ static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last,
     return true;
 }
 
+/*
+ * Enters a region. Its address may have been let go or moved away from a moment ago, and the event that takes the old
+ * memory from the map would take the new one. At any moment since when nothing is under way, it has been applied. Other
+ * threads may leave no such moment: after a while the region is entered all the same, unless the map still shows
+ * something there; only what mremap() had added is not in it.
+ */
+static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object)
+{
+    for (unsigned tries = 0;; tries++) {
+        bool settled = probe(uffd, uffd->self) != EAGAIN;
+
+        if (settled || tries >= ENOUGH) {
+            bool entered;
+            int error;
+
+            pthread_mutex_lock(&uffd->lock);
+            pthread_rwlock_wrlock(&uffd->layout);
+            entered = register_range(uffd, first, last, object);
+            error = errno;
+            pthread_rwlock_unlock(&uffd->layout);
+            pthread_mutex_unlock(&uffd->lock);
+            errno = error;
+            if (entered || settled || error != EEXIST) {
+                return entered;
+            }
+        }
+        usleep(PAUSE_US / 10);
+    }
+}
+
 bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset, enum pgl_advice advice)
 {
     struct pgl_object *object;
@@ -730,12 +770,8 @@ bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_
         errno = ENOMEM;
         return false;
     }
-    pthread_mutex_lock(&uffd->lock);
-    pthread_rwlock_wrlock(&uffd->layout);
-    mapped = register_range(uffd, first, last, object);
+    mapped = enter_region(uffd, first, last, object);
     error = errno;
-    pthread_rwlock_unlock(&uffd->layout);
-    pthread_mutex_unlock(&uffd->lock);
     pgl_object_unref(object); /* the map has its own reference */
     errno = error;
     return mapped;
@@ -762,13 +798,13 @@ bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
         return false;
     }
     pthread_mutex_lock(&uffd->lock);
+    pthread_rwlock_wrlock(&uffd->layout);
     if (!is_mapped(uffd->self, first, last)) {
         errno = ENOENT;
     } else if (ioctl(uffd->self->fd, UFFDIO_UNREGISTER, &range) == 0) {
-        pthread_rwlock_wrlock(&uffd->layout);
         unmapped = pgl_map_remove(uffd->self->map, first, last);
-        pthread_rwlock_unlock(&uffd->layout);
     }
+    pthread_rwlock_unlock(&uffd->layout);
     pthread_mutex_unlock(&uffd->lock);
     return unmapped;
 }

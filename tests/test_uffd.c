@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -521,17 +522,18 @@ static void test_uffd_failed_page_is_read_again_if_asked_to(void **state)
     assert_count(f, errors, 0);
 }
 
-/* A failed() callback that waits until it may answer. Both atomic. */
+/* A failed() callback that waits until so many of them may answer. Both atomic. */
 static unsigned asked;
-static bool may_answer;
+static unsigned may_answer;
 
 static enum pgl_uffd_remedy on_failure_wait(void *arg, const void *addr, int error)
 {
+    unsigned number = __atomic_add_fetch(&asked, 1, __ATOMIC_RELEASE);
+
     (void)arg;
     (void)addr;
     (void)error;
-    __atomic_add_fetch(&asked, 1, __ATOMIC_RELEASE);
-    while (!__atomic_load_n(&may_answer, __ATOMIC_ACQUIRE)) {
+    while (__atomic_load_n(&may_answer, __ATOMIC_ACQUIRE) < number) {
         usleep(1000);
     }
     return PGL_UFFD_ZERO;
@@ -543,17 +545,27 @@ static void *touch_zero_page(void *arg)
     return is_zero(arg) ? NULL : arg;
 }
 
-/* Starts a thread that touches page 3, which cannot be read, and waits until that is known. */
-static pthread_t touch_bad_page_3(struct fixture *f)
+static void wait_until_asked(unsigned n)
+{
+    while (__atomic_load_n(&asked, __ATOMIC_ACQUIRE) < n) {
+        usleep(100);
+    }
+}
+
+static void let_answer(unsigned n)
+{
+    __atomic_store_n(&may_answer, n, __ATOMIC_RELEASE);
+}
+
+/* Starts a thread that touches a page which cannot be read, and waits until that is known. */
+static pthread_t touch_bad_page(unsigned char *page)
 {
     pthread_t thread;
 
     __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
-    __atomic_store_n(&may_answer, false, __ATOMIC_RELEASE);
-    assert_int_equal(pthread_create(&thread, NULL, touch_zero_page, f->memory + 3 * PAGE), 0);
-    while (__atomic_load_n(&asked, __ATOMIC_ACQUIRE) == 0) {
-        usleep(100);
-    }
+    let_answer(0);
+    assert_int_equal(pthread_create(&thread, NULL, touch_zero_page, page), 0);
+    wait_until_asked(1);
     return thread;
 }
 
@@ -570,11 +582,11 @@ static void test_uffd_zeros_of_a_bad_page_do_not_enter_another_file(void **state
     f->config.failed = on_failure_wait;
     map_all(f, PGL_ADVICE_RANDOM);
     assert_int_equal(ftruncate(f->file, 0), 0);
-    thread = touch_bad_page_3(f);
+    thread = touch_bad_page(f->memory + 3 * PAGE);
     assert_int_equal(munmap(f->memory, NPAGES * PAGE), 0);
     assert_ptr_equal(mmap(f->memory, NPAGES * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0), f->memory);
     assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, other, 100 * PAGE, PGL_ADVICE_RANDOM));
-    __atomic_store_n(&may_answer, true, __ATOMIC_RELEASE);
+    let_answer(UINT_MAX);
     pthread_join(thread, NULL);
     assert_pages(f->memory, NPAGES, 100);
     assert_count(f, errors, 0); /* nothing became zeros */
@@ -605,9 +617,7 @@ static void test_uffd_page_that_stays_bad_holds_nothing_else_up(void **state)
         assert_int_equal(pthread_create(&threads[i], NULL, touch_zero_page, f->memory + (300 + i) * PAGE), 0);
     }
     alarm(20); /* it would hang for ever */
-    while (__atomic_load_n(&asked, __ATOMIC_ACQUIRE) < 2 * NTHREADS) {
-        usleep(100);
-    }
+    wait_until_asked(2 * NTHREADS);
     assert_pages(f->memory, 100, 0);
     pgl_uffd_free(f->uffd);
     f->uffd = NULL;
@@ -668,6 +678,93 @@ static void test_uffd_memory_that_moved_goes_on(void **state)
     munmap(room, NPAGES * PAGE);
 }
 
+/* Something that a thread does to memory, because it waits for a handler. */
+struct change {
+    struct fixture *f;
+    unsigned char *from;
+    unsigned char *to;
+    int file;
+    bool done;
+};
+
+static void *move_away(void *arg)
+{
+    struct change *c = arg;
+
+    c->done = mremap(c->from, 64 * PAGE, 64 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, c->to) == c->to;
+    return NULL;
+}
+
+static void *unmap(void *arg)
+{
+    struct change *c = arg;
+
+    c->done = munmap(c->from, 64 * PAGE) == 0;
+    return NULL;
+}
+
+static void *map_another(void *arg)
+{
+    struct change *c = arg;
+
+    c->done = pgl_uffd_map(c->f->uffd, c->from, 64 * PAGE, c->file, 100 * PAGE, PGL_ADVICE_RANDOM);
+    return NULL;
+}
+
+/*
+ * Memory is moved or let go, and the address used again before the only handler, which failed() detains, has read of
+ * it. The event that is still to come is the old memory's.
+ */
+static void use_address_again(struct fixture *f, void *(*let_go)(void *arg), bool moves)
+{
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    struct change old = {.f = f, .from = f->memory, .to = f->memory + 128 * PAGE};
+    struct change new = {.f = f, .from = f->memory, .file = f->file};
+    unsigned char *bad = f->memory + 256 * PAGE;
+    int empty = memfd_create("empty", MFD_CLOEXEC);
+    pthread_t threads[4];
+
+    f->config.failed = on_failure_wait;
+    start_pager(f);
+    fill(empty, 0, 8);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 64 * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(pgl_uffd_map(f->uffd, bad, 8 * PAGE, empty, 0, PGL_ADVICE_RANDOM));
+    assert_int_equal(ftruncate(empty, 0), 0);
+    threads[0] = touch_bad_page(bad);
+    assert_int_equal(pthread_create(&threads[1], NULL, touch_zero_page, bad + PAGE), 0);
+    usleep(20 * 1000);
+    assert_int_equal(pthread_create(&threads[2], NULL, let_go, &old), 0);
+    usleep(50 * 1000);
+    if (moves) { /* of its two events one is read with the other page's fault */
+        let_answer(1);
+        wait_until_asked(2);
+        assert_count(f, remaps, 1);
+    }
+    assert_ptr_equal(mmap(f->memory, 64 * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0), f->memory);
+    assert_int_equal(pthread_create(&threads[3], NULL, map_another, &new), 0);
+    usleep(50 * 1000);
+    let_answer(UINT_MAX);
+    for (unsigned i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    assert_true(old.done && new.done);
+    assert_pages(f->memory, 64, 100);
+    if (moves) {
+        assert_pages(old.to, 64, 0);
+    }
+    close(empty);
+}
+
+static void test_uffd_event_of_memory_that_moved_is_not_the_next_regions(void **state)
+{
+    use_address_again(*state, move_away, true);
+}
+
+static void test_uffd_event_of_memory_that_was_unmapped_is_not_the_next_regions(void **state)
+{
+    use_address_again(*state, unmap, false);
+}
+
 static void test_uffd_memory_that_grew_is_plain_beyond_its_file(void **state)
 {
     struct fixture *f = *state;
@@ -682,6 +779,23 @@ static void test_uffd_memory_that_grew_is_plain_beyond_its_file(void **state)
     assert_true(is_zero(grown + 8 * PAGE));
     assert_true(is_zero(grown + 63 * PAGE));
     munmap(grown, 64 * PAGE);
+}
+
+/* With MREMAP_DONTUNMAP, or because the kernel had no memory to unmap it. */
+static void test_uffd_memory_that_stayed_when_it_moved_shows_the_file(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char *moved;
+
+    map_all(f, PGL_ADVICE_SEQUENTIAL);
+    memset(f->memory + 5 * PAGE, 'w', PAGE);
+    moved = mremap(f->memory, NPAGES * PAGE, NPAGES * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+    assert_true(moved != MAP_FAILED);
+    assert_pages(f->memory, NPAGES, 0);
+    assert_int_equal(moved[5 * PAGE], 'w');
+    assert_pages(moved + 6 * PAGE, NPAGES - 6, 6);
+    assert_true(pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE));
+    munmap(moved, NPAGES * PAGE);
 }
 
 /* A change of protection makes several mappings of one: a cluster across them has to be copied in pieces. */
@@ -1024,7 +1138,10 @@ int main(void)
         TEST(test_uffd_page_given_back_is_fetched_again),
         TEST(test_uffd_part_unmapped_is_left_alone),
         TEST(test_uffd_memory_that_moved_goes_on),
+        TEST(test_uffd_event_of_memory_that_moved_is_not_the_next_regions),
+        TEST(test_uffd_event_of_memory_that_was_unmapped_is_not_the_next_regions),
         TEST(test_uffd_memory_that_grew_is_plain_beyond_its_file),
+        TEST(test_uffd_memory_that_stayed_when_it_moved_shows_the_file),
         TEST(test_uffd_cluster_across_mappings_is_copied_in_pieces),
         TEST(test_uffd_forked_child_is_served_too),
         TEST(test_uffd_children_that_ended_are_forgotten),

@@ -108,7 +108,9 @@ PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
  * Where a file system reads a file under the lock that it writes it under (XFS, some network file systems), an absent
  * page of a region is not to be written to its own file: the writer would wait for the page, and the page for him.
  *
- * Locks:    entry: none.
+ * Locks:    entry: none; not from the failed() callback.
+ * Blocks:   while a handler has yet to read that the memory at @addr before was let go or moved; where other threads
+ *           change regions without pause, for some ten milliseconds in any case.
  * Errors:   false with errno EINVAL: not page-aligned, nothing or beyond the file's end, an advice that does not exist;
  *           EEXIST: part of the range is mapped here already; the errors of fstat(2), dup(2) and UFFDIO_REGISTER;
  *           ENOMEM.

@@ -21,6 +21,8 @@
  * PROGRESS     Every message ends in a wake-up: by the copy that made the page, or by hand, also where failed() wants
  *              the page tried again: that is the next fault's. No handler waits for another but in the driver, for a
  *              page that the other one is reading; and that one waits for the file only.
+ * NOT PROMISED The right pages in a child that was forked while another thread was in mremap() on a region: the kernel
+ *              sends the two events in either order.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -159,16 +159,79 @@ static int probe(const struct pgl_uffd *uffd, const struct space *space)
     return ioctl(space->fd, UFFDIO_ZEROPAGE, &zero) != 0 ? errno : 0;
 }
 
+static void unregister(const struct space *space, uint64_t start, uint64_t end)
+{
+    struct uffdio_range range = {start, end - start};
+
+    ioctl(space->fd, UFFDIO_UNREGISTER, &range);
+}
+
+/*
+ * The kernel makes one mapping of a region and what mremap() has added to it, and none of what belongs to different
+ * userfaultfds: a mapping that shows something of ours is ours from its start to its end.
+ */
+static void unregister_mapping(const struct pgl_uffd *uffd, uint64_t start, uint64_t end)
+{
+    struct pgl_map_entry entry;
+
+    if (pgl_map_lookup(uffd->self->map, start / uffd->page_size, &entry) && entry.view.first < end / uffd->page_size) {
+        unregister(uffd->self, start, end);
+    }
+}
+
+/* This process's mappings, as the kernel lists them: lines that begin with "START-END ", in hexadecimal digits. */
+static void unregister_mappings(const struct pgl_uffd *uffd)
+{
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    uint64_t bounds[2] = {0, 0};
+    unsigned field = 0;
+    char text[1024];
+    ssize_t n;
+
+    while (fd >= 0 && (n = read(fd, text, sizeof(text))) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            char c = text[i];
+
+            if (c == '\n') {
+                unregister_mapping(uffd, bounds[0], bounds[1]);
+                memset(bounds, 0, sizeof(bounds));
+                field = 0;
+            } else if (c == '-' || c == ' ') {
+                field++;
+            } else if (field < 2) {
+                bounds[field] = bounds[field] * 16 + (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+            }
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 /* Ends the faults of a space, of which a forked child may hold the userfaultfd too: closing it would not be enough. */
 static void space_unregister(const struct pgl_uffd *uffd, const struct space *space)
 {
     struct pgl_map_entry entry;
 
+    if (space == uffd->self) {
+        unregister_mappings(uffd);
+    }
     for (uint64_t first = 0; pgl_map_lookup(space->map, first, &entry); first = entry.view.last + 1) {
-        struct uffdio_range range = {entry.view.first * uffd->page_size,
-                                     (entry.view.last - entry.view.first + 1) * uffd->page_size};
+        unregister(space, entry.view.first * uffd->page_size, (entry.view.last + 1) * uffd->page_size);
+    }
+}
 
-        ioctl(space->fd, UFFDIO_UNREGISTER, &range);
+/* Lets go who waits for an event to be read, now that no handler is left. Nothing registered: no other will come. */
+static void read_last_events(const struct pgl_uffd *uffd, const struct space *space)
+{
+    struct uffd_msg message;
+
+    while (probe(uffd, space) == EAGAIN) {
+        if (read(space->fd, &message, sizeof(message)) != sizeof(message)) {
+            usleep(PAUSE_US / 10);
+        } else if (message.event == UFFD_EVENT_FORK) {
+            close((int)message.arg.fork.ufd);
+        }
     }
 }
 
@@ -660,12 +723,15 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     eventfd_write(uffd->stop, 1);
     for (unsigned i = 0; i < uffd->nhandlers; i++) {
         pthread_join(uffd->handlers[i].thread, NULL);
-        pgl_fault_free(uffd->handlers[i].fault);
-        free(uffd->handlers[i].buffer);
     }
     while (uffd->spaces != NULL) {
         space_unregister(uffd, uffd->spaces);
+        read_last_events(uffd, uffd->spaces);
         space_drop(uffd, &uffd->spaces);
+    }
+    for (unsigned i = 0; i < uffd->nhandlers; i++) { /* not before: a thread that forks may hold malloc's locks */
+        pgl_fault_free(uffd->handlers[i].fault);
+        free(uffd->handlers[i].buffer);
     }
     if (uffd->epoll >= 0) {
         close(uffd->epoll);

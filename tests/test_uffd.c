@@ -781,6 +781,59 @@ static void test_uffd_memory_that_grew_is_plain_beyond_its_file(void **state)
     munmap(grown, 64 * PAGE);
 }
 
+static void run_idle_child(void)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/*
+ * A child holds the userfaultfd as its parent does. What was added to a region, or left behind when it moved, is let go
+ * with it all the same: neither a touch nor another fork() waits for a handler that there is no more.
+ */
+static void test_uffd_nothing_of_a_region_waits_for_a_pager_that_ended(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char *small = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *grown, *moved;
+    int status, held[2];
+    pid_t child;
+
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, small, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    grown = mremap(small, 8 * PAGE, 64 * PAGE, MREMAP_MAYMOVE);
+    assert_true(grown != MAP_FAILED);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 64 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    moved = mremap(f->memory, 64 * PAGE, 64 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+    assert_true(moved != MAP_FAILED);
+    assert_int_equal(pipe(held), 0);
+    child = fork();
+    if (child == 0) {
+        close(held[1]);
+        _exit(read(held[0], &status, 1) != 0); /* until the parent has closed the other end */
+    }
+    alarm(20);
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+    assert_true(is_zero(grown + 63 * PAGE));
+    assert_true(is_zero(f->memory + 63 * PAGE));
+    assert_true(is_zero(moved + 63 * PAGE));
+    run_idle_child();
+    alarm(0);
+    close(held[1]);
+    close(held[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    munmap(grown, 64 * PAGE);
+    munmap(moved, 64 * PAGE);
+}
+
 /* With MREMAP_DONTUNMAP, or because the kernel had no memory to unmap it. */
 static void test_uffd_memory_that_stayed_when_it_moved_shows_the_file(void **state)
 {
@@ -1096,6 +1149,57 @@ static void test_uffd_stops_with_faults_in_flight(void **state)
     }
 }
 
+static void *fork_and_fork(void *arg)
+{
+    struct toucher *t = arg;
+
+    may_malloc = true;
+    while (!__atomic_load_n(&t->zeros_too, __ATOMIC_RELAXED)) {
+        pid_t child = fork();
+        int status;
+
+        if (child == 0) {
+            _exit(0);
+        }
+        t->wrong += child < 0 || waitpid(child, &status, 0) != child || status != 0;
+    }
+    return NULL;
+}
+
+/* fork() sleeps until its event is read: the last one's, too, for which no handler may be left. */
+static void test_uffd_stops_while_a_thread_forks(void **state)
+{
+    struct fixture *f = *state;
+    struct toucher t = {.f = f};
+    pid_t holder;
+    int held[2], status;
+
+    for (unsigned round = 0; round < 100; round++) {
+        map_all(f, PGL_ADVICE_RANDOM);
+        (void)*(volatile unsigned char *)f->memory;
+        assert_int_equal(pipe(held), 0);
+        holder = fork(); /* keeps the userfaultfd open */
+        if (holder == 0) {
+            close(held[1]);
+            _exit(read(held[0], &status, 1) != 0);
+        }
+        t.zeros_too = false;
+        assert_int_equal(pthread_create(&t.thread, NULL, fork_and_fork, &t), 0);
+        usleep(round % 10 * 100);
+        alarm(20);
+        pgl_uffd_free(f->uffd);
+        f->uffd = NULL;
+        __atomic_store_n(&t.zeros_too, true, __ATOMIC_RELAXED);
+        pthread_join(t.thread, NULL);
+        alarm(0);
+        close(held[1]);
+        close(held[0]);
+        assert_int_equal(waitpid(holder, &status, 0), holder);
+        assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+    }
+    assert_int_equal(t.wrong, 0);
+}
+
 static bool permitted(void)
 {
     const struct pgl_uffd_config config = {0};
@@ -1141,6 +1245,7 @@ int main(void)
         TEST(test_uffd_event_of_memory_that_moved_is_not_the_next_regions),
         TEST(test_uffd_event_of_memory_that_was_unmapped_is_not_the_next_regions),
         TEST(test_uffd_memory_that_grew_is_plain_beyond_its_file),
+        TEST(test_uffd_nothing_of_a_region_waits_for_a_pager_that_ended),
         TEST(test_uffd_memory_that_stayed_when_it_moved_shows_the_file),
         TEST(test_uffd_cluster_across_mappings_is_copied_in_pieces),
         TEST(test_uffd_forked_child_is_served_too),
@@ -1152,6 +1257,7 @@ int main(void)
         TEST(test_uffd_forks_while_pages_are_touched),
         TEST(test_uffd_memory_that_shows_another_file_has_none_of_the_old_ones_pages),
         TEST(test_uffd_stops_with_faults_in_flight),
+        TEST(test_uffd_stops_while_a_thread_forks),
     };
 #undef TEST
 

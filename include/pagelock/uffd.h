@@ -91,6 +91,10 @@ PGL_API const char *pgl_uffd_explain(int error);
  * anonymous memory afterwards, so that touching them gives zeros, not the file: the caller stops using the regions, or
  * fetches what he still needs, before. A child that was forked keeps what it has, under the same rule.
  *
+ * Memory that mremap() has added is let go with its region, while it is one mapping with a page that shows the file.
+ * Cut off from that, by mprotect(), munmap() or pgl_uffd_unmap() of the region alone, or added in a forked child, it
+ * stays registered: touching it may then sleep until every child has ended that was forked before. munmap() it earlier.
+ *
  * Locks:    entry: none; not from the failed() callback, and no other call on @uffd beside it.
  * Blocks:   until the handlers have ended.
  */
@@ -120,6 +124,8 @@ PGL_API bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int 
 
 /**
  * pgl_uffd_unmap - let a range go; it stays mapped as plain anonymous memory
+ *
+ * What mremap() has added to a region is no part of it: pgl_uffd_free() says what becomes of that.
  *
  * Locks:    entry: none. The caller touches no absent page of the range meanwhile.
  * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here; the errors of

@@ -71,7 +71,8 @@ struct pgl_uffd {
     struct pgl_advice_table table;
     size_t page_size;
     int epoll;
-    int stop; /* readable when the handlers are to end */
+    int stop;  /* readable when the handlers are to end */
+    int spare; /* a descriptor to close, so that a fork's event can be read where there is no other; or -1 */
     struct space *self;
     struct arena arena; /* of everything that handlers make, or that is made under the lock */
     struct handler *handlers;
@@ -107,6 +108,25 @@ static uint64_t now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* The pager's lock, and the layout's for writing. */
+static void lock(struct pgl_uffd *uffd)
+{
+    pthread_mutex_lock(&uffd->lock);
+    pthread_rwlock_wrlock(&uffd->layout);
+}
+
+static void unlock(struct pgl_uffd *uffd)
+{
+    pthread_rwlock_unlock(&uffd->layout);
+    pthread_mutex_unlock(&uffd->lock);
+}
+
+/* A file of its own, and not only another descriptor of one: files may run out as well. */
+static int open_spare(void)
+{
+    return eventfd(0, EFD_CLOEXEC);
 }
 
 /* Spaces */
@@ -372,7 +392,12 @@ static void adopt(struct pgl_uffd *uffd, const struct space *parent, int fd)
 
     count(&uffd->stats.forks, 1);
     drop_ended_children(uffd);
-    child = space_add(uffd, fd);
+    if (uffd->spare < 0) { /* what there is goes to the spare: the next event has to be read, too */
+        close(fd);
+        child = NULL;
+    } else {
+        child = space_add(uffd, fd);
+    }
     count(&uffd->stats.errors, child == NULL);
     while (child != NULL && next_part(parent, &first, UINT64_MAX - 1, &entry)) {
         struct pgl_object *object = childs_object(uffd, parent, child, &entry);
@@ -534,31 +559,51 @@ static void count_latency(struct pgl_uffd_stats *stats, uint64_t ns)
     }
 }
 
+/*
+ * Reads a batch. A fork's event that the kernel has no descriptor or memory for stays there, but nothing tells of it
+ * again: it is insisted on. Both locks are held, and let go for a while where it does not help to close the spare.
+ */
+static size_t read_messages(struct pgl_uffd *uffd, const struct space *space, struct uffd_msg *messages)
+{
+    for (;;) {
+        ssize_t nbytes = read(space->fd, messages, BATCH * sizeof(*messages));
+
+        if (nbytes >= 0 || errno == EAGAIN || errno == EINTR) {
+            return nbytes > 0 ? (size_t)nbytes / sizeof(*messages) : 0;
+        }
+        if ((errno == EMFILE || errno == ENFILE) && uffd->spare >= 0) {
+            close(uffd->spare);
+            uffd->spare = -1;
+        } else {
+            unlock(uffd);
+            usleep(PAUSE_US);
+            lock(uffd);
+        }
+    }
+}
+
 /* Reads one batch from a space, by its number. Returns how many messages that were: less than BATCH were all. */
 static size_t serve(struct handler *handler, uint64_t number)
 {
     struct pgl_uffd *uffd = handler->uffd;
     struct uffd_msg messages[BATCH];
     struct space *space;
-    ssize_t nbytes = 0;
-    size_t n;
+    size_t n = 0;
 
-    pthread_mutex_lock(&uffd->lock);
+    lock(uffd);
     for (space = uffd->spaces; space != NULL && space->number != number; space = space->next) {
     }
     if (space != NULL) {
         space->refs++;
-        pthread_rwlock_wrlock(&uffd->layout);
-        nbytes = read(space->fd, messages, sizeof(messages));
+        n = read_messages(uffd, space, messages);
+        for (size_t i = 0; i < n; i++) {
+            apply_event(uffd, space, &messages[i]);
+        }
     }
-    n = nbytes > 0 ? (size_t)nbytes / sizeof(messages[0]) : 0;
-    for (size_t i = 0; i < n; i++) {
-        apply_event(uffd, space, &messages[i]);
+    if (uffd->spare < 0) {
+        uffd->spare = open_spare();
     }
-    if (space != NULL) {
-        pthread_rwlock_unlock(&uffd->layout);
-    }
-    pthread_mutex_unlock(&uffd->lock);
+    unlock(uffd);
 
     uint64_t start = now_ns();
     handler->nput = 0;
@@ -697,8 +742,9 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     uffd->page_size = (size_t)sysconf(_SC_PAGESIZE);
     uffd->epoll = epoll_create1(EPOLL_CLOEXEC);
     uffd->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    uffd->spare = open_spare();
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
-    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->handlers == NULL ||
+    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->spare < 0 || uffd->handlers == NULL ||
         epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &event) != 0 || (fd = open_uffd(config->write_protect)) < 0 ||
         (uffd->self = space_add(uffd, fd)) == NULL) {
         error = errno;
@@ -723,6 +769,9 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     eventfd_write(uffd->stop, 1);
     for (unsigned i = 0; i < uffd->nhandlers; i++) {
         pthread_join(uffd->handlers[i].thread, NULL);
+    }
+    if (uffd->spare >= 0) {
+        close(uffd->spare);
     }
     while (uffd->spaces != NULL) {
         space_unregister(uffd, uffd->spaces);
@@ -798,12 +847,10 @@ static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, s
             bool entered;
             int error;
 
-            pthread_mutex_lock(&uffd->lock);
-            pthread_rwlock_wrlock(&uffd->layout);
+            lock(uffd);
             entered = register_range(uffd, first, last, object);
             error = errno;
-            pthread_rwlock_unlock(&uffd->layout);
-            pthread_mutex_unlock(&uffd->lock);
+            unlock(uffd);
             errno = error;
             if (entered || settled || error != EEXIST) {
                 return entered;
@@ -865,15 +912,13 @@ bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
     if (!to_pages(uffd, addr, length, &first, &last)) {
         return false;
     }
-    pthread_mutex_lock(&uffd->lock);
-    pthread_rwlock_wrlock(&uffd->layout);
+    lock(uffd);
     if (!is_mapped(uffd->self, first, last)) {
         errno = ENOENT;
     } else if (ioctl(uffd->self->fd, UFFDIO_UNREGISTER, &range) == 0) {
         unmapped = pgl_map_remove(uffd->self->map, first, last);
     }
-    pthread_rwlock_unlock(&uffd->layout);
-    pthread_mutex_unlock(&uffd->lock);
+    unlock(uffd);
     return unmapped;
 }
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -939,6 +940,33 @@ static void test_uffd_children_that_ended_are_forgotten(void **state)
     assert_true(count_fds() < nfds);
 }
 
+/* The last descriptor goes to the event, and then to the next: one child sees no file, and the parent goes on. */
+static void test_uffd_forks_without_a_free_descriptor(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before, none;
+    int top;
+
+    f->config.threads = 2;
+    map_all(f, PGL_ADVICE_NORMAL);
+    f->memory[5 * PAGE] = 'p';
+    top = dup(f->file);
+    close(top);
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = before;
+    none.rlim_cur = (rlim_t)top;
+    setrlimit(RLIMIT_NOFILE, &none);
+    alarm(20); /* it would sleep for ever */
+    run_idle_child();
+    run_idle_child();
+    alarm(0);
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_count(f, forks, 2);
+    assert_count(f, errors, 2);
+    run_child(f->memory);
+    assert_count(f, errors, 2);
+}
+
 /* Many threads */
 
 struct toucher {
@@ -1250,6 +1278,7 @@ int main(void)
         TEST(test_uffd_cluster_across_mappings_is_copied_in_pieces),
         TEST(test_uffd_forked_child_is_served_too),
         TEST(test_uffd_children_that_ended_are_forgotten),
+        TEST(test_uffd_forks_without_a_free_descriptor),
         TEST(test_uffd_threads_and_handlers_at_once),
         TEST(test_uffd_advice_changes_while_running),
         TEST(test_uffd_pages_given_back_while_they_are_touched),

@@ -602,6 +602,9 @@ static void test_uffd_handler_outlives_each_error_of_its_calls(void **state)
         {CALL_EPOLL_WAIT, 0, EINTR, BYTES},
         {CALL_READ, 0, EINTR, BYTES},
         {CALL_READ, 0, EAGAIN, BYTES},
+        {CALL_READ, 0, EMFILE, BYTES},
+        {CALL_READ, 0, ENFILE, BYTES},
+        {CALL_READ, 0, ENOMEM, BYTES},
         {CALL_PREAD, 0, EINTR, BYTES},
         {CALL_PREAD, 0, 0, BYTES}, /* it reads half */
         {CALL_PREAD, 0, EIO, ZEROS},
@@ -802,6 +805,40 @@ static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
     assert_true(is_page(f, NPAGES - 1));
 }
 
+/* Without a descriptor for the event a child is not served, with memory for it only later; fork() returns. */
+static void test_uffd_fork_whose_event_cannot_be_read_at_once_returns(void **state)
+{
+    static const struct {
+        int error;
+        unsigned times;
+        bool served;
+    } all[] = {{EMFILE, 1, false}, {ENFILE, 1, false}, {EMFILE, 5, false}, {ENOMEM, 1, true}, {ENOMEM, 5, true}};
+    struct fixture *f = *state;
+    unsigned nfds, errors = 0;
+
+    f->config.threads = 2;
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    assert_true(is_page(f, 0));
+    nfds = count_fds();
+    for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
+        pid_t child;
+        int status;
+
+        fail_theirs(CALL_READ, 0, all[i].error, all[i].times);
+        child = fork();
+        if (child == 0)
+            _exit(!is_page(f, 0) || !(all[i].served ? is_page(f, NPAGES - 1) : is_zero(f, NPAGES - 1)));
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        assert_int_equal(count_fired(), all[i].times);
+        errors += !all[i].served;
+        assert_errors(f, errors);
+        assert_fds(nfds + all[i].served); /* of the last child, until there is another */
+    }
+    assert_true(is_page(f, NPAGES - 1));
+}
+
 /* ---- signals ---- */
 
 static __thread bool is_programs; /* a thread of the program, not of the pager */
@@ -931,6 +968,7 @@ int main(void)
         TEST(test_uffd_late_pages_do_not_enter_what_is_mapped_next),
         TEST(test_uffd_page_that_is_waited_for_comes_first),
         TEST(test_uffd_child_that_cannot_be_served_is_counted),
+        TEST(test_uffd_fork_whose_event_cannot_be_read_at_once_returns),
         TEST(test_uffd_signals_run_on_no_thread_of_the_pager),
     };
 #undef TEST

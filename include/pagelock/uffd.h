@@ -54,8 +54,9 @@ struct pgl_uffd_stats {
     uint64_t unmaps;        /* events: munmap() */
     uint64_t remaps;        /* events: mremap() */
     uint64_t forks;         /* events: fork(); the child's faults are served too */
-    uint64_t errors;        /* pages that could not be read and became zeros; children that cannot be served */
-    uint64_t ns_total;      /* from reading a fault message to its answer, over all faults */
+    uint64_t errors;   /* pages that could not be read and became zeros; children that cannot be served, for want of a
+                          descriptor or of memory */
+    uint64_t ns_total; /* from reading a fault message to its answer, over all faults */
     uint64_t ns_max;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The userfaultfd pager: handler threads that read the kernel's messages in batches, and turn each page fault into a
- * fault of the driver.
+ * The userfaultfd pager: handler threads that read the kernel's messages, and turn each page fault into a fault of
+ * the driver.
  *
  * OBJECTS      A space is an address space that faults: this process, or a forked child. It has a userfaultfd and a map
  *              from page numbers to objects, one object for each pgl_uffd_map() and each fork. The pager's lock
@@ -41,7 +41,7 @@
 #include "object.h"
 #include "uffd.h"
 
-#define BATCH 64      /* messages read at a time */
+#define BATCH 64      /* messages read at a time, by the only handler or at the end */
 #define ENOUGH 100    /* times that a moment without changes of memory is waited for */
 #define PAUSE_US 1000 /* before what did not go is tried again */
 
@@ -77,6 +77,7 @@ struct pgl_uffd {
     struct arena arena; /* of everything that handlers make, or that is made under the lock */
     struct handler *handlers;
     unsigned nhandlers; /* running */
+    size_t share;       /* messages that a handler reads at a time: while others are idle, none waits for another */
 
     pthread_mutex_t lock;
     struct space *spaces;
@@ -563,10 +564,10 @@ static void count_latency(struct pgl_uffd_stats *stats, uint64_t ns)
  * Reads a batch. A fork's event that the kernel has no descriptor or memory for stays there, but nothing tells of it
  * again: it is insisted on. Both locks are held, and let go for a while where it does not help to close the spare.
  */
-static size_t read_messages(struct pgl_uffd *uffd, const struct space *space, struct uffd_msg *messages)
+static size_t read_messages(struct pgl_uffd *uffd, const struct space *space, struct uffd_msg *messages, size_t max)
 {
     for (;;) {
-        ssize_t nbytes = read(space->fd, messages, BATCH * sizeof(*messages));
+        ssize_t nbytes = read(space->fd, messages, max * sizeof(*messages));
 
         if (nbytes >= 0 || errno == EAGAIN || errno == EINTR) {
             return nbytes > 0 ? (size_t)nbytes / sizeof(*messages) : 0;
@@ -582,8 +583,8 @@ static size_t read_messages(struct pgl_uffd *uffd, const struct space *space, st
     }
 }
 
-/* Reads one batch from a space, by its number. Returns how many messages that were: less than BATCH were all. */
-static size_t serve(struct handler *handler, uint64_t number)
+/* Reads one batch from a space, by its number. Returns how many messages that were: less than max were all. */
+static size_t serve(struct handler *handler, uint64_t number, size_t max)
 {
     struct pgl_uffd *uffd = handler->uffd;
     struct uffd_msg messages[BATCH];
@@ -595,7 +596,7 @@ static size_t serve(struct handler *handler, uint64_t number)
     }
     if (space != NULL) {
         space->refs++;
-        n = read_messages(uffd, space, messages);
+        n = read_messages(uffd, space, messages, max);
         for (size_t i = 0; i < n; i++) {
             apply_event(uffd, space, &messages[i]);
         }
@@ -634,7 +635,7 @@ static void serve_the_rest(struct handler *handler)
     last = uffd->last_number;
     pthread_mutex_unlock(&uffd->lock);
     for (uint64_t number = 1; number <= last; number++) {
-        while (serve(handler, number) == BATCH) {
+        while (serve(handler, number, BATCH) == BATCH) {
         }
     }
 }
@@ -653,7 +654,7 @@ static void *handle(void *arg)
             serve_the_rest(handler);
             return NULL;
         }
-        serve(handler, event.data.u64);
+        serve(handler, event.data.u64, handler->uffd->share);
     }
 }
 
@@ -743,6 +744,7 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     uffd->epoll = epoll_create1(EPOLL_CLOEXEC);
     uffd->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     uffd->spare = open_spare();
+    uffd->share = nhandlers > 1 ? 1 : BATCH;
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
     if (uffd->epoll < 0 || uffd->stop < 0 || uffd->spare < 0 || uffd->handlers == NULL ||
         epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &event) != 0 || (fd = open_uffd(config->write_protect)) < 0 ||

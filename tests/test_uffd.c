@@ -631,6 +631,36 @@ static void test_uffd_page_that_stays_bad_holds_nothing_else_up(void **state)
     alarm(0);
 }
 
+/* While both handlers are detained two threads fault. The handler that is free first is detained by the one's page. */
+static void test_uffd_fault_waits_for_no_other_while_a_handler_is_idle(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char *bad = f->memory + 300 * PAGE;
+    pthread_t threads[3], toucher;
+
+    f->config.threads = 2;
+    f->config.failed = on_failure_wait;
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(ftruncate(f->file, 300 * PAGE), 0);
+    threads[0] = touch_bad_page(bad);
+    assert_int_equal(pthread_create(&threads[1], NULL, touch_zero_page, bad + PAGE), 0);
+    wait_until_asked(2);
+    assert_int_equal(pthread_create(&threads[2], NULL, touch_zero_page, bad + 2 * PAGE), 0);
+    usleep(20 * 1000);
+    assert_int_equal(pthread_create(&toucher, NULL, touch_zero_page, f->memory), 0);
+    usleep(20 * 1000);
+    let_answer(1);
+    wait_until_asked(3);
+    let_answer(2);
+    alarm(20);
+    assert_int_equal(pthread_join(toucher, NULL), 0);
+    alarm(0);
+    let_answer(UINT_MAX);
+    for (unsigned i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+    }
+}
+
 /* Mappings that change */
 
 static void test_uffd_page_given_back_is_fetched_again(void **state)
@@ -1267,6 +1297,7 @@ int main(void)
         TEST(test_uffd_failed_page_is_read_again_if_asked_to),
         TEST(test_uffd_zeros_of_a_bad_page_do_not_enter_another_file),
         TEST(test_uffd_page_that_stays_bad_holds_nothing_else_up),
+        TEST(test_uffd_fault_waits_for_no_other_while_a_handler_is_idle),
         TEST(test_uffd_page_given_back_is_fetched_again),
         TEST(test_uffd_part_unmapped_is_left_alone),
         TEST(test_uffd_memory_that_moved_goes_on),

@@ -679,16 +679,17 @@ static int open_uffd(bool write_protect)
     return fd;
 }
 
-static size_t widest_cluster(const struct pgl_advice_table *table)
+/* Bytes of the widest cluster. */
+static uint64_t widest_cluster(const struct pgl_uffd *uffd)
 {
-    size_t widest = 1;
+    uint64_t widest = 1;
 
     for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
-        size_t npages = (size_t)table->row[i].before + table->row[i].after + 1;
+        uint64_t npages = (uint64_t)uffd->table.row[i].before + uffd->table.row[i].after + 1;
 
         widest = npages > widest ? npages : widest;
     }
-    return widest;
+    return widest * uffd->page_size;
 }
 
 /* A thread that takes no signals: what the program does about one may touch a page that only this thread can bring. */
@@ -707,13 +708,13 @@ static int start_deaf(pthread_t *thread, void *(*start)(void *), void *arg)
 /* Returns 0 or an errno. */
 static int start_handler(struct pgl_uffd *uffd, struct handler *handler)
 {
-    size_t length = widest_cluster(&uffd->table) * uffd->page_size;
+    uint64_t length = widest_cluster(uffd);
     int error = ENOMEM;
 
     /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): without handlers there was an errno */
     handler->uffd = uffd;
     handler->fault = pgl_fault_new();
-    handler->buffer = aligned_alloc(uffd->page_size, length);
+    handler->buffer = length <= PTRDIFF_MAX ? aligned_alloc(uffd->page_size, (size_t)length) : NULL;
     if (handler->fault != NULL && handler->buffer != NULL) {
         error = start_deaf(&handler->thread, handle, handler);
     }

@@ -445,6 +445,41 @@ static void test_uffd_refuses_to_map_memory_twice_or_not_at_all(void **state)
     assert_pages(f->memory + 8 * PAGE, 8, 0);
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1 /* their allocators abort */
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+/* Clusters of up to 2^33 pages. A buffer for one that has wrapped to a few would be overrun; 32 TiB are not there. */
+static void test_uffd_clusters_too_wide_for_memory_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_advice_table table = *pgl_advice_shipped();
+    const size_t limit = sizeof(void *) > 4 ? (size_t)1 << 42 : SIZE_MAX;
+    struct rlimit before, small;
+
+#ifdef SANITIZED
+    skip();
+#endif
+    for (int i = 0; i < 2; i++) { /* the sum of the two sides does not fit in 32 bits, then its bytes do not */
+        table.row[PGL_ADVICE_NORMAL].before = i == 0 ? UINT32_MAX : 1 << 19;
+        table.row[PGL_ADVICE_NORMAL].after = i == 0 ? UINT32_MAX : UINT32_MAX - (1 << 19);
+        f->config.table = &table;
+        getrlimit(RLIMIT_AS, &before);
+        small = before;
+        small.rlim_cur = limit; /* whatever the kernel would commit */
+        setrlimit(RLIMIT_AS, &small);
+        errno = 0;
+        f->uffd = pgl_uffd_new(&f->config);
+        setrlimit(RLIMIT_AS, &before);
+        assert_null(f->uffd);
+        assert_int_equal(errno, ENOMEM);
+    }
+}
+
 static void test_uffd_without_privilege_says_what_to_set(void **state)
 {
     int status;
@@ -1291,6 +1326,7 @@ int main(void)
         TEST(test_uffd_refuses_what_is_not_page_aligned),
         TEST(test_uffd_refuses_what_the_file_does_not_have),
         TEST(test_uffd_refuses_to_map_memory_twice_or_not_at_all),
+        TEST(test_uffd_clusters_too_wide_for_memory_are_refused),
         TEST(test_uffd_without_privilege_says_what_to_set),
         TEST(test_uffd_file_that_shrank_gives_zeros_and_counts_them),
         TEST(test_uffd_sparse_file_that_shrank_is_no_hole),

@@ -28,7 +28,8 @@ enum pgl_uffd_remedy {
 
 struct pgl_uffd_config {
     unsigned threads;                     /* handler threads; 0: one */
-    const struct pgl_advice_table *table; /* copied; NULL: pgl_advice_shipped() */
+    const struct pgl_advice_table *table; /* copied; NULL: pgl_advice_shipped(). Each thread has a buffer for the widest
+                                             cluster, before and after together */
     bool write_protect;                   /* pages come write-protected unless a write asked for them: each first write
                                              is a fault of its own and goes the unlock way */
     /*
@@ -69,7 +70,8 @@ struct pgl_uffd_stats {
  * Locks:    none.
  * Owns:     the caller; release with pgl_uffd_free().
  * Errors:   NULL with errno EPERM: no privilege (pgl_uffd_explain() says what to set); ENOSYS: the kernel has
- *           none; EOPNOTSUPP: it lacks a feature that is needed; EMFILE, ENOMEM, EAGAIN: as usual.
+ *           none; EOPNOTSUPP: it lacks a feature that is needed; ENOMEM: as usual, or the table has clusters too wide
+ *           for memory; EMFILE, EAGAIN: as usual.
  */
 PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
 

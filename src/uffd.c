@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The userfaultfd pager: handler threads that read the kernel's messages, and turn each page fault into a fault of
- * the driver.
+ * The userfaultfd pager: handler threads that read the kernel's messages, and turn each page fault into a fault of the
+ * driver.
  *
  * OBJECTS      A space is an address space that faults: this process, or a forked child. It has a userfaultfd and a map
  *              from page numbers to objects, one object for each pgl_uffd_map() and each fork. The pager's lock
@@ -18,9 +18,11 @@
  *              has grown by mremap(): it gets zeros. (iv) A message is as old as its batch: where this handler has put
  *              the page in place since, its thread is only woken. So threads that want the same page read it once.
  * OUT OF ORDER Nothing is allocated with malloc() by a handler, or under the pager's lock: see arena.h.
- * PROGRESS     Every message ends in a wake-up: by the copy that made the page, or by hand, also where failed() wants
- *              the page tried again: that is the next fault's. No handler waits for another but in the driver, for a
- *              page that the other one is reading; and that one waits for the file only.
+ * PROGRESS     Every fault's message ends in a wake-up: by the copy that made the page, or by hand, also where failed()
+ *              wants the page tried again, which is the next fault's to do; when the pager ends, by letting the region
+ *              go. Every event is read, whatever is short, and those that come after the handlers' end, too. No handler
+ *              waits for another but in the driver, for a page that the other one is reading; and that one waits for
+ *              the file only.
  * NOT PROMISED The right pages in a child that was forked while another thread was in mremap() on a region: the kernel
  *              sends the two events in either order.
  */

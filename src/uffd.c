@@ -395,8 +395,12 @@ static void adopt(struct pgl_uffd *uffd, const struct space *parent, int fd)
 
     count(&uffd->stats.forks, 1);
     drop_ended_children(uffd);
-    if (uffd->spare < 0) { /* what there is goes to the spare: the next event has to be read, too */
+    if (uffd->spare < 0) {
+        uffd->spare = open_spare();
+    }
+    if (uffd->spare < 0) { /* the next event has to be read, too */
         close(fd);
+        uffd->spare = open_spare();
         child = NULL;
     } else {
         child = space_add(uffd, fd);
@@ -602,9 +606,6 @@ static size_t serve(struct handler *handler, uint64_t number, size_t max)
         for (size_t i = 0; i < n; i++) {
             apply_event(uffd, space, &messages[i]);
         }
-    }
-    if (uffd->spare < 0) {
-        uffd->spare = open_spare();
     }
     unlock(uffd);
 

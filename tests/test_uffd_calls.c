@@ -805,16 +805,33 @@ static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
     assert_true(is_page(f, NPAGES - 1));
 }
 
-/* Without a descriptor for the event a child is not served, with memory for it only later; fork() returns. */
+#ifdef __SANITIZE_THREAD__
+#define THREAD_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZED 1
+#endif
+#endif
+
+/*
+ * How often a read of the event fails. The thread sanitizer's runtime is locked while a thread forks, and handlers that
+ * take turns come to want it.
+ */
+#ifdef THREAD_SANITIZED
+#define OFTEN 1
+#else
+#define OFTEN 5
+#endif
+
+/* Descriptors or memory are short when the event is to be read, and then no more. */
 static void test_uffd_fork_whose_event_cannot_be_read_at_once_returns(void **state)
 {
     static const struct {
         int error;
         unsigned times;
-        bool served;
-    } all[] = {{EMFILE, 1, false}, {ENFILE, 1, false}, {EMFILE, 5, false}, {ENOMEM, 1, true}, {ENOMEM, 5, true}};
+    } all[] = {{EMFILE, 1}, {ENFILE, 1}, {EMFILE, OFTEN}, {ENOMEM, 1}, {ENOMEM, OFTEN}};
     struct fixture *f = *state;
-    unsigned nfds, errors = 0;
+    unsigned nfds;
 
     f->config.threads = 2;
     assert_true(try_new(f));
@@ -828,13 +845,12 @@ static void test_uffd_fork_whose_event_cannot_be_read_at_once_returns(void **sta
         fail_theirs(CALL_READ, 0, all[i].error, all[i].times);
         child = fork();
         if (child == 0)
-            _exit(!is_page(f, 0) || !(all[i].served ? is_page(f, NPAGES - 1) : is_zero(f, NPAGES - 1)));
+            _exit(!is_page(f, 0) || !is_page(f, NPAGES - 1));
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_int_equal(status, 0);
         assert_int_equal(count_fired(), all[i].times);
-        errors += !all[i].served;
-        assert_errors(f, errors);
-        assert_fds(nfds + all[i].served); /* of the last child, until there is another */
+        assert_errors(f, 0);
+        assert_fds(nfds + 1); /* of the last child, until there is another */
     }
     assert_true(is_page(f, NPAGES - 1));
 }

@@ -8,8 +8,8 @@
  *
  * An operation is its own work, then an access to the line of its page's descriptor: a read (a store check), or a
  * read-modify-write, before which stands all that the operation costs alone: a processor does what it can in the
- * shadow of that instruction, and the stores that follow it leave right behind it. A page that is held for longer is
- * released when that time is over. A core that finds the lock taken waits as src/spin.c does.
+ * shadow of that instruction, and the stores that follow it leave right behind it, before the line does. A page that is
+ * held for longer is released when that time is over. A core that finds the lock taken waits as src/spin.c does.
  *
  * Left out: cores at different distances from each other; preemption, and with it what yields and sleeps are good for;
  * several requests at once by one core; the lines of the tree and of the blocks, which nobody else writes; the
@@ -120,12 +120,14 @@ static double access_end(const struct world *world, struct core *core, bool writ
         line->write_until[number] = G_MAXDOUBLE;
         if (fights(world))
             line->free += jitter(core, costs->residency);
+        else if (core->step == TAKE && world->op != SCALE_HOLD)
+            line->free += 2 * DRAIN_NS; /* the store right behind is not outrun */
     }
     line->read_until[number] = G_MAXDOUBLE;
     return end;
 }
 
-/* As wait_a_round() in src/spin.c. */
+/* As pgl_spin_wait() in src/spin.c. */
 static double wait_ns(const struct world *world, unsigned round)
 {
     const double *alone = world->costs->alone;

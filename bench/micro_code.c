@@ -312,11 +312,12 @@ static const struct subject fence = {"fence", &impl_plain, miss_setup, world_fre
 static void miss_case(GPtrArray *cases, const char *name, const char *what, enum miss kind)
 {
     struct micro_case *one = micro_add(cases, name, what, MICRO_NO_PLOT);
-    struct variant variant = {.threads = 1, .pages = PAGES_A_THREAD, .ops = 200000, .kind = kind};
+    struct variant variant = {.threads = 1, .pages = PAGES_A_THREAD, .ops = 100000, .kind = kind};
     unsigned alone, both;
 
     variant.subject = &miss_plain;
     micro_variant(one, &variant);
+    variant.ops = 4000000; /* long enough for two threads to start together */
     variant.subject = &fence;
     micro_variant(one, &variant);
     variant.subject = &miss_pagelock;

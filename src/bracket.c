@@ -21,8 +21,8 @@
  * INVARIANTS: B1: no guest byte is read between a take and its fence. B2: a page that is let go without blocks has had
  * its code bit cleared and `no_code` called, under the lock. B3: a restart is reported only when nothing is remembered
  * any more. B4: a bracket holds no page but index[0] and index[1]. B5: a bracket's head that is not 0 is the first
- * page's, but for the lock bit, and there is no second page, no exact map and no remembered store. (Tests: test_bracket_*, stress_bracket,
- * tests/explore.)
+ * page's, but for the lock bit, and there is no second page, no exact map and no remembered store. (Tests:
+ * test_bracket_*, stress_bracket, tests/explore.)
  */
 #include <errno.h>
 

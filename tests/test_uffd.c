@@ -1032,9 +1032,9 @@ static void test_uffd_forks_without_a_free_descriptor(void **state)
     run_idle_child();
     run_idle_child();
     alarm(0);
-    setrlimit(RLIMIT_NOFILE, &before);
     assert_count(f, forks, 2);
-    assert_count(f, errors, 2);
+    assert_count(f, errors, 2); /* before the shortage is over: a handler may be late */
+    setrlimit(RLIMIT_NOFILE, &before);
     run_child(f->memory);
     assert_count(f, errors, 2);
 }

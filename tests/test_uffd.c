@@ -1200,6 +1200,11 @@ static void test_uffd_forks_while_pages_are_touched(void **state)
 static void show_other_pages(struct fixture *f)
 {
     const int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+#ifdef SYS_mmap2
+    const long number = SYS_mmap2;
+#else
+    const long number = SYS_mmap;
+#endif
 
     for (uint64_t i = 1; i < 150; i++) {
         uint64_t shift = i % 2 * 100;
@@ -1207,7 +1212,7 @@ static void show_other_pages(struct fixture *f)
         if (i % 3 == 0) {
             pgl_uffd_unmap(f->uffd, f->memory, 256 * PAGE);
         }
-        syscall(SYS_mmap, f->memory, 256 * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0); /* to tsan mmap() is a write */
+        syscall(number, f->memory, 256 * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0); /* to tsan mmap() is a write */
         f->failures += !pgl_uffd_map(f->uffd, f->memory, 256 * PAGE, f->file, (off_t)(shift * PAGE), PGL_ADVICE_NORMAL);
         for (uint64_t page = i % 16; page < 256; page += 16) {
             f->failures += !is_page(f->memory + page * PAGE, page + shift) &&

@@ -8,6 +8,7 @@
  * PGL_SEED repeats a run's choices (not its schedule), PGL_STRESS multiplies its length.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -457,11 +458,11 @@ static void print_counts(void)
 {
     printf("stress_fault:");
     for (unsigned i = 0; i < NREPLIES; i++) {
-        printf(" %lu %s,", stress.replies[i], reply_names[i]);
+        printf(" %" PRIu64 " %s,", stress.replies[i], reply_names[i]);
     }
-    printf(" %lu continued;", stress.continued);
+    printf(" %" PRIu64 " continued;", stress.continued);
     for (unsigned i = 0; i <= PGL_FAULT_PENDING; i++) {
-        printf(" %lu", stress.results[i]);
+        printf(" %" PRIu64, stress.results[i]);
     }
     printf(" by result\n");
 }
@@ -536,6 +537,6 @@ int main(void)
 
     stress.seed = seed != NULL ? strtoull(seed, NULL, 0) | 1 : (uint64_t)getpid() * 2 + 1;
     stress.each = 4000 * (length != NULL ? strtoull(length, NULL, 0) : 1);
-    printf("PGL_SEED=%#lx\n", stress.seed);
+    printf("PGL_SEED=%#" PRIx64 "\n", stress.seed);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

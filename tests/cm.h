@@ -7,7 +7,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
+
+/* Skip the test that calls it. tests/run prints the reason at its end, and fails for a skip without one. */
+#define SKIP_BECAUSE(reason)                                                                                           \
+    do {                                                                                                               \
+        printf("SKIP: %s: %s\n", __func__, reason);                                                                    \
+        skip();                                                                                                        \
+    } while (0)
 
 #endif

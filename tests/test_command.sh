@@ -161,7 +161,7 @@ pager_reads_what_is_needed() {
     done)" pager --size 1 --repeat 1 sequential
     if [ "$(id -u)" -ne 0 ] && grep -q userfaultfd "$dir/err"; then
         failed=$failed_before
-        echo "SKIPPED: $(cat "$dir/err")"
+        echo "SKIP: pager_reads_what_is_needed: $(tr '\n' ' ' <"$dir/err")"
         return
     fi
     [ "$(grep -c '"via":"uffd","advice":"none",.*"bytes_needed":1048576,"bytes_read":1048576,"faults":256,' "$dir/out")" -eq 1 ] ||

@@ -469,7 +469,7 @@ static void test_uffd_clusters_too_wide_for_memory_are_refused(void **state)
     struct rlimit before, small;
 
 #ifdef SANITIZED
-    skip(); /* its allocator aborts */
+    SKIP_BECAUSE("the sanitizer's allocator aborts where malloc() returns NULL");
 #endif
     for (int i = 0; i < 2; i++) { /* the sum of the two sides does not fit in 32 bits, then its bytes do not */
         table.row[PGL_ADVICE_NORMAL].before = i == 0 ? UINT32_MAX : 1 << 19;
@@ -1280,7 +1280,7 @@ static void test_uffd_stops_while_a_thread_forks(void **state)
     int held[2], status;
 
 #ifdef THREAD_SANITIZED
-    skip(); /* its runtime is locked while a thread forks, and pgl_uffd_free() runs into it */
+    SKIP_BECAUSE("the thread sanitizer's runtime is locked while a thread forks, and pgl_uffd_free() waits for it");
 #endif
     for (unsigned round = 0; round < 100; round++) {
         map_all(f, PGL_ADVICE_RANDOM);
@@ -1316,7 +1316,7 @@ static bool permitted(void)
     may_malloc = true;
     uffd = pgl_uffd_new(&config);
     if (uffd == NULL) {
-        printf("skipped: %s\n", pgl_uffd_explain(errno));
+        printf("SKIP: %s\n", pgl_uffd_explain(errno));
         return false;
     }
     pgl_uffd_free(uffd);

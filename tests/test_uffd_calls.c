@@ -960,7 +960,7 @@ static bool permitted(void)
     struct pgl_uffd *uffd = pgl_uffd_new(&config);
 
     if (uffd == NULL) {
-        printf("skipped: %s\n", pgl_uffd_explain(errno));
+        printf("SKIP: %s\n", pgl_uffd_explain(errno));
         return false;
     }
     pgl_uffd_free(uffd);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: annotations.sh INCLUDE: what clang's thread-safety analysis says of good and of bad uses of the page lock.
 set -u
-command -v clang >/dev/null || { echo "no clang"; exit 77; }
+command -v clang >/dev/null || { echo "SKIP: there is no clang, whose analysis it is"; exit 77; }
 include=$1
 failed=0
 

@@ -11,21 +11,43 @@ say_usage() {
     sed -n '3,/^[^#]/s/^# //p' "$0"
 }
 
-# names_only ARGUMENT...: of a script that takes names and no option but --help
+# names_only NAMES ARGUMENT...: of a script that takes these names, any where NAMES is *, and no option but --help
 names_only() {
+    names=$1
+    shift
     for argument; do
         case $argument in
-        --help | -h)
-            say_usage
-            exit 0
-            ;;
-        -*)
-            echo "$0: unknown option: $argument" >&2
-            say_usage >&2
-            exit 2
-            ;;
+        -*) other_option "$argument" ;;
         esac
+        known_name "$names" "$argument"
     done
+}
+
+# other_option OPTION: one that the script has not: --help, or a mistake
+other_option() {
+    case $1 in
+    --help | -h)
+        say_usage
+        exit 0
+        ;;
+    esac
+    echo "$0: unknown option: $1" >&2
+    say_usage >&2
+    exit 2
+}
+
+known_name() {
+    case " $1 " in
+    " * " | *" $2 "*) ;;
+    *) die "unknown name: $2 (there are: $1)" ;;
+    esac
+}
+
+# number OPTION VALUE
+number() {
+    case ${2-} in
+    '' | *[!0-9]*) die "$1 wants a number, not '${2-}'" ;;
+    esac
 }
 
 # need PACKAGE COMMAND...: note that PACKAGE is missing unless the command succeeds

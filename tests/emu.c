@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../src/spin.h"
+
 static void __attribute__((format(printf, 2, 3))) note(struct emu *emu, const char *format, ...)
 {
     size_t room = sizeof(emu->log) - emu->log_len;
@@ -161,15 +163,21 @@ void emu_fini(struct emu *emu)
 
 enum pgl_bracket_result emu_translate(struct emu *emu, struct emu_block *block, struct pgl_tb **equal)
 {
-    unsigned page_bits = emu->table->page_bits;
     bool two = block->tb.first[1] <= block->tb.last[1];
+
+    return emu_translate_across(emu, block, two ? block->tb.first[1] >> emu->table->page_bits : EMU_NO_PAGE, equal);
+}
+
+enum pgl_bracket_result emu_translate_across(struct emu *emu, struct emu_block *block, uint64_t second,
+                                             struct pgl_tb **equal)
+{
     struct pgl_bracket bracket;
     enum pgl_bracket_result result;
 
-    if (!pgl_bracket_begin(&bracket, emu->table, block->tb.first[0] >> page_bits))
+    if (!pgl_bracket_begin(&bracket, emu->table, block->tb.first[0] >> emu->table->page_bits))
         return PGL_BRACKET_ERROR;
     do {
-        result = two ? pgl_bracket_cross(&bracket, block->tb.first[1] >> page_bits) : PGL_BRACKET_OK;
+        result = second != EMU_NO_PAGE ? pgl_bracket_cross(&bracket, second) : PGL_BRACKET_OK;
         if (result == PGL_BRACKET_OK)
             result = pgl_bracket_commit(&bracket, &block->tb, equal);
     } while (result == PGL_BRACKET_RESTART);
@@ -249,10 +257,31 @@ void emu_release(struct emu_holder *holder)
     sem_destroy(&holder->let_go);
 }
 
+/* The call that this thread runs. */
+static _Thread_local struct emu_call *current;
+static unsigned yields;
+
+int __real_sched_yield(void);
+int __wrap_sched_yield(void);
+
+int __wrap_sched_yield(void)
+{
+    __atomic_fetch_add(&yields, 1, __ATOMIC_RELAXED);
+    if (current)
+        __atomic_fetch_add(&current->yields, 1, __ATOMIC_RELEASE);
+    return __real_sched_yield();
+}
+
+unsigned emu_yields(void)
+{
+    return __atomic_load_n(&yields, __ATOMIC_RELAXED);
+}
+
 static void *run_call(void *opaque)
 {
     struct emu_call *call = opaque;
 
+    current = call;
     call->run(call->emu, call->arg);
     __atomic_store_n(&call->done, 1, __ATOMIC_RELEASE);
     return NULL;
@@ -269,11 +298,21 @@ void emu_join(struct emu_call *call)
     pthread_join(call->thread, NULL);
 }
 
+/* Wait until the call has yielded more than @n times or has returned. */
+static bool yields_more(const struct emu_call *call, unsigned n)
+{
+    EMU_WAIT_UNTIL(emu_has_returned(call) || __atomic_load_n(&call->yields, __ATOMIC_ACQUIRE) > n);
+    return !emu_has_returned(call);
+}
+
 bool emu_is_stuck(const struct emu_call *call)
 {
-    for (unsigned i = 0; i < 30 && !__atomic_load_n(&call->done, __ATOMIC_ACQUIRE); i++)
-        usleep(1000);
-    return !__atomic_load_n(&call->done, __ATOMIC_ACQUIRE);
+    return yields_more(call, 0);
+}
+
+bool emu_is_stuck_again(const struct emu_call *call)
+{
+    return yields_more(call, PGL_SPIN_YIELD_ROUNDS); /* more than one wait yields */
 }
 
 uint64_t emu_seed(const char *what)

@@ -66,6 +66,14 @@ void emu_link2(struct emu *emu, struct emu_block *block, uint64_t first, uint64_
 /* The same without assertions, for other threads: pgl_bracket_commit()'s answer. */
 enum pgl_bracket_result emu_translate(struct emu *emu, struct emu_block *block, struct pgl_tb **equal);
 
+/*
+ * The same in a bracket that crosses into page @second, or into none when that is EMU_NO_PAGE. It need not be a page of
+ * the block's, unless the block has bytes on another page than its first.
+ */
+#define EMU_NO_PAGE UINT64_MAX
+enum pgl_bracket_result emu_translate_across(struct emu *emu, struct emu_block *block, uint64_t second,
+                                             struct pgl_tb **equal);
+
 static inline bool emu_is_live(const struct emu_block *block)
 {
     return pgl_tb_is_live(&block->tb);
@@ -114,13 +122,29 @@ struct emu_call {
     void *arg;
     pthread_t thread;
     unsigned done;
+    unsigned yields; /* in waits for a page */
 };
 
 void emu_call(struct emu_call *call, struct emu *emu, void (*run)(struct emu *emu, void *arg), void *arg);
 void emu_join(struct emu_call *call);
 
-/* Whether the call is still running after a while in which it could have ended. Never true for one that has ended. */
+static inline bool emu_has_returned(const struct emu_call *call)
+{
+    return __atomic_load_n(&call->done, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * Whether the call waits for a page that somebody holds: true once its thread has found the page locked so often that
+ * it yields, false once the call has returned. Each call that this is asked of enters at most one such wait before.
+ */
 bool emu_is_stuck(const struct emu_call *call);
+
+/* The same of the second wait of a call, of which emu_is_stuck() was true in the first. */
+bool emu_is_stuck_again(const struct emu_call *call);
+
+/* How often the threads of this program have yielded. Every program that uses this emulator is linked with --wrap for
+ * sched_yield. */
+unsigned emu_yields(void);
 
 /* Wait until @condition holds; a minute without it fails the test. */
 #define EMU_WAIT_UNTIL(condition)                                                                                      \

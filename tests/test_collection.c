@@ -397,10 +397,11 @@ static void test_collection_relocks_ascending_after_busy(void **state)
     emu_hold(&low, &emu, 3);
     start_lock(&lock, &emu, 0x5000, 0x6fff);
     EMU_WAIT_UNTIL(emu_stats(&emu).retries == 1 && !emu_is_locked(&emu, 5));
+    assert_true(emu_is_stuck(&lock.call));
     emu_hold(&middle, &emu, 5); /* so that its retaking stops there */
     emu_release(&low);
-    EMU_WAIT_UNTIL(emu_is_locked(&emu, 3));
-    assert_true(emu_is_stuck(&lock.call));
+    assert_true(emu_is_stuck_again(&lock.call));
+    assert_true(emu_is_locked(&emu, 3));
     assert_false(emu_is_locked(&emu, 6)); /* not before 5 */
     assert_false(is_locked(&lock));
     emu_release(&middle);

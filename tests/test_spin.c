@@ -1,28 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How a waiter waits. Linked with --wrap for sched_yield and nanosleep. */
-#include <sched.h>
+/* How a waiter waits. Linked with --wrap for nanosleep. */
 #include <time.h>
 
 #include "emu.h"
 
-int __real_sched_yield(void);
 int __real_nanosleep(const struct timespec *time, struct timespec *left);
-int __wrap_sched_yield(void);
 int __wrap_nanosleep(const struct timespec *time, struct timespec *left);
 
-static unsigned yields, sleeps, yields_before_sleep;
+static unsigned sleeps, yields_before_sleep;
 static long longest;
-
-int __wrap_sched_yield(void)
-{
-    __atomic_fetch_add(&yields, 1, __ATOMIC_RELAXED);
-    return __real_sched_yield();
-}
 
 int __wrap_nanosleep(const struct timespec *time, struct timespec *left)
 {
     if (!sleeps)
-        yields_before_sleep = yields;
+        yields_before_sleep = emu_yields();
     if (time->tv_nsec > longest)
         longest = time->tv_nsec;
     __atomic_fetch_add(&sleeps, 1, __ATOMIC_RELAXED);
@@ -57,7 +48,7 @@ static void test_spin_yields_and_then_sleeps(void **state)
 
 static void test_spin_of_a_free_lock_neither_yields_nor_sleeps(void **state)
 {
-    unsigned yields_before = yields, sleeps_before = sleeps;
+    unsigned yields_before = emu_yields(), sleeps_before = sleeps;
     struct emu emu;
 
     (void)state;
@@ -65,7 +56,7 @@ static void test_spin_of_a_free_lock_neither_yields_nor_sleeps(void **state)
     pgl_page_get(emu.table, 5);
     for (unsigned i = 0; i < 1000; i++)
         lock_5(&emu, NULL);
-    assert_int_equal(yields, yields_before);
+    assert_int_equal(emu_yields(), yields_before);
     assert_int_equal(sleeps, sleeps_before);
     assert_int_equal(emu_stats(&emu).contended, 0);
     emu_fini(&emu);

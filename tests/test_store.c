@@ -40,6 +40,7 @@ static void test_store_outside_the_mask_is_clean(void **state)
 struct store_call {
     struct emu_call call;
     uint64_t addr;
+    unsigned len;
     int answer;
 };
 
@@ -47,12 +48,12 @@ static void check_store(struct emu *emu, void *arg)
 {
     struct store_call *store = arg;
 
-    store->answer = pgl_store_check(emu->table, store->addr, 1, NULL);
+    store->answer = pgl_store_check(emu->table, store->addr, store->len, NULL);
 }
 
 static void test_store_to_a_locked_page_with_code_waits(void **state)
 {
-    struct store_call store = {.addr = 0x5800};
+    struct store_call store = {.addr = 0x5800, .len = 1};
     struct emu_holder holder;
     struct emu_block block;
     struct emu emu;
@@ -86,7 +87,7 @@ static void kill_page_5(struct emu *emu, void *arg)
 /* The mask must not be narrow while a dead block can still be found. */
 static void test_store_check_waits_for_retired(void **state)
 {
-    struct store_call store = {.addr = 0x5000};
+    struct store_call store = {.addr = 0x5000, .len = 1};
     struct emu_block block;
     struct emu_call killer;
     unsigned go = 0;
@@ -421,17 +422,10 @@ static void test_store_across_a_pages_end_beside_code_makes_its_pages_hot(void *
     }
 }
 
-static void hold_both(struct emu *emu, void *arg)
-{
-    assert_true(pgl_page_lock_pair(emu->table, 5, 6));
-    __atomic_store_n((unsigned *)arg, 1, __ATOMIC_RELEASE);
-    usleep(20000);
-    pgl_page_unlock_pair(emu->table, 5, 6);
-}
-
 /* Pages that were only locked: nothing passed their filters, whatever the check had to wait for. */
 static void test_store_across_a_pages_end_that_only_waited_is_no_miss(void **state)
 {
+    struct store_call store = {.addr = 0x5ffc, .len = 8};
     struct emu_block low, high;
     struct emu emu;
 
@@ -440,13 +434,12 @@ static void test_store_across_a_pages_end_that_only_waited_is_no_miss(void **sta
     emu_link(&emu, &low, 0x5100, 0x5103);
     emu_link(&emu, &high, 0x6800, 0x6803);
     for (unsigned i = 0; i < 10; i++) {
-        struct emu_call call;
-        unsigned held = 0;
-
-        emu_call(&call, &emu, hold_both, &held);
-        EMU_WAIT_UNTIL(__atomic_load_n(&held, __ATOMIC_ACQUIRE));
-        assert_int_equal(pgl_store_check(emu.table, 0x5ffc, 8, NULL), 0);
-        emu_join(&call);
+        assert_true(pgl_page_lock_pair(emu.table, 5, 6));
+        emu_call(&store.call, &emu, check_store, &store);
+        assert_true(emu_is_stuck(&store.call));
+        pgl_page_unlock_pair(emu.table, 5, 6);
+        emu_join(&store.call);
+        assert_int_equal(store.answer, 0);
     }
     assert_int_equal(emu_stats(&emu).hot_bytes, 0);
     emu_fini(&emu);

@@ -19,6 +19,8 @@ enum {
     STORES = PGL_BRACKET_STORES + 4,
 };
 
+#define NO_PAGE UINT64_MAX
+
 enum fate {
     FATE_NONE, /* never linked, or memory to be used again */
     FATE_LIVE,
@@ -30,6 +32,7 @@ struct block {
     enum fate fate;
     bool listed;
     unsigned retired, deaths; /* by the library and by the oracle */
+    uint64_t second;          /* the page that its bracket crosses into, or NO_PAGE */
 };
 
 struct world {
@@ -286,21 +289,50 @@ static void any_bytes(struct world *world, struct block *block, unsigned which, 
                      base + (first + size > world->in_page ? world->in_page : first + size));
 }
 
-/* A block made new, with bytes on one page, on one page twice, or on two. */
+/*
+ * The page that the bracket of a block crosses into. When all bytes are on one page it may be any page, that one again,
+ * or none: a decoder may look at a page of which it uses no byte.
+ */
+static uint64_t any_second(struct world *world, const struct block *block, unsigned choice)
+{
+    uint64_t first = block->tb.first[0] >> world->page_bits;
+
+    if (has(block, 1) && block->tb.first[1] >> world->page_bits != first)
+        return block->tb.first[1] >> world->page_bits;
+    switch (choice % 4) {
+    case 0:
+        return has(block, 1) ? first : NO_PAGE;
+    case 1:
+        return has(block, 1) ? NO_PAGE : first;
+    default:
+        return world->page[choice / 4 % world->npages];
+    }
+}
+
+/* Bytes for a block that begins on page @index: on that page, on that page twice, or on it and another. */
+static void choose_bytes(struct world *world, struct block *block, unsigned choice, uint64_t index)
+{
+    unsigned kind = choice % 4;
+
+    pgl_tb_init(&block->tb);
+    any_bytes(world, block, 0, index);
+    if (kind)
+        any_bytes(world, block, 1, kind == 1 ? index : any_page(world));
+    block->second = any_second(world, block, choice / 4);
+}
+
+/* A block made new, or NULL when the chosen one is alive. */
 static struct block *any_new(struct world *world)
 {
     struct block *block = any_block(world);
-    unsigned kind = eat(&world->input) % 4;
+    unsigned choice = eat(&world->input);
     uint64_t index = any_page(world);
 
     if (block->fate == FATE_LIVE)
         return NULL;
-    pgl_tb_init(&block->tb);
     block->fate = FATE_NONE;
     block->listed = true;
-    any_bytes(world, block, 0, index);
-    if (kind)
-        any_bytes(world, block, 1, kind == 1 ? index : any_page(world));
+    choose_bytes(world, block, choice, index);
     return block;
 }
 
@@ -338,11 +370,11 @@ static bool cross_bracket(struct world *world, struct pgl_bracket *bracket, uint
     return true;
 }
 
-/* Begin a bracket for @block, and cross into its second page. */
+/* Begin a bracket for @block, and cross. */
 static bool open_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block)
 {
     return begin_bracket(world, bracket, block->tb.first[0] >> world->page_bits) &&
-           (!has(block, 1) || cross_bracket(world, bracket, block->tb.first[1] >> world->page_bits));
+           (block->second == NO_PAGE || cross_bracket(world, bracket, block->second));
 }
 
 static void op_link(struct world *world)
@@ -417,7 +449,7 @@ static void follow_widened(struct world *world, uint64_t low, uint64_t high)
 static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block, uint64_t *low,
                              uint64_t *high)
 {
-    uint64_t addr = any_addr(world), second = block->tb.first[has(block, 1)] >> world->page_bits;
+    uint64_t addr = any_addr(world), second = block->second;
     uint64_t first = block->tb.first[0] >> world->page_bits, busy = any_page(world);
     unsigned len = eat(&world->input) % 66;
     struct pgl_page *page = eat(&world->input) % 2 ? pgl_page_find(world->table, busy) : NULL;
@@ -468,12 +500,17 @@ static void op_bracket_with_stores(struct world *world)
             follow_widened(world, low, high);
         return;
     }
-    if (restart && has(block, 1) && end % 4 == 1)
-        CHECK(pgl_bracket_cross(&bracket, block->tb.first[1] >> world->page_bits) == PGL_BRACKET_RESTART);
+    if (restart && block->second != NO_PAGE && end % 4 == 1)
+        CHECK(pgl_bracket_cross(&bracket, block->second) == PGL_BRACKET_RESTART);
     else if (restart)
         CHECK(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_RESTART);
     if (full)
         follow_widened(world, low, high);
+    if (restart && end % 4 == 2) { /* the second decoding finds other bytes, on another second page or on none */
+        choose_bytes(world, block, end / 4, block->tb.first[0] >> world->page_bits);
+        if (block->second != NO_PAGE && !cross_bracket(world, &bracket, block->second))
+            return;
+    }
     CHECK(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_OK);
     block->fate = FATE_LIVE;
 }

@@ -430,10 +430,29 @@ static struct block *new_block(unsigned key_number)
     return block;
 }
 
+/*
+ * The number of the page that the bracket of a block crosses into, or N_PAGES for none. When all bytes are on one page
+ * it may be any page, that one again, or none: a decoder may look at a page of which it uses no byte.
+ */
+static unsigned choose_second(struct worker *w, const struct key *key)
+{
+    if (key->n == 2 && key->page[1] != key->page[0])
+        return key->page[1];
+    switch (below(w, 4)) {
+    case 0:
+        return (unsigned)below(w, N_PAGES);
+    case 1:
+        return key->page[0];
+    default:
+        return N_PAGES;
+    }
+}
+
 /* Make a block; @write, unless NULL, is stored while its first decoding runs. */
 static void make_block(struct worker *w, unsigned key_number, struct write *write)
 {
     const struct key *key = &code.keys[key_number];
+    unsigned second = choose_second(w, key);
     struct block *block = new_block(key_number);
     enum pgl_bracket_result result;
     struct pgl_bracket bracket;
@@ -446,7 +465,7 @@ static void make_block(struct worker *w, unsigned key_number, struct write *writ
         return;
     }
     do {
-        result = key->n == 2 ? pgl_bracket_cross(&bracket, page_index[key->page[1]]) : PGL_BRACKET_OK;
+        result = second < N_PAGES ? pgl_bracket_cross(&bracket, page_index[second]) : PGL_BRACKET_OK;
         if (result == PGL_BRACKET_OK) {
             decode(w, block);
             if (!stored) {

@@ -2,7 +2,7 @@
 /*
  * Maps: entries in a sorted array, found by bisection. Every change raises the version, so that a fault that let the
  * map go can tell whether what it copied still holds. A change that needs room makes it first: it happens as a whole or
- * not at all.
+ * not at all. It asks for no more room than the entries that it adds.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -110,16 +110,11 @@ static void erase(struct pgl_map *map, size_t at)
     memmove(&map->entries[at], &map->entries[at + 1], (map->nentries - at) * sizeof(*map->entries));
 }
 
-/* Makes an entry begin at a page, if one shows it and begins below. There is room for one more. */
-static void split(struct pgl_map *map, uint64_t map_index)
+/* Split an entry, which shows the page and begins below it, so that the page begins another. There is room. */
+static void split(struct pgl_map *map, size_t at, uint64_t map_index)
 {
-    size_t at = find(map, map_index);
-    struct pgl_map_entry upper;
+    struct pgl_map_entry upper = map->entries[at];
 
-    if (at == map->nentries || map->entries[at].view.first >= map_index) {
-        return;
-    }
-    upper = map->entries[at];
     upper.view.object_first += map_index - upper.view.first;
     upper.view.first = map_index;
     map->entries[at].view.last = map_index - 1;
@@ -166,19 +161,33 @@ bool pgl_map_enter(struct pgl_map *map, uint64_t first, uint64_t last, struct pg
     return entered;
 }
 
-/* Splits entries so that [first, last] holds whole ones only. There is room for two more. */
-static void split_around(struct pgl_map *map, uint64_t first, uint64_t last)
+/*
+ * Take [first, last] from an entry that it overlaps. There is room for one more where parts are left on both sides.
+ * Returns where the next entry is.
+ */
+static size_t cut(struct pgl_map *map, size_t at, uint64_t first, uint64_t last)
 {
-    split(map, first);
-    if (last < UINT64_MAX) {
-        split(map, last + 1);
+    struct pgl_view *view = &map->entries[at].view;
+
+    if (view->first >= first && view->last <= last) {
+        erase(map, at);
+        return at;
     }
-    map->version++;
+    if (view->first < first && view->last > last) {
+        split(map, at, last + 1);
+    }
+    if (view->first < first) {
+        view->last = first - 1;
+    } else {
+        view->object_first += last - view->first + 1;
+        view->first = last + 1;
+    }
+    return at + 1;
 }
 
 bool pgl_map_remove(struct pgl_map *map, uint64_t first, uint64_t last)
 {
-    bool roomy;
+    bool roomy = true;
     size_t at;
 
     if (first > last) {
@@ -186,13 +195,15 @@ bool pgl_map_remove(struct pgl_map *map, uint64_t first, uint64_t last)
         return false;
     }
     pthread_rwlock_wrlock(&map->lock);
-    roomy = make_room(map, 2);
+    at = find(map, first);
+    if (at < map->nentries && map->entries[at].view.first < first && map->entries[at].view.last > last) {
+        roomy = make_room(map, 1);
+    }
     if (roomy) {
-        split_around(map, first, last);
-        at = find(map, first);
         while (at < map->nentries && map->entries[at].view.first <= last) {
-            erase(map, at);
+            at = cut(map, at, first, last);
         }
+        map->version++;
     }
     pthread_rwlock_unlock(&map->lock);
     return roomy;
@@ -209,9 +220,18 @@ static bool is_mapped(const struct pgl_map *map, uint64_t first, uint64_t last)
     return false;
 }
 
+/* Whether the page is in the middle of an entry with another advice, which has to be split there. */
+static bool splits(const struct pgl_map *map, uint64_t map_index, enum pgl_advice advice)
+{
+    size_t at = find(map, map_index);
+
+    return at < map->nentries && map->entries[at].view.first < map_index && map->entries[at].advice != advice;
+}
+
 bool pgl_map_advise(struct pgl_map *map, uint64_t first, uint64_t last, enum pgl_advice advice)
 {
     bool advised = false;
+    bool below, above;
     size_t start, at;
 
     if (first > last || !pgl_advice_valid((int)advice)) {
@@ -219,10 +239,17 @@ bool pgl_map_advise(struct pgl_map *map, uint64_t first, uint64_t last, enum pgl
         return false;
     }
     pthread_rwlock_wrlock(&map->lock);
+    below = splits(map, first, advice);
+    above = last < UINT64_MAX && splits(map, last + 1, advice);
     if (!is_mapped(map, first, last)) {
         errno = ENOENT;
-    } else if (make_room(map, 2)) {
-        split_around(map, first, last);
+    } else if (make_room(map, (size_t)below + above)) {
+        if (below) {
+            split(map, find(map, first), first);
+        }
+        if (above) {
+            split(map, find(map, last + 1), last + 1);
+        }
         start = find(map, first);
         for (at = start; at < map->nentries && map->entries[at].view.first <= last; at++) {
             map->entries[at].advice = advice;
@@ -230,6 +257,7 @@ bool pgl_map_advise(struct pgl_map *map, uint64_t first, uint64_t last, enum pgl
         for (; at > 0 && at >= start; at--) {
             join(map, at - 1);
         }
+        map->version++;
         advised = true;
     }
     pthread_rwlock_unlock(&map->lock);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "sim.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static bool sim_inject(struct sim *sim, enum sim_hook hook)
@@ -14,19 +15,36 @@ static bool sim_inject(struct sim *sim, enum sim_hook hook)
     return true;
 }
 
+/* Before each block its size, and behind it bytes that nobody may write. */
+enum { HEAP_HEADER = 16, HEAP_GUARD = 64 };
+
 static void *sim_heap_alloc(void *heap, size_t size)
 {
     struct sim *sim = heap;
-    void *block = sim_inject(sim, SIM_HEAP) ? NULL : calloc(1, size);
+    char *block = sim_inject(sim, SIM_HEAP) ? NULL : calloc(1, HEAP_HEADER + size + HEAP_GUARD);
 
-    __atomic_fetch_add(&sim->blocks_used, block != NULL, __ATOMIC_RELAXED);
-    return block;
+    if (block == NULL) {
+        return NULL;
+    }
+    memcpy(block, &size, sizeof(size));
+    memset(block + HEAP_HEADER + size, 0xa5, HEAP_GUARD);
+    __atomic_fetch_add(&sim->blocks_used, 1, __ATOMIC_RELAXED);
+    return block + HEAP_HEADER;
 }
 
-static void sim_heap_free(void *heap, void *block)
+static void sim_heap_free(void *heap, void *data)
 {
     struct sim *sim = heap;
+    char *block = (char *)data - HEAP_HEADER;
+    size_t size;
 
+    memcpy(&size, block, sizeof(size));
+    for (size_t i = 0; i < HEAP_GUARD; i++) {
+        if ((unsigned char)block[HEAP_HEADER + size + i] != 0xa5) {
+            fprintf(stderr, "byte %zu behind a block of %zu was written\n", i, size);
+            abort();
+        }
+    }
     __atomic_fetch_sub(&sim->blocks_used, 1, __ATOMIC_RELAXED);
     free(block);
 }

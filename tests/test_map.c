@@ -215,6 +215,133 @@ static void test_map_short_of_memory_stays_as_it_was(void **state)
     assert_null(map);
 }
 
+/* No allocation may happen. */
+static void be_short_of_memory(struct fixture *f)
+{
+    f->injector.at = f->injector.calls + 1;
+}
+
+static void assert_nothing_was_allocated(struct fixture *f)
+{
+    assert_int_equal(f->injector.calls, f->injector.at - 1);
+}
+
+/* The array is full: 1000..1099, and seven of ten pages. */
+static void fill_map(struct fixture *f)
+{
+    for (uint64_t i = 0; i < 7; i++) {
+        assert_true(pgl_map_enter(f->map, 2000 + 20 * i, 2009 + 20 * i, f->object, 10 * i, PGL_ADVICE_NORMAL));
+    }
+    be_short_of_memory(f);
+}
+
+/* A full array once made every removal fail, of whole entries too. */
+static void test_map_remove_needs_memory_only_where_two_parts_are_left(void **state)
+{
+    struct fixture *f = *state;
+
+    fill_map(f);
+    errno = 0;
+    assert_false(pgl_map_remove(f->map, 1001, 1098));
+    assert_int_equal(errno, ENOMEM);
+    assert_entry(f->map, 1000, 1099, 0, PGL_ADVICE_DEFAULT);
+    assert_int_equal(count_entries(f->map), 8);
+
+    be_short_of_memory(f);
+    assert_true(pgl_map_remove(f->map, 1000, 1000)); /* its front */
+    assert_entry(f->map, 1001, 1099, 1, PGL_ADVICE_DEFAULT);
+    assert_true(pgl_map_remove(f->map, 1099, 1999)); /* its end, and a hole */
+    assert_entry(f->map, 1001, 1098, 1, PGL_ADVICE_DEFAULT);
+    assert_true(pgl_map_remove(f->map, 2005, 2044)); /* an end, a whole one and a front */
+    assert_entry(f->map, 2000, 2004, 0, PGL_ADVICE_NORMAL);
+    assert_entry(f->map, 2045, 2049, 25, PGL_ADVICE_NORMAL);
+    assert_int_equal(count_entries(f->map), 7);
+    assert_true(pgl_map_remove(f->map, 2080, 2089)); /* one exactly */
+    assert_int_equal(count_entries(f->map), 6);
+    assert_true(pgl_map_remove(f->map, 1050, 1059)); /* two parts, and there is room */
+    assert_entry(f->map, 1001, 1049, 1, PGL_ADVICE_DEFAULT);
+    assert_entry(f->map, 1060, 1098, 60, PGL_ADVICE_DEFAULT);
+    assert_true(pgl_map_remove(f->map, 0, UINT64_MAX));
+    assert_int_equal(count_entries(f->map), 0);
+    assert_nothing_was_allocated(f);
+}
+
+static void test_map_advise_needs_memory_only_where_an_entry_is_split(void **state)
+{
+    struct fixture *f = *state;
+
+    fill_map(f);
+    errno = 0;
+    assert_false(pgl_map_advise(f->map, 2000, 2004, PGL_ADVICE_RANDOM));
+    assert_int_equal(errno, ENOMEM);
+    be_short_of_memory(f);
+    errno = 0;
+    assert_false(pgl_map_advise(f->map, 2005, 2009, PGL_ADVICE_RANDOM));
+    assert_int_equal(errno, ENOMEM);
+    assert_entry(f->map, 2000, 2009, 0, PGL_ADVICE_NORMAL);
+    assert_int_equal(count_entries(f->map), 8);
+
+    be_short_of_memory(f);
+    assert_true(pgl_map_advise(f->map, 2020, 2029, PGL_ADVICE_RANDOM)); /* one exactly */
+    assert_entry(f->map, 2020, 2029, 10, PGL_ADVICE_RANDOM);
+    assert_true(pgl_map_advise(f->map, 2005, 2007, PGL_ADVICE_NORMAL)); /* what it has already */
+    assert_int_equal(count_entries(f->map), 8);
+    assert_entry(f->map, 2000, 2009, 0, PGL_ADVICE_NORMAL);
+    assert_true(pgl_map_remove(f->map, 2120, 2129));
+    assert_true(pgl_map_advise(f->map, 1000, 1049, PGL_ADVICE_RANDOM)); /* one split, and there is room for one */
+    assert_int_equal(count_entries(f->map), 8);
+    assert_nothing_was_allocated(f);
+    assert_true(pgl_map_remove(f->map, 2100, 2109));
+    errno = 0;
+    assert_false(pgl_map_advise(f->map, 2043, 2045, PGL_ADVICE_RANDOM)); /* two splits */
+    assert_int_equal(errno, ENOMEM);
+    assert_entry(f->map, 2040, 2049, 20, PGL_ADVICE_NORMAL);
+}
+
+/* Entries 0, 1, ... of a map: each shows pages 1..9 at ten times its number. */
+static struct pgl_map *make_map(struct fixture *f, uint64_t nentries)
+{
+    struct pgl_map *map = pgl_map_new(&sim_heap_ops, &f->sim);
+
+    assert_non_null(map);
+    for (uint64_t i = 0; i < nentries; i++) {
+        assert_true(pgl_map_enter(map, 10 * i, 10 * i + 8, f->object, 1, PGL_ADVICE_NORMAL));
+    }
+    return map;
+}
+
+/* Up to three times the room that a map begins with: one less than there is room for, as many, and more. */
+static void test_map_grows_with_whatever_adds_to_it(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint64_t n = 1; n <= 33; n++) {
+        for (unsigned end = 0; end < 2; end++) { /* in the first entry, and in the last */
+            uint64_t at = end == 0 ? 0 : n - 1;
+            struct pgl_map *map = make_map(f, n);
+
+            assert_true(pgl_map_advise(map, 10 * at + 3, 10 * at + 5, PGL_ADVICE_RANDOM));
+            assert_int_equal(count_entries(map), n + 2);
+            assert_entry(map, 10 * at, 10 * at + 2, 1, PGL_ADVICE_NORMAL);
+            assert_entry(map, 10 * at + 3, 10 * at + 5, 4, PGL_ADVICE_RANDOM);
+            assert_entry(map, 10 * at + 6, 10 * at + 8, 7, PGL_ADVICE_NORMAL);
+            pgl_map_free(map);
+
+            map = make_map(f, n);
+            assert_true(pgl_map_remove(map, 10 * at + 3, 10 * at + 5));
+            assert_int_equal(count_entries(map), n + 1);
+            assert_entry(map, 10 * at, 10 * at + 2, 1, PGL_ADVICE_NORMAL);
+            assert_entry(map, 10 * at + 6, 10 * at + 8, 7, PGL_ADVICE_NORMAL);
+            for (uint64_t i = 0; i < n; i++) {
+                if (i != at) {
+                    assert_entry(map, 10 * i, 10 * i + 8, 1, PGL_ADVICE_NORMAL);
+                }
+            }
+            pgl_map_free(map);
+        }
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -229,6 +356,9 @@ int main(void)
         TEST(test_map_remove_cuts_entries),
         TEST(test_map_top_page_is_an_ordinary_page),
         TEST(test_map_short_of_memory_stays_as_it_was),
+        TEST(test_map_remove_needs_memory_only_where_two_parts_are_left),
+        TEST(test_map_advise_needs_memory_only_where_an_entry_is_split),
+        TEST(test_map_grows_with_whatever_adds_to_it),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);

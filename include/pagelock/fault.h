@@ -370,18 +370,19 @@ PGL_API bool pgl_map_enter(struct pgl_map *map, uint64_t first, uint64_t last, s
  * Faults that are under way there find out, and answer for what is mapped when they end.
  *
  * Locks:    entry: none.
- * Errors:   false with errno EINVAL: @first above @last; ENOMEM: one entry had to become two. The map is then as it
- *           was.
+ * Errors:   false with errno EINVAL: @first above @last; ENOMEM: one entry had to become two, because parts of it are
+ *           left on both sides of the range. The map is then as it was. Nothing else needs memory.
  */
 PGL_API bool pgl_map_remove(struct pgl_map *map, uint64_t first, uint64_t last);
 
 /**
  * pgl_map_advise - set the advice of a range
- * @first, @last: the map's pages, inclusive; entries are split where the range starts or ends inside one
+ * @first, @last: the map's pages, inclusive; an entry with another advice is split where the range starts or ends
+ *                inside it
  *
  * Locks:    entry: none.
  * Errors:   false with errno EINVAL: @first above @last, an advice that does not exist; ENOENT: a page of the range is
- *           not mapped; ENOMEM. The map is then as it was.
+ *           not mapped; ENOMEM: an entry had to be split. The map is then as it was. Nothing else needs memory.
  */
 PGL_API bool pgl_map_advise(struct pgl_map *map, uint64_t first, uint64_t last, enum pgl_advice advice);
 

@@ -12,9 +12,12 @@ static const char *const names[PGL_ADVICE_COUNT] = {
     [PGL_ADVICE_ADAPTIVE] = "adaptive",
 };
 
-/* before, after, behind. A sequential reader leaves one whole cluster behind: the one before it came with. */
+/*
+ * before, after, behind. By default a fault brings its own page alone: the caller has not said that its neighbours are
+ * worth fetching. A sequential reader leaves one whole cluster behind: the one before it came with.
+ */
 static const struct pgl_advice_table shipped = {{
-    [PGL_ADVICE_DEFAULT] = {3, 12, 0},
+    [PGL_ADVICE_DEFAULT] = {0, 0, 0},
     [PGL_ADVICE_RANDOM] = {0, 0, 0},
     [PGL_ADVICE_NORMAL] = {3, 12, 0},
     [PGL_ADVICE_SEQUENTIAL] = {0, 31, 32},

@@ -279,7 +279,31 @@ static void test_fault_follows_a_table_that_was_replaced(void **state)
     assert_asked(&f->sim, 90, 120, 100);
     pgl_object_set_table(f->object, NULL);
     assert_int_equal(read_page(&f->a, f->object, 200), PGL_FAULT_SUCCESS);
-    assert_asked(&f->sim, 197, 212, 200);
+    assert_asked(&f->sim, 200, 200, 200);
+    assert_true(pgl_object_advise(f->object, PGL_ADVICE_NORMAL));
+    assert_int_equal(read_page(&f->a, f->object, 220), PGL_FAULT_SUCCESS);
+    assert_asked(&f->sim, 217, 232, 220);
+}
+
+/* It said nothing about advice, and once got fifteen pages with each that it touched. */
+static void test_fault_of_a_zeroed_configuration_brings_its_page_alone(void **state)
+{
+    struct fixture *f = *state;
+    const struct pgl_object_config config = {
+        .last = 999, .pager_ops = &sim_pager_ops, .pager = &f->sim, .pager_range = {0, 999}};
+    struct pgl_map *map = pgl_map_new(NULL, NULL);
+    struct pgl_fault_args args = {.map = map, .index = 700, .access = PGL_ACCESS_READ};
+
+    f->object = pgl_object_new(&config);
+    for (uint64_t index = 5; index < 1000; index += 90) {
+        assert_int_equal(read_page(&f->a, f->object, index), PGL_FAULT_SUCCESS);
+        assert_asked(&f->sim, index, index, index);
+    }
+    assert_true(pgl_map_enter(map, 0, 999, f->object, 0, PGL_ADVICE_DEFAULT));
+    assert_int_equal(start(&f->a, &args), PGL_FAULT_SUCCESS);
+    assert_asked(&f->sim, 700, 700, 700);
+    assert_int_equal(stats_of(f->object).by_advice[PGL_ADVICE_DEFAULT].speculative, 0);
+    pgl_map_free(map);
 }
 
 static void test_fault_sequential_tells_the_pager_what_it_left_behind(void **state)
@@ -926,6 +950,7 @@ int main(void)
         TEST(test_fault_entry_advice_wins_over_its_objects),
         TEST(test_fault_without_entry_follows_its_object),
         TEST(test_fault_follows_a_table_that_was_replaced),
+        TEST(test_fault_of_a_zeroed_configuration_brings_its_page_alone),
         TEST(test_fault_sequential_tells_the_pager_what_it_left_behind),
         TEST(test_fault_that_was_refused_leaves_nothing_behind),
         TEST(test_fault_with_its_cluster_cut_in_front_leaves_nothing_behind),

@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 enum pgl_advice {
-    PGL_ADVICE_DEFAULT, /* an entry's: as its object says; an object's: the table's row for it */
+    PGL_ADVICE_DEFAULT, /* an entry's: as its object says; an object's: as shipped, the demand page alone */
     PGL_ADVICE_RANDOM,
     PGL_ADVICE_NORMAL,
     PGL_ADVICE_SEQUENTIAL,
@@ -38,7 +38,8 @@ struct pgl_advice_table {
 /**
  * pgl_advice_shipped - the table that an object has when it brings none
  *
- * Its numbers were chosen by measurement on recorded faults; docs/performance.md shows the measurement.
+ * Its windows were chosen by measurement on recorded faults; docs/performance.md shows the measurement. The rows of
+ * PGL_ADVICE_DEFAULT and PGL_ADVICE_RANDOM are zero: nothing but the demand page is fetched without being asked for.
  *
  * Locks:    none.
  * Owns:     the library; never freed, never changed.

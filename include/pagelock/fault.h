@@ -94,7 +94,10 @@ struct pgl_heap_ops {
     void (*free)(void *heap, void *block);
 };
 
-/* What an object is made of. All zero but last: a zero-filled object of frameless pages with the shipped advice. */
+/*
+ * What an object is made of. All zero but last: a zero-filled object of frameless pages, which takes the shipped table
+ * and PGL_ADVICE_DEFAULT, under which a fault brings its own page alone.
+ */
 struct pgl_object_config {
     uint64_t last; /* its pages are [0, last] */
 

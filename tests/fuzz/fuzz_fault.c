@@ -493,6 +493,7 @@ static void make_objects(struct world *world)
         sim->tag = i + 1;
         sim->injector = &world->injector;
         config.pager_range = (struct pgl_pager_range){PAGER_FIRST, PAGER_FIRST + NPAGES - 1};
+        config.advice = PGL_ADVICE_NORMAL;
         config.internal = choice >> i & 1;
         config.pager_unready = choice >> 6 == i;
         if (i == 1 || i == 2) {

@@ -411,10 +411,12 @@ static struct world *new_world(void)
     world->sim.nframes = 2 * NPAGES; /* speculation runs short when much has been copied up */
     config = sim_config(&world->sim, NPAGES + SHIFT);
     config.pager_ops = &pager_ops;
+    config.advice = PGL_ADVICE_NORMAL;
     config.credits = 40;
     world->low = pgl_object_new(&config);
     config = sim_config(&world->sim, NPAGES);
     config.pager_ops = NULL;
+    config.advice = PGL_ADVICE_NORMAL;
     config.backing = world->low;
     config.backing_first = SHIFT;
     world->top = pgl_object_new(&config);

@@ -2,8 +2,9 @@
 /*
  * The fault driver. One fault goes down a chain of objects a step at a time. A step locks one object, and either finds
  * its answer, or marks something and waits, or goes one object down. Nothing is held between two steps but references,
- * the copy of the entry, and what the fault itself has marked: a placeholder in the top object, or one request's pages
- * in the object where it is. So a step may as well be continued by another thread.
+ * the copy of the entry, and what the fault itself has marked: a placeholder in the top object, and one request's pages
+ * in the object where it is. A fault that asks below the top object holds both. So a step may as well be continued by
+ * another thread.
  *
  * PLACEHOLDER  Whoever asks, waits or makes a page below the top object holds one there, so that all who want the page
  *              wait for him. Who only reads looks down the chain without it first: what he finds was the top object's
@@ -666,9 +667,21 @@ enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struct pgl_fa
     return pgl_fault_start(fault, args, page, NULL, NULL);
 }
 
+static bool args_are_valid(const struct pgl_fault_args *args)
+{
+    const unsigned flags = PGL_FAULT_WIRE | PGL_FAULT_RESIDENT | PGL_FAULT_NO_WAIT | PGL_FAULT_RETRIED;
+
+    return (args->map != NULL || args->object != NULL) && (args->flags & ~flags) == 0 &&
+           (args->access == PGL_ACCESS_READ || args->access == PGL_ACCESS_WRITE);
+}
+
 enum pgl_fault_result pgl_fault_start(struct pgl_fault *fault, const struct pgl_fault_args *args,
                                       struct pgl_fault_page *page, void (*ready)(void *arg), void *arg)
 {
+    if (!args_are_valid(args)) {
+        errno = EINVAL;
+        return PGL_FAULT_INVALID;
+    }
     fault->args = *args;
     fault->counted = false;
     fault->hit = true;

@@ -18,8 +18,10 @@
  *              I7 only resident pages are wired;
  *              I8 whoever waits for a page waits for one that is busy or asked for: somebody will wake him;
  *              I9 whoever waits for a credit waits while there is none, unless the pager is not ready.
- * PROGRESS     Every way out of busy or asked goes through pgl_object_page_settle(), which wakes everybody who waits
- * for the page, and everybody who waits for a credit: a single one might no longer want it and the rest would sleep on.
+ * PROGRESS     Every mark that another thread can have seen goes through pgl_object_page_settle() when it ends, which
+ *              wakes everybody who waits for the page, and everybody who waits for a credit: a single one might no
+ *              longer want it, and the rest would sleep on. A fault that was interrupted before it could queue for its
+ *              page removes its mark under the lock that it made it under, and nobody waits for that one.
  */
 #include <errno.h>
 
@@ -614,6 +616,15 @@ static bool to_object(const struct pgl_object *object, const struct pgl_pager_ra
     return *first <= *last;
 }
 
+static bool access_is_valid(enum pgl_access access)
+{
+    if (access == PGL_ACCESS_NONE || access == PGL_ACCESS_READ || access == PGL_ACCESS_WRITE) {
+        return true;
+    }
+    errno = EINVAL;
+    return false;
+}
+
 static uint64_t answer(struct pgl_object *object, struct pgl_pager_range range, struct reply *reply)
 {
     uint64_t last;
@@ -639,7 +650,7 @@ uint64_t pgl_pager_supply(struct pgl_object *object, uint64_t id, struct pgl_pag
 {
     struct reply reply = {.kind = REPLY_SUPPLY, .id = id, .access = access, .data = data};
 
-    return answer(object, range, &reply);
+    return access_is_valid(access) ? answer(object, range, &reply) : 0;
 }
 
 uint64_t pgl_pager_no_data(struct pgl_object *object, uint64_t id, struct pgl_pager_range range)
@@ -660,7 +671,7 @@ uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct pgl_page
 {
     struct reply reply = {.kind = REPLY_GRANT, .id = id, .access = access};
 
-    return answer(object, range, &reply);
+    return access_is_valid(access) ? answer(object, range, &reply) : 0;
 }
 
 struct withhold {
@@ -685,6 +696,9 @@ uint64_t pgl_pager_withhold(struct pgl_object *object, struct pgl_pager_range ra
     struct withhold withhold = {access, 0};
     uint64_t first, last;
 
+    if (!access_is_valid(access)) {
+        return 0;
+    }
     pthread_mutex_lock(&object->lock);
     if (to_object(object, &range, &first, &last)) {
         visit_pages(object, first, last, withhold_page, &withhold);

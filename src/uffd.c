@@ -496,6 +496,7 @@ static void deliver_fault(struct handler *handler, struct space *space, struct d
         case PGL_FAULT_INTERRUPTED:
         case PGL_FAULT_MEMORY_SHORTAGE:
         case PGL_FAULT_PENDING:
+        case PGL_FAULT_INVALID:
             return;
         }
         args->flags |= PGL_FAULT_RETRIED;

@@ -753,7 +753,68 @@ static void test_fault_a_page_supplied_without_access_is_unlocked_before_use(voi
     assert_at_rest(f->object);
 }
 
-/* Bad configurations */
+/* Bad input */
+
+static void test_fault_refuses_an_access_or_a_flag_that_does_not_exist(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        int access;
+        unsigned flags;
+    } rows[] = {{PGL_ACCESS_NONE, 0}, {2, 0}, {4, 0}, {-1, 0}, {PGL_ACCESS_READ, 16}, {PGL_ACCESS_READ, 1u << 31}};
+    const struct pgl_fault_args nowhere = {.access = PGL_ACCESS_READ};
+
+    make_object(f);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        errno = 0;
+        assert_int_equal(fault_on(&f->a, f->object, 100, (enum pgl_access)rows[i].access, rows[i].flags),
+                         PGL_FAULT_INVALID);
+        assert_int_equal(errno, EINVAL);
+    }
+    errno = 0;
+    assert_int_equal(start(&f->a, &nowhere), PGL_FAULT_INVALID);
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(f->sim.nrequests + f->sim.nunlocks, 0);
+    assert_int_equal(stats_of(f->object).by_advice[PGL_ADVICE_DEFAULT].touches, 0);
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS); /* it is as good as before */
+}
+
+static void test_fault_replies_with_an_access_that_does_not_exist_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    static const int accesses[] = {2, 4, -1};
+    const struct pgl_pager_range page = {100, 100};
+    uint64_t id;
+
+    make_object(f);
+    pgl_object_advise(f->object, PGL_ADVICE_RANDOM);
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    for (size_t i = 0; i < sizeof(accesses) / sizeof(accesses[0]); i++) {
+        errno = 0;
+        assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 100, 100, (enum pgl_access)accesses[i]), 0);
+        assert_int_equal(errno, EINVAL);
+    }
+    assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ), 1);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+
+    assert_int_equal(write_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    id = sim_last(&f->sim)->id;
+    for (size_t i = 0; i < sizeof(accesses) / sizeof(accesses[0]); i++) {
+        errno = 0;
+        assert_int_equal(pgl_pager_grant(f->object, id, page, (enum pgl_access)accesses[i]), 0);
+        assert_int_equal(errno, EINVAL);
+        errno = 0;
+        assert_int_equal(pgl_pager_withhold(f->object, page, (enum pgl_access)accesses[i]), 0);
+        assert_int_equal(errno, EINVAL);
+    }
+    assert_int_equal(f->a.ready, 0);
+    assert_int_equal(stats_of(f->object).aliens, 0);
+    assert_int_equal(pgl_pager_grant(f->object, id, page, PGL_ACCESS_WRITE), 1);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->a.page.access, PGL_ACCESS_WRITE);
+    assert_at_rest(f->object);
+}
 
 static void test_fault_object_refuses_bad_configurations(void **state)
 {
@@ -974,6 +1035,8 @@ int main(void)
         TEST(test_fault_unlock_failure_takes_back_the_request_never_the_page),
         TEST(test_fault_asks_again_when_too_little_was_granted),
         TEST(test_fault_a_page_supplied_without_access_is_unlocked_before_use),
+        TEST(test_fault_refuses_an_access_or_a_flag_that_does_not_exist),
+        TEST(test_fault_replies_with_an_access_that_does_not_exist_are_refused),
         TEST(test_fault_object_refuses_bad_configurations),
         TEST(test_fault_object_without_memory_keeps_states_only),
         TEST(test_fault_object_without_memory_has_no_room_for_frames),

@@ -49,7 +49,7 @@ PGL_API const struct pgl_advice_table *pgl_advice_shipped(void);
 /**
  * pgl_advice_valid - whether a number is an advice that exists
  *
- * Every call that takes an advice refuses another number with EINVAL.
+ * Every call that sets an advice refuses another number with EINVAL.
  *
  * Locks:    none.
  */

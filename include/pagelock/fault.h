@@ -41,6 +41,7 @@ enum pgl_fault_result {
     PGL_FAULT_NO_DATA,         /* the pager has nothing there; or not resident and PGL_FAULT_RESIDENT */
     PGL_FAULT_NO_ENTRY,        /* nothing is mapped there, or the page lies outside the object */
     PGL_FAULT_PENDING,         /* of a continued fault only: it waits, and will call back */
+    PGL_FAULT_INVALID,         /* errno EINVAL: an access or a flag that does not exist, neither map nor object */
 };
 
 /* A range of a pager's own pages. */
@@ -291,6 +292,7 @@ PGL_API const char *pgl_object_check(struct pgl_object *object);
  * waits for it gets PGL_FAULT_MEMORY_SHORTAGE.
  *
  * Locks:    entry: none.
+ * Errors:   0 with errno EINVAL: an access that does not exist. The pages stay asked for.
  */
 PGL_API uint64_t pgl_pager_supply(struct pgl_object *object, uint64_t id, struct pgl_pager_range range,
                                   const void *data, enum pgl_access access);
@@ -323,6 +325,7 @@ PGL_API uint64_t pgl_pager_error(struct pgl_object *object, uint64_t id, struct 
  * Returns how many pages had been asked for. A fault that still lacks access asks again.
  *
  * Locks:    entry: none.
+ * Errors:   0 with errno EINVAL: an access that does not exist. The pages stay asked for.
  */
 PGL_API uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct pgl_pager_range range,
                                  enum pgl_access access);
@@ -334,6 +337,7 @@ PGL_API uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct 
  * Returns how many resident pages are in the range. Their frames and wires stay.
  *
  * Locks:    entry: none.
+ * Errors:   0 with errno EINVAL: an access that does not exist.
  */
 PGL_API uint64_t pgl_pager_withhold(struct pgl_object *object, struct pgl_pager_range range, enum pgl_access access);
 
@@ -407,7 +411,7 @@ struct pgl_map_entry {
  */
 PGL_API bool pgl_map_lookup(struct pgl_map *map, uint64_t map_index, struct pgl_map_entry *entry);
 
-/* Of struct pgl_fault_args. */
+/* Of struct pgl_fault_args; PGL_FAULT_INVALID answers any other. */
 #define PGL_FAULT_WIRE 1u     /* keep the page until pgl_object_unwire(); does not speculate */
 #define PGL_FAULT_RESIDENT 2u /* the page has to be resident already: no pager is asked, no page is made */
 #define PGL_FAULT_NO_WAIT 4u  /* no credit, or a pager that is not ready: PGL_FAULT_RETRY instead of waiting */
@@ -417,7 +421,7 @@ struct pgl_fault_args {
     struct pgl_map *map;       /* the fault is on a page of this map ... */
     struct pgl_object *object; /* ... or, when map is NULL, of this object: no entry, its own advice and bounds */
     uint64_t index;            /* a page of the map, or of the object */
-    enum pgl_access access;    /* READ or WRITE */
+    enum pgl_access access;    /* READ or WRITE; PGL_FAULT_INVALID answers NONE and every other number */
     unsigned flags;
     void *cookie; /* handed to the pager with each request of this fault */
 };

@@ -19,7 +19,6 @@ enum status {
 int replay_main(int argc, char **argv);
 int micro_main(int argc, char **argv);
 int pager_main(int argc, char **argv);
-int scale_main(int argc, char **argv);
 int list_main(int argc, char **argv);
 
 /*

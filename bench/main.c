@@ -21,7 +21,6 @@ static const struct command {
     {"replay", replay_main, "replay recorded traces"},
     {"micro", micro_main, "measure single operations"},
     {"pager", pager_main, "page a file in through userfaultfd and through mmap"},
-    {"scale", scale_main, "simulate more cores than there are"},
     {"list", list_main, "what there is to compare"},
 };
 

@@ -119,12 +119,6 @@ def faults():
             row and row["bytes_read"] / row["bytes_needed"])
 
 
-def model():
-    for row in rows("scale", kind="predicted"):
-        say(f"model against measurement, 2 cores, `{row['case']}`, % (beyond: not simulated)", "within 20",
-            row["error_pct"], lambda value: abs(value) <= 20, "{:+.1f}")
-
-
 def table(title, heads, lines):
     print(f"\n{title}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for line in lines:
@@ -211,32 +205,15 @@ def paged():
         table(title, ("order", "via", "advice", "MB/s", "faults", "bytes read over needed"), lines)
 
 
-def more_cores():
-    calibrated = ", ".join(f"{row['case'][5:]} {row['ns']:.0f}" for row in rows("scale", kind="calibrated")
-                           if row["case"].startswith("line-"))
-    simulated = sorted({row["cores"] for row in rows("scale", kind="simulated")})
-    lines = []
-    for case in in_order("scale", "case", kind="measured"):
-        measured, predicted = one("scale", case=case, kind="measured"), one("scale", case=case, kind="predicted")
-        lines.append((f"`{case}`", number(measured["ops_per_s"] / 1e6), number(predicted["ops_per_s"] / 1e6),
-                      f"{predicted['error_pct']:+.0f} %") +
-                     tuple(number(row and row["ops_per_s"] / 1e6)
-                           for row in (one("scale", case=case, kind="simulated", cores=cores) for cores in simulated)))
-    table(f"Million operations a second; a line's ways, ns: {calibrated}",
-          ("case", "2 cores measured", "predicted", "error") + tuple(f"{n} simulated" for n in simulated), lines)
-
-
 print((OUT / "machine").read_text())
 print("| figure | target | reached | met |\n|---|---|---|---|")
 replays()
 locks()
 collections()
 faults()
-model()
 replayed()
 uncontended()
 growing()
 contended()
 waiting()
-more_cores()
 paged()

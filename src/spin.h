@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* How a waiter waits: rounds of pauses, rounds of yields, then sleeps. The model of pagelock-bench reads them too. */
+/* How a waiter waits: rounds of pauses, rounds of yields, then sleeps. */
 enum {
     PGL_SPIN_PAUSE_ROUNDS = 7, /* 1, 2, 4 ... 64 pauses */
     PGL_SPIN_YIELD_ROUNDS = 4,

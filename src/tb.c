@@ -607,6 +607,8 @@ int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, c
             return with_running(0, running);
         addr = first_is_clean ? second_page : addr;
         last_addr = second_is_clean ? second_page - 1 : last_addr;
+    } else {
+        pgl_fence(); /* the inline check has fenced, but a binder of this function has not */
     }
     return with_running(pgl_kill_range(table, addr, last_addr, true, place), running);
 }

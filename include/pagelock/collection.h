@@ -61,6 +61,8 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
  * Errors:   false; EINVAL when @first_addr > @last_addr or beyond the table; ENOMEM.
  * Source:   QEMU's page_collection (the idea).
  */
+PGL_API bool pgl_collection_lock(struct pgl_collection *collection, struct pgl_table *table, uint64_t first_addr,
+                                 uint64_t last_addr) PGL_ANNOTATE(try_acquire_capability(true, collection));
 #define pgl_collection_lock(collection, table, first_addr, last_addr)                                                  \
     pgl_collection_lock_at(collection, table, first_addr, last_addr, PGL_HERE)
 PGL_API bool pgl_collection_lock_at(struct pgl_collection *collection, struct pgl_table *table, uint64_t first_addr,
@@ -73,6 +75,7 @@ PGL_API bool pgl_collection_lock_at(struct pgl_collection *collection, struct pg
  * Locks:    entry: all members. Exit: none.
  * Ordering: release on each page.
  */
+PGL_API void pgl_collection_unlock(struct pgl_collection *collection) PGL_ANNOTATE(release_capability(collection));
 #define pgl_collection_unlock(collection) pgl_collection_unlock_at(collection, PGL_HERE)
 PGL_API void pgl_collection_unlock_at(struct pgl_collection *collection, const char *place)
     PGL_ANNOTATE(release_capability(collection));
@@ -95,7 +98,7 @@ PGL_API struct pgl_page *pgl_collection_next(const struct pgl_collection *collec
  *
  * Errors:   UINT64_MAX for an empty set, which is no page's index.
  */
-static inline uint64_t pgl_collection_max(const struct pgl_collection *collection)
+PGL_INLINE uint64_t pgl_collection_max(const struct pgl_collection *collection)
 {
     return collection->members ? collection->max : UINT64_MAX;
 }

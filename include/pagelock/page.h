@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The page lock: one bit in the descriptor's head. Pages are locked in ascending order of page index.
- *
- * Every function here is a macro around one with _at behind its name, which takes the place of the call for the reports
- * of a lock_debug library. Binders of other languages call that one with any string of static lifetime.
  */
 #ifndef PAGELOCK_PAGE_H
 #define PAGELOCK_PAGE_H
@@ -14,6 +11,7 @@
 extern "C" {
 #endif
 
+/* The parts of the functions below that are not inline, each whole by itself. */
 PGL_API void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
 PGL_API bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
 PGL_API void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
@@ -42,11 +40,12 @@ static inline bool pgl_page_lock_fast(struct pgl_page *page, uintptr_t *head)
  * Ordering: acquire; pairs with the release in pgl_page_unlock().
  * Blocks:   spins, yields, then sleeps; not async-signal-safe.
  */
+PGL_API void pgl_page_lock(struct pgl_table *table, struct pgl_page *page) PGL_ANNOTATE(acquire_capability(page));
 #define pgl_page_lock(table, page) pgl_page_lock_at(table, page, PGL_HERE)
-static inline void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+PGL_INLINE void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
     PGL_ANNOTATE(acquire_capability(page));
 PGL_UNCHECKED
-static inline void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+PGL_INLINE void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
     uintptr_t head;
 
@@ -62,11 +61,13 @@ static inline void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *pa
  * Locks:    entry: not @page; any other page of the same table, in any order. Exit: @page when true.
  * Ordering: acquire when true.
  */
+PGL_API bool pgl_page_trylock(struct pgl_table *table, struct pgl_page *page)
+    PGL_ANNOTATE(try_acquire_capability(true, page));
 #define pgl_page_trylock(table, page) pgl_page_trylock_at(table, page, PGL_HERE)
-static inline bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+PGL_INLINE bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
     PGL_ANNOTATE(try_acquire_capability(true, page));
 PGL_UNCHECKED
-static inline bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+PGL_INLINE bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
     uintptr_t head;
 
@@ -88,11 +89,12 @@ static inline bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page 
  * Locks:    entry: this thread holds @page. Exit: not @page.
  * Ordering: release; pairs with the acquire of the next one to lock it.
  */
+PGL_API void pgl_page_unlock(struct pgl_table *table, struct pgl_page *page) PGL_ANNOTATE(release_capability(page));
 #define pgl_page_unlock(table, page) pgl_page_unlock_at(table, page, PGL_HERE)
-static inline void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+PGL_INLINE void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
     PGL_ANNOTATE(release_capability(page));
 PGL_UNCHECKED
-static inline void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+PGL_INLINE void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
     if (PGL_UNLIKELY(table->special)) {
         pgl_page_unlock_slow(table, page, place);
@@ -115,6 +117,7 @@ static inline void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *
  * Blocks:   allocates before it locks; spins, yields, sleeps.
  * Errors:   false with nothing locked; ENOMEM, EINVAL (an index beyond the table).
  */
+PGL_API bool pgl_page_lock_pair(struct pgl_table *table, uint64_t index, uint64_t index2);
 #define pgl_page_lock_pair(table, index, index2) pgl_page_lock_pair_at(table, index, index2, PGL_HERE)
 PGL_API bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place);
 
@@ -124,6 +127,7 @@ PGL_API bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint
  * Locks:    entry: both pages. Exit: neither.
  * Ordering: release.
  */
+PGL_API void pgl_page_unlock_pair(struct pgl_table *table, uint64_t index, uint64_t index2);
 #define pgl_page_unlock_pair(table, index, index2) pgl_page_unlock_pair_at(table, index, index2, PGL_HERE)
 PGL_API void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place);
 
@@ -134,6 +138,8 @@ PGL_API void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, ui
  * A vCPU loop passes the second where no page may be held: before it runs guest code, waits, or sleeps. Both do nothing
  * in a release build.
  */
+PGL_API void pgl_page_assert_held(struct pgl_table *table, struct pgl_page *page) PGL_ANNOTATE(assert_capability(page));
+PGL_API void pgl_assert_none_held(void);
 #define pgl_page_assert_held(table, page) pgl_page_assert_held_at(table, page, PGL_HERE)
 #define pgl_assert_none_held() pgl_assert_none_held_at(PGL_HERE)
 PGL_API void pgl_page_assert_held_at(struct pgl_table *table, struct pgl_page *page, const char *place)

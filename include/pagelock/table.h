@@ -19,7 +19,11 @@
 extern "C" {
 #endif
 
-/* Where a call stands in the source, for the reports of a lock_debug library. */
+/*
+ * Where a call stands in the source, for the reports of a lock_debug library. An operation that is reported is a macro
+ * around the function of its name with _at behind it, which takes this place. The library exports both: the one with
+ * the plain name, for other languages and for pointers to it, reports that no place is known.
+ */
 #define PGL_STRING_(x) #x
 #define PGL_STRING(x) PGL_STRING_(x)
 #define PGL_HERE __FILE__ ":" PGL_STRING(__LINE__)
@@ -180,11 +184,9 @@ static inline void *pgl_node_child(void *const *node, uint64_t slot)
     return __atomic_load_n(&node[slot], __ATOMIC_ACQUIRE);
 }
 
-/**
- * pgl_leaf_find - the leaf of a page index, without a lock (for the library's inline functions)
- *
- * Ordering: acquire on each level; pairs with the release that put the level in place, in pgl_page_get().
- * Errors:   NULL when no page of the leaf was ever allocated. @index must not be above the table's last.
+/*
+ * The leaf of a page index, without a lock; NULL when no page of it was ever allocated. @index is not above the table's
+ * last. Acquire on each level; pairs with the release that put the level in place, in pgl_page_get().
  */
 static inline struct pgl_leaf *pgl_leaf_find(const struct pgl_table *table, uint64_t index)
 {
@@ -228,7 +230,7 @@ static inline struct pgl_page *pgl_leaf_page(struct pgl_leaf *leaf, uint64_t ind
  * Owns:     the table; the descriptor stays where it is until pgl_table_free().
  * Errors:   NULL when absent, or when @index lies beyond the table.
  */
-static inline struct pgl_page *pgl_page_find(const struct pgl_table *table, uint64_t index)
+PGL_INLINE struct pgl_page *pgl_page_find(const struct pgl_table *table, uint64_t index)
 {
     struct pgl_leaf *leaf;
 

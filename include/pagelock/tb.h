@@ -86,7 +86,7 @@ PGL_API void pgl_tb_init(struct pgl_tb *tb);
  *
  * Locks:    none.
  */
-static inline void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t first_addr, uint64_t last_addr)
+PGL_INLINE void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t first_addr, uint64_t last_addr)
 {
     tb->first[which] = first_addr;
     tb->last[which] = last_addr;
@@ -102,7 +102,7 @@ static inline void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t 
  * Locks:    none.
  * Ordering: acquire; pairs with the release store of the claim.
  */
-static inline bool pgl_tb_is_live(const struct pgl_tb *tb)
+PGL_INLINE bool pgl_tb_is_live(const struct pgl_tb *tb)
 {
     return __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_LIVE;
 }
@@ -110,7 +110,7 @@ static inline bool pgl_tb_is_live(const struct pgl_tb *tb)
 /**
  * pgl_tb_chain_next - the next block of a chain handed to `retired`, or NULL
  */
-static inline struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb)
+PGL_INLINE struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb)
 {
     return (struct pgl_tb *)tb->next[0];
 }
@@ -128,7 +128,7 @@ static inline struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb)
 #define PGL_FENCE_BY_RMW 1
 #endif
 #endif
-static inline void pgl_fence(void)
+PGL_INLINE void pgl_fence(void)
 {
 #if defined(PGL_EXPLORE)
     void pgl_explore_fence(void);
@@ -216,13 +216,14 @@ enum pgl_bracket_result {
  * Owns:     the caller; ends with pgl_bracket_commit() or pgl_bracket_abort().
  * Errors:   false with nothing held; ENOMEM, EINVAL.
  */
+PGL_API bool pgl_bracket_begin(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index);
 #define pgl_bracket_begin(bracket, table, index) pgl_bracket_begin_at(bracket, table, index, PGL_HERE)
-/* The whole of it; what binders of other languages call. */
+/* The whole of it. */
 PGL_API bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
                                     const char *place);
 /* Inline is the common case: a page that has blocks, and is free. */
-static inline bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
-                                        const char *place)
+PGL_INLINE bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
+                                     const char *place)
 {
     struct pgl_leaf *leaf = index <= table->last_index ? pgl_leaf_find(table, index) : NULL;
     uintptr_t head = leaf && !table->special ? __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_RELAXED) : 0;
@@ -252,6 +253,7 @@ static inline bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_
  * Blocks:   may allocate the page's leaf; spins, yields, sleeps; for remembered stores as pgl_store_check().
  * Errors:   PGL_BRACKET_ERROR with ENOMEM or EINVAL.
  */
+PGL_API enum pgl_bracket_result pgl_bracket_cross(struct pgl_bracket *bracket, uint64_t index);
 #define pgl_bracket_cross(bracket, index) pgl_bracket_cross_at(bracket, index, PGL_HERE)
 PGL_API enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64_t index, const char *place);
 
@@ -268,6 +270,7 @@ PGL_API enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket
  *      cross or commit, or to the abort; PGL_BRACKET_ERROR with EINVAL: a length outside 1 to 64 or bytes beyond the
  *      table.
  */
+PGL_API enum pgl_bracket_result pgl_bracket_store(struct pgl_bracket *bracket, uint64_t addr, unsigned len);
 #define pgl_bracket_store(bracket, addr, len) pgl_bracket_store_at(bracket, addr, len, PGL_HERE)
 PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len,
                                                      const char *place);
@@ -284,6 +287,8 @@ PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket
  * Errors:   none: PGL_BRACKET_OK, PGL_BRACKET_EXISTS or PGL_BRACKET_RESTART. (Where a lock_debug library reports @tb,
  *      and the hook returns: PGL_BRACKET_ERROR with EINVAL, and the bracket has been aborted.)
  */
+PGL_API enum pgl_bracket_result pgl_bracket_commit(struct pgl_bracket *bracket, struct pgl_tb *tb,
+                                                   struct pgl_tb **equal);
 #define pgl_bracket_commit(bracket, tb, equal) pgl_bracket_commit_at(bracket, tb, equal, PGL_HERE)
 PGL_API enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb,
                                                       struct pgl_tb **equal, const char *place);
@@ -296,6 +301,7 @@ PGL_API enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracke
  * Locks:    entry: the bracket's pages. Exit: none.
  * Blocks:   not unless stores are remembered: then as pgl_store_check().
  */
+PGL_API void pgl_bracket_abort(struct pgl_bracket *bracket);
 #define pgl_bracket_abort(bracket) pgl_bracket_abort_at(bracket, PGL_HERE)
 PGL_API void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place);
 
@@ -307,6 +313,7 @@ PGL_API void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place
  *
  * Locks:    none.
  */
+PGL_API void pgl_tb_link_unlisted(struct pgl_table *table, struct pgl_tb *tb);
 #define pgl_tb_link_unlisted(table, tb) pgl_tb_link_unlisted_at(table, tb, PGL_HERE)
 PGL_API void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const char *place);
 
@@ -320,6 +327,9 @@ PGL_API void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb,
  *
  * Locks:    entry and exit: @page.
  */
+PGL_API bool pgl_page_foreach_tb(struct pgl_table *table, struct pgl_page *page,
+                                 bool (*visit)(struct pgl_tb *tb, void *opaque), void *opaque)
+    PGL_ANNOTATE(requires_capability(page));
 #define pgl_page_foreach_tb(table, page, visit, opaque) pgl_page_foreach_tb_at(table, page, visit, opaque, PGL_HERE)
 PGL_API bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page,
                                     bool (*visit)(struct pgl_tb *tb, void *opaque), void *opaque, const char *place)
@@ -335,6 +345,8 @@ PGL_API bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *pa
  * Locks:    entry: none, exit: the pages of @tb; and the other way round.
  * Ordering: acquire; release.
  */
+PGL_API void pgl_tb_lock_pages(struct pgl_table *table, const struct pgl_tb *tb);
+PGL_API void pgl_tb_unlock_pages(struct pgl_table *table, const struct pgl_tb *tb);
 #define pgl_tb_lock_pages(table, tb) pgl_tb_lock_pages_at(table, tb, PGL_HERE)
 #define pgl_tb_unlock_pages(table, tb) pgl_tb_unlock_pages_at(table, tb, PGL_HERE)
 PGL_API void pgl_tb_lock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place);
@@ -360,6 +372,7 @@ PGL_API void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb
  * Ordering: acquire and release on the pages of @tb; a full fence before `retired`.
  * Blocks:   spins, yields, sleeps; does not allocate.
  */
+PGL_API int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running);
 #define pgl_invalidate_tb(table, tb, running) pgl_invalidate_tb_at(table, tb, running, PGL_HERE)
 PGL_API int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running,
                                  const char *place);
@@ -383,6 +396,8 @@ PGL_API int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, con
  *           block's other page lies in yet another leaf, with pages held.
  * Errors:   -1 with EINVAL when @first_addr > @last_addr or beyond the table.
  */
+PGL_API int pgl_invalidate_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
+                                 const struct pgl_tb *running);
 #define pgl_invalidate_range(table, first_addr, last_addr, running)                                                    \
     pgl_invalidate_range_at(table, first_addr, last_addr, running, PGL_HERE)
 PGL_API int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
@@ -392,9 +407,11 @@ PGL_API int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr
  * pgl_invalidate_page(table, index, running) - kill every block of a page; otherwise as pgl_invalidate_range()
  * pgl_flush(table, running) - kill every block of the table that is on a page; otherwise as pgl_invalidate_range()
  */
+PGL_API int pgl_invalidate_page(struct pgl_table *table, uint64_t index, const struct pgl_tb *running);
 #define pgl_invalidate_page(table, index, running) pgl_invalidate_page_at(table, index, running, PGL_HERE)
 PGL_API int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct pgl_tb *running,
                                    const char *place);
+PGL_API int pgl_flush(struct pgl_table *table, const struct pgl_tb *running);
 #define pgl_flush(table, running) pgl_flush_at(table, running, PGL_HERE)
 PGL_API int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, const char *place);
 
@@ -466,7 +483,7 @@ static inline bool pgl_page_is_clean(unsigned page_bits, struct pgl_leaf *leaf, 
  * Locks:    none; wait-free.
  * Ordering: a full fence between the store and the look-up.
  */
-static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr, unsigned len)
+PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr, unsigned len)
 {
     const unsigned page_bits = table->page_bits;
     uint64_t last_addr = addr + (len - 1u), index = addr >> page_bits;
@@ -488,6 +505,7 @@ static inline bool pgl_store_is_clean(const struct pgl_table *table, uint64_t ad
     return pgl_page_is_clean(page_bits, leaf, index, head, addr, last_addr);
 }
 
+/* The whole of pgl_store_check() for a store that the filters do not answer; fences by itself. */
 PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
                                  const char *place);
 
@@ -510,9 +528,10 @@ PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigne
  *           it goes on as it is); for blocks that die on two pages as pgl_invalidate_range().
  * Errors:   -1 with EINVAL for a length outside 1 to 64 or bytes beyond the table.
  */
+PGL_API int pgl_store_check(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running);
 #define pgl_store_check(table, addr, len, running) pgl_store_check_at(table, addr, len, running, PGL_HERE)
-static inline int pgl_store_check_at(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
-                                     const char *place)
+PGL_INLINE int pgl_store_check_at(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
+                                  const char *place)
 {
     if (PGL_LIKELY(pgl_store_is_clean(table, addr, len)))
         return running && !pgl_tb_is_live(running) ? PGL_RUNNING_DEAD : 0;
@@ -540,6 +559,8 @@ struct pgl_store {
  * Blocks:   may allocate the pages, and for a set that touches more than two leaves; spins, yields, sleeps.
  * Errors:   -1 with nothing held; EINVAL, ENOMEM.
  */
+PGL_API int pgl_store_begin(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
+                            const struct pgl_tb *running);
 #define pgl_store_begin(store, table, addr, len, running) pgl_store_begin_at(store, table, addr, len, running, PGL_HERE)
 PGL_API int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
                                const struct pgl_tb *running, const char *place);
@@ -550,6 +571,7 @@ PGL_API int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table,
  * Locks:    entry: the pages of the store. Exit: none.
  * Ordering: release; pairs with the acquire of the next bracket on the page.
  */
+PGL_API void pgl_store_end(struct pgl_store *store);
 #define pgl_store_end(store) pgl_store_end_at(store, PGL_HERE)
 PGL_API void pgl_store_end_at(struct pgl_store *store, const char *place);
 

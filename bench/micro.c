@@ -37,56 +37,9 @@ struct runner {
     pthread_t id;
 } __attribute__((aligned(128)));
 
-struct micro_case *micro_add(GPtrArray *cases, const char *name, const char *what, enum micro_plot plot)
-{
-    struct micro_case *one = g_new(struct micro_case, 1);
-
-    one->name = name;
-    one->what = what;
-    one->plot = plot;
-    one->variants = g_array_new(FALSE, FALSE, sizeof(struct variant));
-    one->pairs = g_array_new(FALSE, FALSE, sizeof(struct pair));
-    g_ptr_array_add(cases, one);
-    return one;
-}
-
-static void case_free(void *p)
-{
-    struct micro_case *one = p;
-
-    g_array_unref(one->variants);
-    g_array_unref(one->pairs);
-    g_free(one);
-}
-
-unsigned micro_variant(struct micro_case *one, const struct variant *variant)
-{
-    g_array_append_vals(one->variants, variant, 1);
-    return one->variants->len - 1;
-}
-
-void micro_pair(struct micro_case *one, unsigned a, unsigned b)
-{
-    struct pair pair = {a, b};
-
-    g_array_append_val(one->pairs, pair);
-}
-
-void micro_versus(struct micro_case *one, const struct subject *a, const struct subject *b,
-                  const struct variant *variant)
-{
-    struct variant copy = *variant;
-    unsigned number;
-
-    copy.subject = a;
-    number = micro_variant(one, &copy);
-    copy.subject = b;
-    micro_pair(one, number, micro_variant(one, &copy));
-}
-
 GPtrArray *micro_all(void)
 {
-    GPtrArray *cases = g_ptr_array_new_with_free_func(case_free);
+    GPtrArray *cases = g_ptr_array_new_with_free_func(micro_free);
 
     micro_lock_cases(cases);
     micro_code_cases(cases);

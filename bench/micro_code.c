@@ -2,7 +2,7 @@
 /* Code pages: linking, storing, killing, ranges, collections; through the library and through plain. */
 #include <pagelock/tb.h>
 
-#include "micro.h"
+#include "micro_case.h"
 #include "plain.h"
 
 enum { PAGE_BITS = 12, PAGE_SIZE = 1 << PAGE_BITS, ADDR_BITS = 48, BLOCK_BYTES = 16, BLOCK_STEP = 64 };

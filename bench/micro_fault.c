@@ -2,7 +2,7 @@
 /* Faulting pages: one decision, and one fault, beside what pagers do that ask page by page. */
 #include <pagelock/fault.h>
 
-#include "micro.h"
+#include "micro_case.h"
 
 enum { NPAGES = 1 << 16, WINDOW = 32 };
 

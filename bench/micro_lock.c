@@ -8,7 +8,7 @@
 #include <pagelock/page.h>
 
 #include "clock.h"
-#include "micro.h"
+#include "micro_case.h"
 #include "plain.h"
 
 enum { MAX_LOCKS = 16, PAGE_BITS = 12, ADDR_BITS = 48, UNCONTENDED_OPS = 2000000 };

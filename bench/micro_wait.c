@@ -6,7 +6,7 @@
 
 #include "../src/spin.h"
 #include "clock.h"
-#include "micro.h"
+#include "micro_case.h"
 #include "plain.h"
 
 enum { HOLD_NS = 400, LINE = 64, FOREVER = INT_MAX };

@@ -103,8 +103,8 @@ struct pgl_view {
  * bounds. pgl_absent_word() and pgl_set_word() read plain bitmaps.
  */
 struct pgl_eligible {
-    bool (*page)(const void *arg, uint64_t index);
-    uint64_t (*word)(const void *arg, uint64_t number);
+    bool (*page)(const void *arg, uint64_t index) PGL_NOEXCEPT;
+    uint64_t (*word)(const void *arg, uint64_t number) PGL_NOEXCEPT;
     const void *arg;
 };
 

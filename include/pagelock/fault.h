@@ -68,13 +68,13 @@ struct pgl_request {
  * PGL_FAULT_RETRY, PGL_FAULT_INTERRUPTED and PGL_FAULT_MEMORY_SHORTAGE, and let whoever else waits try for himself.
  */
 struct pgl_pager_ops {
-    int (*data_request)(void *pager, const struct pgl_request *request);
+    int (*data_request)(void *pager, const struct pgl_request *request) PGL_NOEXCEPT;
     /* The pages are resident; more access is wanted. NULL for a pager that never withholds any. */
-    int (*access_request)(void *pager, const struct pgl_request *request);
+    int (*access_request)(void *pager, const struct pgl_request *request) PGL_NOEXCEPT;
     /* A hint, may be NULL: a fault went forward, its request was taken, and these pages lie right before it. */
-    void (*behind)(void *pager, struct pgl_object *object, struct pgl_pager_range range);
+    void (*behind)(void *pager, struct pgl_object *object, struct pgl_pager_range range) PGL_NOEXCEPT;
     /* The object is gone, nothing is asked any more. May be NULL. Perhaps with a map locked: calls nothing here. */
-    void (*release)(void *pager);
+    void (*release)(void *pager) PGL_NOEXCEPT;
 };
 
 /*
@@ -82,17 +82,17 @@ struct pgl_pager_ops {
  * library. alloc() returns NULL when there is no frame.
  */
 struct pgl_memory_ops {
-    void *(*alloc)(void *memory);
-    void (*free)(void *memory, void *frame);
-    uint64_t (*spare)(void *memory); /* frames that speculation may take: the free ones less a reserve */
-    void (*zero)(void *memory, void *frame);
-    void (*copy)(void *memory, void *frame, const void *from);
+    void *(*alloc)(void *memory)PGL_NOEXCEPT;
+    void (*free)(void *memory, void *frame) PGL_NOEXCEPT;
+    uint64_t (*spare)(void *memory) PGL_NOEXCEPT; /* frames that speculation may take: the free ones less a reserve */
+    void (*zero)(void *memory, void *frame) PGL_NOEXCEPT;
+    void (*copy)(void *memory, void *frame, const void *from) PGL_NOEXCEPT;
 };
 
 /* Where the library's own records come from. alloc() returns zeroed memory or NULL. May be called under any lock. */
 struct pgl_heap_ops {
-    void *(*alloc)(void *heap, size_t size);
-    void (*free)(void *heap, void *block);
+    void *(*alloc)(void *heap, size_t size)PGL_NOEXCEPT;
+    void (*free)(void *heap, void *block) PGL_NOEXCEPT;
 };
 
 /*
@@ -486,7 +486,8 @@ PGL_API enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struc
  * Locks:    entry: none of the library's.
  */
 PGL_API enum pgl_fault_result pgl_fault_start(struct pgl_fault *fault, const struct pgl_fault_args *args,
-                                              struct pgl_fault_page *page, void (*ready)(void *arg), void *arg);
+                                              struct pgl_fault_page *page, void (*ready)(void *arg) PGL_NOEXCEPT,
+                                              void *arg);
 
 /**
  * pgl_fault_continue - go on with a pending fault, once, after its ready() was called

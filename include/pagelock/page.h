@@ -199,7 +199,8 @@ struct pgl_breach {
  *
  * Locks:    none. For the whole process; set it while no other thread is in the library.
  */
-PGL_API void pgl_witness_set_hook(void (*hook)(const struct pgl_breach *breach, void *opaque), void *opaque);
+PGL_API void pgl_witness_set_hook(void (*hook)(const struct pgl_breach *breach, void *opaque) PGL_NOEXCEPT,
+                                  void *opaque);
 
 #ifdef __cplusplus
 }

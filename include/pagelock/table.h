@@ -103,7 +103,7 @@ struct pgl_table {
     uint8_t special;
     const struct pgl_tb_ops *ops;
     void *opaque;
-    bool (*external_held)(void *opaque);
+    bool (*external_held)(void *opaque) PGL_NOEXCEPT;
     /* What is written while the table is in use, on a line of its own: every look-up reads what stands around it. */
     uint64_t leaves __attribute__((aligned(64)));
     uint64_t bytes;
@@ -128,7 +128,7 @@ struct pgl_table_config {
     unsigned page_bits;
     unsigned addr_bits;
     bool external_locking;
-    bool (*external_held)(void *opaque);
+    bool (*external_held)(void *opaque) PGL_NOEXCEPT;
     const struct pgl_tb_ops *ops;
     void *opaque;
 };

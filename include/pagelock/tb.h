@@ -46,7 +46,8 @@ struct pgl_tb {
  * struct pgl_tb_ops - what the library tells the emulator
  *
  * All run with page locks held (but for `retired` of a block on no page): they take no page, start no bracket,
- * invalidate nothing, and call nothing here that does. Locks of the emulator's own that they take come after the page
+ * invalidate nothing, and call nothing here that does. They neither longjmp nor throw (PGL_NOEXCEPT), and pass no
+ * cancellation point with cancellation enabled: each of these would leave the pages locked. Locks of the emulator's own that they take come after the page
  * locks in its lock order; a thread that holds one of those invalidates nothing, not even a block on no page.
  *
  * @first_code: a bracket has locked page @index, which holds no code. When this returns, every store to the page that
@@ -64,10 +65,10 @@ struct pgl_tb {
  *      Walk it with pgl_tb_chain_next(), which is to be read before a block's memory is given up. Must not be NULL.
  */
 struct pgl_tb_ops {
-    void (*first_code)(uint64_t index, void *opaque);
-    void (*no_code)(uint64_t index, void *opaque);
-    struct pgl_tb *(*publish)(struct pgl_tb *tb, void *opaque);
-    void (*retired)(struct pgl_tb *chain, void *opaque);
+    void (*first_code)(uint64_t index, void *opaque) PGL_NOEXCEPT;
+    void (*no_code)(uint64_t index, void *opaque) PGL_NOEXCEPT;
+    struct pgl_tb *(*publish)(struct pgl_tb *tb, void *opaque)PGL_NOEXCEPT;
+    void (*retired)(struct pgl_tb *chain, void *opaque) PGL_NOEXCEPT;
 };
 
 /**
@@ -332,8 +333,8 @@ PGL_API bool pgl_page_foreach_tb(struct pgl_table *table, struct pgl_page *page,
     PGL_ANNOTATE(requires_capability(page));
 #define pgl_page_foreach_tb(table, page, visit, opaque) pgl_page_foreach_tb_at(table, page, visit, opaque, PGL_HERE)
 PGL_API bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page,
-                                    bool (*visit)(struct pgl_tb *tb, void *opaque), void *opaque, const char *place)
-    PGL_ANNOTATE(requires_capability(page));
+                                    bool (*visit)(struct pgl_tb *tb, void *opaque) PGL_NOEXCEPT, void *opaque,
+                                    const char *place) PGL_ANNOTATE(requires_capability(page));
 
 /**
  * pgl_tb_lock_pages(table, tb) - lock the pages of a block, in order, equal ones once
@@ -589,8 +590,8 @@ PGL_API void pgl_store_end_at(struct pgl_store *store, const char *place);
  *
  * Locks:    entry and exit: no thread holds a page or is in a call on the table.
  */
-PGL_API unsigned pgl_table_check(const struct pgl_table *table, void (*say)(const char *what, void *opaque),
-                                 void *opaque);
+PGL_API unsigned pgl_table_check(const struct pgl_table *table,
+                                 void (*say)(const char *what, void *opaque) PGL_NOEXCEPT, void *opaque);
 
 #ifdef __cplusplus
 }

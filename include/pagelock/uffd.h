@@ -37,7 +37,7 @@ struct pgl_uffd_config {
      * an errno, ENODATA when the file ended early (it shrank). It touches no page of a region, and, where other threads
      * may fork, takes no lock that fork() takes: malloc's are among them. NULL: always zeros.
      */
-    enum pgl_uffd_remedy (*failed)(void *arg, const void *addr, int error);
+    enum pgl_uffd_remedy (*failed)(void *arg, const void *addr, int error) PGL_NOEXCEPT;
     void *arg;
 };
 

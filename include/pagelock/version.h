@@ -15,6 +15,16 @@
 /* Marks an operation that is inline here, and exported by the library too (src/exports.c). */
 #define PGL_INLINE static inline
 
+/*
+ * Ends the type of each callback. The library calls callbacks with locks held and knows no exceptions, so one that
+ * escapes would leave pages locked. From C++17 on the compiler refuses a callback that is not noexcept.
+ */
+#if defined(__cplusplus) && __cplusplus >= 201703L
+#define PGL_NOEXCEPT noexcept
+#else
+#define PGL_NOEXCEPT
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

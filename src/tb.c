@@ -555,7 +555,7 @@ int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64
     pgl_witness_enters(table, place);
     if (first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
         errno = EINVAL;
-        return -1;
+        return PGL_ERROR;
     }
     /* Pairs with the fence of a bracket, as in pgl_store_is_clean(). */
     pgl_fence();
@@ -568,7 +568,7 @@ int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct
 
     if (index > table->last_index) {
         errno = EINVAL;
-        return -1;
+        return PGL_ERROR;
     }
     return pgl_invalidate_range_at(table, index << table->page_bits, index << table->page_bits | in_page, running,
                                    place);
@@ -597,7 +597,7 @@ int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, c
 
     pgl_witness_enters(table, place);
     if (!pgl_store_is_valid(table, addr, len))
-        return -1;
+        return PGL_ERROR;
     if (second_page > addr) {
         /* Each part by itself, without a lock; each fences. What is left is on one page mostly. */
         bool first_is_clean = pgl_store_is_clean(table, addr, (unsigned)(second_page - addr));
@@ -622,14 +622,14 @@ int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_
 
     pgl_witness_enters(table, place);
     if (!pgl_store_is_valid(table, addr, len))
-        return -1;
+        return PGL_ERROR;
     *store = (struct pgl_store){
         .table = table,
         .index = {addr >> table->page_bits, last_addr >> table->page_bits},
     };
     if (!pgl_leaf_get(table, store->index[0]) || !pgl_leaf_get(table, store->index[1]) ||
         !pgl_set_lock(&set, table, addr, last_addr, false, place))
-        return -1;
+        return PGL_ERROR;
     result = kill_in_set(&set) ? PGL_HIT : 0;
     pgl_set_keep(&set, store->index[0], store->index[1], place);
     return with_running(result, running);

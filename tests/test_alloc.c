@@ -391,7 +391,7 @@ static void test_alloc_store_bracket_fails_with_nothing_held(void **state)
     link_far(&emu, blocks);
     count_from_here(1); /* the page of the store is absent */
     errno = 0;
-    assert_int_equal(pgl_store_begin(&store, emu.table, UINT64_C(0x800000000000), 8, NULL), -1);
+    assert_int_equal(pgl_store_begin(&store, emu.table, UINT64_C(0x800000000000), 8, NULL), PGL_ERROR);
     assert_int_equal(errno, ENOMEM);
     assert_true(did_fail());
     emu_assert_sound(&emu);
@@ -401,7 +401,7 @@ static void test_alloc_store_bracket_fails_with_nothing_held(void **state)
         answer = pgl_store_begin(&store, emu.table, 0x5000, 64, NULL); /* meets four blocks */
         if (!did_fail())
             break;
-        assert_int_equal(answer, -1);
+        assert_int_equal(answer, PGL_ERROR);
         assert_int_equal(errno, ENOMEM);
         for (unsigned i = 0; i < 8; i++)
             assert_true(emu_is_live(&blocks[i]));

@@ -490,13 +490,13 @@ static void test_invalidate_refuses_bad_ranges(void **state)
     (void)state;
     emu_init(&emu);
     errno = 0;
-    assert_int_equal(pgl_invalidate_range(emu.table, 6, 5, NULL), -1);
+    assert_int_equal(pgl_invalidate_range(emu.table, 6, 5, NULL), PGL_ERROR);
     assert_int_equal(errno, EINVAL);
     errno = 0;
-    assert_int_equal(pgl_invalidate_range(emu.table, 0, UINT64_C(1) << 48, NULL), -1);
+    assert_int_equal(pgl_invalidate_range(emu.table, 0, UINT64_C(1) << 48, NULL), PGL_ERROR);
     assert_int_equal(errno, EINVAL);
     errno = 0;
-    assert_int_equal(pgl_invalidate_page(emu.table, UINT64_C(1) << 36, NULL), -1);
+    assert_int_equal(pgl_invalidate_page(emu.table, UINT64_C(1) << 36, NULL), PGL_ERROR);
     assert_int_equal(errno, EINVAL);
     assert_int_equal(pgl_invalidate_range(emu.table, 0, (UINT64_C(1) << 48) - 1, NULL), 0);
     emu_fini(&emu);

@@ -337,7 +337,7 @@ static void op_store(struct oracle *o)
     unsigned before = o->emu.n_retired;
 
     if (o->last_addr - addr < len - 1) {
-        assert_int_equal(pgl_store_check(o->emu.table, addr, len, running), -1);
+        assert_int_equal(pgl_store_check(o->emu.table, addr, len, running), PGL_ERROR);
         return;
     }
     killed = kill_range(o, addr, addr + len - 1);
@@ -352,7 +352,7 @@ static void op_store_bracket(struct oracle *o)
     struct pgl_store store;
 
     if (o->last_addr - addr < len - 1) {
-        assert_int_equal(pgl_store_begin(&store, o->emu.table, addr, len, running), -1);
+        assert_int_equal(pgl_store_begin(&store, o->emu.table, addr, len, running), PGL_ERROR);
         return;
     }
     killed = kill_range(o, addr, addr + len - 1);
@@ -373,7 +373,7 @@ static void op_range(struct oracle *o)
         b = b < a || b > o->last_addr ? o->last_addr : b;
     }
     if (a > b) {
-        assert_int_equal(pgl_invalidate_range(o->emu.table, a, b, running), -1);
+        assert_int_equal(pgl_invalidate_range(o->emu.table, a, b, running), PGL_ERROR);
         return;
     }
     killed = kill_range(o, a, b);

@@ -185,14 +185,39 @@ static void test_store_refuses_what_is_no_store(void **state)
     emu_link(&emu, &block, 0x5000, 0x5003);
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         errno = 0;
-        assert_int_equal(pgl_store_check(emu.table, bad[i].addr, bad[i].len, NULL), -1);
+        assert_int_equal(pgl_store_check(emu.table, bad[i].addr, bad[i].len, NULL), PGL_ERROR);
         assert_int_equal(errno, EINVAL);
         errno = 0;
-        assert_int_equal(pgl_store_begin(&store, emu.table, bad[i].addr, bad[i].len, NULL), -1);
+        assert_int_equal(pgl_store_begin(&store, emu.table, bad[i].addr, bad[i].len, NULL), PGL_ERROR);
         assert_int_equal(errno, EINVAL);
     }
     assert_true(emu_is_live(&block));
     assert_int_equal(pgl_store_check(emu.table, (UINT64_C(1) << 48) - 1, 1, NULL), 0);
+    emu_fini(&emu);
+}
+
+/* An error was once -1, which a test of either flag took for a hit. */
+static void test_store_errors_look_like_no_flag(void **state)
+{
+    struct pgl_store store;
+    struct emu emu;
+    int answers[8];
+    size_t n = 0;
+
+    (void)state;
+    emu_init(&emu);
+    answers[n++] = pgl_store_check(emu.table, 0x5000, 65, NULL);
+    answers[n++] = pgl_store_check(emu.table, UINT64_C(1) << 48, 8, NULL);
+    answers[n++] = pgl_store_begin(&store, emu.table, 0x5000, 0, NULL);
+    answers[n++] = pgl_store_begin(&store, emu.table, UINT64_C(1) << 48, 8, NULL);
+    answers[n++] = pgl_invalidate_range(emu.table, 6, 5, NULL);
+    answers[n++] = pgl_invalidate_range(emu.table, 0, UINT64_MAX, NULL);
+    answers[n++] = pgl_invalidate_page(emu.table, UINT64_C(1) << 36, NULL);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(answers[i], PGL_ERROR);
+        assert_true(answers[i] < 0);
+        assert_int_equal(answers[i] & (PGL_HIT | PGL_RUNNING_DEAD), 0);
+    }
     emu_fini(&emu);
 }
 
@@ -206,7 +231,7 @@ static void test_store_to_the_top_of_64_bits(void **state)
     emu_link(&emu, &block, UINT64_MAX, UINT64_MAX);
     assert_int_equal(pgl_store_check(emu.table, UINT64_MAX - 64, 64, NULL), 0);
     errno = 0;
-    assert_int_equal(pgl_store_check(emu.table, UINT64_MAX, 2, NULL), -1);
+    assert_int_equal(pgl_store_check(emu.table, UINT64_MAX, 2, NULL), PGL_ERROR);
     assert_int_equal(errno, EINVAL);
     assert_int_equal(pgl_store_check(emu.table, UINT64_MAX - 63, 64, NULL), PGL_HIT);
     emu_fini(&emu);
@@ -620,6 +645,7 @@ int main(void)
         cmocka_unit_test(test_store_across_a_pages_end_kills_on_both),
         cmocka_unit_test(test_store_across_a_pages_end_with_code_on_one_side),
         cmocka_unit_test(test_store_refuses_what_is_no_store),
+        cmocka_unit_test(test_store_errors_look_like_no_flag),
         cmocka_unit_test(test_store_to_the_top_of_64_bits),
         cmocka_unit_test(test_store_answers_by_the_running_blocks_state_whoever_killed_it),
         cmocka_unit_test(test_store_beside_code_makes_a_page_hot),

@@ -355,9 +355,10 @@ PGL_API void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb
 
 /* ---- invalidating ---- */
 
-/* Answers of the invalidating calls: a set of flags, or -1 with errno. */
-#define PGL_HIT 1          /* this call killed at least one block */
-#define PGL_RUNNING_DEAD 2 /* the block that was passed as running is dead, whoever killed it */
+/* Answers of the invalidating calls: a set of flags, or PGL_ERROR, which shares no bit with them and is negative. */
+#define PGL_HIT 1                   /* this call killed at least one block */
+#define PGL_RUNNING_DEAD 2          /* the block that was passed as running is dead, whoever killed it */
+#define PGL_ERROR (-0x7fffffff - 1) /* the call did nothing; errno says why */
 
 /**
  * pgl_invalidate_tb(table, tb, running) - kill one block
@@ -389,13 +390,13 @@ PGL_API int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, con
  * instead, with a `retired` and a walk of the page's list for each, until none is left that meets the range: slower,
  * but an invalidation never fails for want of memory.
  *
- * Returns a set of PGL_HIT and PGL_RUNNING_DEAD.
+ * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR.
  *
  * Locks:    entry and exit: this thread holds no page and has no bracket.
  * Ordering: a full fence between the caller's stores and the look-up; pairs with the fence in pgl_bracket_begin().
  * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than two leaves, and then, where a
  *           block's other page lies in yet another leaf, with pages held.
- * Errors:   -1 with EINVAL when @first_addr > @last_addr or beyond the table.
+ * Errors:   PGL_ERROR with EINVAL when @first_addr > @last_addr or beyond the table.
  */
 PGL_API int pgl_invalidate_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
                                  const struct pgl_tb *running);
@@ -519,15 +520,16 @@ PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigne
  * emulator that must invalidate before it stores uses pgl_store_begin(). A store that meets no code costs a fence and a
  * few loads.
  *
- * Returns a set of PGL_HIT and PGL_RUNNING_DEAD. After PGL_RUNNING_DEAD the vCPU leaves its block before it runs
- * another guest instruction.
+ * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR. After PGL_RUNNING_DEAD the vCPU leaves its block before
+ * it runs another guest instruction.
  *
  * Locks:    entry and exit: this thread holds no page and has no bracket.
  * Ordering: a full fence between the store and the look-up.
  * Blocks:   not when the page's filters say that the store meets no code. Else waits for the page; a page on which the
  *           filters have raised several false alarms is given an exact map, allocated with no page held (without memory
  *           it goes on as it is); for blocks that die on two pages as pgl_invalidate_range().
- * Errors:   -1 with EINVAL for a length outside 1 to 64 or bytes beyond the table.
+ * Errors:   PGL_ERROR with EINVAL for a length outside 1 to 64 or bytes beyond the table: nothing was killed. For a
+ *           longer store call pgl_invalidate_range() after it.
  */
 PGL_API int pgl_store_check(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running);
 #define pgl_store_check(table, addr, len, running) pgl_store_check_at(table, addr, len, running, PGL_HERE)
@@ -554,11 +556,12 @@ struct pgl_store {
  *
  * The caller stores, then calls pgl_store_end(): no thread translates the old bytes in between.
  *
- * Returns a set of PGL_HIT and PGL_RUNNING_DEAD.
+ * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR.
  *
- * Locks:    entry: this thread holds no page and has no bracket. Exit: the pages of the store (none after -1).
+ * Locks:    entry: this thread holds no page and has no bracket, a store bracket neither. Exit: the pages of the store
+ *           (none after PGL_ERROR).
  * Blocks:   may allocate the pages, and for a set that touches more than two leaves; spins, yields, sleeps.
- * Errors:   -1 with nothing held; EINVAL, ENOMEM.
+ * Errors:   PGL_ERROR with nothing held; EINVAL (as pgl_store_check()), ENOMEM.
  */
 PGL_API int pgl_store_begin(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
                             const struct pgl_tb *running);

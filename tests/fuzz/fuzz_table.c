@@ -524,7 +524,7 @@ static void op_store(struct world *world)
     bool clean, hit;
 
     if (!len || len > 64 || world->last_addr - addr < len - 1) {
-        CHECK(pgl_store_check(world->table, addr, len, tb) == -1);
+        CHECK(pgl_store_check(world->table, addr, len, tb) == PGL_ERROR);
         return;
     }
     clean = pgl_store_is_clean(world->table, addr, len);
@@ -543,7 +543,7 @@ static void op_store_bracket(struct world *world)
     int answer;
 
     if (!len || len > 64 || world->last_addr - addr < len - 1) {
-        CHECK(pgl_store_begin(&store, world->table, addr, len, tb) == -1);
+        CHECK(pgl_store_begin(&store, world->table, addr, len, tb) == PGL_ERROR);
         return;
     }
     answer = pgl_store_begin(&store, world->table, addr, len, tb);
@@ -580,7 +580,7 @@ static void op_invalidate_range(struct world *world)
     const struct pgl_tb *tb = any_running(world, &running);
 
     if (first > last)
-        CHECK(pgl_invalidate_range(world->table, first, last, tb) == -1);
+        CHECK(pgl_invalidate_range(world->table, first, last, tb) == PGL_ERROR);
     else
         expect(world, pgl_invalidate_range(world->table, first, last, tb), kill_range(world, first, last), running,
                nretired);
@@ -682,7 +682,7 @@ static void op_get_and_lock(struct world *world)
     if (world->last_index < UINT64_MAX) {
         CHECK(!pgl_page_find(world->table, world->last_index + 1));
         CHECK(!pgl_page_get(world->table, world->last_index + 1));
-        CHECK(pgl_invalidate_page(world->table, world->last_index + 1, NULL) == -1);
+        CHECK(pgl_invalidate_page(world->table, world->last_index + 1, NULL) == PGL_ERROR);
     }
 }
 

@@ -14,7 +14,7 @@ struct check {
     void (*say)(const char *what, void *opaque);
     void *opaque;
     unsigned violations;
-    uint64_t leaves, bytes, hot_bytes;
+    uint64_t leaves, bytes, hot_bytes, hot_pages;
 };
 
 static void __attribute__((format(printf, 2, 3))) violation(struct check *check, const char *format, ...)
@@ -99,6 +99,7 @@ static void check_filters(struct check *check, const struct pgl_leaf *leaf, cons
     if (!map)
         return;
     check->hot_bytes += sizeof(words);
+    check->hot_pages++;
     if (memcmp(map, words, sizeof(words)) != 0)
         violation(check, "page %#" PRIx64 ": the exact map is not what the list says", index);
 }
@@ -174,6 +175,8 @@ unsigned pgl_table_check(const struct pgl_table *table, void (*say)(const char *
         violation(&check, "the count of bytes is wrong");
     if (stats.hot_bytes != check.hot_bytes)
         violation(&check, "the count of hot bytes is wrong");
+    if (stats.hot_pages != check.hot_pages)
+        violation(&check, "%" PRIu64 " hot pages counted, %" PRIu64 " found", stats.hot_pages, check.hot_pages);
     if (table->unlisted)
         violation(&check, "the list of dying blocks on no page is locked, or not empty");
     return check.violations;

@@ -17,12 +17,23 @@
 #include "table.h"
 #include "witness.h"
 
+static void note_wait(struct pgl_table *table, struct pgl_spin_wait wait)
+{
+    if (!wait.rounds)
+        return;
+    pgl_count(&table->contended, 1);
+    if (!wait.asleep_ns)
+        return;
+    pgl_count(&table->slept, 1);
+    pgl_count_max(&table->slept_ns_max, wait.asleep_ns);
+}
+
 void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
     if (!pgl_witness_may_lock(table, page, true, place))
         return;
-    if (!(table->special & PGL_SPECIAL_EXTERNAL) && pgl_spin_lock(&page->head, PGL_HEAD_LOCK))
-        pgl_count(&table->contended, 1);
+    if (!(table->special & PGL_SPECIAL_EXTERNAL))
+        note_wait(table, pgl_spin_lock(&page->head, PGL_HEAD_LOCK));
     pgl_witness_locked(table, page, place);
 }
 

@@ -7,10 +7,15 @@
  * core; then sleeps, which lets a holder of lower real-time priority run. No queue is kept: a queue would hand the lock
  * to waiters that are not running. The figures behind the constants are in docs/performance.md.
  *
- * NOT PROMISED: fairness. A waiter gets the lock when it is awake and finds it free.
+ * CANCELLATION: a waiter may hold other locks, and a cancelled thread would leave them locked. The sleep is the only
+ * cancellation point here, so it is made with cancellation disabled; a request stays pending until after the call.
+ *
+ * NOT PROMISED: fairness. A waiter gets the lock when it is awake and finds it free. How many had to sleep, and how long
+ * the longest, is counted in the table's figures.
  */
 #include "spin.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <time.h>
 
@@ -41,13 +46,28 @@ void pgl_spin_wait(const uintptr_t *word, unsigned round)
     if (round < PGL_SPIN_PAUSE_ROUNDS) {
         for (unsigned i = 0; i < 1u << round; i++)
             pause_once();
-    } else if (round < PGL_SPIN_PAUSE_ROUNDS + PGL_SPIN_YIELD_ROUNDS) {
+    } else if (round < PGL_SPIN_AWAKE_ROUNDS) {
         sched_yield();
     } else {
         struct timespec time = {.tv_nsec = pgl_spin_sleep_ns(round)};
+        int cancel_state;
 
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
         nanosleep(&time, NULL);
+        pthread_setcancelstate(cancel_state, NULL);
     }
+#endif
+}
+
+static uint64_t now_ns(void)
+{
+#ifdef PGL_EXPLORE
+    return 0; /* an explored schedule repeats exactly */
+#else
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * UINT64_C(1000000000) + (uint64_t)time.tv_nsec;
 #endif
 }
 
@@ -63,11 +83,17 @@ bool pgl_spin_trylock(uintptr_t *word, uintptr_t bit)
     return false;
 }
 
-unsigned pgl_spin_lock(uintptr_t *word, uintptr_t bit)
+struct pgl_spin_wait pgl_spin_lock(uintptr_t *word, uintptr_t bit)
 {
-    unsigned round = 0;
+    struct pgl_spin_wait wait = {0};
+    uint64_t asleep_since = 0;
 
-    while (!pgl_spin_trylock(word, bit))
-        pgl_spin_wait(word, round++);
-    return round;
+    while (!pgl_spin_trylock(word, bit)) {
+        if (wait.rounds == PGL_SPIN_AWAKE_ROUNDS)
+            asleep_since = now_ns();
+        pgl_spin_wait(word, wait.rounds++);
+    }
+    if (wait.rounds > PGL_SPIN_AWAKE_ROUNDS)
+        wait.asleep_ns = now_ns() - asleep_since;
+    return wait;
 }

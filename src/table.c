@@ -111,8 +111,11 @@ void pgl_table_get_stats(const struct pgl_table *table, struct pgl_table_stats *
     stats->leaves = __atomic_load_n(&table->leaves, __ATOMIC_RELAXED);
     stats->bytes = __atomic_load_n(&table->bytes, __ATOMIC_RELAXED);
     stats->hot_bytes = __atomic_load_n(&table->hot_bytes, __ATOMIC_RELAXED);
+    stats->hot_pages = __atomic_load_n(&table->hot_pages, __ATOMIC_RELAXED);
     stats->retries = __atomic_load_n(&table->retries, __ATOMIC_RELAXED);
     stats->contended = __atomic_load_n(&table->contended, __ATOMIC_RELAXED);
+    stats->slept = __atomic_load_n(&table->slept, __ATOMIC_RELAXED);
+    stats->slept_ns_max = __atomic_load_n(&table->slept_ns_max, __ATOMIC_RELAXED);
 }
 
 static struct pgl_leaf *new_leaf(uint64_t index)

@@ -60,4 +60,14 @@ static inline void pgl_count(uint64_t *counter, uint64_t n)
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
+/* Raise a figure of the table's that is the largest value so far. */
+static inline void pgl_count_max(uint64_t *counter, uint64_t value)
+{
+    uint64_t largest = __atomic_load_n(counter, __ATOMIC_RELAXED);
+
+    while (value > largest &&
+           !__atomic_compare_exchange_n(counter, &largest, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
 #endif

@@ -474,6 +474,7 @@ static void add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t ind
         pgl_count(&table->hot_bytes, PGL_MAP_WORDS * sizeof(*map));
         map = NULL;
     }
+        pgl_count(&table->hot_pages, 1);
     pgl_page_unlock_at(table, page, place);
     free(map);
 }

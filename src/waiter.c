@@ -93,13 +93,26 @@ void pgl_wake_all(struct wake_list *list)
     }
 }
 
+/*
+ * The waiter's own lock is held. A thread that was cancelled here would leave its waiter queued, and marked what its
+ * fault has marked. A request to cancel it stays pending until after the call.
+ */
+static void sleep_uncancelled(struct waiter *waiter)
+{
+    int cancel_state;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    pthread_cond_wait(&waiter->woken, &waiter->lock);
+    pthread_setcancelstate(cancel_state, NULL);
+}
+
 bool pgl_waiter_await(struct waiter *waiter, enum outcome *outcome)
 {
     bool settled;
 
     pthread_mutex_lock(&waiter->lock);
     while (!waiter->settled && waiter->ready == NULL) {
-        pthread_cond_wait(&waiter->woken, &waiter->lock);
+        sleep_uncancelled(waiter);
     }
     settled = waiter->settled;
     waiter->settled = false;

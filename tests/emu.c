@@ -261,6 +261,8 @@ void emu_release(struct emu_holder *holder)
 static _Thread_local struct emu_call *current;
 static unsigned yields;
 
+void (*emu_at_yield)(void);
+
 int __real_sched_yield(void);
 int __wrap_sched_yield(void);
 
@@ -269,6 +271,8 @@ int __wrap_sched_yield(void)
     __atomic_fetch_add(&yields, 1, __ATOMIC_RELAXED);
     if (current)
         __atomic_fetch_add(&current->yields, 1, __ATOMIC_RELEASE);
+    if (emu_at_yield)
+        emu_at_yield();
     return __real_sched_yield();
 }
 

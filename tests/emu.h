@@ -146,6 +146,9 @@ bool emu_is_stuck_again(const struct emu_call *call);
  * sched_yield. */
 unsigned emu_yields(void);
 
+/* Called by each thread that yields, when not NULL. */
+extern void (*emu_at_yield)(void);
+
 /* Wait until @condition holds; a minute without it fails the test. */
 #define EMU_WAIT_UNTIL(condition)                                                                                      \
     do {                                                                                                               \

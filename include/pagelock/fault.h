@@ -467,7 +467,8 @@ PGL_API void pgl_fault_free(struct pgl_fault *fault);
  * Without PGL_FAULT_WIRE the page may be removed again before the caller looks at it.
  *
  * Locks:    entry: none of the library's.
- * Blocks:   until the pager answers, a credit is free, the pager is ready, or pgl_fault_interrupt().
+ * Blocks:   until the pager answers, a credit is free, the pager is ready, or pgl_fault_interrupt(). No cancellation
+ *           point; what the pager's own functions pass is the pager's concern.
  */
 PGL_API enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struct pgl_fault_args *args,
                                             struct pgl_fault_page *page);

@@ -38,7 +38,7 @@ static inline bool pgl_page_lock_fast(struct pgl_page *page, uintptr_t *head)
  *
  * Locks:    entry: every page this thread holds has a lower index and is of the same table. Exit: @page too.
  * Ordering: acquire; pairs with the release in pgl_page_unlock().
- * Blocks:   spins, yields, then sleeps; not async-signal-safe.
+ * Blocks:   spins, yields, then sleeps, without fairness or a bound; no cancellation point; not async-signal-safe.
  */
 PGL_API void pgl_page_lock(struct pgl_table *table, struct pgl_page *page) PGL_ANNOTATE(acquire_capability(page));
 #define pgl_page_lock(table, page) pgl_page_lock_at(table, page, PGL_HERE)

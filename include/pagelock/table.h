@@ -108,8 +108,11 @@ struct pgl_table {
     uint64_t leaves __attribute__((aligned(64)));
     uint64_t bytes;
     uint64_t hot_bytes;
+    uint64_t hot_pages;
     uint64_t retries;
     uint64_t contended;
+    uint64_t slept;
+    uint64_t slept_ns_max;
     uintptr_t unlisted; /* the blocks on no page that are being retired; and PGL_HEAD_LOCK, the lock of their list */
 };
 
@@ -137,16 +140,26 @@ struct pgl_table_config {
  * struct pgl_table_stats - figures of a table
  * @leaves: allocated leaves
  * @bytes: memory of the table with its nodes and leaves
- * @hot_bytes: memory of the counts and exact maps of hot pages, not in @bytes
+ * @hot_bytes: memory of the counts and exact maps of hot pages, not in @bytes. It only grows: a map stays until
+ *      pgl_table_free(), pgl_flush() keeps it too, and the guest decides which pages become hot. A hot page costs 512
+ *      bytes, and a leaf that has one 4,608 more: where all pages are hot that is 12.7 % of the guest's memory at 4 KiB
+ *      pages, and 50.9 % at 1 KiB pages.
+ * @hot_pages: pages that have an exact map
  * @retries: how often a collection let pages go and took them again
  * @contended: how often a page lock was found taken and waited for
+ * @slept: how many of these waits came to sleeping
+ * @slept_ns_max: the longest of those, in nanoseconds from the beginning of its first sleep. Page locks are not fair: a
+ *      thread that takes a page again and again can keep a sleeper from it for seconds, and this shows it.
  */
 struct pgl_table_stats {
     uint64_t leaves;
     uint64_t bytes;
     uint64_t hot_bytes;
+    uint64_t hot_pages;
     uint64_t retries;
     uint64_t contended;
+    uint64_t slept;
+    uint64_t slept_ns_max;
 };
 
 /**

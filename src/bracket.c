@@ -15,14 +15,18 @@
  * lists, filters and locked heads are read under the lock or not believed while it is held; a block that turns out to
  * have an equal is so never listed.
  *
- * A store inside the bracket waits for nothing. What it cannot answer at once is remembered, and invalidated with no
- * page held before the restart it causes is reported.
+ * A store inside the bracket is answered at once where that takes no waiting. Otherwise the bracket remembers it, and
+ * invalidates with no page held before it reports the restart that the store causes. A store that finds no room has the
+ * remembered ones answered first; it is the only one that waits.
  *
  * INVARIANTS: B1: no guest byte is read between a take and its fence. B2: a page that is let go without blocks has had
  * its code bit cleared and `no_code` called, under the lock. B3: a restart is reported only when nothing is remembered
  * any more. B4: a bracket holds no page but index[0] and index[1]. B5: a bracket's head that is not 0 is the first
  * page's, but for the lock bit, and there is no second page, no exact map and no remembered store. (Tests:
  * test_bracket_*, stress_bracket, tests/explore.)
+ * B6: a second page that the decoding under way has crossed to stays held until that decoding is void or the bracket
+ * ends; a cross to a third page is refused (test_bracket_cross_to_a_third_page_is_refused).
+ * B7: a remembered store keeps its own bytes; two are never merged (test_bracket_remembers_each_store_by_its_bytes).
  */
 #include <errno.h>
 
@@ -81,6 +85,7 @@ static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t sec
     uint64_t first = bracket->index[0];
     struct pgl_leaf *first_leaf = bracket->leaf[0];
 
+    bracket->crossed = false;
     let_go(bracket, 1, place);
     let_go(bracket, 0, place);
     answer_stores(bracket, place);
@@ -91,6 +96,17 @@ static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t sec
         take(bracket, 1, second, second_leaf, place);
     pgl_fence_after_lock();
     return PGL_BRACKET_RESTART;
+}
+
+static enum pgl_bracket_result restart_with_the_same(struct pgl_bracket *bracket, const char *place)
+{
+    return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1], place);
+}
+
+/* Whether the decoding under way has crossed: it may have read the second page, which stays until it is void. */
+static bool has_crossed(const struct pgl_bracket *bracket)
+{
+    return bracket->index[1] != NO_PAGE && bracket->crossed && !bracket->nstores;
 }
 
 /* In a lock_debug build: whether the bracket is under way, and this thread's. A release build takes the caller's word.
@@ -135,12 +151,15 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
 
     if (PGL_UNLIKELY(!is_under_way(bracket, place)))
         return refuse(EINVAL);
+    if (has_crossed(bracket) && index != bracket->index[1])
+        return index == bracket->index[0] ? PGL_BRACKET_OK : refuse(EINVAL);
     bracket->head = 0;
     leaf = pgl_leaf_get(bracket->table, index);
     if (!leaf)
         return PGL_BRACKET_ERROR;
     if (bracket->nstores)
         return restart(bracket, index, leaf, place);
+    bracket->crossed = true;
     if (index == bracket->index[1])
         return PGL_BRACKET_OK;
     let_go(bracket, 1, place);
@@ -156,22 +175,18 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
     return PGL_BRACKET_OK;
 }
 
-/* Keep a store for later. When there is no room the last one is widened: more may die than has to, never less. */
-static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
+/*
+ * Keep a store for later. When there is no room, answer the stores before it first, which needs the pages unlocked for
+ * a while; that loses nothing, because those stores have made the decoded bytes void. The new one keeps the restart due.
+ */
+static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr, const char *place)
 {
     bracket->head = 0;
-    if (bracket->nstores < PGL_BRACKET_STORES) {
-        bracket->stores[bracket->nstores].first_addr = first_addr;
-        bracket->stores[bracket->nstores].last_addr = last_addr;
-        bracket->nstores++;
-    } else {
-        unsigned last = PGL_BRACKET_STORES - 1;
-
-        if (first_addr < bracket->stores[last].first_addr)
-            bracket->stores[last].first_addr = first_addr;
-        if (last_addr > bracket->stores[last].last_addr)
-            bracket->stores[last].last_addr = last_addr;
-    }
+    if (bracket->nstores == PGL_BRACKET_STORES)
+        restart_with_the_same(bracket, place);
+    bracket->stores[bracket->nstores].first_addr = first_addr;
+    bracket->stores[bracket->nstores].last_addr = last_addr;
+    bracket->nstores++;
 }
 
 /* The part of a bracket's store that lies on one page. False when it could not be answered at once. */
@@ -210,11 +225,11 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
         return PGL_BRACKET_ERROR;
     if (second_page > addr) {
         if (!store_on_page(bracket, addr, second_page - 1, place))
-            remember(bracket, addr, second_page - 1);
+            remember(bracket, addr, second_page - 1, place);
         addr = second_page;
     }
     if (!store_on_page(bracket, addr, last_addr, place))
-        remember(bracket, addr, last_addr);
+        remember(bracket, addr, last_addr, place);
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }
 
@@ -325,7 +340,7 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
     if (!is_under_way(bracket, place))
         return refuse(EINVAL);
     if (bracket->nstores)
-        return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1], place);
+        return restart_with_the_same(bracket, place);
     if (!may_link(bracket, tb, place)) {
         pgl_bracket_abort_at(bracket, place);
         return refuse(EINVAL);

@@ -251,16 +251,19 @@ static void test_alloc_cross_fails_with_the_bracket_as_it_was(void **state)
     emu_init(&emu);
     assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
     assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
+    assert_int_equal(pgl_bracket_store(&bracket, 0x5000, 1), PGL_BRACKET_RESTART);
+    pgl_tb_init(&block.tb);
+    pgl_tb_set_bytes(&block.tb, 0, 0x5ffc, 0x5fff);
+    pgl_tb_set_bytes(&block.tb, 1, 0x6000, 0x6003);
+    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_RESTART);
     count_from_here(1);
     errno = 0;
-    assert_int_equal(pgl_bracket_cross(&bracket, 0x900000), PGL_BRACKET_ERROR);
+    assert_int_equal(pgl_bracket_cross(&bracket, 0x900000), PGL_BRACKET_ERROR); /* the new decoding's second page */
     assert_int_equal(errno, ENOMEM);
     assert_true(did_fail());
     assert_true(emu_is_locked(&emu, 5));
     assert_true(emu_is_locked(&emu, 6));
-    pgl_tb_init(&block.tb);
-    pgl_tb_set_bytes(&block.tb, 0, 0x5ffc, 0x5fff);
-    pgl_tb_set_bytes(&block.tb, 1, 0x6000, 0x6003);
+    assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
     emu_fini(&emu);
 }

@@ -153,7 +153,7 @@ static void test_bracket_cross_to_the_same_page_is_nothing(void **state)
     emu_fini(&emu);
 }
 
-static void test_bracket_cross_replaces_the_second_page(void **state)
+static void test_bracket_cross_to_the_same_pages_again_changes_nothing(void **state)
 {
     struct pgl_bracket bracket;
     struct emu emu;
@@ -161,17 +161,117 @@ static void test_bracket_cross_replaces_the_second_page(void **state)
     (void)state;
     emu_init(&emu);
     pgl_bracket_begin(&bracket, emu.table, 5);
+    assert_int_equal(pgl_bracket_cross(&bracket, 5), PGL_BRACKET_OK); /* the first page is no second one */
     assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
-    assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK); /* named again: kept */
-    assert_string_equal(emu_log(&emu), "first 5, first 6");
-    assert_int_equal(pgl_bracket_cross(&bracket, 4), PGL_BRACKET_OK);
-    assert_string_equal(emu_log(&emu), "none 6, first 4");
-    assert_false(emu_is_locked(&emu, 6));
-    assert_true(emu_is_locked(&emu, 4));
+    assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
     assert_int_equal(pgl_bracket_cross(&bracket, 5), PGL_BRACKET_OK);
-    assert_string_equal(emu_log(&emu), "none 4");
-    assert_false(emu_is_locked(&emu, 4));
+    assert_string_equal(emu_log(&emu), "first 5, first 6");
+    assert_true(emu_is_locked(&emu, 5));
+    assert_true(emu_is_locked(&emu, 6));
     pgl_bracket_abort(&bracket);
+    emu_fini(&emu);
+}
+
+/* The middle one of three pages was once unlocked silently, and a store to it missed the block. */
+static void test_bracket_cross_to_a_third_page_is_refused(void **state)
+{
+    static const uint64_t third[] = {4, 7, 0x900000}; /* lower, higher, in a leaf that does not exist */
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(third) / sizeof(*third); i++) {
+        struct pgl_bracket bracket;
+        struct emu_block block;
+        uint64_t leaves;
+        struct emu emu;
+
+        emu_init(&emu);
+        init_block(&block, 0x5ff0, 0x5fff);
+        pgl_tb_set_bytes(&block.tb, 1, 0x6000, 0x600f);
+        pgl_bracket_begin(&bracket, emu.table, 5);
+        assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
+        leaves = emu_stats(&emu).leaves;
+        errno = 0;
+        assert_int_equal(pgl_bracket_cross(&bracket, third[i]), PGL_BRACKET_ERROR);
+        assert_int_equal(errno, EINVAL);
+        assert_string_equal(emu_log(&emu), "first 5, first 6");
+        assert_int_equal(emu_stats(&emu).leaves, leaves);
+        assert_true(emu_is_locked(&emu, 6));
+        /* The bracket is as it was: the block can still end on its second page. */
+        assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
+        assert_int_equal(pgl_store_check(emu.table, 0x600f, 1, NULL), PGL_HIT);
+        emu_fini(&emu);
+    }
+}
+
+/* A restart makes a decoding void, and the next one may have another second page. */
+static void test_bracket_cross_after_a_restart_may_name_another_page(void **state)
+{
+    (void)state;
+    for (unsigned by_commit = 0; by_commit < 2; by_commit++) {
+        struct pgl_bracket bracket;
+        struct emu_block block;
+        struct emu emu;
+
+        emu_init(&emu);
+        init_block(&block, 0x5ff0, 0x5fff);
+        pgl_bracket_begin(&bracket, emu.table, 5);
+        assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
+        assert_int_equal(pgl_bracket_store(&bracket, 0x5000, 1), PGL_BRACKET_RESTART);
+        emu_log(&emu);
+        if (by_commit) {
+            assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_RESTART);
+            assert_string_equal(emu_log(&emu), "none 6, none 5, first 5, first 6");
+            assert_int_equal(pgl_bracket_cross(&bracket, 4), PGL_BRACKET_OK);
+            assert_string_equal(emu_log(&emu), "none 6, first 4");
+        } else { /* the first decoding is void already, so this is no third page of it */
+            assert_int_equal(pgl_bracket_cross(&bracket, 7), PGL_BRACKET_RESTART);
+            assert_string_equal(emu_log(&emu), "none 6, none 5, first 5, first 7");
+            assert_int_equal(pgl_bracket_cross(&bracket, 4), PGL_BRACKET_OK);
+            assert_string_equal(emu_log(&emu), "none 7, first 4");
+        }
+        assert_int_equal(pgl_bracket_cross(&bracket, 8), PGL_BRACKET_ERROR); /* now 4 is the second page */
+        assert_true(emu_is_locked(&emu, 4));
+        pgl_bracket_abort(&bracket);
+        emu_fini(&emu);
+    }
+}
+
+/* After a restart the second page is still held; crossing to it again counts for the new decoding. */
+static void test_bracket_cross_after_a_restart_to_the_same_page_counts(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    init_block(&block, 0x5ff0, 0x5fff);
+    pgl_bracket_begin(&bracket, emu.table, 5);
+    pgl_bracket_cross(&bracket, 6);
+    pgl_bracket_store(&bracket, 0x5000, 1);
+    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_RESTART);
+    assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
+    assert_int_equal(pgl_bracket_cross(&bracket, 4), PGL_BRACKET_ERROR);
+    assert_true(emu_is_locked(&emu, 6));
+    pgl_bracket_abort(&bracket);
+    emu_fini(&emu);
+}
+
+/* The second page of the bracket before says nothing about this one. */
+static void test_bracket_begin_has_not_crossed(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &block, 0x5000, 0x5003); /* the next begin is the inline one */
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+        assert_int_equal(pgl_bracket_cross(&bracket, 6 + i), PGL_BRACKET_OK);
+        pgl_bracket_abort(&bracket);
+    }
     emu_fini(&emu);
 }
 
@@ -650,25 +750,124 @@ static void test_bracket_store_across_a_pages_end_counts_on_both(void **state)
     emu_fini(&emu);
 }
 
-static void test_bracket_remembers_more_stores_than_it_has_room_for(void **state)
+/* One store, and between every two of them a block that no store meets. */
+enum {
+    FAR = 3 * PGL_BRACKET_STORES,
+};
+
+static struct emu_block hit[FAR], spared[FAR];
+
+static void link_hit_and_spared(struct emu *emu)
 {
-    struct emu_block blocks[3 * PGL_BRACKET_STORES], fresh;
+    for (uint64_t i = 0; i < FAR; i++) {
+        emu_link(emu, &hit[i], 0x5010 + 0x20 * i, 0x5013 + 0x20 * i);
+        emu_link(emu, &spared[i], 0x5018 + 0x20 * i, 0x501b + 0x20 * i);
+    }
+}
+
+/* The ninth store was once merged with the eighth, and whatever lay between them died. */
+static void test_bracket_remembers_each_store_by_its_bytes(void **state)
+{
+    static const unsigned counts[] = {1, PGL_BRACKET_STORES - 1, PGL_BRACKET_STORES, PGL_BRACKET_STORES + 1, FAR};
+
+    (void)state;
+    for (size_t c = 0; c < sizeof(counts) / sizeof(*counts); c++) {
+        for (unsigned by_abort = 0; by_abort < 2; by_abort++) {
+            struct pgl_bracket bracket;
+            struct emu_block fresh;
+            struct emu emu;
+
+            emu_init(&emu);
+            link_hit_and_spared(&emu);
+            pgl_bracket_begin(&bracket, emu.table, 5);
+            for (unsigned i = 0; i < counts[c]; i++) /* to and fro */
+                assert_int_equal(pgl_bracket_store(&bracket, 0x5013 + 0x20 * (i * 7 % FAR), 1), PGL_BRACKET_RESTART);
+            init_block(&fresh, 0x5f00, 0x5f03);
+            if (by_abort)
+                pgl_bracket_abort(&bracket);
+            else
+                assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_RESTART);
+            for (unsigned i = 0; i < FAR; i++) {
+                assert_int_equal(emu_is_live(&hit[i * 7 % FAR]), i >= counts[c]);
+                assert_int_equal(hit[i * 7 % FAR].retired, i < counts[c]);
+                assert_true(emu_is_live(&spared[i]));
+            }
+            if (!by_abort)
+                assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_OK);
+            emu_fini(&emu);
+        }
+    }
+}
+
+/* The store that finds no room answers those before it, takes the pages again, and keeps the restart due. */
+static void test_bracket_store_without_room_answers_the_others_at_once(void **state)
+{
+    (void)state;
+    for (unsigned second = 4; second <= 6; second += 2) { /* lower and higher */
+        struct pgl_bracket bracket;
+        struct emu_block fresh;
+        struct emu emu;
+
+        emu_init(&emu);
+        link_hit_and_spared(&emu);
+        pgl_bracket_begin(&bracket, emu.table, 5);
+        pgl_bracket_cross(&bracket, second);
+        for (unsigned i = 0; i < PGL_BRACKET_STORES; i++)
+            pgl_bracket_store(&bracket, 0x5010 + 0x20 * i, 1);
+        assert_true(emu_is_live(&hit[0]));
+        emu_log(&emu);
+        assert_int_equal(pgl_bracket_store(&bracket, 0x5010 + 0x20 * PGL_BRACKET_STORES, 1), PGL_BRACKET_RESTART);
+        for (unsigned i = 0; i < PGL_BRACKET_STORES; i++)
+            assert_false(emu_is_live(&hit[i]));
+        assert_true(emu_is_live(&hit[PGL_BRACKET_STORES]));
+        assert_true(emu_is_locked(&emu, 5)); /* both are held and trapped again */
+        assert_true(emu_is_locked(&emu, second));
+        assert_true(emu_code_bit(&emu, second));
+        assert_int_equal(emu.n_first_code, emu.n_no_code + 2);
+        init_block(&fresh, 0x5f00, 0x5f03);
+        assert_int_equal(pgl_bracket_cross(&bracket, 9), PGL_BRACKET_RESTART); /* no third page: all is void */
+        assert_false(emu_is_live(&hit[PGL_BRACKET_STORES]));
+        assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_OK);
+        emu_fini(&emu);
+    }
+}
+
+/* A block with two extents on the bracket's page: the mask of both is set, though the bracket never crossed. */
+static void test_bracket_commit_of_two_extents_without_a_cross(void **state)
+{
     struct pgl_bracket bracket;
+    struct emu_block old, block;
     struct emu emu;
 
     (void)state;
     emu_init(&emu);
-    for (unsigned i = 0; i < 3 * PGL_BRACKET_STORES; i++)
-        emu_link(&emu, &blocks[i], 0x5000 + 0x20 * i, 0x5003 + 0x20 * i);
-    pgl_bracket_begin(&bracket, emu.table, 5);
-    for (unsigned i = 3 * PGL_BRACKET_STORES; i-- > 0;) /* falling, then the last rises over the widened one */
-        assert_int_equal(pgl_bracket_store(&bracket, 0x5000 + 0x20 * (i * 7 % (3 * PGL_BRACKET_STORES)), 1),
-                         PGL_BRACKET_RESTART);
-    init_block(&fresh, 0x5f00, 0x5f03);
-    assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_RESTART);
-    for (unsigned i = 0; i < 3 * PGL_BRACKET_STORES; i++)
-        assert_false(emu_is_live(&blocks[i]));
-    assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_OK);
+    emu_link(&emu, &old, 0x5000, 0x5003); /* so that begin and commit may take their short ways */
+    init_block(&block, 0x5ff0, 0x5fff);
+    pgl_tb_set_bytes(&block.tb, 1, 0x5800, 0x5803);
+    assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
+    emu_assert_sound(&emu);
+    assert_int_equal(pgl_store_check(emu.table, 0x5803, 1, NULL), PGL_HIT);
+    assert_false(emu_is_live(&block));
+    emu_fini(&emu);
+}
+
+/* The bracket crossed, but the block ended before: commit unlocks both, on a page with code too. */
+static void test_bracket_commit_after_a_cross_of_one_extent(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu_block old, block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &old, 0x5000, 0x5003);
+    init_block(&block, 0x5ffc, 0x5fff);
+    assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+    assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
+    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
+    assert_false(emu_is_locked(&emu, 5));
+    assert_false(emu_is_locked(&emu, 6));
     emu_fini(&emu);
 }
 
@@ -700,7 +899,11 @@ int main(void)
         cmocka_unit_test(test_bracket_abort_leaves_a_page_with_code_trapped),
         cmocka_unit_test(test_bracket_untraps_under_the_lock),
         cmocka_unit_test(test_bracket_cross_to_the_same_page_is_nothing),
-        cmocka_unit_test(test_bracket_cross_replaces_the_second_page),
+        cmocka_unit_test(test_bracket_cross_to_the_same_pages_again_changes_nothing),
+        cmocka_unit_test(test_bracket_cross_to_a_third_page_is_refused),
+        cmocka_unit_test(test_bracket_cross_after_a_restart_may_name_another_page),
+        cmocka_unit_test(test_bracket_cross_after_a_restart_to_the_same_page_counts),
+        cmocka_unit_test(test_bracket_begin_has_not_crossed),
         cmocka_unit_test(test_bracket_cross_beyond_the_table_leaves_it_as_it_was),
         cmocka_unit_test(test_bracket_cross_to_a_busy_lower_page_restarts_with_both),
         cmocka_unit_test(test_bracket_traps_again_after_anothers_abort),
@@ -720,7 +923,10 @@ int main(void)
         cmocka_unit_test(test_bracket_store_that_kills_across_pages_is_remembered),
         cmocka_unit_test(test_bracket_store_to_a_busy_page_is_remembered_without_waiting),
         cmocka_unit_test(test_bracket_store_across_a_pages_end_counts_on_both),
-        cmocka_unit_test(test_bracket_remembers_more_stores_than_it_has_room_for),
+        cmocka_unit_test(test_bracket_remembers_each_store_by_its_bytes),
+        cmocka_unit_test(test_bracket_store_without_room_answers_the_others_at_once),
+        cmocka_unit_test(test_bracket_commit_of_two_extents_without_a_cross),
+        cmocka_unit_test(test_bracket_commit_after_a_cross_of_one_extent),
         cmocka_unit_test(test_bracket_abort_answers_what_was_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -169,7 +169,7 @@ static inline void pgl_fence_after_lock(void)
 
 /* ---- translating ---- */
 
-/* Stores inside a bracket that are remembered one by one; more are remembered as one range that covers them. */
+/* Stores that a bracket remembers at a time. */
 #define PGL_BRACKET_STORES 8u
 
 /**
@@ -183,6 +183,7 @@ struct pgl_bracket {
     struct pgl_leaf *leaf[2];
     uintptr_t head;   /* the first page's, as long as nothing is in the way of a short commit; else 0 */
     unsigned nstores; /* more than none: the decoded bytes are void */
+    bool crossed;     /* of a second page that is held: this decoding has crossed to it */
     struct {
         uint64_t first_addr, last_addr;
     } stores[PGL_BRACKET_STORES];
@@ -247,12 +248,14 @@ PGL_INLINE bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_tab
  *
  * Bytes of the second page may be read after PGL_BRACKET_OK. A higher page is locked; a lower one is tried, and when it
  * is busy both are taken anew in order, which makes what was decoded void (PGL_BRACKET_RESTART). A second page from
- * before a restart is kept when it is named again and let go when another is.
+ * before a restart is kept when it is named again and let go when another is. Within one decoding there is one second
+ * page: crossing to it again, or to the first page, changes nothing, and crossing to a third page is refused. A caller
+ * that begins a new decoding by itself, and comes to another second page there, aborts the bracket and begins again.
  *
  * Locks:    entry: the bracket's pages. Exit: the first page, and @index unless it failed.
  * Ordering: acquire on each page taken, and a full fence after them.
  * Blocks:   may allocate the page's leaf; spins, yields, sleeps; for remembered stores as pgl_store_check().
- * Errors:   PGL_BRACKET_ERROR with ENOMEM or EINVAL.
+ * Errors:   PGL_BRACKET_ERROR with ENOMEM, or with EINVAL for a third page or one beyond the table.
  */
 PGL_API enum pgl_bracket_result pgl_bracket_cross(struct pgl_bracket *bracket, uint64_t index);
 #define pgl_bracket_cross(bracket, index) pgl_bracket_cross_at(bracket, index, PGL_HERE)
@@ -262,10 +265,14 @@ PGL_API enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket
  * pgl_bracket_store(bracket, addr, len) - a store was made while translating
  * @addr, @len: the bytes, 1 to 64, already stored (an accessed bit that a page-table walk set, say)
  *
- * Never waits. Where the store can be answered at once it is; otherwise it is remembered, the next cross or commit
- * answers PGL_BRACKET_RESTART, and the invalidation has happened by then. The second decoding need not store again.
+ * Where the store can be answered at once it is; otherwise it is remembered, the next cross or commit answers
+ * PGL_BRACKET_RESTART, and the invalidation has happened by then. The second decoding need not store again. Blocks die
+ * by the bytes of each store, however many there are. When PGL_BRACKET_STORES stores are remembered and one more has to
+ * be, the call unlocks the bracket's pages, answers the remembered ones, and locks the same pages again: what was
+ * decoded is void by then, and what the caller read from their lists is too.
  *
  * Locks:    entry and exit: the bracket's pages.
+ * Blocks:   not for the first PGL_BRACKET_STORES stores that are remembered; then as pgl_bracket_commit().
  * Ordering: a full fence between the store and the check.
  * Errors:   PGL_BRACKET_OK: the decoded bytes are still good; PGL_BRACKET_RESTART: a restart is due, go on to the next
  *      cross or commit, or to the abort; PGL_BRACKET_ERROR with EINVAL: a length outside 1 to 64 or bytes beyond the
@@ -310,7 +317,8 @@ PGL_API void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place
  * pgl_tb_link_unlisted(table, tb) - bring a block to life that is on no page (one-shot or uncached code)
  * @tb: new, without bytes
  *
- * It is on no list and no store kills it; pgl_invalidate_tb() claims it and calls `retired`, once.
+ * It is on no list, and neither a store nor pgl_flush() kills it; pgl_invalidate_tb() claims it and calls `retired`,
+ * once.
  *
  * Locks:    none.
  */
@@ -408,6 +416,9 @@ PGL_API int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr
 /**
  * pgl_invalidate_page(table, index, running) - kill every block of a page; otherwise as pgl_invalidate_range()
  * pgl_flush(table, running) - kill every block of the table that is on a page; otherwise as pgl_invalidate_range()
+ *
+ * A block that pgl_tb_link_unlisted() brought to life stays alive. Before its memory is used for something else (a code
+ * buffer that is reset, say) the caller kills it by pgl_invalidate_tb(), or sees that no thread can reach it any more.
  */
 PGL_API int pgl_invalidate_page(struct pgl_table *table, uint64_t index, const struct pgl_tb *running);
 #define pgl_invalidate_page(table, index, running) pgl_invalidate_page_at(table, index, running, PGL_HERE)
@@ -554,7 +565,9 @@ struct pgl_store {
  * @store: the caller's, filled in
  * @addr, @len: the bytes to be stored, 1 to 64, possibly across a page's end
  *
- * The caller stores, then calls pgl_store_end(): no thread translates the old bytes in between.
+ * The caller stores, then calls pgl_store_end(): no thread translates the old bytes in between. It costs far more than
+ * pgl_store_check(), because it locks the pages and walks their lists whether or not the store meets code. A thread has
+ * one store bracket at a time: with two, threads that open them in opposite order wait for each other for ever.
  *
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR.
  *

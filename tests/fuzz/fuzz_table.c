@@ -416,38 +416,34 @@ static void op_link_unlisted(struct world *world)
     block->listed = false;
 }
 
-/* Crosses that come to nothing, then none or one that counts. */
+/* Crosses that come to nothing. The first to another page counts, and a third page is refused. */
 static void op_cross_about(struct world *world)
 {
-    uint64_t index = any_page(world);
+    uint64_t index = any_page(world), second = index;
     struct pgl_bracket bracket;
 
     if (!begin_bracket(world, &bracket, index))
         return;
     for (unsigned n = eat(&world->input) % 4; n; n--) {
-        if (!cross_bracket(world, &bracket, any_page(world)))
-            return;
+        uint64_t next = any_page(world);
+
+        if (second != index && next != index && next != second) {
+            CHECK(pgl_bracket_cross(&bracket, next) == PGL_BRACKET_ERROR);
+        } else {
+            if (!cross_bracket(world, &bracket, next))
+                return;
+            second = next != index ? next : second;
+        }
         CHECK(*trap_of(world, index));
+        CHECK(*trap_of(world, second));
     }
     if (world->last_index < UINT64_MAX)
         CHECK(pgl_bracket_cross(&bracket, world->last_index + 1) == PGL_BRACKET_ERROR);
     pgl_bracket_abort(&bracket);
 }
 
-/*
- * More stores than a bracket remembers one by one: it may have killed whatever lies between the lowest and the highest
- * byte of them, [@low, @high].
- */
-static void follow_widened(struct world *world, uint64_t low, uint64_t high)
-{
-    for (unsigned i = 0; i < NBLOCKS; i++)
-        if (!pgl_tb_is_live(&world->block[i].tb) && meets(&world->block[i], low, high))
-            kill(&world->block[i]);
-}
-
 /* One store inside a bracket that holds the pages of @block. Another page may be busy. True when a restart is due. */
-static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block, uint64_t *low,
-                             uint64_t *high)
+static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block)
 {
     uint64_t addr = any_addr(world), second = block->second;
     uint64_t first = block->tb.first[0] >> world->page_bits, busy = any_page(world);
@@ -462,6 +458,8 @@ static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, c
     }
     if (busy == first || busy == second || world->table->special) /* locks of another kind */
         page = NULL;
+    if (bracket->nstores + 2 > PGL_BRACKET_STORES) /* the stores before would be answered first, and wait for it */
+        page = NULL;
     if (page)
         pgl_page_lock(world->table, page);
     result = pgl_bracket_store(bracket, addr, len);
@@ -471,8 +469,6 @@ static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, c
     for (uint64_t index = addr >> world->page_bits; index <= (addr + len - 1) >> world->page_bits; index++)
         if (index == first || index == second)
             CHECK(result == PGL_BRACKET_RESTART);
-    *low = addr < *low ? addr : *low;
-    *high = addr + len - 1 > *high ? addr + len - 1 : *high;
     hit = kill_range(world, addr, addr + len - 1);
     if (page && hit && addr >> world->page_bits == busy && (addr + len - 1) >> world->page_bits == busy)
         CHECK(result == PGL_BRACKET_RESTART);
@@ -484,28 +480,22 @@ static void op_bracket_with_stores(struct world *world)
     struct block *block = any_new(world);
     unsigned end = eat(&world->input);
     struct pgl_bracket bracket;
-    uint64_t low = UINT64_MAX, high = 0;
-    bool restart = false, full;
+    bool restart = false;
 
     if (!block || !open_bracket(world, &bracket, block))
         return;
     for (unsigned n = eat(&world->input) % STORES; n; n--)
-        restart |= store_in_bracket(world, &bracket, block, &low, &high);
+        restart |= store_in_bracket(world, &bracket, block);
     if (!restart)
         compare_blocks(world);
-    full = bracket.nstores == PGL_BRACKET_STORES;
     if (end % 4 == 0) {
         pgl_bracket_abort(&bracket);
-        if (full)
-            follow_widened(world, low, high);
         return;
     }
     if (restart && block->second != NO_PAGE && end % 4 == 1)
         CHECK(pgl_bracket_cross(&bracket, block->second) == PGL_BRACKET_RESTART);
     else if (restart)
         CHECK(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_RESTART);
-    if (full)
-        follow_widened(world, low, high);
     if (restart && end % 4 == 2) { /* the second decoding finds other bytes, on another second page or on none */
         choose_bytes(world, block, end / 4, block->tb.first[0] >> world->page_bits);
         if (block->second != NO_PAGE && !cross_bracket(world, &bracket, block->second))

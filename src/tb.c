@@ -3,8 +3,9 @@
  * Blocks, their pages' filters, and how they die.
  *
  * OBJECTS: a page's lock protects its list, its crossing flag, its misses, and every change of its mask, exact map and
- * code bit. A block's bytes do not change while it is linked. Its state is written with all of its pages held (a block
- * on no page: with the lock in the table's `unlisted`) and read by anybody.
+ * code bit. A block's bytes do not change while it is linked. Anybody reads its state. Its bracket writes it at the
+ * commit: live, and new again where an equal block is found. Its killer writes dead. Both hold all of its pages. A block
+ * on no page is made live by its owner, without a lock, and dead under the lock in the table's `unlisted`.
  *
  * READERS without a lock read descriptors, bitmaps and maps, never a block's links. They fence after the guest's store
  * and before they look (pgl_store_is_clean(), pgl_invalidate_range()). (i) An unlocked head that was loaded by acquire
@@ -18,7 +19,8 @@
  * that caches a block without a lock: it caches, fences, tests the state. Either it sees the block dead or `retired`
  * finds the cache filled.
  *
- * INVARIANTS: T1: a block that is live is on the list of each of its pages, once. T2: at every instant mask and map
+ * INVARIANTS: T1: a live block is on the list of each of its pages, once, whenever no bracket holds them; the bracket
+ * that commits it makes it live and publishes it first, and lists it before it unlocks. T2: at every instant mask and map
  * cover each block whose `retired` has not returned; they are written by single stores of their new value. T3: a dead
  * block is on a list only while its killer holds that page; so whoever locks a page sees live blocks. T4: a page with
  * blocks has its code bit set. T5: a map is never taken from a page. T6: nothing is marked dead before all of its pages
@@ -472,9 +474,9 @@ static void add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t ind
         __atomic_store_n(&hot->map[slot], map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* published by the unlock's release */
         pgl_count(&table->hot_bytes, PGL_MAP_WORDS * sizeof(*map));
+        pgl_count(&table->hot_pages, 1);
         map = NULL;
     }
-        pgl_count(&table->hot_pages, 1);
     pgl_page_unlock_at(table, page, place);
     free(map);
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the bracket and the invalidating calls share. Everything needs the lock of the page it is about. */
+/*
+ * What the bracket and the invalidating calls share. What reads or changes a page's list, mask, map or code bit needs
+ * that page's lock. pgl_kill_range() takes its locks itself; what only computes needs none.
+ */
 #ifndef PGL_TB_PRIVATE_H
 #define PGL_TB_PRIVATE_H
 

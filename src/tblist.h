@@ -6,7 +6,9 @@
  * the block begins on, link 1 on its second page. A block whose two pages are one page is listed once, by link 0. In
  * the head the bits between the pointer and that tag are the page's flags.
  *
- * Everything here needs the page's lock. The head is also read without it, hence the atomic stores.
+ * What takes a page, and pgl_ref_next(), needs the page's lock. The head is also read without it, hence the atomic
+ * stores. A block's bytes do not change while it is linked, so what takes only a block needs no lock, but somebody who
+ * keeps the block's memory in place: the holder of one of its pages, or its owner.
  */
 #ifndef PGL_TBLIST_H
 #define PGL_TBLIST_H

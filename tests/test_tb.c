@@ -99,6 +99,29 @@ static void test_tb_unlisted_dies_by_name_only_and_once(void **state)
     emu_fini(&emu);
 }
 
+/* As before a code buffer is reset: the flush does not know the blocks on no page, and their owner kills them. */
+static void test_tb_on_no_page_survives_a_flush_until_its_owner_kills_it(void **state)
+{
+    struct emu_block listed, unlisted = {0};
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned round = 0; round < 2; round++) {
+        emu_link(&emu, &listed, 0x5000, 0x5003);
+        pgl_tb_init(&unlisted.tb);
+        pgl_tb_link_unlisted(emu.table, &unlisted.tb);
+        assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT);
+        assert_false(emu_is_live(&listed));
+        assert_true(emu_is_live(&unlisted));
+        assert_int_equal(unlisted.retired, round);
+        assert_int_equal(pgl_invalidate_tb(emu.table, &unlisted.tb, NULL), PGL_HIT);
+        assert_false(emu_is_live(&unlisted));
+        assert_int_equal(unlisted.retired, round + 1);
+    }
+    emu_fini(&emu);
+}
+
 static void test_tb_may_be_made_new_again(void **state)
 {
     struct emu_block block;
@@ -226,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_tb_on_one_page_twice_is_listed_once),
         cmocka_unit_test(test_tb_on_one_page_twice_has_two_extents),
         cmocka_unit_test(test_tb_unlisted_dies_by_name_only_and_once),
+        cmocka_unit_test(test_tb_on_no_page_survives_a_flush_until_its_owner_kills_it),
         cmocka_unit_test(test_tb_may_be_made_new_again),
         cmocka_unit_test(test_tb_walk_visits_each_block_of_the_page_once),
         cmocka_unit_test(test_tb_mask_covers_each_64th_that_is_touched),

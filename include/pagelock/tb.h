@@ -337,7 +337,7 @@ PGL_API void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb,
  * Locks:    entry and exit: @page.
  */
 PGL_API bool pgl_page_foreach_tb(struct pgl_table *table, struct pgl_page *page,
-                                 bool (*visit)(struct pgl_tb *tb, void *opaque), void *opaque)
+                                 bool (*visit)(struct pgl_tb *tb, void *opaque) PGL_NOEXCEPT, void *opaque)
     PGL_ANNOTATE(requires_capability(page));
 #define pgl_page_foreach_tb(table, page, visit, opaque) pgl_page_foreach_tb_at(table, page, visit, opaque, PGL_HERE)
 PGL_API bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page,

@@ -111,9 +111,12 @@ uint64_t memory_update(uintptr_t address, unsigned int size, bool (*update)(uint
 void memory_fence(int order, const void *pc);
 /* By a thread of the scenario. */
 void memory_plain(uintptr_t address, size_t size, bool write, const void *pc);
+/* A scheduling point, and then an access to an object whose state is not in memory: a condition. It conflicts with plain
+ * writes and with freeing. */
+void memory_touch(uintptr_t address, const void *pc);
 /* Freeing conflicts with every access to the memory. */
 void memory_freed(uintptr_t address, size_t size, const void *pc);
-/* An edge of happens-before through an object that is not memory: a mutex. */
+/* An edge of happens-before through an object that is not memory: a condition that wakes. */
 void memory_release_to(uint32_t clock[EXPLORE_THREADS]);
 void memory_acquire_from(const uint32_t clock[EXPLORE_THREADS]);
 bool memory_clock_before(int thread,

@@ -595,6 +595,14 @@ void memory_fence(int order, const void *pc)
     }
 }
 
+void memory_touch(uintptr_t address, const void *pc)
+{
+    if (explore_self() != ALONE) {
+        engine_point();
+        check_race(address, 1, ATOMIC_READ, pc);
+    }
+}
+
 void memory_freed(uintptr_t address, size_t size, const void *pc)
 {
     int me = explore_self();

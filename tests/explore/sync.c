@@ -4,6 +4,9 @@
  * these in their place (-Wl,--wrap). A lock is a word within its own struct, locked and unlocked by a
  * read-modify-write, so that ordering, views and races come out as for any other word. A condition wakes the waiting
  * thread with the lowest number; nobody wakes by himself.
+ *
+ * Each call is an access to its object, and is checked as one after the scheduling point: to wait and to wake are
+ * atomic reads of the condition, to init and to destroy are plain writes of the whole object.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -19,7 +22,8 @@
 #define WRITER 1u
 #define READER 2u
 
-static const void *waits_on[EXPLORE_THREADS]; /* a condition */
+static const void *waits_on[EXPLORE_THREADS];               /* a condition */
+static uint32_t woken_at[EXPLORE_THREADS][EXPLORE_THREADS]; /* the clock of the thread that woke it */
 
 void sync_reset(void)
 {
@@ -82,9 +86,25 @@ static void release(void *lock, const void *pc)
     }
 }
 
-static void destroy(const void *lock)
+/* Init or destroy: whatever other threads do to the object must have happened before, or comes after. */
+static void own(const void *object, size_t size, const void *pc)
+{
+    if (explore_self() != ALONE) {
+        memory_plain((uintptr_t)object, size, true, pc);
+    }
+}
+
+static void init(void *object, size_t size, const void *pc)
+{
+    own(object, size, pc);
+    memset(object, 0, size);
+}
+
+static void destroy(const void *lock, size_t size, const void *pc)
 {
     uint64_t word;
+
+    own(lock, size, pc);
     memcpy(&word, lock, 8);
     if (word != 0) {
         explore_fail("destroys a lock that is held");
@@ -96,7 +116,7 @@ WRAP(int, pthread_mutex_init, pthread_mutex_t *mutex, const pthread_mutexattr_t 
     if (!engine_running()) {
         return __real_pthread_mutex_init(mutex, attributes);
     }
-    memset(mutex, 0, sizeof *mutex);
+    init(mutex, sizeof *mutex, __builtin_return_address(0));
     return 0;
 }
 
@@ -105,7 +125,7 @@ WRAP(int, pthread_mutex_destroy, pthread_mutex_t *mutex)
     if (!engine_running()) {
         return __real_pthread_mutex_destroy(mutex);
     }
-    destroy(mutex);
+    destroy(mutex, sizeof *mutex, __builtin_return_address(0));
     return 0;
 }
 
@@ -140,7 +160,7 @@ WRAP(int, pthread_rwlock_init, pthread_rwlock_t *lock, const pthread_rwlockattr_
     if (!engine_running()) {
         return __real_pthread_rwlock_init(lock, attributes);
     }
-    memset(lock, 0, sizeof *lock);
+    init(lock, sizeof *lock, __builtin_return_address(0));
     return 0;
 }
 
@@ -149,7 +169,7 @@ WRAP(int, pthread_rwlock_destroy, pthread_rwlock_t *lock)
     if (!engine_running()) {
         return __real_pthread_rwlock_destroy(lock);
     }
-    destroy(lock);
+    destroy(lock, sizeof *lock, __builtin_return_address(0));
     return 0;
 }
 
@@ -185,7 +205,7 @@ WRAP(int, pthread_cond_init, pthread_cond_t *cond, const pthread_condattr_t *att
     if (!engine_running()) {
         return __real_pthread_cond_init(cond, attributes);
     }
-    memset(cond, 0, sizeof *cond);
+    init(cond, sizeof *cond, __builtin_return_address(0));
     return 0;
 }
 
@@ -194,6 +214,7 @@ WRAP(int, pthread_cond_destroy, pthread_cond_t *cond)
     if (!engine_running()) {
         return __real_pthread_cond_destroy(cond);
     }
+    own(cond, sizeof *cond, __builtin_return_address(0));
     for (int t = 0; t < EXPLORE_THREADS; t++) {
         if (waits_on[t] == cond) {
             explore_fail("destroys a condition that thread %d waits on", t);
@@ -219,22 +240,24 @@ WRAP(int, pthread_cond_wait, pthread_cond_t *cond, pthread_mutex_t *mutex)
         explore_fail("deadlock: code that runs alone waits");
     }
     /* Nobody can signal in between: the unlock is the first step of the wait. */
-    engine_point();
+    memory_touch((uintptr_t)cond, __builtin_return_address(0));
     waits_on[me] = cond;
     engine_trace(__builtin_return_address(0), "waits on a condition");
     release(mutex, __builtin_return_address(0));
     engine_block(is_woken, (uintptr_t)me, 0);
+    memory_acquire_from(woken_at[me]);
     acquire(mutex, lock_word, __builtin_return_address(0));
     return 0;
 }
 
-static void wake(const void *cond, bool all)
+static void wake(const void *cond, bool all, const void *pc)
 {
-    engine_point();
+    memory_touch((uintptr_t)cond, pc);
     for (int t = 0; t < EXPLORE_THREADS; t++) {
         if (waits_on[t] == cond) {
             waits_on[t] = NULL;
-            engine_trace(__builtin_return_address(0), "wakes T%d", t);
+            memory_release_to(woken_at[t]); /* the woken thread may destroy the condition at once */
+            engine_trace(pc, "wakes T%d", t);
             if (!all) {
                 break;
             }
@@ -247,8 +270,7 @@ WRAP(int, pthread_cond_signal, pthread_cond_t *cond)
     if (!engine_running()) {
         return __real_pthread_cond_signal(cond);
     }
-    heap_check((uintptr_t)cond, 1, __builtin_return_address(0));
-    wake(cond, false);
+    wake(cond, false, __builtin_return_address(0));
     return 0;
 }
 
@@ -257,7 +279,6 @@ WRAP(int, pthread_cond_broadcast, pthread_cond_t *cond)
     if (!engine_running()) {
         return __real_pthread_cond_broadcast(cond);
     }
-    heap_check((uintptr_t)cond, 1, __builtin_return_address(0));
-    wake(cond, true);
+    wake(cond, true, __builtin_return_address(0));
     return 0;
 }

@@ -119,6 +119,63 @@ static void cross_same(void)
     translate_two(0, 0, 0, 0, 0, 1);
 }
 
+static void translate_page_1_slot_0(void)
+{
+    translate(1, 1, 1, 0);
+}
+
+static void translate_0_slot_1(void)
+{
+    translate(1, 1, 0, 1);
+}
+
+/* Two extents on one page without a crossing. */
+static void two_extents(void)
+{
+    translate_shape(0, 0, &(struct shape){0, NO_CROSSING, 2, {{0, 0, 0}, {0, 1, 0}}});
+}
+
+/* A crossing that the block does not need: one extent, on the first page. */
+static void cross_up_for_nothing(void)
+{
+    translate_shape(0, 0, &(struct shape){0, 1, 1, {{0, 0, 0}}});
+}
+
+static void cross_down_for_nothing(void)
+{
+    translate_shape(0, 0, &(struct shape){1, 0, 1, {{1, 0, 0}}});
+}
+
+/* One extent, on the second page. */
+static void cross_up_to_all(void)
+{
+    translate_shape(0, 0, &(struct shape){0, 1, 1, {{1, 1, 0}}});
+}
+
+static void cross_down_to_all(void)
+{
+    translate_shape(0, 0, &(struct shape){1, 0, 1, {{0, 0, 0}}});
+}
+
+/* Both extents on one page of the two. */
+static void cross_up_two_on_first(void)
+{
+    translate_shape(0, 0, &(struct shape){0, 1, 2, {{0, 0, 0}, {0, 1, 0}}});
+}
+
+static void cross_down_two_on_second(void)
+{
+    translate_shape(0, 0, &(struct shape){1, 0, 2, {{0, 0, 0}, {0, 1, 0}}});
+}
+
+static void init_neighbours(void)
+{
+    world_init();
+    world.used_keys = 4;
+    explore_check(translate(2, 2, 0, 2));
+    explore_check(translate(3, 3, 1, 2));
+}
+
 /* ---- traps ---- */
 
 static void init_traps(void)
@@ -146,6 +203,11 @@ static void init_fenced_traps(void)
 static void fenced_store_0(void)
 {
     fenced_store(0, 0, 1);
+}
+
+static void trap_store_page_1(void)
+{
+    trapping_store(1, 0, 1);
 }
 
 static void abort_bracket(void)
@@ -496,6 +558,65 @@ static void run_block(void)
     explore_check(!(result & PGL_HIT));
 }
 
+/* Without a lock, the state alone: a thread that sees the block dead sees what the killer did before. */
+
+static void store_and_kill(void)
+{
+    guest_store(1, 0, 1);
+    kill_block(0);
+}
+
+static void leave_dead(void)
+{
+    if (!pgl_tb_is_live(&world.blocks[0].tb)) {
+        explore_check(guest_load(1, 0) == 1);
+    }
+}
+
+/* A thread that sees it alive, or no longer new, sees what the maker wrote into it. Made new before the threads begin. */
+
+static void link_known(void)
+{
+    struct block *made = &world.blocks[0];
+    struct pgl_bracket bracket;
+
+    explore_check(pgl_bracket_begin(&bracket, world.table, 0));
+    made->key = 0;
+    made->parts[0] = (struct part){0, 0, guest_load(0, 0)};
+    made->nparts = 1;
+    pgl_tb_set_bytes(&made->tb, 0, ADDR(0, 0), LAST_ADDR(0, 0));
+    explore_check(pgl_bracket_commit(&bracket, &made->tb, NULL) == PGL_BRACKET_OK);
+    made->linked = true;
+}
+
+static void link_known_unlisted(void)
+{
+    world.blocks[0].nparts = 0;
+    pgl_tb_link_unlisted(world.table, &world.blocks[0].tb);
+    world.blocks[0].linked = true;
+}
+
+static void look_into_live(void)
+{
+    const struct block *block = &world.blocks[0];
+
+    explore_check(!pgl_tb_is_live(&block->tb) || block->nparts == 1);
+}
+
+static void look_into_unlisted(void)
+{
+    const struct block *block = &world.blocks[0];
+
+    explore_check(!pgl_tb_is_live(&block->tb) || block->nparts == 0);
+}
+
+static void kill_known(void)
+{
+    if (__atomic_load_n(&world.blocks[0].tb.state, __ATOMIC_RELAXED) != PGL_TB_NEW) {
+        explore_check(kill_block(0) == PGL_HIT);
+    }
+}
+
 /* ---- histories: link, invalidate, check on one word ---- */
 
 enum { LINK, INVALIDATE, CHECK };
@@ -602,6 +723,57 @@ const struct explore_scenario tb_scenarios[] = {
      world_final},
     {"cross-store-across", "a store across the page's end", world_init, {cross_up, store_both_pages}, world_final},
     {"cross-same-page", "one page twice", world_init, {cross_same, store_1}, world_final},
+    {"bracket-two-extents", "two extents without a crossing", world_init, {two_extents, store_0, store_1}, world_final},
+    {"bracket-two-extents-fast",
+     "on a page that has blocks",
+     init_neighbours,
+     {two_extents, store_0, store_1},
+     world_final},
+    {"cross-for-nothing",
+     "the second page is not needed after all",
+     world_init,
+     {cross_up_for_nothing, translate_page_1_slot_0, store_page_1},
+     world_final},
+    {"cross-for-nothing-fast",
+     "where both pages have blocks",
+     init_neighbours,
+     {cross_up_for_nothing, translate_page_1_slot_0, store_page_0},
+     world_final},
+    {"cross-for-nothing-down",
+     "the lower page is not needed after all",
+     init_neighbours,
+     {cross_down_for_nothing, store_page_1, lock_page_0},
+     world_final},
+    {"cross-to-all",
+     "nothing of the first page is needed",
+     world_init,
+     {cross_up_to_all, store_page_1_slot_1},
+     world_final},
+    {"cross-to-all-fast",
+     "where both pages have blocks",
+     init_neighbours,
+     {cross_up_to_all, store_page_1_slot_1, translate_0_slot_1},
+     world_final},
+    {"cross-to-all-down",
+     "the lower page has it all",
+     init_neighbours,
+     {cross_down_to_all, store_page_0, lock_page_0},
+     world_final},
+    {"cross-two-on-first",
+     "both extents on the first page",
+     init_neighbours,
+     {cross_up_two_on_first, store_0, store_1},
+     world_final},
+    {"cross-two-on-second",
+     "both extents on the second page",
+     init_neighbours,
+     {cross_down_two_on_second, store_0, store_1},
+     world_final},
+    {"trap-cross-for-nothing",
+     "the page that is not needed keeps no trap, and another's block keeps its own",
+     init_traps,
+     {cross_up_for_nothing, translate_page_1_slot_0, trap_store_page_1},
+     world_final},
     {"trap-store", "only trapped stores are checked", init_traps, {translate_0, trap_store_0}, world_final},
     {"trap-abort",
      "an aborted bracket leaves the other's trap",
@@ -740,6 +912,15 @@ const struct explore_scenario tb_scenarios[] = {
      init_flag,
      {run_block, kill_and_tell},
      world_final},
+    {"running-sees-killer",
+     "what the killer did before shows with the death",
+     init_linked,
+     {store_and_kill, leave_dead},
+     world_final},
+    {"running-sees-maker", "what is alive is finished", world_init, {link_known, look_into_live}, world_final},
+    {"running-sees-unlisted", "on no page, too", world_init, {link_known_unlisted, look_into_unlisted}, world_final},
+    {"kill-sees-maker", "what is killed is finished", world_init, {link_known, kill_known}, world_final},
+    {"kill-sees-unlisted", "on no page, too", world_init, {link_known_unlisted, kill_known}, world_final},
     {"running-kill-link",
      "the running block is dead, though a third thread wrote the mask since",
      init_linked,

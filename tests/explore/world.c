@@ -182,24 +182,30 @@ static void decode(struct block *block, unsigned int which, unsigned int page, u
     pgl_tb_set_bytes(&block->tb, which, ADDR(page, slot), LAST_ADDR(page, slot));
 }
 
-static bool translate_parts(struct block *block, unsigned int nparts, const struct part parts[2])
+/* The first part is read as soon as it can be, so that a crossing that takes the pages anew makes it void. */
+bool translate_shape(unsigned int number, unsigned int key, const struct shape *shape)
 {
+    struct block *block = &world.blocks[number];
+    bool begins = shape->parts[0].page == shape->begin;
     struct pgl_bracket bracket;
     enum pgl_bracket_result result;
     struct pgl_tb *equal;
 
-    explore_check(pgl_bracket_begin(&bracket, world.table, INDEX(parts[0].page)));
+    block->key = key;
+    explore_check(pgl_bracket_begin(&bracket, world.table, INDEX(shape->begin)));
     do {
         pgl_tb_init(&block->tb);
-        decode(block, 0, parts[0].page, parts[0].slot);
+        if (begins) {
+            decode(block, 0, shape->parts[0].page, shape->parts[0].slot);
+        }
         result = PGL_BRACKET_OK;
-        if (nparts > 1) {
-            result = pgl_bracket_cross(&bracket, INDEX(parts[1].page));
+        if (shape->cross != NO_CROSSING) {
+            result = pgl_bracket_cross(&bracket, INDEX(shape->cross));
             explore_check(result == PGL_BRACKET_OK || result == PGL_BRACKET_RESTART);
         }
         if (result == PGL_BRACKET_OK) {
-            if (nparts > 1) {
-                decode(block, 1, parts[1].page, parts[1].slot);
+            for (unsigned int i = begins; i < shape->nparts; i++) {
+                decode(block, i, shape->parts[i].page, shape->parts[i].slot);
             }
             result = pgl_bracket_commit(&bracket, &block->tb, &equal);
         }
@@ -211,15 +217,13 @@ static bool translate_parts(struct block *block, unsigned int nparts, const stru
 
 bool translate(unsigned int block, unsigned int key, unsigned int page, unsigned int slot)
 {
-    world.blocks[block].key = key;
-    return translate_parts(&world.blocks[block], 1, (struct part[2]){{page, slot, 0}});
+    return translate_shape(block, key, &(struct shape){page, NO_CROSSING, 1, {{page, slot, 0}}});
 }
 
 bool translate_two(unsigned int block, unsigned int key, unsigned int page, unsigned int slot, unsigned int page2,
                    unsigned int slot2)
 {
-    world.blocks[block].key = key;
-    return translate_parts(&world.blocks[block], 2, (struct part[2]){{page, slot, 0}, {page2, slot2, 0}});
+    return translate_shape(block, key, &(struct shape){page, page2, 2, {{page, slot, 0}, {page2, slot2, 0}}});
 }
 
 struct block *find_block(unsigned int key)

@@ -17,6 +17,7 @@
 #define SLOTS 4u /* words a page, far enough from each other to have mask bits of their own */
 #define SLOT_BYTES 4u
 #define PAGES 6u
+#define NO_CROSSING PAGES
 #define FAR_PAGE 600u /* pages 4 and 5 lie in leaves of their own */
 #define FARTHER_PAGE 1200u
 #define KEYS 4u
@@ -69,6 +70,15 @@ void guest_store(unsigned int page, unsigned int slot, uint64_t value);
 bool translate(unsigned int block, unsigned int key, unsigned int page, unsigned int slot);
 bool translate_two(unsigned int block, unsigned int key, unsigned int page, unsigned int slot, unsigned int page2,
                    unsigned int slot2);
+
+/* What a translator does and what it makes of it are two things: it may cross and not need the second page's bytes. */
+struct shape {
+    unsigned int begin;
+    unsigned int cross; /* NO_CROSSING, or the page it crosses into */
+    unsigned int nparts;
+    struct part parts[2]; /* on pages of the bracket */
+};
+bool translate_shape(unsigned int block, unsigned int key, const struct shape *shape);
 
 /* Store, then check. A word is stored to by one thread, ever growing values. Returns what the check answers. */
 int checked_store(unsigned int page, unsigned int slot, uint64_t value);

@@ -12,34 +12,10 @@
 
 #include <pagelock/pagelock.h>
 
-#undef pgl_assert_none_held
-#undef pgl_bracket_abort
-#undef pgl_bracket_begin
-#undef pgl_bracket_commit
-#undef pgl_bracket_cross
-#undef pgl_bracket_store
-#undef pgl_collection_lock
-#undef pgl_collection_unlock
-#undef pgl_flush
-#undef pgl_invalidate_page
-#undef pgl_invalidate_range
-#undef pgl_invalidate_tb
-#undef pgl_page_assert_held
-#undef pgl_page_foreach_tb
-#undef pgl_page_lock
-#undef pgl_page_lock_pair
-#undef pgl_page_trylock
-#undef pgl_page_unlock
-#undef pgl_page_unlock_pair
-#undef pgl_store_begin
-#undef pgl_store_check
-#undef pgl_store_end
-#undef pgl_tb_link_unlisted
-#undef pgl_tb_lock_pages
-#undef pgl_tb_unlock_pages
+#include "exports.h"
 
 /* The place of a call that has none. */
-#define NO_PLACE "a call without a place"
+#define NO_PLACE "an unknown place"
 
 void pgl_page_lock(struct pgl_table *table, struct pgl_page *page)
 {

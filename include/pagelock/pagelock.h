@@ -6,6 +6,7 @@
 #include <pagelock/advice.h>
 #include <pagelock/collection.h>
 #include <pagelock/fault.h>
+#include <pagelock/layout.h>
 #include <pagelock/page.h>
 #include <pagelock/table.h>
 #include <pagelock/tb.h>

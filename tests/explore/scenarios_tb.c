@@ -37,6 +37,14 @@ static void store_0_twice(void)
     checked_store(0, 0, 2);
 }
 
+/* The part of the store check that is not inline, called alone. */
+static void store_0_slow(void)
+{
+    guest_store(0, 0, 1);
+    explore_check(pgl_store_check_slow(world.table, ADDR(0, 0), SLOT_BYTES, NULL, PGL_HERE) >= 0);
+    expect_fresh(0, 0, 1);
+}
+
 static void store_1(void)
 {
     checked_store(0, 1, 1);
@@ -680,6 +688,7 @@ static void hist_final(void)
 
 const struct explore_scenario tb_scenarios[] = {
     {"bracket-store", "a bracket reads new bytes or its block dies", world_init, {translate_0, store_0}, world_final},
+    {"bracket-store-slow", "the same without the inline check", world_init, {translate_0, store_0_slow}, world_final},
     {"bracket-store-twice", "the same for each store", world_init, {translate_0, store_0_twice}, world_final},
     {"bracket-bracket-store",
      "equal blocks: one is made, and it dies",

@@ -19,7 +19,7 @@ same() {
 
 nm -D --defined-only "$library" | sed -n 's/^.* [^A] \([^@]*\).*/\1/p' | sort >"$dir/library"
 sed -n 's/^    \(pgl_[a-z0-9_]*\);$/\1/p' "$map" >"$dir/map"
-sed -nE 's/^PGL_(API|INLINE) .*[ *](pgl_[a-z0-9_]*)\(.*/\2/p' "$@" | sort -u >"$dir/headers"
+sed -nE 's/^PGL_(API|INLINE) .*[ *](pgl_[a-z0-9_]*)[(;[].*/\2/p' "$@" | sort -u >"$dir/headers"
 
 [ -s "$dir/library" ] || { echo "FAILED: no symbol in $library"; failed=1; }
 sort -cu "$dir/map" || { echo "FAILED: $map is not sorted"; failed=1; }

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The layout of the public structs. tests/package/binding.py compares it with the headers. */
+#include <pagelock/layout.h>
+#include <pagelock/pagelock.h>
+
+#define SIZE(name) const size_t pgl_sizeof_##name = sizeof(struct pgl_##name)
+
+SIZE(tb);
+SIZE(bracket);
+SIZE(collection);
+SIZE(store);
+SIZE(table_config);
+SIZE(table_stats);
+SIZE(tb_ops);
+SIZE(advice_table);
+SIZE(cluster);
+SIZE(cluster_args);
+SIZE(view);
+SIZE(fault_args);
+SIZE(fault_page);
+SIZE(heap_ops);
+SIZE(map_entry);
+SIZE(memory_ops);
+SIZE(object_config);
+SIZE(object_stats);
+SIZE(pager_ops);
+SIZE(uffd_config);
+SIZE(uffd_stats);
+
+const size_t pgl_alignof_tb = _Alignof(struct pgl_tb);
+
+#define MEMBER(type, member_)                                                                                          \
+    .name = #type "." #member_, .offset = offsetof(struct pgl_##type, member_),                                        \
+    .size = sizeof(((struct pgl_##type *)0)->member_)
+
+const struct pgl_member pgl_members[] = {
+    {MEMBER(table_config, page_bits)},
+    {MEMBER(table_config, addr_bits)},
+    {MEMBER(table_config, external_locking)},
+    {MEMBER(table_config, external_held)},
+    {MEMBER(table_config, ops)},
+    {MEMBER(table_config, opaque)},
+    {MEMBER(table_stats, leaves)},
+    {MEMBER(table_stats, bytes)},
+    {MEMBER(table_stats, hot_bytes)},
+    {MEMBER(table_stats, retries)},
+    {MEMBER(table_stats, contended)},
+    {MEMBER(breach, kind)},
+    {MEMBER(breach, what)},
+    {MEMBER(breach, index)},
+    {MEMBER(breach, place)},
+    {MEMBER(breach, held_index)},
+    {MEMBER(breach, held_place)},
+    {MEMBER(tb_ops, first_code)},
+    {MEMBER(tb_ops, no_code)},
+    {MEMBER(tb_ops, publish)},
+    {MEMBER(tb_ops, retired)},
+    {MEMBER(advice_row, before)},
+    {MEMBER(advice_row, after)},
+    {MEMBER(advice_row, behind)},
+    {MEMBER(advice_table, row)},
+    {MEMBER(view, first)},
+    {MEMBER(view, last)},
+    {MEMBER(view, object_first)},
+    {MEMBER(eligible, page)},
+    {MEMBER(eligible, word)},
+    {MEMBER(eligible, arg)},
+    {MEMBER(cluster_args, demand)},
+    {MEMBER(cluster_args, object_last)},
+    {MEMBER(cluster_args, entry)},
+    {MEMBER(cluster_args, pager)},
+    {MEMBER(cluster_args, row)},
+    {MEMBER(cluster_args, budget)},
+    {MEMBER(cluster_args, forward)},
+    {MEMBER(cluster_args, eligible)},
+    {MEMBER(cluster, first)},
+    {MEMBER(cluster, last)},
+    {MEMBER(cluster, has_behind)},
+    {MEMBER(cluster, behind_first)},
+    {MEMBER(cluster, behind_last)},
+    {MEMBER(pager_range, first)},
+    {MEMBER(pager_range, last)},
+    {MEMBER(request, id)},
+    {MEMBER(request, object)},
+    {MEMBER(request, range)},
+    {MEMBER(request, pager_demand)},
+    {MEMBER(request, access)},
+    {MEMBER(request, cookie)},
+    {MEMBER(pager_ops, data_request)},
+    {MEMBER(pager_ops, access_request)},
+    {MEMBER(pager_ops, behind)},
+    {MEMBER(pager_ops, release)},
+    {MEMBER(memory_ops, alloc)},
+    {MEMBER(memory_ops, free)},
+    {MEMBER(memory_ops, spare)},
+    {MEMBER(memory_ops, zero)},
+    {MEMBER(memory_ops, copy)},
+    {MEMBER(heap_ops, alloc)},
+    {MEMBER(heap_ops, free)},
+    {MEMBER(object_config, last)},
+    {MEMBER(object_config, pager_ops)},
+    {MEMBER(object_config, pager)},
+    {MEMBER(object_config, pager_range)},
+    {MEMBER(object_config, pager_unready)},
+    {MEMBER(object_config, internal)},
+    {MEMBER(object_config, credits)},
+    {MEMBER(object_config, memory_ops)},
+    {MEMBER(object_config, memory)},
+    {MEMBER(object_config, page_size)},
+    {MEMBER(object_config, backing)},
+    {MEMBER(object_config, backing_first)},
+    {MEMBER(object_config, advice)},
+    {MEMBER(object_config, table)},
+    {MEMBER(object_config, heap_ops)},
+    {MEMBER(object_config, heap)},
+    {MEMBER(fault_counts, touches)},
+    {MEMBER(fault_counts, faults)},
+    {MEMBER(fault_counts, requests)},
+    {MEMBER(fault_counts, demanded)},
+    {MEMBER(fault_counts, speculative)},
+    {MEMBER(fault_counts, used)},
+    {MEMBER(fault_counts, unlocks)},
+    {MEMBER(fault_counts, retries)},
+    {MEMBER(object_stats, by_advice)},
+    {MEMBER(object_stats, resident)},
+    {MEMBER(object_stats, busy)},
+    {MEMBER(object_stats, outstanding)},
+    {MEMBER(object_stats, waiting)},
+    {MEMBER(object_stats, duplicates)},
+    {MEMBER(object_stats, aliens)},
+    {MEMBER(map_entry, view)},
+    {MEMBER(map_entry, object)},
+    {MEMBER(map_entry, advice)},
+    {MEMBER(fault_args, map)},
+    {MEMBER(fault_args, object)},
+    {MEMBER(fault_args, index)},
+    {MEMBER(fault_args, access)},
+    {MEMBER(fault_args, flags)},
+    {MEMBER(fault_args, cookie)},
+    {MEMBER(fault_page, object)},
+    {MEMBER(fault_page, index)},
+    {MEMBER(fault_page, frame)},
+    {MEMBER(fault_page, access)},
+    {MEMBER(fault_page, hit)},
+    {MEMBER(uffd_config, threads)},
+    {MEMBER(uffd_config, table)},
+    {MEMBER(uffd_config, write_protect)},
+    {MEMBER(uffd_config, failed)},
+    {MEMBER(uffd_config, arg)},
+    {MEMBER(uffd_stats, faults)},
+    {MEMBER(uffd_stats, requests)},
+    {MEMBER(uffd_stats, pages_fetched)},
+    {MEMBER(uffd_stats, pages_zeroed)},
+    {MEMBER(uffd_stats, bytes_read)},
+    {MEMBER(uffd_stats, unlocks)},
+    {MEMBER(uffd_stats, present)},
+    {MEMBER(uffd_stats, again)},
+    {MEMBER(uffd_stats, gone)},
+    {MEMBER(uffd_stats, removes)},
+    {MEMBER(uffd_stats, unmaps)},
+    {MEMBER(uffd_stats, remaps)},
+    {MEMBER(uffd_stats, forks)},
+    {MEMBER(uffd_stats, errors)},
+    {MEMBER(uffd_stats, ns_total)},
+    {MEMBER(uffd_stats, ns_max)},
+    {.name = NULL},
+};

@@ -160,7 +160,6 @@ ON_REQUEST = CFUNCTYPE(c_int, c_void_p, c_void_p)
 
 HIT, RUNNING_DEAD = CONSTANTS["PGL_HIT"], CONSTANTS["PGL_RUNNING_DEAD"]
 OK, EXISTS, RESTART = (CONSTANTS["PGL_BRACKET_" + name] for name in ("OK", "EXISTS", "RESTART"))
-ANSWERS = {0, HIT, RUNNING_DEAD, HIT | RUNNING_DEAD}
 
 
 class Emulator:
@@ -299,7 +298,8 @@ class CodePages(unittest.TestCase):
     def test_bad_arguments_are_refused(self):
         for addr, length in ((0x7000, 0), ((1 << 48) - 1, 2)):
             ctypes.set_errno(0)
-            self.assertNotIn(lib.pgl_store_check(self.table, addr, length, None), ANSWERS)
+            answer = lib.pgl_store_check(self.table, addr, length, None)
+            self.assertTrue(answer and not answer & (HIT | RUNNING_DEAD))
             self.assertEqual(ctypes.get_errno(), errno.EINVAL)
         ctypes.set_errno(0)
         self.assertFalse(lib.pgl_bracket_begin(Memory("bracket"), self.table, 1 << 36))

@@ -63,6 +63,7 @@ needs_to_build() {
     need meson command -v meson
     need ninja-build command -v ninja
     need pkg-config command -v pkg-config
+    need dpkg-dev command -v dpkg-architecture # by which meson knows where Debian looks for libraries
     need libglib2.0-dev pkg-config --exists 'glib-2.0 >= 2.68'
     need libjson-glib-dev pkg-config --exists json-glib-1.0
     need zlib1g-dev pkg-config --exists zlib

@@ -23,6 +23,15 @@ for doc in README.md docs/*.md docs/*.[17]; do
         [ -e "$path" ] || fail "$doc: no such file: $path"
     done
 done
+# The README names each package that the scripts install.
+needs=$(. .ci/setup.sh; need() { echo "$1"; }; needs_to_measure; needs_to_test)
+named=$(tr '\n' ' ' <README.md | sed -n 's/.*Debian has all of it: `\([^`]*\)`.*/\1/p')
+for package in ${needs:-none}; do
+    case " $named " in
+    *" $package "*) ;;
+    *) fail "README.md does not name the package $package" ;;
+    esac
+done
 for page in docs/*.[17]; do
     grep -qE '^\.TH [A-Z-]+ [17] [0-9]{4}-[0-9]{2}-[0-9]{2} ' "$page" || fail "$page has no date"
 done

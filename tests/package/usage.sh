@@ -18,8 +18,8 @@ refused() {
 }
 
 top=$1
-for script in .ci/run bench/figures tests/checkers/run tests/cross/run tests/fuzz/run tests/long tests/model/run \
-    tests/mutants/run; do
+for script in .ci/run bench/figures tests/checkers/run tests/cross/run tests/fresh/run tests/fuzz/run tests/long \
+    tests/model/run tests/mutants/run; do
     timeout 10 "$1/$script" --help >out 2>err
     [ $? -eq 0 ] && grep -q "Usage: .*$script" out && [ ! -s err ] || { echo "FAILED: $script --help"; failed=1; }
     timeout 10 "$1/$script" --frobnicate >out 2>err
@@ -31,6 +31,10 @@ timeout 10 "$1/tests/run" --help >out 2>err
 for script in .ci/run tests/checkers/run tests/cross/run tests/fuzz/run tests/long tests/model/run; do
     refused 'unknown name: nosuch (there are: ' $script nosuch
 done
+refused 'unknown name: nosuch (there are: bookworm trixie)' tests/fresh/run nosuch
+refused 'unknown name: nosuch (there are: root user short)' tests/fresh/run bookworm nosuch
+refused 'name a release: bookworm trixie' tests/fresh/run
+refused '--mirror wants a URL' tests/fresh/run --mirror
 refused 'no such mutant: nosuch' tests/mutants/run claim-twice nosuch
 refused 'unknown name: nosuch (there are: ' tests/mutants/run --kind nosuch
 refused 'unknown name:  (there are: ' tests/mutants/run --kind

@@ -529,7 +529,7 @@ PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigne
  *
  * The order is: store, then this. Until it returns another vCPU may see the new bytes and still run the old block; an
  * emulator that must invalidate before it stores uses pgl_store_begin(). A store that meets no code costs a fence and a
- * few loads.
+ * few loads, and where the page's filters raise a false alarm a lock of the page and the walk of its list besides.
  *
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR. After PGL_RUNNING_DEAD the vCPU leaves its block before
  * it runs another guest instruction.

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Memory: each allocation of each call fails in turn, and the state is as before or as stated; paths that promise to
- * allocate nothing allocate nothing. Linked with --wrap for malloc, calloc, posix_memalign and free.
+ * allocate nothing allocate nothing; what grows is filled to its last place and one beyond. Linked with --wrap for
+ * malloc, calloc, posix_memalign and free.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -18,10 +19,12 @@ void *__wrap_calloc(size_t n, size_t size);
 int __wrap_posix_memalign(void **memory, size_t align, size_t size);
 void __wrap_free(void *memory);
 
-static unsigned n_allocations; /* since the last count_from_here() */
-static unsigned fail_at;       /* this one fails; 0: none */
-static void *living[4096];     /* what was allocated and not freed */
+static unsigned n_allocations;      /* since the last count_from_here() */
+static unsigned fail_at;            /* this one fails; 0: none */
+static void *living[4096];          /* what was allocated and not freed */
+static unsigned char *guards[4096]; /* the bytes behind each, where it has such */
 static unsigned n_living;
+static unsigned n_overruns;       /* pieces that were freed with their guard overwritten */
 static void (*before_leaf)(void); /* called once, before the next posix_memalign() */
 
 static bool may_allocate(void)
@@ -32,21 +35,41 @@ static bool may_allocate(void)
     return false;
 }
 
-static void *note_living(void *memory)
+enum {
+    GUARD_BYTES = 256,
+    GUARD = 0xa5,
+};
+
+static void *note_living(void *memory, unsigned char *guard)
 {
-    if (memory && n_living < sizeof(living) / sizeof(*living))
+    if (memory && n_living < sizeof(living) / sizeof(*living)) {
+        guards[n_living] = guard;
         living[n_living++] = memory;
+    }
     return memory;
+}
+
+static bool is_overwritten(const unsigned char *guard)
+{
+    for (unsigned i = 0; guard && i < GUARD_BYTES; i++)
+        if (guard[i] != GUARD)
+            return true;
+    return false;
 }
 
 void *__wrap_malloc(size_t size)
 {
-    return may_allocate() ? note_living(__real_malloc(size)) : NULL;
+    unsigned char *memory = may_allocate() ? __real_malloc(size + GUARD_BYTES) : NULL;
+
+    if (!memory)
+        return NULL;
+    memset(memory + size, GUARD, GUARD_BYTES);
+    return note_living(memory, memory + size);
 }
 
 void *__wrap_calloc(size_t n, size_t size)
 {
-    return may_allocate() ? note_living(__real_calloc(n, size)) : NULL;
+    return may_allocate() ? note_living(__real_calloc(n, size), NULL) : NULL;
 }
 
 int __wrap_posix_memalign(void **memory, size_t align, size_t size)
@@ -61,7 +84,7 @@ int __wrap_posix_memalign(void **memory, size_t align, size_t size)
         return ENOMEM;
     error = __real_posix_memalign(memory, align, size);
     if (!error)
-        note_living(*memory);
+        note_living(*memory, NULL);
     return error;
 }
 
@@ -69,7 +92,9 @@ void __wrap_free(void *memory)
 {
     for (unsigned i = n_living; i-- > 0;) {
         if (living[i] == memory) {
+            n_overruns += is_overwritten(guards[i]);
             living[i] = living[--n_living];
+            guards[i] = guards[n_living];
             break;
         }
     }
@@ -339,6 +364,98 @@ static void test_alloc_collection_fails_with_nothing_held(void **state)
     }
 }
 
+/* Leaves that a collection has room for: two in place, then four times as many with each allocation. */
+static unsigned allocations_for(unsigned n_leaves)
+{
+    unsigned n = 0;
+
+    for (unsigned room = PGL_COLLECTION_INLINE; room < n_leaves; room *= 4)
+        n++;
+    return n;
+}
+
+static void assert_one_member_of_each_leaf(struct emu *emu, const struct pgl_collection *collection, unsigned n_leaves)
+{
+    uint64_t index = 0;
+
+    for (unsigned i = 0; i < n_leaves; i++, index++) {
+        assert_non_null(pgl_collection_next(collection, &index));
+        assert_int_equal(index, i * PGL_LEVEL_SIZE + i);
+        assert_true(emu_is_locked(emu, index));
+    }
+    assert_null(pgl_collection_next(collection, &index));
+    assert_int_equal(pgl_collection_max(collection), (n_leaves - 1) * PGL_LEVEL_SIZE + n_leaves - 1);
+}
+
+/* A collection of one page of each of some leaves, which come by the range, or by partners in an order that falls. */
+static void test_alloc_collection_grows_at_its_edges(void **state)
+{
+    enum { MOST = 33 };
+    static const unsigned counts[] = {1, 2, 3, 7, 8, 9, 31, 32, MOST};
+    static struct emu_block blocks[MOST];
+
+    (void)state;
+    for (size_t c = 0; c < sizeof(counts) / sizeof(*counts); c++) {
+        for (unsigned by_partners = 0; by_partners < 2; by_partners++) {
+            const unsigned n = counts[c];
+            const uint64_t last = (n - 1) * PGL_LEVEL_SIZE + n - 1;
+            struct pgl_collection collection;
+            unsigned living_before;
+            struct emu emu;
+
+            emu_init(&emu);
+            for (unsigned i = 0; i < n; i++) {
+                uint64_t addr = (uint64_t)(i * PGL_LEVEL_SIZE + i) << 12;
+
+                if (by_partners && i + 1 < n) /* the last one linked is met first */
+                    emu_link2(&emu, &blocks[i], last << 12, last << 12, addr, addr);
+                else
+                    emu_link(&emu, &blocks[i], addr, addr);
+            }
+            living_before = n_living;
+            n_overruns = 0;
+            if (by_partners) {
+                count_from_here(0);
+                assert_true(pgl_collection_lock(&collection, emu.table, last << 12, last << 12));
+                assert_int_equal(n_allocations, allocations_for(n));
+                assert_one_member_of_each_leaf(&emu, &collection, n);
+                pgl_collection_unlock(&collection);
+            }
+            assert_int_equal(n_living, living_before);
+            count_from_here(0);
+            assert_int_equal(pgl_invalidate_range(emu.table, 0, last << 12, NULL), PGL_HIT); /* by the code bits */
+            assert_int_equal(n_allocations, allocations_for(n));
+            assert_int_equal(emu.n_retired, 1);
+            assert_int_equal(emu.n_retired_blocks, n);
+            assert_int_equal(n_living, living_before);
+            assert_int_equal(n_overruns, 0);
+            emu_fini(&emu);
+        }
+    }
+}
+
+/* Pages without a leaf lie before, between and behind those with blocks. */
+static void test_alloc_invalidation_without_memory_passes_over_gaps(void **state)
+{
+    static struct emu_block blocks[5];
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (uint64_t i = 0; i < 5; i++) {
+        uint64_t addr = ((3 + 2 * i) * PGL_LEVEL_SIZE + 100 * i) << 12;
+
+        emu_link(&emu, &blocks[i], addr + 8, addr + 15);
+    }
+    count_from_here(1);
+    assert_int_equal(pgl_invalidate_range(emu.table, 0x5008, UINT64_C(20) * PGL_LEVEL_SIZE << 12, NULL), PGL_HIT);
+    assert_true(did_fail());
+    for (unsigned i = 0; i < 5; i++)
+        assert_false(emu_is_live(&blocks[i]));
+    assert_int_equal(emu.n_retired_blocks, 5);
+    emu_fini(&emu);
+}
+
 static void test_alloc_invalidation_never_fails_for_want_of_memory(void **state)
 {
     unsigned fail = 0;
@@ -556,6 +673,8 @@ int main(void)
         cmocka_unit_test(test_alloc_cross_fails_with_the_bracket_as_it_was),
         cmocka_unit_test(test_alloc_stores_of_a_bracket_are_answered_without_memory),
         cmocka_unit_test(test_alloc_collection_fails_with_nothing_held),
+        cmocka_unit_test(test_alloc_collection_grows_at_its_edges),
+        cmocka_unit_test(test_alloc_invalidation_without_memory_passes_over_gaps),
         cmocka_unit_test(test_alloc_invalidation_never_fails_for_want_of_memory),
         cmocka_unit_test(test_alloc_store_bracket_fails_with_nothing_held),
         cmocka_unit_test(test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails),

@@ -361,6 +361,31 @@ static void test_collection_lets_go_above_a_busy_page_and_keeps_what_is_below(vo
     emu_fini(&emu);
 }
 
+static void test_collection_counts_each_retry(void **state)
+{
+    struct emu_holder holders[2];
+    struct emu_block low, lower;
+    struct lock_call lock;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link2(&emu, &lower, 0x5000, 0x5003, 0x2000, 0x2003);
+    emu_link2(&emu, &low, 0x5ff0, 0x5fff, 0x3000, 0x3003); /* met first */
+    emu_hold(&holders[0], &emu, 3);
+    emu_hold(&holders[1], &emu, 2);
+    start_lock(&lock, &emu, 0x5000, 0x5fff);
+    EMU_WAIT_UNTIL(emu_stats(&emu).retries == 1);
+    emu_release(&holders[0]);
+    EMU_WAIT_UNTIL(emu_stats(&emu).retries == 2);
+    emu_release(&holders[1]);
+    EMU_WAIT_UNTIL(is_locked(&lock));
+    ASSERT_MEMBERS(&emu, &lock.collection, 2, 3, 5);
+    assert_int_equal(emu_stats(&emu).retries, 2);
+    finish_lock(&lock);
+    emu_fini(&emu);
+}
+
 static void test_collection_waits_for_a_page_above_with_all_held(void **state)
 {
     struct emu_holder holder;
@@ -528,6 +553,7 @@ int main(void)
         cmocka_unit_test(test_collection_is_empty_after_its_unlock),
         cmocka_unit_test(test_collection_next_begins_anywhere),
         cmocka_unit_test(test_collection_lets_go_above_a_busy_page_and_keeps_what_is_below),
+        cmocka_unit_test(test_collection_counts_each_retry),
         cmocka_unit_test(test_collection_waits_for_a_page_above_with_all_held),
         cmocka_unit_test(test_collection_relocks_ascending_after_busy),
         cmocka_unit_test(test_collection_reads_lists_again_after_retaking),

@@ -470,8 +470,13 @@ static void test_invalidate_flush_kills_everything_listed(void **state)
     for (unsigned i = 0; i < 64; i++) {
         uint64_t first = emu_random(&random) & ~UINT64_C(0xff), second = emu_random(&random) & ~UINT64_C(0xff);
 
-        if (i == 0)
-            first = UINT64_MAX - 0xff; /* the top page */
+        if (i == 0) { /* the top page alone, and the bottom one */
+            first = UINT64_MAX - 0xff;
+            second = first - 0x100;
+        } else if (i == 1) {
+            first = 0;
+            second = 0x100;
+        }
         emu_link2(&emu, &blocks[i], first, first + 0xff, second, second + 0xff);
     }
     assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT);

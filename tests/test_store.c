@@ -288,6 +288,41 @@ static void test_store_beside_code_makes_a_page_hot(void **state)
     emu_fini(&emu);
 }
 
+/* One false alarm gives the leaf its counts; four that are counted give the page its map. */
+static void test_store_counts_hot_pages_and_their_bytes(void **state)
+{
+    static const uint64_t pages[] = {0, 5, PGL_LEVEL_SIZE - 1, PGL_LEVEL_SIZE, 2 * PGL_LEVEL_SIZE - 1};
+    enum { N = sizeof(pages) / sizeof(*pages), MAP_BYTES = PGL_MAP_BITS / 8 };
+    struct emu_block blocks[N];
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < N; i++)
+        emu_link(&emu, &blocks[i], (pages[i] << 12) + i, (pages[i] << 12) + i);
+    for (unsigned i = 0; i < N; i++) {
+        bool first_of_leaf = pages[i] % PGL_LEVEL_SIZE == 0;
+        uint64_t leaves = pages[i] / PGL_LEVEL_SIZE + 1;
+
+        for (unsigned alarms = first_of_leaf ? 0 : 1; alarms <= 4; alarms++) {
+            assert_int_equal(emu_stats(&emu).hot_pages, i);
+            assert_int_equal(emu_stats(&emu).hot_bytes,
+                             (leaves - (first_of_leaf && !alarms)) * sizeof(struct pgl_hot) + i * MAP_BYTES);
+            assert_int_equal(pgl_store_check(emu.table, (pages[i] << 12) + i + 1, 1, NULL), 0);
+        }
+        assert_int_equal(emu_stats(&emu).hot_pages, i + 1);
+    }
+    assert_int_equal(emu_stats(&emu).hot_bytes, 2 * sizeof(struct pgl_hot) + N * MAP_BYTES);
+    for (unsigned i = 0; i < N; i++) { /* each has a map of its own */
+        assert_true(pgl_store_is_clean(emu.table, (pages[i] << 12) + i + 1, 60));
+        assert_false(pgl_store_is_clean(emu.table, (pages[i] << 12) + i, 1));
+    }
+    assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT); /* which gives no map back */
+    assert_int_equal(emu_stats(&emu).hot_pages, N);
+    assert_int_equal(emu_stats(&emu).hot_bytes, 2 * sizeof(struct pgl_hot) + N * MAP_BYTES);
+    emu_fini(&emu);
+}
+
 static void test_store_that_hits_makes_no_page_hot(void **state)
 {
     struct emu_block block;
@@ -649,6 +684,7 @@ int main(void)
         cmocka_unit_test(test_store_to_the_top_of_64_bits),
         cmocka_unit_test(test_store_answers_by_the_running_blocks_state_whoever_killed_it),
         cmocka_unit_test(test_store_beside_code_makes_a_page_hot),
+        cmocka_unit_test(test_store_counts_hot_pages_and_their_bytes),
         cmocka_unit_test(test_store_that_hits_makes_no_page_hot),
         cmocka_unit_test(test_store_map_is_exact_for_each_size_of_page),
         cmocka_unit_test(test_store_map_keeps_bytes_that_others_cover),

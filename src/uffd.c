@@ -5,11 +5,12 @@
  *
  * OBJECTS      A space is an address space that faults: this process, or a forked child. It has a userfaultfd and a map
  *              from page numbers to objects, one object for each pgl_uffd_map() and each fork. The pager's lock
- *              protects the list of spaces. A space is held by the list and by each handler that works on it. The
- *              layout is locked for writing while events are read and applied to a map, in the order in which the
- *              kernel sent them, and where a region is entered or let go; for reading from a look at a map until pages
- *              are where it shows them, or their protection is gone. So what is late does not enter what was mapped
- *              there since: a change that the kernel has told of is in the map, and before that it refuses (EAGAIN).
+ *              protects the list of spaces, the addresses of parked threads, and the list of bad pages. A space is held
+ *              by the list, by each handler that works on it, and by each of its bad pages. The layout is locked for
+ *              writing while events are read and applied to a map, in the order in which the kernel sent them, and
+ *              where a region is entered or let go; for reading from a look at a map until pages are where it shows
+ *              them, or their protection is gone. So what is late does not enter what was mapped there since: a change
+ *              that the kernel has told of is in the map, and before that it refuses (EAGAIN).
  * LOCK ORDER   the pager's lock -> layout -> map -> object.
  * READERS      The kernel knows better. (i) A fault on a page that the driver has as resident, found so at the first
  *              look, means that the page was removed (its event raced with a copy): it is forgotten and fetched again.
@@ -17,14 +18,28 @@
  *              woken, and faults again if the page is not there. (iii) Where the map has nothing, memory was let go or
  *              has grown by mremap(): it gets zeros. (iv) A message is as old as its batch: where this handler has put
  *              the page in place since, its thread is only woken. So threads that want the same page read it once.
+ * EVENTS       The kernel refuses to place a page from the beginning of a change of memory until its thread has left the
+ *              kernel, which it does when the event has been read; and it hands out every fault before an event.
+ *              (i) A handler that was refused keeps what it has read, and reads events until it is not refused any more
+ *              (pgl_delivery_persist). (ii) Threads whose faults it reads meanwhile are parked: they sleep until that
+ *              handler is done, and what parks also unparks. (iii) A thread that is woken without its page faults again:
+ *              it is woken when no event is to be read. So an event waits for one copy, and behind one fault of each
+ *              thread, whatever the number of threads, handlers and spaces.
+ * BAD PAGES    A page that failed() wants tried again is on a list until a timer expires, and its threads sleep; the
+ *              handlers serve others meanwhile. One thread's fault tries it, the others' find it on the list.
+ * COUNTS       The kernel wakes nobody who waits for a page; the handler does, when it has counted what it did for that
+ *              page. Reading an event wakes its thread: pgl_uffd_stats() waits until the event was applied.
  * OUT OF ORDER Nothing is allocated with malloc() by a handler, or under the pager's lock: see arena.h.
- * PROGRESS     Every fault's message ends in a wake-up: by the copy that made the page, or by hand, also where failed()
- *              wants the page tried again, which is the next fault's to do; when the pager ends, by letting the region
- *              go. Every event is read, whatever is short, and those that come after the handlers' end, too. No handler
- *              waits for another but in the driver, for a page that the other one is reading; and that one waits for
- *              the file only.
+ * PROGRESS     Every fault's message ends in a wake-up: by the handler that made the page, or by hand; by the timer where
+ *              failed() wants the page tried again; by the handler that parked its thread; when the pager ends, by
+ *              letting the region go. Every event is read, whatever is short, and those that come after the handlers'
+ *              end, too. A handler waits for another one in two places. In the driver, for a page that the other is
+ *              reading: that one waits for the file, and for threads that change memory to leave the kernel, which no
+ *              handler keeps them from. At the two locks, of which layout is held while pages are placed and events are
+ *              applied, neither of which waits for a handler.
  * NOT PROMISED The right pages in a child that was forked while another thread was in mremap() on a region: the kernel
- *              sends the two events in either order.
+ *              sends the two events in either order. A page's arrival while threads change memory without a pause: the
+ *              kernel refuses it then.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +52,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
-#include <time.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "object.h"
@@ -47,12 +62,24 @@
 #define ENOUGH 100    /* times that a moment without changes of memory is waited for */
 #define PAUSE_US 1000 /* before what did not go is tried again */
 
+/* What epoll knows a descriptor by: a space's number, or one of these. */
+enum { NUMBER_STOP = 0, NUMBER_TIMER = 1, NUMBER_LAST = NUMBER_TIMER };
+
 struct space {
     struct space *next;
-    uint64_t number; /* what epoll knows it by; 0 is the stop event */
-    unsigned refs;   /* belongs to the pager's lock */
+    uint64_t number;
+    unsigned refs;         /* belongs to the pager's lock, as the next two do */
+    uint64_t parked_first; /* addresses between which threads are parked; none while parked_first > parked_last */
+    uint64_t parked_last;
     int fd;
     struct pgl_map *map;
+};
+
+/* A page that failed() wants tried again: whoever faults on it sleeps until the timer expires. */
+struct bad_page {
+    struct bad_page *next;
+    struct space *space; /* a reference */
+    uint64_t addr;
 };
 
 struct handler {
@@ -65,7 +92,6 @@ struct handler {
         uint64_t last;
     } put[BATCH]; /* what came of the batch so far, by address */
     unsigned nput;
-    bool ending; /* answers what waits already, and no more */
 };
 
 struct pgl_uffd {
@@ -74,6 +100,7 @@ struct pgl_uffd {
     size_t page_size;
     int epoll;
     int stop;  /* readable when the handlers are to end */
+    int timer; /* readable when the bad pages are due */
     int spare; /* a descriptor to close, so that a fork's event can be read where there is no other; or -1 */
     struct space *self;
     struct arena arena; /* of everything that handlers make, or that is made under the lock */
@@ -84,7 +111,9 @@ struct pgl_uffd {
     pthread_mutex_t lock;
     struct space *spaces;
     uint64_t last_number;
-    pthread_rwlock_t layout; /* of every space's map */
+    struct bad_page *bad_pages; /* atomic: looked at without the lock. The timer runs while there are any */
+    bool ending;                /* atomic: what the kernel refuses is not tried for ever */
+    pthread_rwlock_t layout;    /* of every space's map */
 
     struct pgl_uffd_stats stats; /* each count is atomic */
 };
@@ -103,14 +132,6 @@ const char *pgl_uffd_explain(int error)
     default:
         return strerror(error); /* NOLINT(concurrency-mt-unsafe): of an errno it is a constant */
     }
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* The pager's lock, and the layout's for writing. */
@@ -144,6 +165,8 @@ static struct space *space_add(struct pgl_uffd *uffd, int fd)
         space->map = pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
         space->fd = fd;
         space->refs = 1;
+        space->parked_first = UINT64_MAX;
+        space->parked_last = 0;
         space->number = event.data.u64 = uffd->last_number + 1;
     }
     if (space == NULL || space->map == NULL || epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -440,28 +463,196 @@ static void apply_event(struct pgl_uffd *uffd, struct space *space, const struct
     }
 }
 
-/* Faults: no lock is held. */
-
-/* A page cannot be had, alone either: it becomes zeros, or the thread faults again. */
-static void give_up(const struct handler *handler, struct delivery *delivery)
+/*
+ * Reads a batch. A fork's event that the kernel has no descriptor or memory for stays there, but nothing tells of it
+ * again: it is insisted on. Both locks are held, and let go for a while where it does not help to close the spare.
+ */
+static size_t read_messages(struct pgl_uffd *uffd, const struct space *space, struct uffd_msg *messages, size_t max)
 {
-    const struct pgl_uffd_config *config = &handler->uffd->config;
-    const void *addr = (const void *)(uintptr_t)delivery->addr;
+    for (;;) {
+        ssize_t nbytes = read(space->fd, messages, max * sizeof(*messages));
 
-    if (config->failed != NULL && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
-        usleep(PAUSE_US);
-        delivery->woken = handler->ending; /* then it waits for its region to be let go */
-    } else {
-        count(&handler->uffd->stats.errors, pgl_delivery_zero(delivery));
+        if (nbytes >= 0 || errno == EAGAIN || errno == EINTR) {
+            return nbytes > 0 ? (size_t)nbytes / sizeof(*messages) : 0;
+        }
+        if ((errno == EMFILE || errno == ENFILE) && uffd->spare >= 0) {
+            close(uffd->spare);
+            uffd->spare = -1;
+        } else {
+            unlock(uffd);
+            usleep(PAUSE_US);
+            lock(uffd);
+        }
+    }
+}
+
+/* The pager's lock is held. The thread that faulted sleeps until unpark(). */
+static void park(const struct pgl_uffd *uffd, struct space *space, const struct uffd_msg *message)
+{
+    uint64_t addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1);
+
+    space->parked_first = addr < space->parked_first ? addr : space->parked_first;
+    space->parked_last = addr > space->parked_last ? addr : space->parked_last;
+}
+
+/* Wakes what is parked, and whatever else waits between: each looks again. */
+static void unpark(struct pgl_uffd *uffd, struct space *space)
+{
+    struct uffdio_range range;
+    bool parked;
+
+    pthread_mutex_lock(&uffd->lock);
+    parked = space->parked_first <= space->parked_last;
+    range.start = space->parked_first;
+    range.len = space->parked_last - space->parked_first + uffd->page_size;
+    space->parked_first = UINT64_MAX;
+    space->parked_last = 0;
+    pthread_mutex_unlock(&uffd->lock);
+    if (parked) {
+        ioctl(space->fd, UFFDIO_WAKE, &range);
     }
 }
 
 /*
- * Whatever is not in place when this returns is the next fault's: the thread is woken. Of a write to a page that is
- * protected nothing is needed but that the driver knows.
+ * The kernel hands out faults before events. Reads until an event was applied, or nothing is left to read, and parks what
+ * faults: a thread faults again only when it is woken, so it cannot keep the event from being read. Returns whether an
+ * event was applied.
  */
-static void deliver_fault(struct handler *handler, struct space *space, struct delivery *delivery,
-                          struct pgl_fault_args *args, bool protected)
+static bool read_events(struct pgl_uffd *uffd, struct space *space)
+{
+    struct uffd_msg messages[BATCH];
+    bool applied = false;
+    size_t n;
+
+    lock(uffd);
+    do {
+        n = read_messages(uffd, space, messages, BATCH);
+        for (size_t i = 0; i < n; i++) {
+            if (messages[i].event == UFFD_EVENT_PAGEFAULT) {
+                park(uffd, space, &messages[i]);
+            } else {
+                apply_event(uffd, space, &messages[i]);
+                applied = true;
+            }
+        }
+    } while (!applied && n == BATCH);
+    unlock(uffd);
+    return applied;
+}
+
+int pgl_delivery_persist(struct delivery *delivery, int (*attempt)(struct delivery *delivery, void *arg), void *arg)
+{
+    struct pgl_uffd *uffd = delivery->pager;
+    int error = attempt(delivery, arg);
+
+    if (error != EAGAIN) {
+        return error;
+    }
+    count(&uffd->stats.again, 1);
+    for (unsigned tries = 0; error == EAGAIN; tries++) {
+        if (tries >= ENOUGH && __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED)) {
+            break;
+        }
+        if (!read_events(uffd, delivery->space)) {
+            usleep(PAUSE_US / 10); /* it is still to come, or its thread is still to leave the kernel */
+        }
+        error = attempt(delivery, arg);
+    }
+    unpark(uffd, delivery->space);
+    return error;
+}
+
+/* Bad pages: failed() wants them tried again. */
+
+/* Whether the page has been tried and is not due yet. */
+static bool is_bad(struct pgl_uffd *uffd, const struct space *space, uint64_t addr)
+{
+    const struct bad_page *page;
+
+    if (__atomic_load_n(&uffd->bad_pages, __ATOMIC_RELAXED) == NULL) {
+        return false;
+    }
+    pthread_mutex_lock(&uffd->lock);
+    for (page = uffd->bad_pages; page != NULL && (page->space != space || page->addr != addr); page = page->next) {
+    }
+    pthread_mutex_unlock(&uffd->lock);
+    return page != NULL;
+}
+
+/* Leaves the threads that wait for a page asleep until the timer expires. Returns false where there is no memory. */
+static bool put_off(struct pgl_uffd *uffd, struct space *space, uint64_t addr)
+{
+    const struct itimerspec pause = {.it_value = {0, PAUSE_US * 1000L}};
+    struct bad_page *page = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*page));
+
+    if (page == NULL) {
+        return false;
+    }
+    pthread_mutex_lock(&uffd->lock);
+    *page = (struct bad_page){uffd->bad_pages, space, addr};
+    space->refs++;
+    if (uffd->bad_pages == NULL) {
+        timerfd_settime(uffd->timer, 0, &pause, NULL);
+    }
+    __atomic_store_n(&uffd->bad_pages, page, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&uffd->lock);
+    return true;
+}
+
+/* The pager's lock is held, or no handler is left. */
+static void wake_bad_pages(struct pgl_uffd *uffd)
+{
+    struct bad_page *page;
+
+    while ((page = uffd->bad_pages) != NULL) {
+        struct uffdio_range range = {page->addr, uffd->page_size};
+
+        __atomic_store_n(&uffd->bad_pages, page->next, __ATOMIC_RELAXED);
+        ioctl(page->space->fd, UFFDIO_WAKE, &range);
+        space_unref(uffd, page->space);
+        pgl_arena_heap_ops.free(&uffd->arena, page);
+    }
+}
+
+static void serve_timer(struct pgl_uffd *uffd)
+{
+    uint64_t expirations;
+
+    pthread_mutex_lock(&uffd->lock);
+    if (read(uffd->timer, &expirations, sizeof(expirations)) == sizeof(expirations)) { /* no other handler has */
+        wake_bad_pages(uffd);
+    }
+    pthread_mutex_unlock(&uffd->lock);
+}
+
+/* Faults: no lock is held. */
+
+/* For a thread that will fault again, although the kernel has refused nothing: not before events that are to be read. */
+static int ask_for_events(struct delivery *delivery, void *arg)
+{
+    (void)arg;
+    return probe(delivery->pager, delivery->space) == EAGAIN ? EAGAIN : 0;
+}
+
+/* A page cannot be had, alone either: it becomes zeros, or is put off. */
+static void give_up(struct pgl_uffd *uffd, struct delivery *delivery)
+{
+    const struct pgl_uffd_config *config = &uffd->config;
+    const void *addr = (const void *)(uintptr_t)delivery->addr;
+
+    if (config->failed != NULL && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
+        delivery->put_off = put_off(uffd, delivery->space, delivery->addr) ||
+                            __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED); /* then it waits for the region's end */
+    } else {
+        count(&uffd->stats.errors, pgl_delivery_zero(delivery));
+    }
+}
+
+/*
+ * Whatever is not in place when this returns is the next fault's: the thread is woken, or put off. Of a write to a page
+ * that is protected nothing is needed but that the driver knows.
+ */
+static void deliver_fault(struct handler *handler, struct delivery *delivery, struct pgl_fault_args *args)
 {
     struct pgl_uffd *uffd = handler->uffd;
     struct pgl_fault_page page;
@@ -471,20 +662,20 @@ static void deliver_fault(struct handler *handler, struct space *space, struct d
         delivery->error = EIO;
         switch (pgl_fault_run(handler->fault, args, &page)) {
         case PGL_FAULT_SUCCESS:
-            if (!page.hit || protected || (args->flags & PGL_FAULT_RETRIED) != 0) {
+            if (!page.hit || delivery->protected || (args->flags & PGL_FAULT_RETRIED) != 0) {
                 return;
             }
             pthread_rwlock_rdlock(&uffd->layout);
-            forget(space, args->index, args->index); /* reader (i): the kernel does not have it */
+            forget(delivery->space, args->index, args->index); /* reader (i): the kernel does not have it */
             pthread_rwlock_unlock(&uffd->layout);
             break;
         case PGL_FAULT_MEMORY_ERROR:
         case PGL_FAULT_NO_DATA:
-            if (protected) {
+            if (delivery->protected) {
                 return;
             }
             if (failed) {
-                give_up(handler, delivery);
+                give_up(uffd, delivery);
                 return;
             }
             failed = true; /* perhaps only for a neighbour: alone, before it is given up */
@@ -514,20 +705,24 @@ static bool was_put(const struct handler *handler, uint64_t addr)
     return put;
 }
 
-static void handle_fault(struct handler *handler, struct space *space, const struct uffd_msg *message)
+static void handle_fault(struct handler *handler, struct space *space, const struct uffd_msg *message,
+                         uint64_t start_ns)
 {
     struct pgl_uffd *uffd = handler->uffd;
     uint64_t flags = message->arg.pagefault.flags;
     bool protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0;
     bool writes = protected || (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
-    uint64_t addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1);
     struct delivery delivery = {
+        .pager = uffd,
+        .space = space,
         .stats = &uffd->stats,
         .layout = &uffd->layout,
         .map = space->map,
         .uffd = space->fd,
-        .addr = addr,
+        .start_ns = start_ns,
+        .addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1),
         .put_first = UINT64_MAX,
+        .protected = protected,
         .writes = writes,
         .write_protect = uffd->config.write_protect,
         .page_size = uffd->page_size,
@@ -540,53 +735,25 @@ static void handle_fault(struct handler *handler, struct space *space, const str
         .cookie = &delivery,
     };
 
-    if (protected || !was_put(handler, addr)) {
+    if (!protected && is_bad(uffd, space, delivery.addr)) {
+        return;
+    }
+    if (protected || !was_put(handler, delivery.addr)) {
         delivery.placed = pgl_map_copy_place(space->map, args.index, &delivery.place);
-        deliver_fault(handler, space, &delivery, &args, protected);
+        deliver_fault(handler, &delivery, &args);
         handler->put[handler->nput++] = (struct put){delivery.put_first, delivery.put_last};
     }
-    if (protected && !delivery.woken) {
+    if (protected && !delivery.answered) {
         pgl_delivery_unprotect(&delivery);
     }
-    if (!delivery.woken) {
+    if (!delivery.answered) {
+        pgl_delivery_persist(&delivery, ask_for_events, NULL);
+    }
+    if (!delivery.answered && !delivery.put_off) {
         pgl_delivery_wake(&delivery);
     }
     if (delivery.placed) {
         pgl_object_unref(delivery.place.object);
-    }
-    count(&uffd->stats.unlocks, protected);
-}
-
-static void count_latency(struct pgl_uffd_stats *stats, uint64_t ns)
-{
-    uint64_t max = __atomic_load_n(&stats->ns_max, __ATOMIC_RELAXED);
-
-    count(&stats->ns_total, ns);
-    while (ns > max &&
-           !__atomic_compare_exchange_n(&stats->ns_max, &max, ns, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-    }
-}
-
-/*
- * Reads a batch. A fork's event that the kernel has no descriptor or memory for stays there, but nothing tells of it
- * again: it is insisted on. Both locks are held, and let go for a while where it does not help to close the spare.
- */
-static size_t read_messages(struct pgl_uffd *uffd, const struct space *space, struct uffd_msg *messages, size_t max)
-{
-    for (;;) {
-        ssize_t nbytes = read(space->fd, messages, max * sizeof(*messages));
-
-        if (nbytes >= 0 || errno == EAGAIN || errno == EINTR) {
-            return nbytes > 0 ? (size_t)nbytes / sizeof(*messages) : 0;
-        }
-        if ((errno == EMFILE || errno == ENFILE) && uffd->spare >= 0) {
-            close(uffd->spare);
-            uffd->spare = -1;
-        } else {
-            unlock(uffd);
-            usleep(PAUSE_US);
-            lock(uffd);
-        }
     }
 }
 
@@ -605,18 +772,17 @@ static size_t serve(struct handler *handler, uint64_t number, size_t max)
         space->refs++;
         n = read_messages(uffd, space, messages, max);
         for (size_t i = 0; i < n; i++) {
+            count(&uffd->stats.faults, messages[i].event == UFFD_EVENT_PAGEFAULT);
             apply_event(uffd, space, &messages[i]);
         }
     }
     unlock(uffd);
 
-    uint64_t start = now_ns();
+    uint64_t start_ns = pgl_now_ns();
     handler->nput = 0;
     for (size_t i = 0; i < n; i++) {
         if (messages[i].event == UFFD_EVENT_PAGEFAULT) {
-            count(&uffd->stats.faults, 1);
-            handle_fault(handler, space, &messages[i]);
-            count_latency(&uffd->stats, now_ns() - start);
+            handle_fault(handler, space, &messages[i], start_ns);
         }
     }
 
@@ -634,11 +800,10 @@ static void serve_the_rest(struct handler *handler)
     struct pgl_uffd *uffd = handler->uffd;
     uint64_t last;
 
-    handler->ending = true;
     pthread_mutex_lock(&uffd->lock);
     last = uffd->last_number;
     pthread_mutex_unlock(&uffd->lock);
-    for (uint64_t number = 1; number <= last; number++) {
+    for (uint64_t number = NUMBER_LAST + 1; number <= last; number++) {
         while (serve(handler, number, BATCH) == BATCH) {
         }
     }
@@ -654,11 +819,16 @@ static void *handle(void *arg)
         if (epoll_wait(handler->uffd->epoll, &event, 1, -1) != 1) {
             continue;
         }
-        if (event.data.u64 == 0) {
+        switch (event.data.u64) {
+        case NUMBER_STOP:
             serve_the_rest(handler);
             return NULL;
+        case NUMBER_TIMER:
+            serve_timer(handler->uffd);
+            break;
+        default:
+            serve(handler, event.data.u64, handler->uffd->share);
         }
-        serve(handler, event.data.u64, handler->uffd->share);
     }
 }
 
@@ -732,7 +902,8 @@ static int start_handler(struct pgl_uffd *uffd, struct handler *handler)
 struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
 {
     unsigned nhandlers = config->threads > 0 ? config->threads : 1;
-    struct epoll_event event = {.events = EPOLLIN};
+    struct epoll_event stop = {.events = EPOLLIN, .data.u64 = NUMBER_STOP};
+    struct epoll_event timer = {.events = EPOLLIN, .data.u64 = NUMBER_TIMER};
     struct pgl_uffd *uffd = calloc(1, sizeof(*uffd));
     int error = 0;
     int fd;
@@ -748,12 +919,15 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     uffd->page_size = (size_t)sysconf(_SC_PAGESIZE);
     uffd->epoll = epoll_create1(EPOLL_CLOEXEC);
     uffd->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    uffd->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     uffd->spare = open_spare();
+    uffd->last_number = NUMBER_LAST;
     uffd->share = nhandlers > 1 ? 1 : BATCH;
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
-    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->spare < 0 || uffd->handlers == NULL ||
-        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &event) != 0 || (fd = open_uffd(config->write_protect)) < 0 ||
-        (uffd->self = space_add(uffd, fd)) == NULL) {
+    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || uffd->handlers == NULL ||
+        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &stop) != 0 ||
+        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 ||
+        (fd = open_uffd(config->write_protect)) < 0 || (uffd->self = space_add(uffd, fd)) == NULL) {
         error = errno;
     }
     while (error == 0 && uffd->nhandlers < nhandlers) {
@@ -773,6 +947,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     if (uffd == NULL) {
         return;
     }
+    __atomic_store_n(&uffd->ending, true, __ATOMIC_RELAXED);
     eventfd_write(uffd->stop, 1);
     for (unsigned i = 0; i < uffd->nhandlers; i++) {
         pthread_join(uffd->handlers[i].thread, NULL);
@@ -780,6 +955,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     if (uffd->spare >= 0) {
         close(uffd->spare);
     }
+    wake_bad_pages(uffd);
     while (uffd->spaces != NULL) {
         space_unregister(uffd, uffd->spaces);
         read_last_events(uffd, uffd->spaces);
@@ -794,6 +970,9 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     }
     if (uffd->stop >= 0) {
         close(uffd->stop);
+    }
+    if (uffd->timer >= 0) {
+        close(uffd->timer);
     }
     pgl_arena_fini(&uffd->arena);
     pthread_rwlock_destroy(&uffd->layout);
@@ -941,7 +1120,9 @@ void pgl_uffd_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats)
     const uint64_t *from = (const uint64_t *)&uffd->stats;
     uint64_t *to = (uint64_t *)stats;
 
+    pthread_mutex_lock(&uffd->lock); /* reading an event wakes its thread: it is applied before the lock is free */
     for (size_t i = 0; i < sizeof(*stats) / sizeof(uint64_t); i++) {
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
     }
+    pthread_mutex_unlock(&uffd->lock);
 }

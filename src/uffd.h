@@ -20,23 +20,30 @@ struct source {
     size_t nholes;
 };
 
+struct space;
+
 /*
  * One page fault on its way through the driver: its cookie. The pages of a cluster are at the same distances in memory
  * as in the file, since a cluster never leaves its entry.
  */
 struct delivery {
+    struct pgl_uffd *pager;
+    struct space *space;          /* the address space that faulted */
     struct pgl_uffd_stats *stats; /* each count is atomic */
     pthread_rwlock_t *layout;     /* held for reading while pages are put where the map shows them */
-    struct pgl_map *map;          /* of the address space that faulted */
-    int uffd;                     /* its userfaultfd */
+    struct pgl_map *map;          /* the space's */
+    int uffd;                     /* the space's */
+    uint64_t start_ns;            /* when the message was read */
     uint64_t addr;                /* the page that faulted */
     bool placed;                  /* the map showed something there, before anything was done about it: */
     struct place place;
-    bool writes; /* the fault was a write */
+    bool protected; /* the page was there, and the fault a write to it */
+    bool writes;    /* the fault was a write */
     bool write_protect;
     size_t page_size;
     unsigned char *buffer; /* holds the widest cluster */
-    bool woken;            /* the faulting thread was */
+    bool answered;         /* the faulting thread was woken */
+    bool put_off;          /* it sleeps on until its page is due */
     uint64_t put_first;    /* addresses of what was put in place, about; none while put_first > put_last */
     uint64_t put_last;
     int error; /* why the demand page could not be had */
@@ -53,13 +60,22 @@ static inline void count(uint64_t *counter, uint64_t n)
 struct source *pgl_source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size);
 void pgl_source_unref(struct source *source);
 
+uint64_t pgl_now_ns(void);
+
+/*
+ * Calls attempt(), which asks the kernel for something, until the kernel does not refuse it (EAGAIN) because an event
+ * is to be read first: reads the events between the attempts. Threads that fault meanwhile sleep until the attempt is
+ * over. No lock is held. Returns what attempt() has returned last: EAGAIN only where the pager ends.
+ */
+int pgl_delivery_persist(struct delivery *delivery, int (*attempt)(struct delivery *delivery, void *arg), void *arg);
+
 /* Puts a zero page where the fault was, unless something else is there by now. Returns whether it made one. */
 bool pgl_delivery_zero(struct delivery *delivery);
 
-/* Lets the faulting thread look again. */
-void pgl_delivery_wake(const struct delivery *delivery);
-
-/* Takes the write protection of the page away, if it is still the same one, and wakes the thread. 0 or an errno. */
+/* Removes the write protection of the page, if it is still the same one. Returns 0 or an errno. */
 int pgl_delivery_unprotect(struct delivery *delivery);
+
+/* Wakes the faulting thread, which looks again, and counts the answer if it is the first. */
+void pgl_delivery_wake(struct delivery *delivery);
 
 #endif

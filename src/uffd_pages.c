@@ -2,12 +2,13 @@
 /*
  * How pages get from a file into memory that waits for them: the pager that the userfaultfd handlers give to the fault
  * driver. Everything happens inside data_request(), in the thread that handles the fault: one pread() and one
- * UFFDIO_COPY for each run of data in the cluster, one fstat() and one UFFDIO_ZEROPAGE for each hole. None of them
- * takes the lock under which most file systems write a file, whose holder may be waiting for this very page.
+ * UFFDIO_COPY for each run of data in the cluster, one fstat() and one UFFDIO_ZEROPAGE (with write protection, one
+ * UFFDIO_COPY of zeros) for each hole, and one UFFDIO_WAKE for each run. None of them takes the lock under which most
+ * file systems write a file, whose holder may be waiting for this very page.
  *
  * What the kernel may answer, and what it means here:
  *   EEXIST  the page is there already (another handler's, or a forked child inherited it): as good as copied;
- *   EAGAIN  a mapping is being changed, and its event is still to be read: take everything back, try again;
+ *   EAGAIN  a mapping is being changed, and its event is still to be read: read it, and go on with the same bytes;
  *   ENOENT  the range is not one registered mapping: page by page, and what is not mapped at all is taken back (so is
  *           what the map does not show there any more: something else may be mapped there since);
  *   ESRCH   the process has gone: taken back.
@@ -20,6 +21,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "object.h"
@@ -143,18 +145,53 @@ void pgl_source_unref(struct source *source)
     }
 }
 
-void pgl_delivery_wake(const struct delivery *delivery)
+uint64_t pgl_now_ns(void)
 {
-    struct uffdio_range range = {delivery->addr, delivery->page_size};
+    struct timespec now;
 
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void count_answer(struct delivery *delivery)
+{
+    struct pgl_uffd_stats *stats = delivery->stats;
+    uint64_t ns = pgl_now_ns() - delivery->start_ns;
+    uint64_t max = __atomic_load_n(&stats->ns_max, __ATOMIC_RELAXED);
+
+    delivery->answered = true;
+    count(&stats->unlocks, delivery->protected);
+    count(&stats->ns_total, ns);
+    while (ns > max &&
+           !__atomic_compare_exchange_n(&stats->ns_max, &max, ns, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
+}
+
+/* Wakes every thread that waits for these pages. Everything about them was counted before. */
+static void wake(struct delivery *delivery, uint64_t addr, uint64_t length)
+{
+    struct uffdio_range range = {addr, length};
+
+    if (!delivery->answered && delivery->addr - addr < length) {
+        count_answer(delivery);
+    }
     ioctl(delivery->uffd, UFFDIO_WAKE, &range);
 }
 
-/* Asks the kernel once for pages of zeros (data NULL) or of data. Returns how many it made, or 0 with errno. */
-static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, uint64_t length, uint64_t mode)
+void pgl_delivery_wake(struct delivery *delivery)
 {
+    wake(delivery, delivery->addr, delivery->page_size);
+}
+
+/*
+ * Asks the kernel once for pages of zeros (data NULL) or of data. Returns how many bytes it made, or 0 with errno. It
+ * wakes nobody.
+ */
+static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, uint64_t length, bool protects)
+{
+    uint64_t mode = UFFDIO_COPY_MODE_DONTWAKE | (protects ? UFFDIO_COPY_MODE_WP : 0);
     struct uffdio_copy copy = {addr, (uint64_t)(uintptr_t)data, length, mode, 0};
-    struct uffdio_zeropage zero = {{addr, length}, mode, 0};
+    struct uffdio_zeropage zero = {{addr, length}, UFFDIO_ZEROPAGE_MODE_DONTWAKE, 0};
     int64_t made;
 
     if (data != NULL) {
@@ -185,35 +222,48 @@ static void note_put(struct delivery *delivery, uint64_t first, uint64_t last)
     delivery->put_last = last > delivery->put_last ? last : delivery->put_last;
 }
 
-bool pgl_delivery_zero(struct delivery *delivery)
+static int make_zeros(struct delivery *delivery, void *arg)
 {
     bool protects = delivery->write_protect && !delivery->writes; /* which the kernel's own zero page cannot be */
     const unsigned char *data = protects ? memset(delivery->buffer, 0, delivery->page_size) : NULL;
-    uint64_t mode = protects ? UFFDIO_COPY_MODE_WP : 0;
-    bool made;
+    int error = ENOENT;
 
+    (void)arg;
     pthread_rwlock_rdlock(delivery->layout);
-    made = is_same(delivery) && make_pages(delivery->uffd, delivery->addr, data, delivery->page_size, mode) > 0;
+    if (is_same(delivery)) {
+        error = make_pages(delivery->uffd, delivery->addr, data, delivery->page_size, protects) > 0 ? 0 : errno;
+    }
     pthread_rwlock_unlock(delivery->layout);
+    return error;
+}
+
+bool pgl_delivery_zero(struct delivery *delivery)
+{
+    bool made = pgl_delivery_persist(delivery, make_zeros, NULL) == 0;
+
     if (made) {
-        delivery->woken = true;
         note_put(delivery, delivery->addr, delivery->addr);
     }
     return made;
 }
 
-int pgl_delivery_unprotect(struct delivery *delivery)
+static int unprotect(struct delivery *delivery, void *arg)
 {
-    struct uffdio_writeprotect protect = {{delivery->addr, delivery->page_size}, 0};
+    struct uffdio_writeprotect protect = {{delivery->addr, delivery->page_size}, UFFDIO_WRITEPROTECT_MODE_DONTWAKE};
     int error = ENOENT;
 
+    (void)arg;
     pthread_rwlock_rdlock(delivery->layout);
     if (is_same(delivery)) {
         error = ioctl(delivery->uffd, UFFDIO_WRITEPROTECT, &protect) != 0 ? errno : 0;
     }
     pthread_rwlock_unlock(delivery->layout);
-    delivery->woken |= error == 0;
     return error;
+}
+
+int pgl_delivery_unprotect(struct delivery *delivery)
+{
+    return pgl_delivery_persist(delivery, unprotect, NULL);
 }
 
 /* Pages that follow each other in a file, on their way to memory. */
@@ -237,16 +287,11 @@ static bool is_shown(const struct delivery *delivery, const struct pgl_request *
            entry.view.object_first + (index - entry.view.first) == object_index;
 }
 
-/*
- * Puts a stretch in place. Returns 0 or an errno, and in *done how many of its pages are there then. A write fault's
- * thread is not woken by a page that is still protected.
- */
+/* Puts a stretch in place. Returns 0 or an errno, and in *done how many of its pages are there then. */
 static int install(struct delivery *delivery, const struct pgl_request *request, const struct stretch *stretch,
                    uint64_t *done)
 {
     size_t page_size = delivery->page_size;
-    bool quiet = delivery->write_protect && request->access == PGL_ACCESS_WRITE;
-    uint64_t mode = (delivery->write_protect ? UFFDIO_COPY_MODE_WP : 0) | (quiet ? UFFDIO_COPY_MODE_DONTWAKE : 0);
     uint64_t addr = delivery->addr + (stretch->first - request->pager_demand) * page_size;
     int error;
 
@@ -255,12 +300,11 @@ static int install(struct delivery *delivery, const struct pgl_request *request,
     for (*done = 0; error == 0 && *done < stretch->npages;) {
         const unsigned char *data = stretch->data != NULL ? stretch->data + *done * page_size : NULL;
         uint64_t length = (stretch->npages - *done) * page_size;
-        uint64_t made = make_pages(delivery->uffd, addr + *done * page_size, data, length, mode) / page_size;
+        uint64_t made = make_pages(delivery->uffd, addr + *done * page_size, data, length, delivery->write_protect);
 
         if (made > 0) {
-            count(stretch->counter, made);
-            delivery->woken |= !quiet && request->pager_demand - (stretch->first + *done) < made;
-            *done += made;
+            count(stretch->counter, made / page_size);
+            *done += made / page_size;
         } else if (errno == EEXIST) {
             count(&delivery->stats->present, 1);
             *done += 1;
@@ -275,18 +319,22 @@ static int install(struct delivery *delivery, const struct pgl_request *request,
     return error;
 }
 
-/* Tells the driver which pages are in place. The demand page may be written to when its protection could be taken. */
+/*
+ * Tells the driver which pages are in place, and wakes the threads that wait for them. The demand page of a write may be
+ * written to if its protection can be removed; its thread is not woken to a page that is still protected.
+ */
 static void supply(struct delivery *delivery, const struct pgl_request *request, uint64_t first, uint64_t npages)
 {
     uint64_t demand = request->pager_demand;
+    uint64_t addr = delivery->addr + (first - demand) * delivery->page_size;
+    bool protects = delivery->write_protect && request->access == PGL_ACCESS_WRITE;
     enum pgl_access access = delivery->write_protect ? PGL_ACCESS_READ : PGL_ACCESS_WRITE;
     struct pgl_pager_range range = {first, first + npages - 1};
 
     if (npages == 0) {
         return;
     }
-    if (delivery->write_protect && request->access == PGL_ACCESS_WRITE && demand - first < npages &&
-        pgl_delivery_unprotect(delivery) == 0) {
+    if (protects && demand - first < npages && unprotect(delivery, NULL) == 0) {
         struct pgl_pager_range before = {first, demand - 1};
         struct pgl_pager_range page = {demand, demand};
 
@@ -295,33 +343,64 @@ static void supply(struct delivery *delivery, const struct pgl_request *request,
             pgl_pager_supply(request->object, request->id, before, NULL, access);
         }
         range.first = demand + 1;
+        pgl_delivery_wake(delivery);
     }
     if (range.first <= range.last) {
         pgl_pager_supply(request->object, request->id, range, NULL, access);
     }
+    if (!protects) {
+        wake(delivery, addr, npages * delivery->page_size);
+    }
 }
 
-/* Puts a stretch in place and tells the driver, in one piece or, where memory is not one mapping, page by page. */
+/* A stretch of a request that is put in place in one piece or, where memory is not one mapping, page by page. */
+struct placing {
+    const struct pgl_request *request;
+    struct stretch rest; /* what is still to do */
+    bool in_pieces;
+    int error; /* the first page's that could not be placed */
+};
+
+static void skip(struct stretch *stretch, uint64_t npages, size_t page_size)
+{
+    stretch->first += npages;
+    stretch->npages -= npages;
+    stretch->data += stretch->data != NULL ? npages * page_size : 0;
+}
+
+/* Goes on until the kernel refuses a page for an event, which is EAGAIN, or nothing is left to do. */
+static int place(struct delivery *delivery, void *arg)
+{
+    struct placing *placing = arg;
+    struct stretch *rest = &placing->rest;
+
+    while (rest->npages > 0) {
+        struct stretch stretch = *rest;
+        uint64_t done;
+        int error;
+
+        stretch.npages = placing->in_pieces ? 1 : rest->npages;
+        error = install(delivery, placing->request, &stretch, &done);
+        supply(delivery, placing->request, stretch.first, done);
+        skip(rest, done, delivery->page_size);
+        if (error == EAGAIN) {
+            return error;
+        }
+        if (error == ENOENT && rest->npages > 1 && !placing->in_pieces) {
+            placing->in_pieces = true;
+        } else if (error != 0) {
+            placing->error = placing->error != 0 ? placing->error : error;
+            skip(rest, placing->in_pieces ? 1 : rest->npages, delivery->page_size);
+        }
+    }
+    return placing->error;
+}
+
 static int deliver(struct delivery *delivery, const struct pgl_request *request, struct stretch stretch)
 {
-    uint64_t done;
-    int error = install(delivery, request, &stretch, &done);
+    struct placing placing = {.request = request, .rest = stretch};
+    int error = pgl_delivery_persist(delivery, place, &placing);
 
-    supply(delivery, request, stretch.first, done);
-    if (error == ENOENT && stretch.npages > 1) {
-        int first_error = 0;
-
-        for (uint64_t i = done; i < stretch.npages; i++) {
-            struct stretch page = {stretch.first + i, 1, NULL, stretch.counter};
-
-            page.data = stretch.data != NULL ? stretch.data + i * delivery->page_size : NULL;
-            error = install(delivery, request, &page, &done);
-            supply(delivery, request, page.first, done);
-            first_error = first_error != 0 ? first_error : error;
-        }
-        error = first_error;
-    }
-    count(&delivery->stats->again, error == EAGAIN);
     count(&delivery->stats->gone, error == ENOENT || error == ESRCH);
     return error == ENOENT || error == ESRCH ? EAGAIN : error;
 }
@@ -460,6 +539,7 @@ static int access_request(void *pager, const struct pgl_request *request)
     }
     pgl_pager_grant(request->object, request->id, demand, PGL_ACCESS_WRITE);
     pgl_pager_grant(request->object, request->id, request->range, PGL_ACCESS_READ);
+    pgl_delivery_wake(delivery);
     return 0;
 }
 

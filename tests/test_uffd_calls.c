@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
@@ -48,6 +49,7 @@ enum call {
     CALL_PREAD,
     CALL_READ,
     CALL_THREAD,
+    CALL_TIMERFD,
     CALL_USERFAULTFD,
 };
 
@@ -76,6 +78,17 @@ static off_t bad_offset = -1;  /* a page that cannot be read */
 static off_t slow_offset = -1; /* a page that is read slowly: SLOW_NOW once that has begun, it ends when that changes */
 
 #define SLOW_NOW (-2)
+
+/* While the gate is closed every read of the file waits: so many of them are at it. Both atomic. */
+static bool gate_closed;
+static unsigned at_gate;
+
+static int kernel = -1;          /* the userfaultfd. Atomic, as the others here. */
+static unsigned wakes;           /* UFFDIO_WAKE */
+static unsigned sleeps;          /* usleep() on other threads than the first */
+static unsigned timers;          /* expirations that were read */
+static bool joining;             /* pgl_uffd_free() has told the handlers to end */
+static __thread bool is_freeing; /* a thread that calls pgl_uffd_free() */
 
 static int inject_mine(enum call call, unsigned long request)
 {
@@ -129,13 +142,77 @@ WRAP(int, open64, (const char *path, int flags), (path, flags), CALL_OPEN, 0)
 WRAP(off_t, lseek64, (int fd, off_t offset, int whence), (fd, offset, whence), CALL_LSEEK, whence)
 WRAP(void *, mmap64, (void *addr, size_t length, int prot, int flags, int fd, off_t offset),
      (addr, length, prot, flags, fd, offset), CALL_MMAP, 0)
-WRAP(ssize_t, read, (int fd, void *buffer, size_t length), (fd, buffer, length), CALL_READ, 0)
+WRAP(int, timerfd_create, (int clock, int flags), (clock, flags), CALL_TIMERFD, 0)
 WRAP(long, syscall, (long number, long arg), (number, arg), CALL_USERFAULTFD, 0)
+
+/* The first thread looks at the counts: the handler that has read its event waits until it has done so, or sleeps. */
+enum { LOOK_NO, LOOK_LATER, LOOK_NOW };
+static int look; /* atomic */
+
+static bool first_thread_sleeps(void)
+{
+    char line[128] = "";
+    FILE *stat = fopen("/proc/self/stat", "r");
+    bool sleeps_now = stat != NULL && fgets(line, sizeof(line), stat) != NULL && strstr(line, ") S ") != NULL;
+
+    if (stat != NULL)
+        fclose(stat);
+    return sleeps_now;
+}
+
+static void hold_event(void)
+{
+    while (__atomic_load_n(&look, __ATOMIC_ACQUIRE) == LOOK_LATER) {
+    }
+    while (__atomic_load_n(&look, __ATOMIC_ACQUIRE) == LOOK_NOW && !first_thread_sleeps()) {
+    }
+}
+
+ssize_t __real_read(int fd, void *buffer, size_t length);
+ssize_t __wrap_read(int fd, void *buffer, size_t length);
+ssize_t __wrap_read(int fd, void *buffer, size_t length)
+{
+    ssize_t n = inject(CALL_READ, 0) ? -1 : __real_read(fd, buffer, length);
+
+    if (n == sizeof(struct uffd_msg) && ((struct uffd_msg *)buffer)->event != UFFD_EVENT_PAGEFAULT)
+        hold_event();
+    __atomic_fetch_add(&timers, n == sizeof(uint64_t), __ATOMIC_RELEASE); /* messages are longer */
+    return n;
+}
+
+int __real_usleep(useconds_t us);
+int __wrap_usleep(useconds_t us);
+int __wrap_usleep(useconds_t us)
+{
+    __atomic_fetch_add(&sleeps, gettid() != getpid(), __ATOMIC_RELEASE);
+    return __real_usleep(us);
+}
+
+int __real_pthread_join(pthread_t thread, void **result);
+int __wrap_pthread_join(pthread_t thread, void **result);
+int __wrap_pthread_join(pthread_t thread, void **result)
+{
+    if (is_freeing)
+        __atomic_store_n(&joining, true, __ATOMIC_RELEASE);
+    return __real_pthread_join(thread, result);
+}
+
+static void wait_at_gate(void)
+{
+    if (!__atomic_load_n(&gate_closed, __ATOMIC_ACQUIRE))
+        return;
+    __atomic_fetch_add(&at_gate, 1, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&gate_closed, __ATOMIC_ACQUIRE))
+        __real_usleep(100);
+    __atomic_fetch_sub(&at_gate, 1, __ATOMIC_RELEASE);
+}
 
 ssize_t __real_pread64(int fd, void *buffer, size_t length, off_t offset);
 ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset);
 ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset)
 {
+    wait_at_gate();
+
     int error = inject(CALL_PREAD, 0);
     off_t bad = __atomic_load_n(&bad_offset, __ATOMIC_ACQUIRE);
     off_t slow = offset;
@@ -167,6 +244,10 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
     struct uffdio_copy *copy = arg;
     int error = inject(CALL_IOCTL, request);
+
+    if (request == UFFDIO_REGISTER)
+        __atomic_store_n(&kernel, fd, __ATOMIC_RELEASE);
+    __atomic_fetch_add(&wakes, request == UFFDIO_WAKE, __ATOMIC_RELEASE);
 
     if (error < 0 && copy->len > PAGE) { /* as the kernel does when a mapping is changed meanwhile */
         __u64 length = copy->len;
@@ -278,6 +359,7 @@ static int tear_down(void **state)
     fail_theirs(CALL_NONE, 0, 0, 0);
     __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
+    __atomic_store_n(&gate_closed, false, __ATOMIC_RELEASE);
     pgl_uffd_free(f->uffd);
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);
@@ -310,19 +392,125 @@ static struct pgl_uffd_stats stats_of(const struct fixture *f)
     return stats;
 }
 
-/* A page is there a moment before it is counted. */
 static void assert_errors(const struct fixture *f, unsigned n)
 {
-    for (unsigned tries = 0; tries < 2000 && stats_of(f).errors < n; tries++)
-        usleep(1000);
     assert_int_equal(stats_of(f).errors, n);
 }
 
+/* A fault that is answered together with another thread's is counted a moment later. */
 static void assert_unlocks(const struct fixture *f, unsigned n)
 {
     for (unsigned tries = 0; tries < 2000 && stats_of(f).unlocks < n; tries++)
         usleep(1000);
     assert_int_equal(stats_of(f).unlocks, n);
+}
+
+/* ---- what waits in the kernel ---- */
+
+/* Faults that wait for a handler to read them. */
+static unsigned count_pending(void)
+{
+    char path[64];
+    unsigned n;
+    FILE *info;
+
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", __atomic_load_n(&kernel, __ATOMIC_ACQUIRE));
+    info = fopen(path, "r");
+    assert_non_null(info);
+    while (fscanf(info, "pending: %u", &n) != 1)
+        assert_int_not_equal(fscanf(info, "%*[^\n] "), EOF);
+    fclose(info);
+    return n;
+}
+
+static void wait_for_pending(unsigned n)
+{
+    while (count_pending() != n)
+        usleep(100);
+}
+
+/* Until the kernel places no page, for an event that is to be read. */
+static void wait_for_change(void)
+{
+    const uint64_t code = (uintptr_t)wait_for_change & ~(uint64_t)(PAGE - 1);
+    struct uffdio_zeropage zero = {{code, PAGE}, 0, 0};
+
+    while (__real_ioctl(__atomic_load_n(&kernel, __ATOMIC_ACQUIRE), UFFDIO_ZEROPAGE, &zero) == 0 || errno != EAGAIN)
+        usleep(100);
+}
+
+static void close_gate(void)
+{
+    __atomic_store_n(&gate_closed, true, __ATOMIC_RELEASE);
+}
+
+static void open_gate(void)
+{
+    __atomic_store_n(&gate_closed, false, __ATOMIC_RELEASE);
+}
+
+static void wait_for_gate(unsigned n)
+{
+    while (__atomic_load_n(&at_gate, __ATOMIC_ACQUIRE) != n)
+        usleep(100);
+}
+
+/* More threads than a handler reads messages at a time, each with a page of its own, and some pages that none touches. */
+#define MANY 130
+#define SPARE 8
+
+struct crowd {
+    struct fixture *f;
+    unsigned char *memory; /* of MANY + SPARE pages */
+    unsigned n;            /* threads that were started */
+    struct member {
+        struct fixture f; /* with that memory */
+        uint64_t page;
+        pthread_t thread;
+        bool right;
+    } member[MANY];
+};
+
+/* The pager is to be there. */
+static void gather(struct crowd *crowd, struct fixture *f)
+{
+    const size_t length = (size_t)(MANY + SPARE) * PAGE;
+
+    crowd->f = f;
+    crowd->n = 0;
+    crowd->memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(crowd->memory != MAP_FAILED);
+    fill(f->file, 0, MANY + SPARE);
+    assert_true(pgl_uffd_map(f->uffd, crowd->memory, length, f->file, 0, PGL_ADVICE_RANDOM));
+}
+
+static void *touch_own_page(void *arg)
+{
+    struct member *member = arg;
+
+    member->right = is_page(&member->f, member->page);
+    return NULL;
+}
+
+/* Starts threads until there are n, each on its own page. */
+static void crowd_to(struct crowd *crowd, unsigned n)
+{
+    for (; crowd->n < n; crowd->n++) {
+        struct member *member = &crowd->member[crowd->n];
+
+        *member = (struct member){.f = *crowd->f, .page = crowd->n};
+        member->f.memory = crowd->memory;
+        assert_int_equal(pthread_create(&member->thread, NULL, touch_own_page, member), 0);
+    }
+}
+
+static void disperse(struct crowd *crowd)
+{
+    for (unsigned i = 0; i < crowd->n; i++) {
+        assert_int_equal(pthread_join(crowd->member[i].thread, NULL), 0);
+        assert_true(crowd->member[i].right);
+    }
+    munmap(crowd->memory, (size_t)(MANY + SPARE) * PAGE);
 }
 
 /* ---- calls of the library ---- */
@@ -940,7 +1128,7 @@ static void test_uffd_threads_that_want_a_page_read_it_once(void **state)
         usleep(100);
     for (unsigned i = 1; i < 4; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, touch_page_20, f), 0);
-    usleep(50 * 1000);
+    wait_for_pending(3);
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
     for (unsigned i = 0; i < 4; i++) {
         void *wrong;
@@ -952,6 +1140,312 @@ static void test_uffd_threads_that_want_a_page_read_it_once(void **state)
     pgl_uffd_stats(f->uffd, &stats);
     assert_int_equal(stats.bytes_read, 2 * PAGE);
     assert_int_equal(stats.present, 0);
+}
+
+/* ---- events ---- */
+
+struct change {
+    unsigned char *memory; /* of SPARE pages */
+    void (*act)(unsigned char *memory);
+    pthread_t thread;
+};
+
+static void give_back(unsigned char *memory)
+{
+    madvise(memory, SPARE * PAGE, MADV_DONTNEED);
+}
+
+static void let_go(unsigned char *memory)
+{
+    munmap(memory, SPARE * PAGE);
+}
+
+static void move_down(unsigned char *memory)
+{
+    if (mremap(memory + PAGE, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, memory) != memory)
+        abort();
+}
+
+#ifndef THREAD_SANITIZED /* whose runtime is locked while a thread forks */
+static void fork_a_child(unsigned char *memory)
+{
+    pid_t child = fork();
+
+    (void)memory;
+    if (child == 0)
+        _exit(0);
+    if (waitpid(child, NULL, 0) != child)
+        abort();
+}
+#endif
+
+static void *change(void *arg)
+{
+    struct change *change = arg;
+
+    change->act(change->memory);
+    return NULL;
+}
+
+/* The handlers read pages; the other threads' faults wait, and then an event. Returns the counts at the end. */
+static struct pgl_uffd_stats run_event_behind_faults(struct fixture *f, unsigned handlers, void (*act)(unsigned char *))
+{
+    struct change late = {.act = act};
+    struct pgl_uffd_stats stats;
+    struct crowd crowd;
+
+    f->config.threads = handlers;
+    assert_true(try_new(f));
+    gather(&crowd, f);
+    late.memory = crowd.memory + MANY * PAGE;
+    close_gate();
+    crowd_to(&crowd, handlers);
+    wait_for_gate(handlers);
+    crowd_to(&crowd, MANY);
+    wait_for_pending(MANY - handlers);
+    assert_int_equal(pthread_create(&late.thread, NULL, change, &late), 0);
+    wait_for_change();
+    __atomic_store_n(&wakes, 0, __ATOMIC_RELEASE);
+    alarm(20);
+    open_gate();
+    assert_int_equal(pthread_join(late.thread, NULL), 0);
+    for (unsigned i = 0; i < MANY; i++)
+        assert_int_equal(pthread_join(crowd.member[i].thread, NULL), 0);
+    alarm(0);
+    stats = stats_of(f);
+    for (unsigned i = 0; i < MANY; i++)
+        assert_true(crowd.member[i].right);
+    undo_new(f);
+    munmap(crowd.memory, (size_t)(MANY + SPARE) * PAGE);
+    return stats;
+}
+
+/*
+ * What the only handler has read is kept while it reads the event, and so are the threads whose faults it finds before
+ * it: each is woken once for the event, and once when it has its page.
+ */
+static void test_uffd_event_is_read_before_faults_are_answered(void **state)
+{
+    static void (*const acts[])(unsigned char *) = {
+        give_back,
+        let_go,
+        move_down,
+#ifndef THREAD_SANITIZED
+        fork_a_child,
+#endif
+    };
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < sizeof(acts) / sizeof(*acts); i++) {
+        struct pgl_uffd_stats stats = run_event_behind_faults(f, 1, acts[i]);
+
+        assert_int_equal(stats.removes + stats.unmaps + stats.remaps + stats.forks, acts[i] == move_down ? 3 : 1);
+        assert_int_equal(stats.faults, MANY);
+        assert_int_equal(stats.requests, MANY);
+        assert_int_equal(stats.bytes_read, MANY * PAGE);
+        assert_int_equal(stats.pages_fetched, MANY);
+        assert_int_equal(__atomic_load_n(&wakes, __ATOMIC_ACQUIRE), MANY + 1);
+        if (acts[i] != move_down)
+            assert_int_equal(stats.again, 1);
+    }
+}
+
+static void test_uffd_event_is_read_by_whichever_handler_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned handlers = 2; handlers <= 8; handlers *= 2) {
+        struct pgl_uffd_stats stats = run_event_behind_faults(f, handlers, give_back);
+
+        assert_int_equal(stats.removes, 1);
+        assert_true(stats.again >= 1);
+        assert_int_equal(stats.pages_fetched, MANY);
+    }
+}
+
+/* No copy is refused where nothing can be read: a handler that wants the page tried again reads the event all the same. */
+static unsigned tries_before_event; /* atomic */
+
+static enum pgl_uffd_remedy on_failure_look(void *arg, const void *addr, int error)
+{
+    const struct fixture *f = arg;
+
+    (void)addr;
+    (void)error;
+    __atomic_fetch_add(&tries_before_event, stats_of(f).removes == 0, __ATOMIC_RELEASE);
+    return PGL_UFFD_AGAIN;
+}
+
+static void test_uffd_event_is_read_though_every_page_is_bad(void **state)
+{
+    struct fixture *f = *state;
+    struct change late = {.act = give_back};
+    struct crowd crowd;
+
+    f->config.failed = on_failure_look;
+    f->config.arg = f;
+    assert_true(try_new(f));
+    gather(&crowd, f);
+    late.memory = crowd.memory + MANY * PAGE;
+    close_gate();
+    fail_theirs(CALL_PREAD, 0, EIO, UINT_MAX);
+    crowd_to(&crowd, 1);
+    wait_for_gate(1);
+    crowd_to(&crowd, MANY);
+    wait_for_pending(MANY - 1);
+    assert_int_equal(pthread_create(&late.thread, NULL, change, &late), 0);
+    wait_for_change();
+    __atomic_store_n(&tries_before_event, 0, __ATOMIC_RELEASE);
+    alarm(20);
+    open_gate();
+    assert_int_equal(pthread_join(late.thread, NULL), 0);
+    fail_theirs(CALL_NONE, 0, 0, 0);
+    disperse(&crowd);
+    alarm(0);
+    assert_int_equal(__atomic_load_n(&tries_before_event, __ATOMIC_ACQUIRE), 1);
+}
+
+/* Reading an event wakes its thread: it sees the counts when the event is in them. */
+static void test_uffd_event_is_counted_before_its_thread_sees_the_counts(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_stats stats;
+
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    __atomic_store_n(&look, LOOK_LATER, __ATOMIC_RELEASE);
+    madvise(f->memory, PAGE, MADV_DONTNEED);
+    __atomic_store_n(&look, LOOK_NOW, __ATOMIC_RELEASE);
+    stats = stats_of(f);
+    __atomic_store_n(&look, LOOK_NO, __ATOMIC_RELEASE);
+    assert_int_equal(stats.removes, 1);
+}
+
+/* Zeros and the end of a protection are refused as copies are: the same fault goes on with them. */
+static void test_uffd_whatever_is_refused_is_done_by_the_same_fault(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_stats stats;
+    unsigned char *grown;
+
+    f->config.write_protect = true;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(is_page(f, 1));
+    fail_theirs(CALL_IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, 2);
+    f->memory[PAGE] = 'w'; /* a page that is there */
+    assert_int_equal(count_fired(), 2);
+    stats = stats_of(f);
+    assert_int_equal(stats.faults, 2);
+    assert_int_equal(stats.unlocks, 1);
+    assert_int_equal(stats.again, 1);
+    fail_theirs(CALL_IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, 2);
+    f->memory[2 * PAGE] = 'w'; /* and one that is not */
+    assert_int_equal(count_fired(), 2);
+    stats = stats_of(f);
+    assert_int_equal(stats.faults, 3);
+    assert_int_equal(stats.unlocks, 1);
+    grown = mremap(f->memory, NPAGES * PAGE, 2 * NPAGES * PAGE, MREMAP_MAYMOVE);
+    assert_true(grown != MAP_FAILED);
+    f->memory = grown;
+    fail_theirs(CALL_IOCTL, UFFDIO_ZEROPAGE, EAGAIN, 1);
+    f->memory[NPAGES * PAGE] = 'w';
+    assert_int_equal(count_fired(), 1);
+    assert_int_equal(stats_of(f).faults, 4);
+    munmap(grown + NPAGES * PAGE, NPAGES * PAGE);
+}
+
+/* ---- bad pages ---- */
+
+static unsigned asked; /* atomic, as the other is */
+static bool enough;
+
+static enum pgl_uffd_remedy on_failure_again(void *arg, const void *addr, int error)
+{
+    (void)arg;
+    (void)addr;
+    (void)error;
+    __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
+    return __atomic_load_n(&enough, __ATOMIC_ACQUIRE) ? PGL_UFFD_ZERO : PGL_UFFD_AGAIN;
+}
+
+static void *touch_bad_page(void *arg)
+{
+    const struct fixture *f = arg;
+
+    return is_zero(f, 5) ? NULL : arg;
+}
+
+/* Sixteen threads wait for a page that is tried again and again: once each time, and no handler sleeps over it. */
+static void test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler(void **state)
+{
+    enum { NTHREADS = 16, NTRIES = 5 };
+    struct fixture *f = *state;
+    pthread_t threads[NTHREADS];
+    unsigned tries;
+
+    f->config.failed = on_failure_again;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&enough, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&bad_offset, 5 * PAGE, __ATOMIC_RELEASE);
+    __atomic_store_n(&timers, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&sleeps, 0, __ATOMIC_RELEASE);
+    alarm(20);
+    for (unsigned i = 0; i < NTHREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, touch_bad_page, f), 0);
+    while ((tries = __atomic_load_n(&asked, __ATOMIC_ACQUIRE)) < NTRIES)
+        usleep(100);
+    assert_true(tries <= __atomic_load_n(&timers, __ATOMIC_ACQUIRE) + 1);
+    for (uint64_t page = 0; page < NPAGES; page++)
+        assert_true(page == 5 || is_page(f, page));
+    assert_int_equal(__atomic_load_n(&sleeps, __ATOMIC_ACQUIRE), 0);
+    __atomic_store_n(&enough, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        void *wrong;
+
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    alarm(0);
+    assert_errors(f, 1);
+}
+
+/* ---- the end ---- */
+
+static void *free_pager(void *arg)
+{
+    struct fixture *f = arg;
+
+    is_freeing = true;
+    undo_new(f);
+    return NULL;
+}
+
+/* More faults than a batch wait when the pager is told to end. */
+static void test_uffd_faults_that_wait_at_the_end_are_answered(void **state)
+{
+    struct fixture *f = *state;
+    struct crowd crowd;
+    pthread_t thread;
+
+    assert_true(try_new(f));
+    gather(&crowd, f);
+    close_gate();
+    crowd_to(&crowd, 1);
+    wait_for_gate(1);
+    crowd_to(&crowd, MANY);
+    wait_for_pending(MANY - 1);
+    __atomic_store_n(&joining, false, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(&thread, NULL, free_pager, f), 0);
+    while (!__atomic_load_n(&joining, __ATOMIC_ACQUIRE))
+        usleep(100);
+    alarm(20);
+    open_gate();
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    disperse(&crowd);
+    alarm(0);
 }
 
 static bool permitted(void)
@@ -986,6 +1480,13 @@ int main(void)
         TEST(test_uffd_child_that_cannot_be_served_is_counted),
         TEST(test_uffd_fork_whose_event_cannot_be_read_at_once_returns),
         TEST(test_uffd_signals_run_on_no_thread_of_the_pager),
+        TEST(test_uffd_event_is_read_before_faults_are_answered),
+        TEST(test_uffd_event_is_read_by_whichever_handler_is_refused),
+        TEST(test_uffd_event_is_read_though_every_page_is_bad),
+        TEST(test_uffd_event_is_counted_before_its_thread_sees_the_counts),
+        TEST(test_uffd_whatever_is_refused_is_done_by_the_same_fault),
+        TEST(test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler),
+        TEST(test_uffd_faults_that_wait_at_the_end_are_answered),
     };
 #undef TEST
 

@@ -23,7 +23,7 @@ struct pgl_uffd; /* a pager: its userfaultfd, its regions, its handler threads *
 /* What becomes of a page that could not be read. */
 enum pgl_uffd_remedy {
     PGL_UFFD_ZERO,  /* zeros: the program goes on, and the errors are counted */
-    PGL_UFFD_AGAIN, /* read it again in a millisecond or so; the program waits meanwhile */
+    PGL_UFFD_AGAIN, /* read it again in a millisecond or so; who wants the page waits meanwhile, and nobody else */
 };
 
 struct pgl_uffd_config {
@@ -41,15 +41,24 @@ struct pgl_uffd_config {
     void *arg;
 };
 
+/*
+ * A thread that waited for a page finds in the counts what was done for that page, and one that changed memory or forked
+ * finds its event. Three kinds may be counted a moment after they can be seen: pages that were read ahead, and that a
+ * thread touches without waiting; in unlocks, ns_total and ns_max, a fault that was answered together with another
+ * thread's; in gone, a cluster of which some pages came.
+ *
+ * A fault that is put off for an event, because the kernel would refuse its page, is counted when its thread faults
+ * again. A fault whose page failed() wants tried again is counted each time.
+ */
 struct pgl_uffd_stats {
-    uint64_t faults;        /* page-fault messages read from the kernel, write-protect faults included */
+    uint64_t faults;        /* page-fault messages, write-protect faults included */
     uint64_t requests;      /* reads of a cluster */
     uint64_t pages_fetched; /* pages copied in */
     uint64_t pages_zeroed;  /* pages of holes, filled without reading */
     uint64_t bytes_read;    /* from the files */
     uint64_t unlocks;       /* write-protect faults answered */
     uint64_t present;       /* pages that were there already (EEXIST) */
-    uint64_t again;         /* clusters put off because the kernel was changing mappings (EAGAIN) */
+    uint64_t again;         /* times that a handler, refused by the kernel (EAGAIN), read events before it went on */
     uint64_t gone;          /* clusters whose mapping or process had gone (ENOENT, ESRCH) */
     uint64_t removes;       /* events: madvise() gave pages back */
     uint64_t unmaps;        /* events: munmap() */
@@ -57,7 +66,7 @@ struct pgl_uffd_stats {
     uint64_t forks;         /* events: fork(); the child's faults are served too */
     uint64_t errors;   /* pages that could not be read and became zeros; children that cannot be served, for want of a
                           descriptor or of memory */
-    uint64_t ns_total; /* from reading a fault message to its answer, over all faults */
+    uint64_t ns_total; /* from reading a fault message to waking its thread, over all faults that were answered */
     uint64_t ns_max;
 };
 
@@ -90,7 +99,8 @@ PGL_API const char *pgl_uffd_explain(int error);
  * pgl_uffd_free - stop the handler threads, then let every region go
  * @uffd: may be NULL
  *
- * Faults that wait when it is called are answered first. The memory stays mapped; pages that nobody touched are plain
+ * Faults that wait when it is called are answered first, but for those of bad pages and those that are put off because
+ * another thread changes memory at that moment. The memory stays mapped; pages that nobody touched are plain
  * anonymous memory afterwards, so that touching them gives zeros, not the file: the caller stops using the regions, or
  * fetches what he still needs, before. A child that was forked keeps what it has, under the same rule.
  *
@@ -148,7 +158,10 @@ PGL_API bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, e
 /**
  * pgl_uffd_stats - what happened so far, over all regions and forked children
  *
- * Locks:    none. Each count is exact; they are read one by one.
+ * Each count is exact, as far as struct pgl_uffd_stats says; they are read one by one.
+ *
+ * Locks:    entry: none.
+ * Blocks:   while a handler reads and applies events.
  */
 PGL_API void pgl_uffd_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats);
 

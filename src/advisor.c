@@ -39,7 +39,7 @@ static uint32_t at_most(uint32_t npages, uint32_t limit)
 struct pgl_advice_row pgl_advisor_window(struct advisor *advisor, uint64_t index, const struct pgl_advice_row *limit)
 {
     struct stream *stream = &advisor->streams[0];
-    struct pgl_advice_row row = {0, 0, limit->behind};
+    struct pgl_advice_row row = {0, 0, 0};
     unsigned at = 0;
     uint32_t npages;
     int side = 0;
@@ -53,6 +53,7 @@ struct pgl_advice_row pgl_advisor_window(struct advisor *advisor, uint64_t index
         npages = stream->side == -side ? stream->npages / 2 : 2 * stream->npages;
         row.before = side < 0 ? at_most(npages, limit->before) : 0;
         row.after = side > 0 ? at_most(npages, limit->after) : 0;
+        row.behind = side > 0 ? limit->behind : 0; /* below it a reader that goes down is still to come */
     } else {
         to_front(advisor, ADVISOR_STREAMS - 1);
         advisor->confidence -= advisor->confidence / INERTIA;

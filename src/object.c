@@ -773,7 +773,7 @@ static const char *check_counts(const struct pgl_object *object, const struct ce
         return "I4: more pages outstanding than there are credits";
     }
     if (object->queue != NULL && object->ready &&
-        (object->terminated || object->stats.outstanding < object->config.credits)) {
+        (object->terminated || object->config.credits == 0 || object->stats.outstanding < object->config.credits)) {
         return "I9: a fault waits for a credit that there is";
     }
     return NULL;

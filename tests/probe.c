@@ -61,8 +61,12 @@ void make_object(struct fixture *f)
 
 enum pgl_fault_result start(struct probe *probe, const struct pgl_fault_args *args)
 {
+    enum pgl_fault_result result;
+
     probe->ready = 0;
-    return pgl_fault_start(probe->fault, args, &probe->page, on_ready, probe);
+    result = pgl_fault_start(probe->fault, args, &probe->page, on_ready, probe);
+    assert_true(probe->ready <= (result == PGL_FAULT_PENDING));
+    return result;
 }
 
 enum pgl_fault_result fault_on(struct probe *probe, struct pgl_object *object, uint64_t index, enum pgl_access access,
@@ -86,9 +90,13 @@ enum pgl_fault_result write_page(struct probe *probe, struct pgl_object *object,
 
 enum pgl_fault_result go_on(struct probe *probe)
 {
+    enum pgl_fault_result result;
+
     assert_int_equal(probe->ready, 1);
     probe->ready = 0;
-    return pgl_fault_continue(probe->fault, &probe->page);
+    result = pgl_fault_continue(probe->fault, &probe->page);
+    assert_true(probe->ready <= (result == PGL_FAULT_PENDING));
+    return result;
 }
 
 struct pgl_object_stats stats_of(struct pgl_object *object)

@@ -62,6 +62,52 @@ static void test_fault_asks_in_the_pagers_pages(void **state)
     assert_int_equal(f->sim.nrequests, 1);
 }
 
+/*
+ * A pager may read more of its file than it was asked for: the reply begins before its range and ends behind it, and
+ * each page still gets its own bytes. Such replies of the other kinds reach no other page either.
+ */
+static void test_fault_takes_replies_that_are_wider_than_the_pagers_range(void **state)
+{
+    struct fixture *f = *state;
+    const struct pgl_pager_range wide = {4990, 5020};
+
+    for (uint64_t last = 7; last <= 11; last += 2) { /* an object that ends before its pager, with it, and behind it */
+        struct pgl_object_config config = config_of(f);
+        uint64_t id, end = last < 9 ? last : 9;
+
+        config.last = last;
+        config.pager_range = (struct pgl_pager_range){5000, 5009};
+        config.advice = PGL_ADVICE_SEQUENTIAL;
+        f->object = pgl_object_new(&config);
+        f->sim.script = sim_keep;
+        assert_int_equal(read_page(&f->a, f->object, 3), PGL_FAULT_PENDING);
+        assert_asked(&f->sim, 5003, 5000 + end, 5003);
+        assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), wide.first, wide.last, PGL_ACCESS_READ), end - 2);
+        assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+        for (uint64_t index = 3; index <= end; index++) {
+            assert_int_equal(read_page(&f->a, f->object, index), PGL_FAULT_SUCCESS);
+            assert_true(sim_frame_is(f->a.page.frame, 0xaa, 5000 + index));
+        }
+        assert_int_equal(stats_of(f->object).aliens, 31 - (end - 2));
+
+        assert_int_equal(pgl_pager_withhold(f->object, wide, PGL_ACCESS_NONE), end - 2);
+        assert_int_equal(read_page(&f->a, f->object, 4), PGL_FAULT_PENDING);
+        assert_int_equal(pgl_pager_grant(f->object, sim_last(&f->sim)->id, wide, PGL_ACCESS_READ), end - 3);
+        assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+        assert_int_equal(read_page(&f->a, f->object, 0), PGL_FAULT_PENDING);
+        id = sim_last(&f->sim)->id;
+        assert_int_equal(pgl_pager_no_data(f->object, id, (struct pgl_pager_range){0, 5000}), 1);
+        assert_int_equal(go_on(&f->a), PGL_FAULT_NO_DATA); /* its neighbours are taken back */
+        assert_int_equal(read_page(&f->a, f->object, 1), PGL_FAULT_PENDING);
+        assert_int_equal(pgl_pager_error(f->object, sim_last(&f->sim)->id, wide), 2);
+        assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_ERROR);
+        assert_int_equal(stats_of(f->object).resident, end - 2);
+        assert_at_rest(f->object);
+        pgl_object_unref(f->object);
+        f->object = NULL;
+    }
+}
+
 /* Whoever has a file without a known end says so, and the object ends the range. */
 static void test_fault_in_an_open_pager_range_ends_with_the_object(void **state)
 {
@@ -117,6 +163,22 @@ static void test_fault_ends_when_the_demand_page_is_there(void **state)
     assert_int_equal(stats_of(f->object).outstanding, 6); /* its speculation holds nobody up */
     assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 98, 104, PGL_ACCESS_READ), 6);
     assert_int_equal(stats_of(f->object).duplicates, 1);
+    assert_at_rest(f->object);
+}
+
+/* A later fault of the same thread fails before it asks: it takes back nothing of the request that succeeded. */
+static void test_fault_that_fails_leaves_the_request_before_it_alone(void **state)
+{
+    struct fixture *f = *state;
+
+    make_object(f);
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ), 1);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, f->object, 200, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(stats_of(f->object).outstanding, 6);
+    assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 98, 104, PGL_ACCESS_READ), 6);
     assert_at_rest(f->object);
 }
 
@@ -323,6 +385,52 @@ static void test_fault_sequential_tells_the_pager_what_it_left_behind(void **sta
     assert_int_equal(f->sim.nbehind, 1);
 }
 
+static void test_fault_names_what_it_left_behind_in_the_pagers_pages(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_object_config config = config_of(f);
+
+    config.pager_range = (struct pgl_pager_range){5000, 5099};
+    config.advice = PGL_ADVICE_SEQUENTIAL;
+    f->object = pgl_object_new(&config);
+    assert_int_equal(read_page(&f->a, f->object, 20), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->sim.behind.first, 5012);
+    assert_int_equal(f->sim.behind.last, 5019);
+}
+
+/* The reader has not gone forward: it wants more of what it has. */
+static void test_fault_that_asks_for_access_leaves_nothing_behind(void **state)
+{
+    struct fixture *f = *state;
+
+    make_object(f);
+    pgl_object_advise(f->object, PGL_ADVICE_SEQUENTIAL);
+    assert_int_equal(read_page(&f->a, f->object, 20), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->sim.nbehind, 1);
+    assert_int_equal(write_page(&f->a, f->object, 22), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->sim.nunlocks, 1);
+    assert_int_equal(f->sim.nbehind, 1);
+}
+
+/* A short budget goes to the pages ahead of who reads in sequence; others have it on both sides. */
+static void test_fault_sequential_spends_a_short_budget_ahead(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_object_config config = config_of(f);
+    const struct pgl_advice_table table = {
+        .row = {[PGL_ADVICE_NORMAL] = {8, 8, 0}, [PGL_ADVICE_SEQUENTIAL] = {8, 8, 0}}};
+
+    config.table = &table;
+    config.credits = 7;
+    config.advice = PGL_ADVICE_SEQUENTIAL;
+    f->object = pgl_object_new(&config);
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
+    assert_asked(&f->sim, 100, 106, 100);
+    pgl_object_advise(f->object, PGL_ADVICE_NORMAL);
+    assert_int_equal(read_page(&f->a, f->object, 200), PGL_FAULT_SUCCESS);
+    assert_asked(&f->sim, 197, 203, 200);
+}
+
 static void test_fault_that_was_refused_leaves_nothing_behind(void **state)
 {
     struct fixture *f = *state;
@@ -343,6 +451,7 @@ static void test_fault_with_its_cluster_cut_in_front_leaves_nothing_behind(void 
 {
     struct fixture *f = *state;
     struct sim_injector injector = {.at = 5}; /* frames of 100, 101, 99, 102, and none for 98 */
+    struct sim_injector later = {.at = 6};    /* nor, of the next cluster, for the third page after the demand page */
     struct pgl_object_config config = config_of(f);
     struct pgl_advice_table table = probe_table;
 
@@ -357,6 +466,26 @@ static void test_fault_with_its_cluster_cut_in_front_leaves_nothing_behind(void 
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
     assert_asked(&f->sim, 99, 102, 100);
     assert_int_equal(f->sim.nbehind, 1);
+    f->sim.injector = &later;
+    assert_int_equal(read_page(&f->a, f->object, 110), PGL_FAULT_SUCCESS);
+    assert_asked(&f->sim, 108, 112, 110); /* cut at its end, and whole in front */
+    assert_int_equal(f->sim.nbehind, 2);
+    assert_int_equal(f->sim.behind.last, 107);
+}
+
+static void test_fault_tells_a_pager_that_wants_no_hints_nothing(void **state)
+{
+    struct fixture *f = *state;
+    static struct pgl_pager_ops no_hints; /* it outlives the object */
+    struct pgl_object_config config = config_of(f);
+
+    no_hints.data_request = sim_pager_ops.data_request;
+    config.pager_ops = &no_hints;
+    config.advice = PGL_ADVICE_SEQUENTIAL;
+    f->object = pgl_object_new(&config);
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
+    assert_asked(&f->sim, 100, 107, 100);
+    assert_int_equal(f->sim.nbehind, 0);
 }
 
 static void test_fault_that_wires_or_is_retried_does_not_speculate(void **state)
@@ -429,6 +558,48 @@ static void test_fault_counts_speculative_pages_that_were_used(void **state)
     assert_int_equal(stats.resident, 7);
 }
 
+/* Waiting: a page's queue, and that for credits, with one fault, two and three, of which any one goes first. */
+
+static void test_fault_queue_of_any_length_loses_nobody(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned n = 1; n <= 3; n++) {
+        for (unsigned gone = 0; gone < n; gone++) {
+            for (unsigned credits = 0; credits < 2; credits++) { /* they wait for a page, or for a credit */
+                struct probe probes[3] = {{.fault = NULL}};
+
+                make_object_with_credits(f, 7);
+                assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING); /* takes all seven */
+                for (unsigned i = 0; i < n; i++) {
+                    probes[i].fault = pgl_fault_new();
+                    assert_int_equal(read_page(&probes[i], f->object, credits ? 200 + i : 101), PGL_FAULT_PENDING);
+                }
+                assert_int_equal(stats_of(f->object).waiting, 1 + n);
+                pgl_fault_interrupt(probes[gone].fault);
+                assert_int_equal(stats_of(f->object).waiting, n);
+                for (unsigned i = 0; i < n; i++) {
+                    assert_int_equal(probes[i].ready, i == gone);
+                }
+                assert_int_equal(go_on(&probes[gone]), PGL_FAULT_INTERRUPTED);
+                f->sim.script = sim_now;
+                sim_now(&f->sim, sim_last(&f->sim), true);
+                assert_int_equal(stats_of(f->object).waiting, 0);
+                assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+                for (unsigned i = 0; i < n; i++) {
+                    if (i != gone) {
+                        assert_int_equal(go_on(&probes[i]), PGL_FAULT_SUCCESS);
+                    }
+                    pgl_fault_free(probes[i].fault);
+                }
+                assert_at_rest(f->object);
+                pgl_object_unref(f->object);
+                f->object = NULL;
+            }
+        }
+    }
+}
+
 /* Memory and credits */
 
 static void test_fault_without_spare_memory_asks_for_the_demand_page(void **state)
@@ -443,6 +614,34 @@ static void test_fault_without_spare_memory_asks_for_the_demand_page(void **stat
     f->sim.reserve = 5; /* one frame is used; the next demand page takes one; three are left for speculation */
     assert_int_equal(read_page(&f->a, f->object, 200), PGL_FAULT_SUCCESS);
     assert_asked(&f->sim, 199, 202, 200);
+}
+
+/*
+ * The frames of an external object are taken when the reply comes, and are owed until then; those of an internal one were
+ * taken when it asked.
+ */
+static void test_fault_speculates_on_frames_that_nobody_is_owed(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned internal = 0; internal < 2; internal++) {
+        struct pgl_object_config config = config_of(f);
+
+        config.internal = internal;
+        f->object = pgl_object_new(&config);
+        f->sim.script = sim_keep;
+        f->sim.nframes = 11;
+        assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+        assert_asked(&f->sim, 98, 104, 100); /* seven, of eleven */
+        assert_int_equal(read_page(&f->b, f->object, 200), PGL_FAULT_PENDING);
+        assert_asked(&f->sim, 199, 202, 200); /* the other four */
+        assert_int_equal(f->sim.frames_used, internal ? 11 : 0);
+        pgl_object_terminate(f->object);
+        assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_ERROR);
+        assert_int_equal(go_on(&f->b), PGL_FAULT_MEMORY_ERROR);
+        pgl_object_unref(f->object);
+        f->object = NULL;
+    }
 }
 
 /* Running short in the middle must cost speculation at the edges, never the demand page. */
@@ -598,6 +797,11 @@ static void test_fault_waits_for_a_pager_that_is_not_ready(void **state)
     pgl_object_set_ready(f->object);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
     assert_at_rest(f->object);
+    pgl_object_unref(f->object);
+    f->object = pgl_object_new(&config);
+    pgl_object_set_ready(f->object); /* before anybody waits for it */
+    assert_int_equal(read_page(&f->a, f->object, 5), PGL_FAULT_SUCCESS);
+    assert_at_rest(f->object);
 }
 
 /* Access */
@@ -735,6 +939,22 @@ static void test_fault_asks_again_when_too_little_was_granted(void **state)
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
     assert_int_equal(f->sim.nunlocks, 2);
     assert_int_equal(f->a.page.access, PGL_ACCESS_WRITE);
+}
+
+/* Such a pager never withholds access; where one did so all the same, nobody can be asked. */
+static void test_fault_without_anybody_to_ask_for_access_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    static struct pgl_pager_ops no_access; /* it outlives the object */
+    struct pgl_object_config config = config_of(f);
+
+    no_access.data_request = sim_pager_ops.data_request;
+    config.pager_ops = &no_access;
+    f->object = pgl_object_new(&config);
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
+    assert_int_equal(write_page(&f->a, f->object, 100), PGL_FAULT_MEMORY_ERROR);
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
+    assert_at_rest(f->object);
 }
 
 static void test_fault_a_page_supplied_without_access_is_unlocked_before_use(void **state)
@@ -999,10 +1219,12 @@ int main(void)
         TEST(test_fault_fetches_one_cluster_in_one_request),
         TEST(test_fault_random_fetches_no_neighbour),
         TEST(test_fault_asks_in_the_pagers_pages),
+        TEST(test_fault_takes_replies_that_are_wider_than_the_pagers_range),
         TEST(test_fault_in_an_open_pager_range_ends_with_the_object),
         TEST(test_fault_reaches_the_top_page_of_64_bits),
         TEST(test_fault_outside_the_object_has_no_entry),
         TEST(test_fault_ends_when_the_demand_page_is_there),
+        TEST(test_fault_that_fails_leaves_the_request_before_it_alone),
         TEST(test_fault_takes_replies_in_any_order_and_portions),
         TEST(test_fault_counts_duplicate_replies_and_keeps_the_first),
         TEST(test_fault_refuses_replies_that_nobody_asked_for),
@@ -1013,13 +1235,19 @@ int main(void)
         TEST(test_fault_follows_a_table_that_was_replaced),
         TEST(test_fault_of_a_zeroed_configuration_brings_its_page_alone),
         TEST(test_fault_sequential_tells_the_pager_what_it_left_behind),
+        TEST(test_fault_names_what_it_left_behind_in_the_pagers_pages),
+        TEST(test_fault_that_asks_for_access_leaves_nothing_behind),
+        TEST(test_fault_sequential_spends_a_short_budget_ahead),
         TEST(test_fault_that_was_refused_leaves_nothing_behind),
         TEST(test_fault_with_its_cluster_cut_in_front_leaves_nothing_behind),
+        TEST(test_fault_tells_a_pager_that_wants_no_hints_nothing),
         TEST(test_fault_that_wires_or_is_retried_does_not_speculate),
         TEST(test_fault_wired_page_stays_until_it_is_unwired),
         TEST(test_fault_that_demands_residency_asks_no_pager),
         TEST(test_fault_counts_speculative_pages_that_were_used),
+        TEST(test_fault_queue_of_any_length_loses_nobody),
         TEST(test_fault_without_spare_memory_asks_for_the_demand_page),
+        TEST(test_fault_speculates_on_frames_that_nobody_is_owed),
         TEST(test_fault_short_of_memory_cuts_speculation_not_the_demand),
         TEST(test_fault_without_memory_for_the_demand_page_is_a_shortage),
         TEST(test_fault_shortage_at_the_reply_reaches_every_waiter),
@@ -1034,6 +1262,7 @@ int main(void)
         TEST(test_fault_unlocks_a_cluster_in_one_request),
         TEST(test_fault_unlock_failure_takes_back_the_request_never_the_page),
         TEST(test_fault_asks_again_when_too_little_was_granted),
+        TEST(test_fault_without_anybody_to_ask_for_access_is_an_error),
         TEST(test_fault_a_page_supplied_without_access_is_unlocked_before_use),
         TEST(test_fault_refuses_an_access_or_a_flag_that_does_not_exist),
         TEST(test_fault_replies_with_an_access_that_does_not_exist_are_refused),

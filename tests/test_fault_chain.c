@@ -82,6 +82,37 @@ static void test_fault_in_a_lower_object_stays_inside_what_is_shown(void **state
     free_chain(&chain);
 }
 
+/* The top object is larger than what the middle one has to show of the bottom one. */
+static void test_fault_below_an_object_that_ends_earlier_stays_inside_it(void **state)
+{
+    struct fixture *f = *state;
+    struct sim sim = {.script = sim_now, .tag = 0xbb};
+    struct pgl_object_config config = sim_config(&sim, 200);
+    struct pgl_object *bottom, *middle;
+
+    config.table = &probe_table;
+    bottom = pgl_object_new(&config);
+    config.last = 29;
+    config.pager_ops = NULL;
+    config.backing = bottom;
+    config.backing_first = 100;
+    middle = pgl_object_new(&config);
+    config.last = 99;
+    config.backing = middle;
+    config.backing_first = 10;
+    f->object = pgl_object_new(&config);
+    assert_int_equal(read_page(&f->a, f->object, 18), PGL_FAULT_SUCCESS); /* the middle's 28, of 29 */
+    assert_asked(&sim, 126, 129, 128);
+    assert_int_equal(read_page(&f->a, f->object, 20), PGL_FAULT_SUCCESS); /* it has none to show */
+    assert_ptr_equal(f->a.page.object, f->object);
+    assert_int_equal(sim.nrequests, 1);
+    pgl_object_unref(f->object);
+    f->object = NULL;
+    pgl_object_unref(middle);
+    pgl_object_unref(bottom);
+    assert_int_equal(sim.frames_used + sim.blocks_used, 0);
+}
+
 static void test_fault_write_copies_a_lower_page_up(void **state)
 {
     struct fixture *f = *state;
@@ -99,6 +130,50 @@ static void test_fault_write_copies_a_lower_page_up(void **state)
     assert_int_equal(read_page(&f->b, chain.objects[0], 6), PGL_FAULT_SUCCESS);
     assert_ptr_equal(f->b.page.frame, f->a.page.frame);
     assert_int_equal(stats_of(chain.objects[1]).resident, 0);
+    free_chain(&chain);
+}
+
+static int give_for_writing(struct sim *sim, const struct pgl_request *request, bool data)
+{
+    (void)data;
+    sim_supply(sim, request, request->range.first, request->range.last, PGL_ACCESS_WRITE);
+    return 0;
+}
+
+/*
+ * The pager lets the lower object's pages be written; but through the upper object they are only read, for a write
+ * there goes to a copy. Looking finds it, waiting for it, and asking, and a fault that demands residency.
+ */
+static void test_fault_page_of_a_lower_object_is_only_to_be_read(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+
+    make_chain(&chain, true);
+    chain.sims[2].script = give_for_writing;
+    assert_int_equal(read_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS); /* asked for */
+    assert_ptr_equal(f->a.page.object, chain.objects[2]);
+    assert_int_equal(f->a.page.access, PGL_ACCESS_READ);
+    for (unsigned level = 0; level < 3; level++) { /* found: through two shadows, one and none */
+        static const uint64_t index[] = {7, 17, 117};
+
+        for (unsigned resident = 0; resident < 2; resident++) {
+            assert_int_equal(
+                fault_on(&f->a, chain.objects[level], index[level], PGL_ACCESS_READ, resident ? PGL_FAULT_RESIDENT : 0),
+                PGL_FAULT_SUCCESS);
+            assert_ptr_equal(f->a.page.object, chain.objects[2]);
+            assert_int_equal(f->a.page.index, 117);
+            assert_int_equal(f->a.page.access, level < 2 ? PGL_ACCESS_READ : PGL_ACCESS_WRITE);
+        }
+    }
+    chain.sims[2].script = sim_keep;
+    assert_int_equal(read_page(&f->a, chain.objects[0], 20), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&f->b, chain.objects[0], 21), PGL_FAULT_PENDING); /* it comes along */
+    give_for_writing(&chain.sims[2], sim_last(&chain.sims[2]), true);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->a.page.access, PGL_ACCESS_READ);
+    assert_int_equal(f->b.page.access, PGL_ACCESS_READ);
     free_chain(&chain);
 }
 
@@ -418,6 +493,48 @@ static void test_fault_pending_finds_its_entry_changed(void **state)
     free_pending(&p);
 }
 
+/* Found in a lower object, which has its wire: it is taken from there. */
+static void test_fault_pending_in_a_shadow_leaves_no_wire_below(void **state)
+{
+    struct fixture *f = *state;
+    struct chain chain;
+    struct pgl_map *map = pgl_map_new(NULL, NULL);
+    struct pgl_fault_args args = {.map = map, .index = 6, .access = PGL_ACCESS_READ, .flags = PGL_FAULT_WIRE};
+
+    make_chain(&chain, true);
+    make_object(f);
+    chain.sims[2].script = sim_keep;
+    assert_true(pgl_map_enter(map, 0, 39, chain.objects[0], 0, PGL_ADVICE_DEFAULT));
+    assert_int_equal(start(&f->a, &args), PGL_FAULT_PENDING);
+    assert_true(pgl_map_remove(map, 0, 39));
+    assert_true(pgl_map_enter(map, 0, 39, f->object, 0, PGL_ADVICE_DEFAULT));
+    sim_now(&chain.sims[2], sim_last(&chain.sims[2]), true);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_ptr_equal(f->a.page.object, f->object);
+    assert_true(pgl_object_unwire(f->object, 6));
+    for (unsigned i = 0; i < 3; i++) {
+        assert_false(pgl_object_unwire(chain.objects[i], i == 0 ? 6 : i == 1 ? 16 : 116));
+    }
+    assert_int_equal(pgl_object_remove(chain.objects[2], 116, 116), 1);
+    pgl_map_free(map);
+    free_chain(&chain);
+}
+
+/* The same page, of another object. */
+static void test_fault_pending_finds_another_object(void **state)
+{
+    struct fixture *f = *state;
+    struct pending p;
+
+    make_pending(&p, f, 0);
+    assert_true(pgl_map_remove(p.map, 0, NPAGES - 1));
+    assert_true(pgl_map_enter(p.map, 0, NPAGES - 1, p.other, 0, PGL_ADVICE_DEFAULT));
+    assert_int_equal(end_pending(&p), PGL_FAULT_SUCCESS);
+    assert_ptr_equal(f->a.page.object, p.other);
+    assert_true(sim_frame_is(f->a.page.frame, 0xbb, 100));
+    free_pending(&p);
+}
+
 static void test_fault_pending_finds_its_entry_shifted(void **state)
 {
     struct fixture *f = *state;
@@ -487,7 +604,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_fault_carries_offsets_down_the_chain),
         TEST(test_fault_in_a_lower_object_stays_inside_what_is_shown),
+        TEST(test_fault_below_an_object_that_ends_earlier_stays_inside_it),
         TEST(test_fault_write_copies_a_lower_page_up),
+        TEST(test_fault_page_of_a_lower_object_is_only_to_be_read),
         TEST(test_fault_that_demands_residency_makes_no_copy),
         TEST(test_fault_chain_without_a_pager_ends_in_a_zero_page),
         TEST(test_fault_beyond_the_lower_objects_end_gives_a_zero_page),
@@ -499,6 +618,8 @@ int main(void)
         TEST(test_fault_placeholder_leaves_a_page_in_error_so),
         TEST(test_fault_no_data_above_looks_below),
         TEST(test_fault_pending_finds_its_entry_changed),
+        TEST(test_fault_pending_in_a_shadow_leaves_no_wire_below),
+        TEST(test_fault_pending_finds_another_object),
         TEST(test_fault_pending_finds_its_entry_shifted),
         TEST(test_fault_pending_finds_its_entry_gone),
         TEST(test_fault_pending_does_not_mind_other_changes_of_the_map),

@@ -179,6 +179,25 @@ static void test_fault_request_that_fails_half_way_keeps_what_was_supplied(void 
     assert_at_rest(f->object);
 }
 
+static int supply_demand_then_fail(struct sim *sim, const struct pgl_request *request, bool data)
+{
+    (void)data;
+    sim_supply(sim, request, request->pager_demand, request->pager_demand, PGL_ACCESS_READ);
+    return EIO;
+}
+
+/* The fault has its page and succeeds: what was asked for before it and behind it is taken back all the same. */
+static void test_fault_request_that_fails_behind_its_page_is_taken_back_on_both_sides(void **state)
+{
+    struct fixture *f = *state;
+
+    make_object(f);
+    f->sim.script = supply_demand_then_fail;
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
+    assert_int_equal(stats_of(f->object).resident, 1);
+    assert_at_rest(f->object);
+}
+
 /* Cleaning up once freed the page at offset 0, and resident dirty pages: data lost. */
 static void test_fault_roll_back_spares_resident_pages(void **state)
 {
@@ -556,6 +575,7 @@ int main(void)
         TEST(test_fault_page_in_error_is_none_when_it_is_brought_or_there_is_none),
         TEST(test_fault_retry_takes_back_every_mark),
         TEST(test_fault_request_that_fails_half_way_keeps_what_was_supplied),
+        TEST(test_fault_request_that_fails_behind_its_page_is_taken_back_on_both_sides),
         TEST(test_fault_roll_back_spares_resident_pages),
         TEST(test_fault_roll_back_is_by_identity),
         TEST(test_fault_interrupted_leaves_its_waiters_to_try_themselves),

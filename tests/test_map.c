@@ -141,6 +141,26 @@ static void test_map_advise_joins_no_strangers(void **state)
     assert_entry(f->map, 1100, 1109, 50, PGL_ADVICE_NORMAL);
 }
 
+/* Two entries with the same advice stay two where another object, or nothing, is in the place of the second. */
+static void test_map_advise_joins_no_other_object_and_across_no_hole(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_object_config config = sim_config(&f->sim, 200);
+    struct pgl_object *other = pgl_object_new(&config);
+
+    assert_true(pgl_map_enter(f->map, 1100, 1109, other, 100, PGL_ADVICE_RANDOM));
+    assert_true(pgl_map_advise(f->map, 1000, 1099, PGL_ADVICE_RANDOM));
+    assert_int_equal(count_entries(f->map), 2);
+    assert_entry(f->map, 1100, 1109, 100, PGL_ADVICE_RANDOM);
+    assert_true(pgl_map_enter(f->map, 2000, 2009, other, 0, PGL_ADVICE_RANDOM));
+    assert_true(pgl_map_enter(f->map, 2011, 2019, other, 11, PGL_ADVICE_NORMAL));
+    assert_true(pgl_map_advise(f->map, 2011, 2019, PGL_ADVICE_RANDOM));
+    assert_int_equal(count_entries(f->map), 4);
+    assert_entry(f->map, 2000, 2009, 0, PGL_ADVICE_RANDOM);
+    assert_entry(f->map, 2011, 2019, 11, PGL_ADVICE_RANDOM);
+    pgl_object_unref(other);
+}
+
 static void test_map_advise_across_a_hole_changes_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -352,6 +372,7 @@ int main(void)
         TEST(test_map_advise_splits_where_the_range_ends_inside_an_entry),
         TEST(test_map_advise_joins_what_became_equal),
         TEST(test_map_advise_joins_no_strangers),
+        TEST(test_map_advise_joins_no_other_object_and_across_no_hole),
         TEST(test_map_advise_across_a_hole_changes_nothing),
         TEST(test_map_remove_cuts_entries),
         TEST(test_map_top_page_is_an_ordinary_page),

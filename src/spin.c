@@ -7,17 +7,17 @@
  * core; then sleeps, which lets a holder of lower real-time priority run. No queue is kept: a queue would hand the lock
  * to waiters that are not running. The figures behind the constants are in docs/performance.md.
  *
- * CANCELLATION: a waiter may hold other locks, and a cancelled thread would leave them locked. The sleep is the only
- * cancellation point here, so it is made with cancellation disabled; a request stays pending until after the call.
+ * CANCELLATION: a waiter may hold other locks. The sleep is the only thing here that would be a cancellation point.
  *
  * NOT PROMISED: fairness. A waiter gets the lock when it is awake and finds it free. How many had to sleep, and how long
  * the longest, is counted in the table's figures.
  */
 #include "spin.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <time.h>
+
+#include "cancel.h"
 
 static inline void pause_once(void)
 {
@@ -50,11 +50,9 @@ void pgl_spin_wait(const uintptr_t *word, unsigned round)
         sched_yield();
     } else {
         struct timespec time = {.tv_nsec = pgl_spin_sleep_ns(round)};
-        int cancel_state;
+        PGL_UNCANCELLED;
 
-        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
         nanosleep(&time, NULL);
-        pthread_setcancelstate(cancel_state, NULL);
     }
 #endif
 }

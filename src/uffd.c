@@ -55,6 +55,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "cancel.h"
 #include "object.h"
 #include "uffd.h"
 
@@ -901,6 +902,7 @@ static int start_handler(struct pgl_uffd *uffd, struct handler *handler)
 
 struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
 {
+    PGL_UNCANCELLED;
     unsigned nhandlers = config->threads > 0 ? config->threads : 1;
     struct epoll_event stop = {.events = EPOLLIN, .data.u64 = NUMBER_STOP};
     struct epoll_event timer = {.events = EPOLLIN, .data.u64 = NUMBER_TIMER};
@@ -944,6 +946,8 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
 
 void pgl_uffd_free(struct pgl_uffd *uffd)
 {
+    PGL_UNCANCELLED;
+
     if (uffd == NULL) {
         return;
     }
@@ -1048,6 +1052,7 @@ static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, s
 
 bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset, enum pgl_advice advice)
 {
+    PGL_UNCANCELLED;
     struct pgl_object *object;
     struct source *source;
     uint64_t first, last;
@@ -1091,6 +1096,7 @@ static bool is_mapped(const struct space *space, uint64_t first, uint64_t last)
 
 bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
 {
+    PGL_UNCANCELLED;
     struct uffdio_range range = {(uintptr_t)addr, length};
     uint64_t first, last;
     bool unmapped = false;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stddef.h>
 
+#include "cancel.h"
 #include "waiter.h"
 
 bool pgl_waiter_init(struct waiter *waiter)
@@ -93,26 +94,15 @@ void pgl_wake_all(struct wake_list *list)
     }
 }
 
-/*
- * The waiter's own lock is held. A thread that was cancelled here would leave its waiter queued, and marked what its
- * fault has marked. A request to cancel it stays pending until after the call.
- */
-static void sleep_uncancelled(struct waiter *waiter)
-{
-    int cancel_state;
-
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-    pthread_cond_wait(&waiter->woken, &waiter->lock);
-    pthread_setcancelstate(cancel_state, NULL);
-}
-
 bool pgl_waiter_await(struct waiter *waiter, enum outcome *outcome)
 {
     bool settled;
 
     pthread_mutex_lock(&waiter->lock);
     while (!waiter->settled && waiter->ready == NULL) {
-        sleep_uncancelled(waiter);
+        PGL_UNCANCELLED;
+
+        pthread_cond_wait(&waiter->woken, &waiter->lock);
     }
     settled = waiter->settled;
     waiter->settled = false;

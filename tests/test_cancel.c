@@ -3,8 +3,13 @@
  * A thread that is cancelled while it waits in the library goes on to the end of its call, and leaves nothing locked.
  * Linked with --wrap for nanosleep and pthread_cond_wait, which tell that a thread has come to its sleep.
  */
+#include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <sys/mman.h>
 #include <time.h>
+
+#include <pagelock/uffd.h>
 
 #include "emu.h"
 #include "sim.h"
@@ -57,12 +62,16 @@ static void *run_victim(void *opaque)
     return NULL;
 }
 
-/* Start a victim and wait until it has come to its @n-th sleep, which the sleeps before have not ended. */
-static void start_victim(struct victim *victim, void (*call)(void *arg), void *arg, unsigned n)
+static void start_victim(struct victim *victim, void (*call)(void *arg), void *arg)
 {
     *victim = (struct victim){.call = call, .arg = arg};
     sleeps = 0;
     assert_int_equal(pthread_create(&victim->thread, NULL, run_victim, victim), 0);
+}
+
+/* Wait until it has come to its @n-th sleep, which the sleeps before have not ended. */
+static void await_sleep(struct victim *victim, unsigned n)
+{
     EMU_WAIT_UNTIL(__atomic_load_n(&sleeps, __ATOMIC_ACQUIRE) >= n ||
                    __atomic_load_n(&victim->ended, __ATOMIC_ACQUIRE));
     assert_false(__atomic_load_n(&victim->ended, __ATOMIC_ACQUIRE));
@@ -99,7 +108,8 @@ static void test_cancel_of_a_waiter_for_a_page_leaves_no_other_locked(void **sta
     for (uint64_t index = 1; index <= 4; index++)
         pgl_page_get(emu.table, index);
     emu_hold(&holder, &emu, 4);
-    start_victim(&victim, lock_collection, &emu, 3);
+    start_victim(&victim, lock_collection, &emu);
+    await_sleep(&victim, 3);
     emu_release(&holder);
     assert_finished(&victim);
     for (uint64_t index = 1; index <= 4; index++)
@@ -152,7 +162,8 @@ static void test_cancel_of_a_waiter_for_a_dying_block_on_no_page(void **state)
     pgl_tb_link_unlisted(emu.table, &block.tb);
     emu_call(&killer, &emu, kill_block_of_call, &killing);
     EMU_WAIT_UNTIL(!emu_is_live(&block));
-    start_victim(&victim, kill_block, &killing, 3);
+    start_victim(&victim, kill_block, &killing);
+    await_sleep(&victim, 3);
     sem_post(&may_return);
     emu_join(&killer);
     assert_finished(&victim);
@@ -187,7 +198,8 @@ static void test_cancel_of_a_fault_that_waits_for_its_pager(void **state)
 
     (void)state;
     faulting = (struct faulting){.fault = pgl_fault_new(), .object = pgl_object_new(&config)};
-    start_victim(&victim, fault_on_page_3, &faulting, 1);
+    start_victim(&victim, fault_on_page_3, &faulting);
+    await_sleep(&victim, 1);
     sim_supply(&sim, sim_last(&sim), 3, 3, PGL_ACCESS_WRITE);
     assert_finished(&victim);
     assert_int_equal(faulting.result, PGL_FAULT_SUCCESS);
@@ -197,12 +209,93 @@ static void test_cancel_of_a_fault_that_waits_for_its_pager(void **state)
     pgl_object_unref(faulting.object);
 }
 
+/* ---- memory filled from a file ---- */
+
+struct paging {
+    struct pgl_uffd *uffd;
+    unsigned char *memory;
+    size_t length;
+    int file;
+    bool done;
+};
+
+static void new_pager(void *opaque)
+{
+    struct paging *paging = opaque;
+    const struct pgl_uffd_config config = {.threads = 2};
+
+    paging->uffd = pgl_uffd_new(&config);
+}
+
+static void map_file(void *opaque)
+{
+    struct paging *paging = opaque;
+
+    paging->done = pgl_uffd_map(paging->uffd, paging->memory, paging->length, paging->file, 0, PGL_ADVICE_NORMAL);
+}
+
+static void unmap_file(void *opaque)
+{
+    struct paging *paging = opaque;
+
+    paging->done = pgl_uffd_unmap(paging->uffd, paging->memory, paging->length);
+}
+
+static void free_pager(void *opaque)
+{
+    struct paging *paging = opaque;
+
+    pgl_uffd_free(paging->uffd);
+}
+
+static void call_cancelled(void (*call)(void *arg), struct paging *paging)
+{
+    struct victim victim;
+
+    start_victim(&victim, call, paging);
+    assert_finished(&victim);
+}
+
+static void test_cancel_of_a_call_of_the_pager_is_answered_after_it(void **state)
+{
+    struct paging paging = {.length = 4 * (size_t)sysconf(_SC_PAGESIZE), .file = memfd_create("pages", MFD_CLOEXEC)};
+    const struct pgl_uffd_config config = {0};
+
+    (void)state;
+    paging.uffd = pgl_uffd_new(&config);
+    if (!paging.uffd) {
+        printf("SKIP: %s: %s\n", __func__, pgl_uffd_explain(errno));
+        fflush(stdout);
+        skip();
+    }
+    pgl_uffd_free(paging.uffd);
+    assert_int_equal(pwrite(paging.file, "page", 4, (off_t)paging.length - 1), 4);
+    paging.memory = mmap(NULL, paging.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(paging.memory != MAP_FAILED);
+
+    call_cancelled(new_pager, &paging);
+    assert_non_null(paging.uffd);
+    call_cancelled(map_file, &paging);
+    assert_true(paging.done);
+    paging.done = false;
+    call_cancelled(unmap_file, &paging); /* no handler has the file yet, so this closes it */
+    assert_true(paging.done);
+    paging.done = false;
+    call_cancelled(map_file, &paging);
+    assert_true(paging.done);
+    assert_int_equal(paging.memory[paging.length - 1], 'p');
+    call_cancelled(free_pager, &paging);
+    munmap(paging.memory, paging.length);
+    close(paging.file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cancel_of_a_waiter_for_a_page_leaves_no_other_locked),
         cmocka_unit_test(test_cancel_of_a_waiter_for_a_dying_block_on_no_page),
         cmocka_unit_test(test_cancel_of_a_fault_that_waits_for_its_pager),
+        cmocka_unit_test(test_cancel_of_a_call_of_the_pager_is_answered_after_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,6 +314,17 @@ static unsigned choose_second(struct worker *w, const struct key *key)
     }
 }
 
+/* Tell a bracket of a store; of one that it remembers so often that it may have no room left. */
+static enum pgl_bracket_result tell_bracket(struct worker *w, struct pgl_bracket *bracket, const struct write *write)
+{
+    enum pgl_bracket_result result = pgl_bracket_store(bracket, write->addr, write->len);
+
+    if (result == PGL_BRACKET_RESTART && emu_below(&w->random, 4) == 0)
+        for (unsigned n = (unsigned)emu_below(&w->random, 2 * PGL_BRACKET_STORES); n > 0; n--)
+            pgl_bracket_store(bracket, write->addr, write->len);
+    return result;
+}
+
 /* Make a block; @write, unless NULL, is stored while its first decoding runs. */
 static void make_block(struct worker *w, unsigned key_number, struct write *write)
 {
@@ -335,7 +346,7 @@ static void make_block(struct worker *w, unsigned key_number, struct write *writ
             decode(w, block, key);
             if (pending) {
                 raise(w->s, pending);
-                if (pgl_bracket_store(&bracket, pending->addr, pending->len) == PGL_BRACKET_OK)
+                if (tell_bracket(w, &bracket, pending) == PGL_BRACKET_OK)
                     check_write(w, pending, NULL, 0);
                 pending = NULL;
             }

@@ -175,7 +175,7 @@ static inline void pgl_fence_after_lock(void)
 /**
  * struct pgl_bracket - the span in which a thread translates one block
  *
- * Lives on the caller's stack. Private members.
+ * The caller's: on its stack, or in the vCPU where the translator is left by a jump. Private members.
  */
 struct pgl_bracket {
     struct pgl_table *table;

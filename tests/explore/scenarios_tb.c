@@ -242,8 +242,9 @@ static void kill_0(void)
 
 /* ---- stores inside a bracket ---- */
 
-/* A page-table walk that sets a bit, once: the second decoding finds it set. */
-static void translate_storing(unsigned int block, unsigned int key, unsigned int page, unsigned int store_page)
+/* A page-table walk that sets a bit, once: the second decoding finds it set. The bracket is told of it @times times. */
+static void translate_storing(unsigned int block, unsigned int key, unsigned int page, unsigned int store_page,
+                              unsigned int times)
 {
     struct pgl_bracket bracket;
     struct block *made = &world.blocks[block];
@@ -259,7 +260,9 @@ static void translate_storing(unsigned int block, unsigned int key, unsigned int
         pgl_tb_set_bytes(&made->tb, 0, ADDR(page, 0), LAST_ADDR(page, 0));
         if (!stored) {
             guest_store(store_page, 0, 1);
-            explore_check(pgl_bracket_store(&bracket, ADDR(store_page, 0), SLOT_BYTES) != PGL_BRACKET_ERROR);
+            for (unsigned int n = 0; n < times; n++) {
+                explore_check(pgl_bracket_store(&bracket, ADDR(store_page, 0), SLOT_BYTES) != PGL_BRACKET_ERROR);
+            }
             stored = true;
         }
         result = pgl_bracket_commit(&bracket, &made->tb, NULL);
@@ -270,17 +273,22 @@ static void translate_storing(unsigned int block, unsigned int key, unsigned int
 
 static void storing_own_page(void)
 {
-    translate_storing(0, 0, 0, 0);
+    translate_storing(0, 0, 0, 0, 1);
+}
+
+static void storing_own_page_beyond_its_room(void)
+{
+    translate_storing(0, 0, 0, 0, PGL_BRACKET_STORES + 1);
 }
 
 static void storing_1_from_0(void)
 {
-    translate_storing(0, 0, 0, 1);
+    translate_storing(0, 0, 0, 1, 1);
 }
 
 static void storing_0_from_1(void)
 {
-    translate_storing(1, 1, 1, 0);
+    translate_storing(1, 1, 1, 0, 1);
 }
 
 static void translate_page_1(void)
@@ -823,6 +831,11 @@ const struct explore_scenario tb_scenarios[] = {
      "a store to the bracket's own page",
      world_init,
      {storing_own_page, translate_0_again},
+     world_final},
+    {"inner-store-full",
+     "a store that the bracket has no room for",
+     world_init,
+     {storing_own_page_beyond_its_room, translate_0_again},
      world_final},
     {"inner-store-other",
      "a store to a page another translates",

@@ -13,8 +13,10 @@
  * accesses of which one is plain and one is a write are a race unless one happened before the other. So plain accesses
  * need not be scheduling points: without a race their order makes no difference, and a race is a failure.
  *
- * NOT PROMISED: plain accesses are never stale and never buffered. Accesses of a word with different sizes share its
- * history, so reading one byte of it brings the other seven up to date.
+ * SIZES: each byte is accessed atomically with one width, or the schedule fails.
+ *
+ * NOT PROMISED: plain accesses are never stale and never buffered. The bytes of a word share its history, so reading one
+ * of them brings the other seven up to date.
  */
 #include "engine.h"
 
@@ -48,6 +50,7 @@ struct cell {
     uint16_t version; /* of the newest store */
     uint16_t base;    /* the oldest that may still be read */
     uint16_t seen[THREADS];
+    uint8_t width[8]; /* of the accesses to each byte; 0 before the first */
     struct message history[HISTORY];
 };
 
@@ -192,6 +195,7 @@ static struct cell *find_cell(uintptr_t word, bool make)
     cell->id = memory.ncells++;
     cell->version = cell->base = 0;
     memset(cell->seen, 0, sizeof cell->seen);
+    memset(cell->width, 0, sizeof cell->width);
     cell->history[0].view.n = 0;
     cell->history[0].clock = (struct clock){{0}};
     memory.slots[i] = memory.ncells;
@@ -202,6 +206,21 @@ static struct cell *find_cell(uintptr_t word, bool make)
 static uintptr_t word_of(uintptr_t address)
 {
     return address & ~(uintptr_t)7;
+}
+
+/* The cell of an atomic access. What orders accesses of one width says nothing of accesses that overlap otherwise. */
+static struct cell *access_cell(uintptr_t address, unsigned int size, const void *pc)
+{
+    struct cell *cell = find_cell(word_of(address), true);
+
+    for (unsigned int i = address & 7; i < (address & 7) + size && !engine_private(address); i++) {
+        if (cell->width[i] != 0 && cell->width[i] != size) {
+            engine_trace(pc, "access to %u bytes of [%zx]", size, (size_t)address);
+            explore_fail("mixed sizes: an atomic access of %u bytes after one of %u", size, cell->width[i]);
+        }
+        cell->width[i] = (uint8_t)size;
+    }
+    return cell;
 }
 
 static uint64_t read_memory(uintptr_t address, unsigned int size)
@@ -467,7 +486,7 @@ uint64_t memory_load(uintptr_t address, unsigned int size, int order, const void
     engine_point();
     check_race(address, size, ATOMIC_READ, pc);
 
-    struct cell *cell = find_cell(word_of(address), true);
+    struct cell *cell = access_cell(address, size, pc);
     uint64_t value;
     unsigned int version = cell->version;
     bool own = false;
@@ -505,6 +524,7 @@ void memory_store(uintptr_t address, unsigned int size, uint64_t value, int orde
     }
     engine_point();
     check_race(address, size, ATOMIC_WRITE, pc);
+    struct cell *cell = access_cell(address, size, pc);
     engine_trace(pc, "store%u %s [%zx] = %llx", 8 * size, order_name(order), (size_t)address,
                  (unsigned long long)value);
     if (engine_memory() == MEMORY_TSO) {
@@ -518,7 +538,6 @@ void memory_store(uintptr_t address, unsigned int size, uint64_t value, int orde
         }
         return;
     }
-    struct cell *cell = find_cell(word_of(address), true);
     struct message *message = add_message(cell, address, size, value, me);
     message->clock = store_clock(me, order);
     if (engine_memory() == MEMORY_WEAK) {
@@ -548,7 +567,7 @@ uint64_t memory_update(uintptr_t address, unsigned int size, bool (*update)(uint
     *updated = update(&value, a, b);
     check_race(address, size, *updated ? ATOMIC_WRITE : ATOMIC_READ, pc);
 
-    struct cell *cell = find_cell(word_of(address), true);
+    struct cell *cell = access_cell(address, size, pc);
     struct message *read = message_of(cell, cell->version);
     order = *updated ? order : failure_order;
     read_message(me, read, order);

@@ -168,6 +168,31 @@ static void race_1(void)
 static const struct explore_scenario race_none = {"race0", "", reset, {race_release_0, race_1}, NULL};
 static const struct explore_scenario race_no_release = {"race1", "", reset, {race_relaxed_0, race_1}, NULL};
 
+/* Sizes: one word, accessed as a whole and in parts; or two neighbours, each by itself. */
+
+static union {
+    uint64_t whole;
+    uint8_t bytes[8];
+} sized;
+
+static void size_whole(void)
+{
+    __atomic_store_n(&sized.whole, 0x0101010101010101, __ATOMIC_RELAXED);
+}
+
+static void size_byte_2(void)
+{
+    seen[1][0] = __atomic_load_n(&sized.bytes[2], __ATOMIC_RELAXED);
+}
+
+static void size_byte_3(void)
+{
+    __atomic_store_n(&sized.bytes[3], 1, __ATOMIC_RELAXED);
+}
+
+static const struct explore_scenario size_mixed = {"mixed", "", reset, {size_whole, size_byte_2}, NULL};
+static const struct explore_scenario size_same = {"sizes", "", reset, {size_byte_3, size_byte_2}, NULL};
+
 /* Coherence: two reads of one word never go back. */
 
 static void coherence_0(void)
@@ -604,6 +629,13 @@ static void test_explore_finds_the_race_of_a_missing_release(void **state)
     assert_verdicts(&lock_no_release, true, true, true);
 }
 
+static void test_explore_finds_mixed_sizes(void **state)
+{
+    (void)state;
+    assert_verdicts(&size_same, false, false, false);
+    assert_verdicts(&size_mixed, true, true, true);
+}
+
 static void test_explore_keeps_a_word_coherent(void **state)
 {
     (void)state;
@@ -703,6 +735,7 @@ int main(void)
         cmocka_unit_test(test_explore_takes_an_update_for_a_fence_on_x86_only),
         cmocka_unit_test(test_explore_needs_release_and_acquire_for_a_message),
         cmocka_unit_test(test_explore_finds_the_race_of_a_missing_release),
+        cmocka_unit_test(test_explore_finds_mixed_sizes),
         cmocka_unit_test(test_explore_keeps_a_word_coherent),
         cmocka_unit_test(test_explore_needs_fences_for_independent_reads),
         cmocka_unit_test(test_explore_finds_the_lost_update),

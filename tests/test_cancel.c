@@ -264,9 +264,7 @@ static void test_cancel_of_a_call_of_the_pager_is_answered_after_it(void **state
     (void)state;
     paging.uffd = pgl_uffd_new(&config);
     if (!paging.uffd) {
-        printf("SKIP: %s: %s\n", __func__, pgl_uffd_explain(errno));
-        fflush(stdout);
-        skip();
+        SKIP_BECAUSE(pgl_uffd_explain(errno));
     }
     pgl_uffd_free(paging.uffd);
     assert_int_equal(pwrite(paging.file, "page", 4, (off_t)paging.length - 1), 4);

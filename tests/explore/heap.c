@@ -52,11 +52,14 @@ int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
 
 void heap_init(void)
 {
-    heap.region = mmap(NULL, PARTS * PART, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (heap.region == MAP_FAILED) {
+    char *memory =
+        mmap(NULL, (PARTS + 1) * PART, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
         perror("explore: heap");
         exit(1);
     }
+    /* Aligned to a part, so that what is aligned within it is aligned. */
+    heap.region = memory + (-(uintptr_t)memory & (PART - 1));
 }
 
 bool heap_owns(uintptr_t address)

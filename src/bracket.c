@@ -110,14 +110,16 @@ static bool has_crossed(const struct pgl_bracket *bracket)
     return bracket->index[1] != NO_PAGE && bracket->crossed && !bracket->nstores;
 }
 
-/* In a lock_debug build: whether the bracket is under way, and this thread's. A release build takes the caller's word.
- */
+/* In a lock_debug build: whether the bracket is under way, and this thread's, outside of any callback. A release build
+ * takes the caller's word. */
 static bool is_under_way(const struct pgl_bracket *bracket, const char *place)
 {
     if (!PGL_WITNESS)
         return true;
+    if (!pgl_witness_may_call(place))
+        return false;
     if (bracket->index[0] == NO_PAGE) {
-        pgl_witness_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, place);
+        pgl_witness_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, place, NULL);
         return false;
     }
     return pgl_witness_holds(bracket->table, pgl_leaf_page(bracket->leaf[0], bracket->index[0]), place);
@@ -133,7 +135,8 @@ bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table
 {
     struct pgl_leaf *leaf;
 
-    pgl_witness_enters(table, place);
+    if (!pgl_witness_enters(table, place))
+        return false;
     leaf = pgl_leaf_get(table, index);
     if (!leaf)
         return false;
@@ -289,34 +292,35 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
 }
 
 /* In a lock_debug build: whether the block may be linked. A release build takes the caller's word. */
-static bool may_link(const struct pgl_bracket *bracket, const struct pgl_tb *tb, const char *place)
+static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb, const char *place)
 {
     if (!PGL_WITNESS)
         return true;
-    if (tb->state != PGL_TB_NEW || (uintptr_t)tb % 16) {
-        pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place);
+    if (!pgl_witness_may_link(tb, bracket->index[0], place))
         return false;
-    }
     for (unsigned which = 0; which < 2; which++) {
         uint64_t index = pgl_tb_page(bracket->table, tb, which);
         bool on_one_page = tb->last[which] >> bracket->table->page_bits == index;
         bool held = index == bracket->index[0] || index == bracket->index[1];
 
         if (pgl_tb_has(tb, which) ? !on_one_page || !held : which == 0) {
-            pgl_witness_breach(PGL_BREACH_TB_PAGE, index, place);
+            pgl_witness_breach(PGL_BREACH_TB_PAGE, index, place, NULL);
             return false;
         }
     }
     return true;
 }
 
-static struct pgl_tb *publish(const struct pgl_table *table, struct pgl_tb *tb)
+static struct pgl_tb *publish(struct pgl_table *table, struct pgl_tb *tb, const char *place)
 {
     struct pgl_tb *other;
 
+    pgl_witness_linked(table, tb, place);
     /* release: pairs with the acquire in pgl_tb_is_live() */
     __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
+    pgl_witness_calls("publish");
     other = table->ops->publish ? table->ops->publish(tb, table->opaque) : NULL;
+    pgl_witness_returns();
     return other != tb ? other : NULL;
 }
 
@@ -324,10 +328,12 @@ static struct pgl_tb *publish(const struct pgl_table *table, struct pgl_tb *tb)
 static enum pgl_bracket_result __attribute__((noinline))
 finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other, const char *place)
 {
-    if (other)
+    if (other) {
+        pgl_witness_unlinked(tb);
         __atomic_store_n(&tb->state, PGL_TB_NEW, __ATOMIC_RELAXED);
-    else
+    } else {
         list(bracket, tb);
+    }
     let_go(bracket, 1, place);
     let_go(bracket, 0, place);
     return other ? PGL_BRACKET_EXISTS : PGL_BRACKET_OK;
@@ -346,9 +352,9 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
         pgl_bracket_abort_at(bracket, place);
         return refuse(EINVAL);
     }
-    other = publish(bracket->table, tb);
-    if (PGL_WITNESS && other && !pgl_tb_is_live(other))
-        pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place);
+    other = publish(bracket->table, tb, place);
+    if (PGL_WITNESS && other && pgl_witness_knows(bracket->table, other, true, place) && !pgl_tb_is_live(other))
+        pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place, NULL);
     if (equal)
         *equal = other ? other : tb;
     return finish(bracket, tb, other, place);
@@ -364,7 +370,7 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     /* The common case by itself: one page, with blocks and no exact map, that was free; one extent; no stores. */
     if (PGL_UNLIKELY(!bracket->head || pgl_tb_has(tb, 1)))
         return commit_slow(bracket, tb, equal, place);
-    other = publish(bracket->table, tb);
+    other = publish(bracket->table, tb, place);
     if (equal)
         *equal = other ? other : tb;
     if (PGL_UNLIKELY(other))

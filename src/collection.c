@@ -318,9 +318,10 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
  * Add the other pages of the blocks on one member that meet the set's range. False when memory ran out. *@again is
  * lowered to the first page of the range whose list has to be read again, or for the first time.
  */
-static bool add_partners(struct pgl_collection *set, const struct pgl_page *page, uint64_t index, uint64_t first,
+static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint64_t index, uint64_t first,
                          uint64_t *again, const char *place)
 {
+    pgl_witness_list(set->table, page, index);
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
         const struct pgl_tb *tb = pgl_ref_tb(ref);
         uint64_t other = pgl_tb_page(set->table, tb, !(ref & 1));
@@ -343,7 +344,7 @@ static bool add_partners(struct pgl_collection *set, const struct pgl_page *page
 /* Establish C3 for the members in the range. */
 static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_t last, const char *place)
 {
-    const struct pgl_page *page;
+    struct pgl_page *page;
     uint64_t index = first;
 
     while ((page = pgl_collection_next(set, &index)) && index <= last) {
@@ -409,8 +410,7 @@ bool pgl_collection_lock_at(struct pgl_collection *set, struct pgl_table *table,
 {
     uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
 
-    pgl_witness_enters(table, place);
-    if (first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
+    if (!pgl_witness_enters(table, place) || first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
         pgl_set_init(set, table);
         errno = EINVAL;
         return false;

@@ -59,7 +59,8 @@ bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t ind
     uint64_t high = index < index2 ? index2 : index;
     struct pgl_page *low_page, *high_page;
 
-    pgl_witness_enters(table, place);
+    if (!pgl_witness_enters(table, place))
+        return false;
     low_page = pgl_page_get(table, low);
     high_page = pgl_page_get(table, high);
     if (!low_page || !high_page)
@@ -75,7 +76,7 @@ static void unlock_by_index(struct pgl_table *table, uint64_t index, const char 
     struct pgl_page *page = pgl_page_find(table, index);
 
     if (PGL_WITNESS && !page)
-        pgl_witness_breach(PGL_BREACH_NOT_HELD, index, place);
+        pgl_witness_breach(PGL_BREACH_NOT_HELD, index, place, NULL);
     else
         pgl_page_unlock_at(table, page, place);
 }

@@ -67,8 +67,11 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
         table->special |= PGL_SPECIAL_EXTERNAL;
         table->external_held = config->external_held;
     }
-    if (pgl_has_lock_debug())
+    if (PGL_WITNESS)
         table->special |= PGL_SPECIAL_WITNESS;
+    else
+        table->unwatched = table->last_index + 1;
+    pgl_witness_forget(table);
     table->ops = config->ops;
     table->opaque = config->opaque;
     return table;
@@ -102,6 +105,7 @@ void pgl_table_free(struct pgl_table *table)
 {
     if (!table)
         return;
+    pgl_witness_frees(table);
     free_children(table, pgl_table_root(table), table->top_shift);
     free(table);
 }

@@ -88,7 +88,9 @@ void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     /* relaxed: the caller's full fence keeps it before the reading of guest bytes */
     __atomic_fetch_or(&leaf->code[index % PGL_LEVEL_SIZE / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
     if (table->ops && table->ops->first_code) {
+        pgl_witness_calls("first_code");
         table->ops->first_code(index, table->opaque);
+        pgl_witness_returns();
         /* On x86 too, where the caller's fence is the instruction that locked the page: the trap is set after that. */
         pgl_fence();
     }
@@ -100,8 +102,11 @@ void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         return;
     /* release: pairs with the acquires of those who skip pages without code */
     __atomic_fetch_and(&leaf->code[index % PGL_LEVEL_SIZE / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELEASE);
-    if (table->ops && table->ops->no_code)
+    if (table->ops && table->ops->no_code) {
+        pgl_witness_calls("no_code");
         table->ops->no_code(index, table->opaque);
+        pgl_witness_returns();
+    }
 }
 
 /* ---- dying ---- */
@@ -143,6 +148,7 @@ static void sweep(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t fir
         }
         pgl_link_set(page, link, *pgl_ref_next(ref));
         if (!(ref & 1)) {
+            pgl_witness_unlinked(tb);
             tb->next[0] = (uintptr_t)*chain;
             *chain = tb;
         }
@@ -154,7 +160,9 @@ static void retire(struct pgl_table *table, struct pgl_tb *chain)
 {
     /* Pairs with the fence of whoever caches a block without a lock, between the caching and pgl_tb_is_live(). */
     pgl_fence();
+    pgl_witness_calls("retired");
     table->ops->retired(chain, table->opaque);
+    pgl_witness_returns();
 }
 
 /*
@@ -211,6 +219,7 @@ static struct hits find_hits(const struct pgl_table *table, struct pgl_page *pag
     struct hits hits = {.low = UINT64_MAX};
     uintptr_t *link = &page->head;
 
+    pgl_witness_list(table, page, index);
     for (uintptr_t ref = pgl_list_first(page); ref; link = pgl_ref_next(ref), ref = *link) {
         const struct pgl_tb *tb = pgl_ref_tb(ref);
 
@@ -247,6 +256,15 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     return !hits.cross;
 }
 
+/* Before any list of a set is walked to kill. */
+static void look_over(struct pgl_collection *set)
+{
+    struct pgl_page *page;
+
+    for (uint64_t index = 0; PGL_WITNESS && (page = pgl_collection_next(set, &index)); index++)
+        pgl_witness_list(set->table, page, index);
+}
+
 /* Take the dead off all members' lists, retire them, narrow the pages they were on. True when there were any. */
 static bool bury(struct pgl_collection *set)
 {
@@ -270,6 +288,7 @@ static bool kill_in_set(struct pgl_collection *set)
     uint64_t last = set->last_addr >> set->table->page_bits;
     struct pgl_page *page;
 
+    look_over(set);
     for (uint64_t index = set->first_addr >> set->table->page_bits;
          (page = pgl_collection_next(set, &index)) && index <= last; index++)
         mark(page, set->first_addr, set->last_addr);
@@ -283,6 +302,7 @@ static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64
     pgl_set_init(set, table);
     pgl_set_add(set, index < index2 ? index : index2, place);
     pgl_set_add(set, index < index2 ? index2 : index, place);
+    look_over(set);
 }
 
 static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb, const char *place)
@@ -345,6 +365,7 @@ static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
         return false;
     }
     mark_dead(tb);
+    pgl_witness_unlinked(tb);
     self.next = (uintptr_t)dying_at(&table->unlisted);
     __atomic_store_n(&table->unlisted, (uintptr_t)&self | PGL_HEAD_LOCK, __ATOMIC_RELAXED);
     pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
@@ -375,6 +396,7 @@ static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, ui
         bool found = false;
 
         pgl_page_lock_at(table, page, place);
+        pgl_witness_list(table, page, index);
         for (uintptr_t ref = pgl_list_first(page); ref && !found; ref = *pgl_ref_next(ref)) {
             const struct pgl_tb *tb = pgl_ref_tb(ref);
 
@@ -470,6 +492,7 @@ static void add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t ind
     pgl_page_lock_at(table, page, place);
     /* Another may have made it meanwhile; or only the array, and the page is not that hot yet. */
     if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
+        pgl_witness_list(table, page, index);
         pgl_map_from_list(table, page, index, map, 0, PGL_MAP_WORDS - 1);
         __atomic_store_n(&hot->map[slot], map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* published by the unlock's release */
@@ -543,11 +566,9 @@ int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struc
 {
     bool killed;
 
-    pgl_witness_enters(table, place);
-    if (__atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW) {
-        pgl_witness_breach(PGL_BREACH_TB_STATE, UINT64_MAX, place);
+    if (!pgl_witness_enters(table, place) || !pgl_witness_knows(table, tb, true, place) ||
+        __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW)
         return 0;
-    }
     killed = pgl_tb_has(tb, 0) ? kill_listed(table, tb, place) : kill_unlisted(table, tb);
     return with_running(killed ? PGL_HIT : 0, running);
 }
@@ -555,8 +576,7 @@ int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struc
 int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
                             const struct pgl_tb *running, const char *place)
 {
-    pgl_witness_enters(table, place);
-    if (first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
+    if (!pgl_witness_enters(table, place) || first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
         errno = EINVAL;
         return PGL_ERROR;
     }
@@ -598,9 +618,12 @@ int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, c
     uint64_t last_addr = addr + len - 1u;
     uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
 
-    pgl_witness_enters(table, place);
+    if (!pgl_witness_enters(table, place))
+        return PGL_ERROR;
     if (!pgl_store_is_valid(table, addr, len))
         return PGL_ERROR;
+    if (PGL_WITNESS && pgl_store_is_clean(table, addr, len)) /* which the inline part has not asked */
+        return with_running(0, running);
     if (second_page > addr) {
         /* Each part by itself, without a lock; each fences. What is left is on one page mostly. */
         bool first_is_clean = pgl_store_is_clean(table, addr, (unsigned)(second_page - addr));
@@ -623,7 +646,8 @@ int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_
     struct pgl_collection set;
     int result;
 
-    pgl_witness_enters(table, place);
+    if (!pgl_witness_enters(table, place))
+        return PGL_ERROR;
     if (!pgl_store_is_valid(table, addr, len))
         return PGL_ERROR;
     *store = (struct pgl_store){
@@ -653,10 +677,13 @@ void pgl_tb_init(struct pgl_tb *tb)
 void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const char *place)
 {
     pgl_witness_external(table, UINT64_MAX, place);
-    if (PGL_WITNESS && (tb->state != PGL_TB_NEW || pgl_tb_has(tb, 0))) {
-        pgl_witness_breach(tb->state != PGL_TB_NEW ? PGL_BREACH_TB_STATE : PGL_BREACH_TB_PAGE, UINT64_MAX, place);
+    if (!pgl_witness_may_link(tb, UINT64_MAX, place))
+        return;
+    if (PGL_WITNESS && pgl_tb_has(tb, 0)) {
+        pgl_witness_breach(PGL_BREACH_TB_PAGE, UINT64_MAX, place, NULL);
         return;
     }
+    pgl_witness_linked(table, tb, place);
     /* release: pairs with the acquire in pgl_tb_is_live() */
     __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
 }
@@ -664,8 +691,10 @@ void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const c
 bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page, bool (*visit)(struct pgl_tb *, void *),
                             void *opaque, const char *place)
 {
-    if (!pgl_witness_holds(table, page, place))
+    if (!pgl_witness_may_call(place) || !pgl_witness_holds(table, page, place))
         return false;
+    if (PGL_WITNESS)
+        pgl_witness_list(table, page, pgl_witness_index(page));
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
         if (!visit(pgl_ref_tb(ref), opaque))
             return false;
@@ -674,12 +703,12 @@ bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page, bool
 
 void pgl_tb_lock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place)
 {
-    if (pgl_tb_has(tb, 0))
+    if (pgl_witness_knows(table, tb, false, place) && pgl_tb_has(tb, 0))
         pgl_page_lock_pair_at(table, pgl_tb_page(table, tb, 0), pgl_tb_page(table, tb, pgl_tb_has(tb, 1)), place);
 }
 
 void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place)
 {
-    if (pgl_tb_has(tb, 0))
+    if (pgl_witness_knows(table, tb, false, place) && pgl_tb_has(tb, 0))
         pgl_page_unlock_pair_at(table, pgl_tb_page(table, tb, 0), pgl_tb_page(table, tb, pgl_tb_has(tb, 1)), place);
 }

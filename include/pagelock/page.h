@@ -152,13 +152,20 @@ PGL_API void pgl_assert_none_held_at(const char *place);
  * @PGL_BREACH_RECURSION: locking a page that this thread holds
  * @PGL_BREACH_NOT_HELD: unlocking, asserting or walking a page that this thread does not hold; a step of a bracket that
  *      has ended
- * @PGL_BREACH_NESTED: a pair, a collection, a second bracket or an invalidation with pages held
+ * @PGL_BREACH_NESTED: a pair, a collection, a second bracket or store bracket, a store check or an invalidation with
+ *      pages held
  * @PGL_BREACH_CHECKPOINT: pages held at a check-point
  * @PGL_BREACH_TABLES: pages of two tables held at once
- * @PGL_BREACH_TB_STATE: a block linked twice, not made new by pgl_tb_init() first, or not aligned to 16 bytes; one
- *      invalidated that was never linked; or a dead one that `publish` calls an equal
+ * @PGL_BREACH_TB_STATE: a block linked that is linked already, was not made new by pgl_tb_init() first, or is not
+ *      aligned to 16 bytes; one invalidated that was never linked; or a dead one that `publish` calls an equal
  * @PGL_BREACH_TB_PAGE: a block linked on a page that its bracket does not hold, or with bytes that run off their page
  * @PGL_BREACH_EXTERNAL: the caller's big lock is not held
+ * @PGL_BREACH_TB_TABLE: a block invalidated, or its pages locked, through another table than its own; or a block of
+ *      another table that `publish` calls an equal
+ * @PGL_BREACH_TB_CHANGED: the bytes, state or links of a linked block are not as the library left them: they were set
+ *      again, the block was made new again, or its memory serves another purpose
+ * @PGL_BREACH_CALLBACK: a call that takes or unlocks pages, invalidates, or is a step of a bracket, inside a callback
+ * @PGL_BREACH_FREE: a table freed while a page of it is held
  */
 enum pgl_breach_kind {
     PGL_BREACH_ORDER,
@@ -170,6 +177,10 @@ enum pgl_breach_kind {
     PGL_BREACH_TB_STATE,
     PGL_BREACH_TB_PAGE,
     PGL_BREACH_EXTERNAL,
+    PGL_BREACH_TB_TABLE,
+    PGL_BREACH_TB_CHANGED,
+    PGL_BREACH_CALLBACK,
+    PGL_BREACH_FREE,
 };
 
 /**
@@ -177,8 +188,10 @@ enum pgl_breach_kind {
  * @kind: which
  * @what: the same in words
  * @index: the page it is about, or UINT64_MAX
- * @place: the call that broke it ("file:line")
+ * @place: the call that broke it ("file:line"); of pgl_table_free() its name
  * @held_index, @held_place: the held page it collides with and where that was locked; UINT64_MAX and NULL without one
+ * @linked_place: where the block that it is about was linked; NULL without a block, or when it is not linked
+ * @callback, @callback_place: the callback in which the call stands, and the call that runs the callback; NULL outside
  */
 struct pgl_breach {
     enum pgl_breach_kind kind;
@@ -187,15 +200,19 @@ struct pgl_breach {
     const char *place;
     uint64_t held_index;
     const char *held_place;
+    const char *linked_place;
+    const char *callback;
+    const char *callback_place;
 };
 
 /**
  * pgl_witness_set_hook - replace what a lock_debug library does at a breach of contract
- * @hook: called on the thread that broke it; NULL for the default, which prints both places and aborts
+ * @hook: called on the thread that broke it; NULL for the default, which prints all places and aborts
  * @opaque: handed to @hook
  *
  * When @hook returns, the call that broke the contract goes on as well as it can: it leaves out a lock that would hang
- * and an unlock that would free another's. A release build never calls it.
+ * and an unlock that would free another's, and a call inside a callback is left out altogether (EINVAL where it has an
+ * errno). A linked block that was changed becomes what it was when it was linked. A release build never calls it.
  *
  * Locks:    none. For the whole process; set it while no other thread is in the library.
  */

@@ -104,6 +104,7 @@ struct pgl_table {
     const struct pgl_tb_ops *ops;
     void *opaque;
     bool (*external_held)(void *opaque) PGL_NOEXCEPT;
+    uint64_t unwatched; /* the inline store check answers for pages below this: all, or none in a lock_debug library */
     /* What is written while the table is in use, on a line of its own: every look-up reads what stands around it. */
     uint64_t leaves __attribute__((aligned(64)));
     uint64_t bytes;

@@ -487,23 +487,17 @@ static inline bool pgl_page_is_clean(unsigned page_bits, struct pgl_leaf *leaf, 
     return (head & PGL_HEAD_HOT) && pgl_map_is_clean(page_bits, leaf, index, first_addr, last_addr);
 }
 
-/**
- * pgl_store_is_clean - whether a store, already made, surely met no code; without a lock
- * @addr, @len: the bytes; on one page, or false is the answer
- *
- * The inline part of pgl_store_check(). False means only that the question needs a lock.
- *
- * Locks:    none; wait-free.
- * Ordering: a full fence between the store and the look-up.
- */
-PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr, unsigned len)
+/* The two below in one, @watched known at compile time. */
+static inline __attribute__((always_inline)) bool pgl_store_passes(const struct pgl_table *table, uint64_t addr,
+                                                                   unsigned len, bool watched)
 {
     const unsigned page_bits = table->page_bits;
     uint64_t last_addr = addr + (len - 1u), index = addr >> page_bits;
     struct pgl_leaf *leaf;
     uintptr_t head;
 
-    if (PGL_UNLIKELY(len - 1u >= 64u || last_addr >> page_bits != index || index > table->last_index))
+    if (PGL_UNLIKELY(len - 1u >= 64u || last_addr >> page_bits != index ||
+                     (watched ? index >= table->unwatched : index > table->last_index)))
         return false;
     /* Pairs with pgl_fence_after_lock(): either the loads below see what that bracket wrote to the tree and
      * the head, or the bracket reads the bytes that were stored. */
@@ -516,6 +510,26 @@ PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr,
     if (head & PGL_HEAD_LOCK)
         return false;
     return pgl_page_is_clean(page_bits, leaf, index, head, addr, last_addr);
+}
+
+/**
+ * pgl_store_is_clean - whether a store, already made, surely met no code; without a lock
+ * @addr, @len: the bytes; on one page, or false is the answer
+ *
+ * The inline part of pgl_store_check(). False means only that the question needs a lock.
+ *
+ * Locks:    none; wait-free.
+ * Ordering: a full fence between the store and the look-up.
+ */
+PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr, unsigned len)
+{
+    return pgl_store_passes(table, addr, len, false);
+}
+
+/* The same for pgl_store_check(): false throughout in a lock_debug library, which is to see each of these calls. */
+static inline bool pgl_store_is_clean_unwatched(const struct pgl_table *table, uint64_t addr, unsigned len)
+{
+    return pgl_store_passes(table, addr, len, true);
 }
 
 /* The whole of pgl_store_check() for a store that the filters do not answer; fences by itself. */
@@ -547,7 +561,7 @@ PGL_API int pgl_store_check(struct pgl_table *table, uint64_t addr, unsigned len
 PGL_INLINE int pgl_store_check_at(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
                                   const char *place)
 {
-    if (PGL_LIKELY(pgl_store_is_clean(table, addr, len)))
+    if (PGL_LIKELY(pgl_store_is_clean_unwatched(table, addr, len)))
         return running && !pgl_tb_is_live(running) ? PGL_RUNNING_DEAD : 0;
     return pgl_store_check_slow(table, addr, len, running, place);
 }

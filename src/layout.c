@@ -151,6 +151,8 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_config, threads)},
     {MEMBER(uffd_config, table)},
     {MEMBER(uffd_config, write_protect)},
+    {MEMBER(uffd_config, follow_forks)},
+    {MEMBER(uffd_config, allow_user_mode)},
     {MEMBER(uffd_config, failed)},
     {MEMBER(uffd_config, arg)},
     {MEMBER(uffd_stats, faults)},

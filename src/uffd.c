@@ -11,7 +11,7 @@
  *              where a region is entered or let go; for reading from a look at a map until pages are where it shows
  *              them, or their protection is gone. So what is late does not enter what was mapped there since: a change
  *              that the kernel has told of is in the map, and before that it refuses (EAGAIN).
- * LOCK ORDER   the pager's lock -> layout -> map -> object.
+ * LOCK ORDER   the pager's lock -> layout -> map -> object -> the list of files.
  * READERS      The kernel knows better. (i) A fault on a page that the driver has as resident, found so at the first
  *              look, means that the page was removed (its event raced with a copy): it is forgotten and fetched again.
  *              (ii) The same fault after a wait for another handler's fetch may be an old message: its thread is only
@@ -51,7 +51,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -105,6 +104,7 @@ struct pgl_uffd {
     int spare; /* a descriptor to close, so that a fork's event can be read where there is no other; or -1 */
     struct space *self;
     struct arena arena; /* of everything that handlers make, or that is made under the lock */
+    struct files files; /* that regions show */
     struct handler *handlers;
     unsigned nhandlers; /* running */
     size_t share;       /* messages that a handler reads at a time: while others are idle, none waits for another */
@@ -118,22 +118,6 @@ struct pgl_uffd {
 
     struct pgl_uffd_stats stats; /* each count is atomic */
 };
-
-const char *pgl_uffd_explain(int error)
-{
-    switch (error) {
-    case EPERM:
-    case EACCES:
-        return "userfaultfd is not permitted: run as root or with CAP_SYS_PTRACE (setcap cap_sys_ptrace+ep on the "
-               "program); vm.unprivileged_userfaultfd=1 alone does not allow following forks";
-    case ENOSYS:
-        return "this kernel has no userfaultfd: it needs CONFIG_USERFAULTFD";
-    case EOPNOTSUPP:
-        return "this kernel's userfaultfd lacks events or write protection: it needs Linux 5.7 or newer";
-    default:
-        return strerror(error); /* NOLINT(concurrency-mt-unsafe): of an errno it is a constant */
-    }
-}
 
 /* The pager's lock, and the layout's for writing. */
 static void lock(struct pgl_uffd *uffd)
@@ -206,11 +190,15 @@ static int probe(const struct pgl_uffd *uffd, const struct space *space)
     return ioctl(space->fd, UFFDIO_ZEROPAGE, &zero) != 0 ? errno : 0;
 }
 
-static void unregister(const struct space *space, uint64_t start, uint64_t end)
+static void unregister(const struct pgl_uffd *uffd, const struct space *space, uint64_t start, uint64_t end)
 {
     struct uffdio_range range = {start, end - start};
 
-    ioctl(space->fd, UFFDIO_UNREGISTER, &range);
+    if (space == uffd->self) {
+        pgl_memory_release(space->fd, &range, &uffd->config);
+    } else {
+        ioctl(space->fd, UFFDIO_UNREGISTER, &range);
+    }
 }
 
 /*
@@ -222,7 +210,7 @@ static void unregister_mapping(const struct pgl_uffd *uffd, uint64_t start, uint
     struct pgl_map_entry entry;
 
     if (pgl_map_lookup(uffd->self->map, start / uffd->page_size, &entry) && entry.view.first < end / uffd->page_size) {
-        unregister(uffd->self, start, end);
+        unregister(uffd, uffd->self, start, end);
     }
 }
 
@@ -264,7 +252,7 @@ static void space_unregister(const struct pgl_uffd *uffd, const struct space *sp
         unregister_mappings(uffd);
     }
     for (uint64_t first = 0; pgl_map_lookup(space->map, first, &entry); first = entry.view.last + 1) {
-        unregister(space, entry.view.first * uffd->page_size, (entry.view.last + 1) * uffd->page_size);
+        unregister(uffd, space, entry.view.first * uffd->page_size, (entry.view.last + 1) * uffd->page_size);
     }
 }
 
@@ -835,25 +823,6 @@ static void *handle(void *arg)
 
 /* Making and freeing */
 
-/* Returns a userfaultfd, or -1 with errno. */
-static int open_uffd(bool write_protect)
-{
-    const uint64_t events =
-        UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP;
-    struct uffdio_api api = {.api = UFFD_API, .features = events};
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-    api.features |= write_protect ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;
-    if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) != 0) {
-        int error = errno == EINVAL ? EOPNOTSUPP : errno;
-
-        close(fd);
-        errno = error;
-        return -1;
-    }
-    return fd;
-}
-
 /* Bytes of the widest cluster. */
 static uint64_t widest_cluster(const struct pgl_uffd *uffd)
 {
@@ -911,7 +880,7 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     int fd;
 
     if (uffd == NULL || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
-        !pgl_arena_init(&uffd->arena)) {
+        !pgl_arena_init(&uffd->arena) || !pgl_files_init(&uffd->files, &uffd->arena)) {
         free(uffd);
         errno = ENOMEM;
         return NULL;
@@ -928,8 +897,8 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
     if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || uffd->handlers == NULL ||
         epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &stop) != 0 ||
-        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 ||
-        (fd = open_uffd(config->write_protect)) < 0 || (uffd->self = space_add(uffd, fd)) == NULL) {
+        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 || (fd = pgl_uffd_open(config)) < 0 ||
+        (uffd->self = space_add(uffd, fd)) == NULL) {
         error = errno;
     }
     while (error == 0 && uffd->nhandlers < nhandlers) {
@@ -978,6 +947,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     if (uffd->timer >= 0) {
         close(uffd->timer);
     }
+    pgl_files_fini(&uffd->files);
     pgl_arena_fini(&uffd->arena);
     pthread_rwlock_destroy(&uffd->layout);
     pthread_mutex_destroy(&uffd->lock);
@@ -1004,22 +974,18 @@ static bool to_pages(const struct pgl_uffd *uffd, const void *addr, size_t lengt
 /* The pager's lock is held, and the layout locked for writing. Shows the object, and asks the kernel for faults. */
 static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object)
 {
-    struct uffdio_register range = {
-        .range = {first * uffd->page_size, (last - first + 1) * uffd->page_size},
-        .mode = UFFDIO_REGISTER_MODE_MISSING | (uffd->config.write_protect ? UFFDIO_REGISTER_MODE_WP : 0),
-    };
+    const struct uffdio_range range = {first * uffd->page_size, (last - first + 1) * uffd->page_size};
+    int error;
 
     if (!pgl_map_enter(uffd->self->map, first, last, object, 0, PGL_ADVICE_DEFAULT)) {
         return false;
     }
-    if (ioctl(uffd->self->fd, UFFDIO_REGISTER, &range) != 0) {
-        int error = errno;
-
+    error = pgl_memory_claim(uffd->self->fd, &range, &uffd->config, uffd->page_size);
+    if (error != 0) {
         pgl_map_remove(uffd->self->map, first, last);
         errno = error;
-        return false;
     }
-    return true;
+    return error == 0;
 }
 
 /*
@@ -1053,6 +1019,7 @@ static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, s
 bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset, enum pgl_advice advice)
 {
     PGL_UNCANCELLED;
+    const struct uffdio_range range = {(uintptr_t)addr, length};
     struct pgl_object *object;
     struct source *source;
     uint64_t first, last;
@@ -1066,7 +1033,12 @@ bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_
     if (!to_pages(uffd, addr, length, &first, &last)) {
         return false;
     }
-    source = pgl_source_new(&uffd->arena, fd, (uint64_t)offset, length, uffd->page_size);
+    error = pgl_memory_check(&range);
+    if (error != 0) {
+        errno = error;
+        return false;
+    }
+    source = pgl_source_new(&uffd->files, fd, (uint64_t)offset, length, uffd->page_size);
     if (source == NULL) {
         return false;
     }
@@ -1097,21 +1069,25 @@ static bool is_mapped(const struct space *space, uint64_t first, uint64_t last)
 bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
 {
     PGL_UNCANCELLED;
-    struct uffdio_range range = {(uintptr_t)addr, length};
+    const struct uffdio_range range = {(uintptr_t)addr, length};
     uint64_t first, last;
-    bool unmapped = false;
+    int error = ENOENT;
 
     if (!to_pages(uffd, addr, length, &first, &last)) {
         return false;
     }
     lock(uffd);
-    if (!is_mapped(uffd->self, first, last)) {
-        errno = ENOENT;
-    } else if (ioctl(uffd->self->fd, UFFDIO_UNREGISTER, &range) == 0) {
-        unmapped = pgl_map_remove(uffd->self->map, first, last);
+    if (is_mapped(uffd->self, first, last)) {
+        error = pgl_memory_release(uffd->self->fd, &range, &uffd->config);
+    }
+    if (error == 0 && !pgl_map_remove(uffd->self->map, first, last)) {
+        error = errno;
     }
     unlock(uffd);
-    return unmapped;
+    if (error != 0) {
+        errno = error;
+    }
+    return error == 0;
 }
 
 bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_advice advice)

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the userfaultfd pager's two files share: the handlers and events (uffd.c), and the pages (uffd_pages.c). */
+/*
+ * What the files of the userfaultfd pager share: the handlers and events (uffd.c), the pages (uffd_pages.c), the files
+ * that are shown (uffd_source.c), the memory that shows them (uffd_memory.c), and the userfaultfd (uffd_open.c).
+ */
 #ifndef PGL_SRC_UFFD_H
 #define PGL_SRC_UFFD_H
+
+#include <linux/userfaultfd.h>
+#include <sys/types.h>
 
 #include <pagelock/fault.h>
 #include <pagelock/uffd.h>
@@ -9,11 +15,28 @@
 #include "arena.h"
 #include "map.h"
 
+/* An open file, of all sources that read it. */
+struct file {
+    struct file *next;
+    unsigned refs; /* belongs to the lock of the list */
+    int fd;
+    bool own; /* a description of the pager's own, whose offset is nobody's */
+    dev_t dev;
+    ino_t ino;
+    int flags; /* those of open() that tell it from others of the same inode */
+};
+
+struct files {
+    pthread_mutex_t lock;
+    struct arena *arena; /* where they, and their sources, live */
+    struct file *first;
+};
+
 /* A part of a file that some memory shows: the pager of an object. A forked child's object shares it. */
 struct source {
-    struct arena *arena; /* where it lives */
-    unsigned refs;       /* atomic */
-    int fd;
+    struct files *files;
+    struct file *file;             /* referenced */
+    unsigned refs;                 /* atomic */
     uint64_t size;                 /* bytes of the file when mapped: what is missing of them later is an error */
     struct pgl_pager_range range;  /* the file's pages */
     struct pgl_pager_range *holes; /* of whole pages, when mapped: ascending */
@@ -56,8 +79,13 @@ static inline void count(uint64_t *counter, uint64_t n)
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
+bool pgl_files_init(struct files *files, struct arena *arena);
+
+/* Every source has gone. */
+void pgl_files_fini(struct files *files);
+
 /* Returns NULL, with errno, when pages of the file from offset on cannot be shown. One reference. */
-struct source *pgl_source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size);
+struct source *pgl_source_new(struct files *files, int fd, uint64_t offset, uint64_t length, size_t page_size);
 void pgl_source_unref(struct source *source);
 
 uint64_t pgl_now_ns(void);
@@ -68,6 +96,19 @@ uint64_t pgl_now_ns(void);
  * over. No lock is held. Returns what attempt() has returned last: EAGAIN only where the pager ends.
  */
 int pgl_delivery_persist(struct delivery *delivery, int (*attempt)(struct delivery *delivery, void *arg), void *arg);
+
+/* Returns a userfaultfd of the form that the configuration asks for, or -1 with errno. */
+int pgl_uffd_open(const struct pgl_uffd_config *config);
+
+/* Returns 0 where the range is all private anonymous memory, or EFAULT, EINVAL or ENOMEM. */
+int pgl_memory_check(const struct uffdio_range *range);
+
+/* Registers the range, empty, as the configuration says. Returns 0, or an errno where it stays as it was, or empty. */
+int pgl_memory_claim(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config,
+                     size_t page_size);
+
+/* Undoes that; what is there stays. Returns 0, or an errno when there is something left to be undone. */
+int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config);
 
 /* Puts a zero page where the fault was, unless something else is there by now. Returns whether it made one. */
 bool pgl_delivery_zero(struct delivery *delivery);

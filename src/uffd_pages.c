@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -26,124 +25,6 @@
 
 #include "object.h"
 #include "uffd.h"
-
-/* A description of its own where that can be had, so that looking for holes does not move the caller's offset. */
-static int reopen(int fd)
-{
-    char path[32];
-    int own;
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    own = open(path, O_RDONLY | O_CLOEXEC);
-    return own >= 0 ? own : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-}
-
-/* Notes a hole. Returns false, with ENOMEM, when there is no room for it. */
-static bool add_hole(struct source *source, struct pgl_pager_range hole, size_t *room)
-{
-    if (source->nholes == *room) {
-        size_t more = *room > 0 ? 2 * *room : 16;
-        struct pgl_pager_range *holes = pgl_arena_heap_ops.alloc(source->arena, more * sizeof(*holes));
-
-        if (holes == NULL) {
-            errno = ENOMEM;
-            return false;
-        }
-        if (source->holes != NULL) {
-            memcpy(holes, source->holes, source->nholes * sizeof(*holes));
-            pgl_arena_heap_ops.free(source->arena, source->holes);
-        }
-        source->holes = holes;
-        *room = more;
-    }
-    source->holes[source->nholes++] = hole;
-    return true;
-}
-
-/*
- * Finds the holes once: a look at fault time would wait for whoever writes to the file, and he may wait for the page.
- * Where a file system cannot tell, the rest is data. Returns false, with ENOMEM, when there is no room for them.
- */
-static bool find_holes(struct source *source, size_t page_size)
-{
-    off_t size = (off_t)page_size;
-    off_t at = (off_t)source->range.first * size;
-    off_t end = (off_t)(source->range.last + 1) * size;
-    size_t room = 0;
-
-    while (at < end) {
-        off_t data = lseek(source->fd, at, SEEK_DATA);
-        struct pgl_pager_range hole = {(uint64_t)at / page_size, source->range.last};
-
-        if (data < 0 && errno != ENXIO) {
-            return true;
-        }
-        if (data >= 0 && data < end) {
-            hole.last = (uint64_t)data / page_size - 1; /* wraps at page 0, and so does the count */
-        }
-        if (hole.last + 1 > hole.first && !add_hole(source, hole, &room)) {
-            return false;
-        }
-        at = data >= 0 && data < end ? lseek(source->fd, data, SEEK_HOLE) : end;
-        if (at < 0) {
-            return true;
-        }
-        at += size - 1 - (at + size - 1) % size;
-    }
-    return true;
-}
-
-/* The last holder is gone, or there never was one. */
-static void source_free(struct source *source)
-{
-    if (source->fd >= 0) {
-        close(source->fd);
-    }
-    if (source->holes != NULL) {
-        pgl_arena_heap_ops.free(source->arena, source->holes);
-    }
-    pgl_arena_heap_ops.free(source->arena, source);
-}
-
-struct source *pgl_source_new(struct arena *arena, int fd, uint64_t offset, uint64_t length, size_t page_size)
-{
-    struct source *source;
-    struct stat st;
-
-    if (fstat(fd, &st) != 0) {
-        return NULL;
-    }
-    if (st.st_size <= 0 || offset >= (uint64_t)st.st_size || length > (uint64_t)st.st_size - offset + page_size - 1) {
-        errno = EINVAL;
-        return NULL;
-    }
-    source = pgl_arena_heap_ops.alloc(arena, sizeof(*source));
-    if (source == NULL) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    source->arena = arena;
-    source->refs = 1;
-    source->size = (uint64_t)st.st_size;
-    source->range = (struct pgl_pager_range){offset / page_size, (offset + length) / page_size - 1};
-    source->fd = reopen(fd);
-    if (source->fd < 0 || ((uint64_t)st.st_blocks * 512 < source->size && !find_holes(source, page_size))) {
-        int error = errno;
-
-        source_free(source);
-        errno = error;
-        return NULL;
-    }
-    return source;
-}
-
-void pgl_source_unref(struct source *source)
-{
-    /* acquire and release: the last holder closes what the others have used */
-    if (__atomic_sub_fetch(&source->refs, 1, __ATOMIC_ACQ_REL) == 0) {
-        source_free(source);
-    }
-}
 
 uint64_t pgl_now_ns(void)
 {
@@ -405,10 +286,14 @@ static int deliver(struct delivery *delivery, const struct pgl_request *request,
     return error == ENOENT || error == ESRCH ? EAGAIN : error;
 }
 
-/* Reads pages of the file into the buffer. Returns 0 or an errno; *whole is how many pages could be read. */
+/*
+ * Reads pages of the file into the buffer. Returns 0 or an errno; *whole is how many pages could be read. O_DIRECT wants
+ * whole blocks: so whole pages are read, of the file's last one as well, and one that came in part is read again.
+ */
 static int read_pages(struct delivery *delivery, const struct source *source, uint64_t first, uint64_t npages,
                       uint64_t *whole)
 {
+    uint64_t block = (source->file->flags & O_DIRECT) != 0 ? delivery->page_size : 1;
     uint64_t offset = first * delivery->page_size;
     uint64_t length = npages * delivery->page_size;
     uint64_t wanted = source->size - offset < length ? source->size - offset : length;
@@ -416,16 +301,18 @@ static int read_pages(struct delivery *delivery, const struct source *source, ui
     int error = 0;
 
     while (have < wanted && error == 0) {
-        ssize_t n = pread(source->fd, delivery->buffer + have, wanted - have, (off_t)(offset + have));
+        uint64_t at = have - have % block;
+        ssize_t n = pread(source->file->fd, delivery->buffer + at, length - at, (off_t)(offset + at));
 
-        if (n > 0) {
-            have += (uint64_t)n;
-        } else if (n == 0) {
+        if (n > 0 && at + (uint64_t)n > have) {
+            have = at + (uint64_t)n;
+        } else if (n >= 0) {
             error = ENODATA;
         } else if (errno != EINTR) {
             error = errno;
         }
     }
+    have = have < wanted ? have : wanted; /* the file may have grown */
     count(&delivery->stats->bytes_read, have);
     count(&delivery->stats->requests, 1);
     memset(delivery->buffer + have, 0, length - have);
@@ -440,7 +327,7 @@ static int measure_hole(const struct source *source, uint64_t first, uint64_t np
     uint64_t left;
 
     *whole = 0;
-    if (fstat(source->fd, &st) != 0) {
+    if (fstat(source->file->fd, &st) != 0) {
         return errno;
     }
     left = (uint64_t)st.st_size / page_size;

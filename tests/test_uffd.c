@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -35,6 +36,10 @@
 #if __has_feature(address_sanitizer)
 #define SANITIZED 1
 #endif
+#endif
+
+#ifndef MADV_COLLAPSE /* of Linux 6.1 */
+#define MADV_COLLAPSE 25
 #endif
 
 #define PAGE 4096
@@ -190,6 +195,25 @@ static void assert_pages(const unsigned char *memory, uint64_t npages, uint64_t 
     }
 }
 
+static unsigned count_fds(void)
+{
+    unsigned n = 0;
+
+    for (int fd = 0; fd < 256; fd++) {
+        n += fcntl(fd, F_GETFD) >= 0;
+    }
+    return n;
+}
+
+/* The last holder of a file may be a handler, which closes it a moment later. */
+static void assert_fds(unsigned n)
+{
+    for (unsigned tries = 0; tries < 2000 && count_fds() != n; tries++) {
+        usleep(1000);
+    }
+    assert_int_equal(count_fds(), n);
+}
+
 /* Reading */
 
 static void test_uffd_brings_the_files_bytes_under_every_advice(void **state)
@@ -312,6 +336,264 @@ static void test_uffd_partial_last_page_ends_in_zeros(void **state)
     assert_count(f, errors, 0);
 }
 
+/* Files */
+
+/* Fills NPAGES pages of memory from pages of a file, one region each with one page of room, in that order. */
+static unsigned char *map_regions(struct fixture *f, unsigned nregions, uint64_t file_pages)
+{
+    unsigned char *room =
+        mmap(NULL, (size_t)nregions * 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(room != MAP_FAILED);
+    for (unsigned i = 0; i < nregions; i++) {
+        off_t offset = (off_t)(i * 7 % file_pages * PAGE);
+
+        assert_true(pgl_uffd_map(f->uffd, room + (size_t)i * 2 * PAGE, PAGE, f->file, offset, PGL_ADVICE_NORMAL));
+    }
+    return room;
+}
+
+static void test_uffd_regions_of_a_file_share_a_descriptor(void **state)
+{
+    enum { NREGIONS = 2000 };
+    struct fixture *f = *state;
+    struct rlimit before, few;
+    unsigned nfds;
+    unsigned char *room;
+
+    start_pager(f);
+    nfds = count_fds();
+    getrlimit(RLIMIT_NOFILE, &before);
+    few = before;
+    few.rlim_cur = 256;
+    setrlimit(RLIMIT_NOFILE, &few);
+    room = map_regions(f, NREGIONS, NPAGES);
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_int_equal(count_fds(), nfds + 1);
+    for (unsigned i = 0; i < NREGIONS; i++) {
+        assert_true(is_page(room + (size_t)i * 2 * PAGE, i * 7 % NPAGES));
+    }
+    for (unsigned i = 0; i < NREGIONS - 1; i++) { /* the last one keeps it open */
+        assert_true(pgl_uffd_unmap(f->uffd, room + (size_t)i * 2 * PAGE, PAGE));
+    }
+    madvise(room, (size_t)NREGIONS * 2 * PAGE, MADV_DONTNEED);
+    assert_true(is_page(room + (size_t)(NREGIONS - 1) * 2 * PAGE, (NREGIONS - 1) * 7 % NPAGES));
+    assert_int_equal(count_fds(), nfds + 1);
+    assert_true(pgl_uffd_unmap(f->uffd, room + (size_t)(NREGIONS - 1) * 2 * PAGE, PAGE));
+    assert_fds(nfds);
+    munmap(room, (size_t)NREGIONS * 2 * PAGE);
+}
+
+/* Others of the same inode that were opened alike share it; one that was opened otherwise, and another inode, do not. */
+static void test_uffd_files_are_told_apart_by_inode_and_flags(void **state)
+{
+    struct fixture *f = *state;
+    int other = memfd_create("other", MFD_CLOEXEC);
+    unsigned nfds;
+    char path[32];
+    int files[4];
+
+    fill(other, 100, 8);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", f->file);
+    files[0] = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* which reading does not depend on */
+    files[1] = dup(f->file);
+    files[2] = open(path, O_RDONLY | O_CLOEXEC | O_NOATIME);
+    files[3] = other;
+    start_pager(f);
+    nfds = count_fds();
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned char *memory = f->memory + (size_t)i * 8 * PAGE;
+
+        assert_true(files[i] >= 0);
+        assert_true(pgl_uffd_map(f->uffd, memory, 8 * PAGE, files[i], 100 * PAGE, PGL_ADVICE_NORMAL));
+        close(files[i]); /* the pager has its own */
+        assert_int_equal(count_fds(), nfds + (i < 2 ? 1 : i) - (i + 1));
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        assert_pages(f->memory + (size_t)i * 8 * PAGE, 8, 100);
+        assert_true(pgl_uffd_unmap(f->uffd, f->memory + (size_t)i * 8 * PAGE, 8 * PAGE));
+    }
+    assert_fds(nfds - 4);
+}
+
+struct mapper {
+    pthread_t thread;
+    struct fixture *f;
+    pthread_barrier_t *barrier;
+    unsigned char *memory;
+    uint64_t first;
+    unsigned failures;
+};
+
+/* Now and then no region is left, and the file is closed while another thread opens it. */
+static void *map_and_unmap(void *arg)
+{
+    struct mapper *m = arg;
+
+    pthread_barrier_wait(m->barrier);
+    for (unsigned round = 0; round < 300; round++) {
+        uint64_t page = (m->first + round) % NPAGES;
+
+        m->failures += !pgl_uffd_map(m->f->uffd, m->memory, PAGE, m->f->file, (off_t)(page * PAGE), PGL_ADVICE_RANDOM);
+        m->failures += !is_page(m->memory, page);
+        m->failures += !pgl_uffd_unmap(m->f->uffd, m->memory, PAGE);
+    }
+    return NULL;
+}
+
+static void test_uffd_threads_open_and_close_a_file_at_once(void **state)
+{
+    struct fixture *f = *state;
+    pthread_barrier_t barrier;
+    struct mapper mappers[4];
+    unsigned nfds;
+
+    f->config.threads = 2;
+    start_pager(f);
+    nfds = count_fds();
+    pthread_barrier_init(&barrier, NULL, 4);
+    for (unsigned i = 0; i < 4; i++) {
+        mappers[i] = (struct mapper){
+            .f = f, .barrier = &barrier, .memory = f->memory + (size_t)i * 64 * PAGE, .first = i * UINT64_C(100)};
+        assert_int_equal(pthread_create(&mappers[i].thread, NULL, map_and_unmap, &mappers[i]), 0);
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        pthread_join(mappers[i].thread, NULL);
+        assert_int_equal(mappers[i].failures, 0);
+    }
+    pthread_barrier_destroy(&barrier);
+    assert_fds(nfds);
+}
+
+/* How many pages of a file the kernel has cached. */
+static uint64_t count_cached(int file, uint64_t npages)
+{
+    unsigned char resident[NPAGES];
+    void *view = mmap(NULL, npages * PAGE, PROT_READ, MAP_SHARED, file, 0);
+    uint64_t n = 0;
+
+    assert_true(view != MAP_FAILED);
+    assert_int_equal(mincore(view, npages * PAGE, resident), 0);
+    for (uint64_t i = 0; i < npages; i++) {
+        n += resident[i] & 1;
+    }
+    munmap(view, npages * PAGE);
+    return n;
+}
+
+static enum pgl_uffd_remedy on_failure_note(void *arg, const void *addr, int error)
+{
+    struct fixture *f = arg;
+
+    (void)addr;
+    __atomic_store_n(&f->last_error, error, __ATOMIC_RELAXED);
+    return PGL_UFFD_ZERO;
+}
+
+/* What O_DIRECT asks for: whole blocks, of the partial last page as well, which ends in zeros; and nothing is cached. */
+static void test_uffd_reads_directly_what_was_opened_so(void **state)
+{
+    char name[] = "pagelock-XXXXXX";
+    struct fixture *f = *state;
+    int file = mkstemp(name);
+    int direct = open(name, O_RDONLY | O_CLOEXEC | O_DIRECT);
+
+    assert_true(file >= 0);
+    unlink(name);
+    fill(file, 0, 64);
+    assert_int_equal(ftruncate(file, 63 * PAGE + 100), 0);
+    assert_int_equal(fsync(file), 0);
+    posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    if (direct < 0 || count_cached(file, 64) > 0) {
+        close(file);
+        close(direct);
+        SKIP_BECAUSE("the file system of the working directory does not know O_DIRECT, or has only memory");
+    }
+    f->config.failed = on_failure_note;
+    f->config.arg = f;
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 64 * PAGE, direct, 0, PGL_ADVICE_NORMAL));
+    assert_pages(f->memory, 63, 0);
+    assert_int_equal(*(uint64_t *)(void *)(f->memory + 63 * PAGE), word_at(63 * PAGE));
+    for (size_t i = 100; i < PAGE; i++) {
+        assert_int_equal(f->memory[63 * PAGE + i], 0);
+    }
+    assert_count(f, bytes_read, 63 * PAGE + 100);
+    assert_count(f, errors, 0);
+    assert_int_equal(count_cached(file, 64), 0);
+
+    assert_int_equal(madvise(f->memory, 64 * PAGE, MADV_DONTNEED), 0);
+    assert_int_equal(ftruncate(file, 40 * PAGE + 10), 0); /* it ends in a block */
+    assert_pages(f->memory, 40, 0);
+    assert_true(is_zero(f->memory + 40 * PAGE));
+    assert_count(f, errors, 1);
+    assert_int_equal(__atomic_load_n(&f->last_error, __ATOMIC_RELAXED), ENODATA);
+    close(file);
+    close(direct);
+}
+
+/* A file that has grown since it was mapped shows no more than it had: its last page ends in zeros. */
+static void test_uffd_file_that_grew_shows_what_it_had(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, 7 * PAGE + 100), 0);
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    fill(f->file, 7, 2);
+    assert_pages(f->memory, 7, 0);
+    assert_memory_not_equal(f->memory + 7 * PAGE, (unsigned char[100]){0}, 100);
+    for (size_t i = 100; i < PAGE; i++) {
+        assert_int_equal(f->memory[7 * PAGE + i], 0);
+    }
+    assert_count(f, bytes_read, 7 * PAGE + 100);
+}
+
+/* In a jail: 0 when the pages are right and the caller's offset stands; holes are read there. */
+static int check_in_jail(struct fixture *f, const char *jail)
+{
+    struct pgl_uffd_stats stats;
+
+    if (chroot(jail) != 0 || chdir("/") != 0) {
+        return 1;
+    }
+    f->uffd = pgl_uffd_new(&f->config);
+    if (f->uffd == NULL || lseek(f->file, 123, SEEK_SET) != 123 ||
+        !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
+        return 2;
+    }
+    for (uint64_t page = 0; page < NPAGES; page++) {
+        if (page < 100 ? !is_page(f->memory + page * PAGE, page) : !is_zero(f->memory + page * PAGE)) {
+            return 3;
+        }
+    }
+    pgl_uffd_stats(f->uffd, &stats);
+    if (lseek(f->file, 0, SEEK_CUR) != 123) {
+        return 4;
+    }
+    pgl_uffd_free(f->uffd);
+    return stats.pages_zeroed != 0 ? 5 : 0;
+}
+
+static void test_uffd_without_proc_leaves_the_callers_offset_alone(void **state)
+{
+    struct fixture *f = *state;
+    char jail[] = P_tmpdir "/pagelock-XXXXXX";
+    pid_t child;
+    int status;
+
+    assert_non_null(mkdtemp(jail));
+    assert_int_equal(ftruncate(f->file, 100 * PAGE), 0);
+    assert_int_equal(ftruncate(f->file, NPAGES * PAGE), 0);
+    child = fork();
+    if (child == 0) {
+        _exit(check_in_jail(f, jail));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    rmdir(jail);
+    assert_int_equal(status, 0);
+}
+
 /* Writing */
 
 static void test_uffd_writes_stay(void **state)
@@ -430,6 +712,44 @@ static void test_uffd_refuses_what_the_file_does_not_have(void **state)
     assert_int_equal(errno, EINVAL);
 }
 
+static void test_uffd_refuses_what_is_no_file_to_read(void **state)
+{
+    struct fixture *f = *state;
+    int pipes[2], sockets[2];
+    char path[32];
+
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sockets), 0);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", f->file);
+
+    const struct {
+        int fd;
+        int error;
+    } bad[] = {
+        {open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), EISDIR},
+        {dup(pipes[0]), ENODEV},
+        {dup(sockets[0]), ENODEV},
+        {open("/dev/zero", O_RDWR | O_CLOEXEC), ENODEV},
+        {open(path, O_WRONLY | O_CLOEXEC), EBADF},
+        {open(path, O_PATH | O_CLOEXEC), EBADF},
+        {memfd_create("empty", MFD_CLOEXEC), EINVAL},
+    };
+
+    start_pager(f);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_true(bad[i].fd >= 0);
+        errno = 0;
+        assert_false(pgl_uffd_map(f->uffd, f->memory, PAGE, bad[i].fd, 0, PGL_ADVICE_NORMAL));
+        assert_int_equal(errno, bad[i].error);
+        close(bad[i].fd);
+    }
+    assert_true(is_zero(f->memory));
+    for (unsigned i = 0; i < 2; i++) {
+        close(pipes[i]);
+        close(sockets[i]);
+    }
+}
+
 static void test_uffd_refuses_to_map_memory_twice_or_not_at_all(void **state)
 {
     struct fixture *f = *state;
@@ -450,6 +770,217 @@ static void test_uffd_refuses_to_map_memory_twice_or_not_at_all(void **state)
     assert_true(is_zero(f->memory + 4 * PAGE));
     assert_true(pgl_uffd_map(f->uffd, f->memory + 8 * PAGE, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     assert_pages(f->memory + 8 * PAGE, 8, 0);
+}
+
+/* Kinds of memory */
+
+static unsigned char *map_kind(int flags, int file)
+{
+    unsigned char *memory = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, flags, file, 0);
+
+    assert_true(memory != MAP_FAILED);
+    return memory;
+}
+
+static void assert_refused(struct fixture *f, unsigned char *memory, int error)
+{
+    errno = 0;
+    assert_false(pgl_uffd_map(f->uffd, memory, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_int_equal(errno, error);
+}
+
+/* Where it begins, where it ends, and between. */
+static void assert_refused_with_a_foreign_page(struct fixture *f, int flags, int file)
+{
+    for (unsigned page = 0; page < 8; page++) {
+        unsigned char *memory = map_kind(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+        memset(memory, 'x', 8 * PAGE);
+        assert_true(mmap(memory + page * PAGE, PAGE, PROT_READ, flags | MAP_FIXED, file, 0) != MAP_FAILED);
+        assert_refused(f, memory, EINVAL);
+        for (unsigned i = 0; i < 8; i++) {
+            assert_true(i == page || memory[i * PAGE] == 'x'); /* nothing was dropped */
+        }
+        munmap(memory, 8 * PAGE);
+    }
+}
+
+static void test_uffd_refuses_memory_that_is_not_private_and_anonymous(void **state)
+{
+    struct fixture *f = *state;
+    char name[] = P_tmpdir "/pagelock-XXXXXX";
+    int files[] = {f->file, mkstemp(name), open("/dev/zero", O_RDWR | O_CLOEXEC)};
+
+    unlink(name);
+    fill(files[1], 0, 8);
+    start_pager(f);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(files[i] >= 0);
+        for (int shared = 0; shared < 2; shared++) {
+            int flags = shared ? MAP_SHARED : MAP_PRIVATE;
+            unsigned char *memory = map_kind(flags, files[i]);
+
+            assert_refused(f, memory, EINVAL);
+            munmap(memory, 8 * PAGE);
+            assert_refused_with_a_foreign_page(f, flags, files[i]);
+        }
+    }
+    assert_refused_with_a_foreign_page(f, MAP_SHARED | MAP_ANONYMOUS, -1);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_pages(f->memory, 8, 0);
+    close(files[1]);
+    close(files[2]);
+}
+
+static void test_uffd_refuses_memory_of_huge_pages(void **state)
+{
+    struct fixture *f = *state;
+    size_t length = 2 << 20;
+    unsigned char *memory =
+        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        SKIP_BECAUSE("no huge pages of 2 MiB: vm.nr_hugepages is to be 2");
+    }
+    start_pager(f);
+    assert_refused(f, memory, EINVAL);
+    memset(memory, 'x', length); /* and no handler waits for it */
+    munmap(memory, length);
+}
+
+static void test_uffd_refuses_addresses_without_memory(void **state)
+{
+    struct fixture *f = *state;
+
+    start_pager(f);
+    for (unsigned page = 0; page < 8; page++) {
+        unsigned char *memory = map_kind(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+
+        memset(memory, 'x', 8 * PAGE);
+        munmap(memory + page * PAGE, PAGE);
+        assert_refused(f, memory, EFAULT);
+        assert_int_equal(memory[(page + 1) % 8 * PAGE], 'x');
+        munmap(memory, 8 * PAGE);
+        assert_refused(f, memory, EFAULT);
+    }
+}
+
+static void test_uffd_refuses_memory_of_another_pager(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd *other;
+    pid_t child;
+    int status;
+
+    start_pager(f);
+    other = pgl_uffd_new(&f->config);
+    assert_non_null(other);
+    assert_true(pgl_uffd_map(other, f->memory + 4 * PAGE, 8 * PAGE, f->file, 100 * PAGE, PGL_ADVICE_NORMAL));
+    memset(f->memory, 'x', 6 * PAGE);
+    assert_refused(f, f->memory, EBUSY);
+    for (unsigned i = 0; i < 6; i++) {
+        assert_int_equal(f->memory[i * PAGE], 'x');
+    }
+    assert_pages(f->memory + 6 * PAGE, 6, 102);
+    child = fork();
+    if (child == 0) { /* what the other pager has asked for holds */
+        _exit(msync(f->memory + 4 * PAGE, 8 * PAGE, MS_ASYNC) == 0 || errno != ENOMEM);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    pgl_uffd_free(other);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_pages(f->memory, 8, 0);
+}
+
+/* Pages that are there already would never fault. */
+
+static void assert_shows_the_file(struct fixture *f, unsigned char *memory, uint64_t npages)
+{
+    f->config.write_protect = !f->config.write_protect;
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, memory, npages * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_pages(memory, npages, 0);
+    assert_int_equal(stats_of(f).present, 0);
+    assert_int_equal(stats_of(f).removes, 0);
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+}
+
+static void test_uffd_shows_the_file_where_pages_were_before(void **state)
+{
+    struct fixture *f = *state;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    unsigned char *memory;
+
+    f->memory[7 * PAGE] = 'x';                                              /* one that was written */
+    assert_int_equal(*(volatile unsigned char *)(f->memory + 9 * PAGE), 0); /* one that was read */
+    assert_shows_the_file(f, f->memory, NPAGES);
+    assert_shows_the_file(f, f->memory, NPAGES); /* all of them, of an earlier pager */
+
+    memory = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, flags | MAP_POPULATE, -1, 0);
+    assert_true(memory != MAP_FAILED);
+    assert_shows_the_file(f, memory, NPAGES);
+    munmap(memory, NPAGES * PAGE);
+}
+
+static void test_uffd_shows_the_file_in_locked_memory(void **state)
+{
+    struct fixture *f = *state;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    unsigned char *memory = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, flags | MAP_LOCKED, -1, 0);
+
+    if (memory == MAP_FAILED) {
+        SKIP_BECAUSE("no right to lock 2 MiB of memory");
+    }
+    assert_shows_the_file(f, memory, NPAGES);
+    munmap(memory, NPAGES * PAGE);
+    if (mlockall(MCL_FUTURE) == 0) { /* which locks the next mapping, and brings its pages */
+        memory = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+        assert_true(memory != MAP_FAILED);
+        assert_shows_the_file(f, memory, NPAGES);
+        munlockall();
+        munmap(memory, NPAGES * PAGE);
+    }
+}
+
+static bool is_resident(unsigned char *page)
+{
+    unsigned char resident = 0;
+
+    assert_int_equal(mincore(page, PAGE, &resident), 0);
+    return (resident & 1) != 0;
+}
+
+/* The first touch of a neighbour makes a huge page that reaches into the region, on both sides; so may the kernel later. */
+static void test_uffd_shows_the_file_in_transparent_huge_pages(void **state)
+{
+    const size_t huge = 2 << 20;
+    struct fixture *f = *state;
+    unsigned char *room = mmap(NULL, 3 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned char *memory = room + (huge - (uintptr_t)room % huge);
+
+    assert_true(room != MAP_FAILED);
+    madvise(memory, 2 * huge, MADV_HUGEPAGE);
+    memory[0] = 'h';
+    memory[2 * huge - 1] = 't';
+    if (!is_resident(memory + 5 * PAGE)) {
+        munmap(room, 3 * huge);
+        SKIP_BECAUSE("no transparent huge pages");
+    }
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, memory + PAGE, (NPAGES - 1) * PAGE, f->file, PAGE, PGL_ADVICE_RANDOM));
+    assert_true(pgl_uffd_map(f->uffd, memory + huge, (NPAGES - 1) * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    for (uint64_t page = 1; page < NPAGES - 1; page += 3) {
+        assert_true(is_page(memory + page * PAGE, page) && is_page(memory + huge + page * PAGE, page));
+    }
+    madvise(memory, 2 * huge, MADV_COLLAPSE); /* the kernel refuses it, or must get it right */
+    assert_pages(memory + PAGE, NPAGES - 1, 1);
+    assert_pages(memory + huge, NPAGES - 1, 0);
+    assert_true(memory[0] == 'h' && memory[2 * huge - 1] == 't'); /* the neighbours have kept what they had */
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+    munmap(room, 3 * huge);
 }
 
 /* Clusters of up to 2^33 pages. A buffer for one that has wrapped to a few would be overrun; 32 TiB are not there. */
@@ -870,6 +1401,7 @@ static void test_uffd_nothing_of_a_region_waits_for_a_pager_that_ended(void **st
     int status, held[2];
     pid_t child;
 
+    f->config.follow_forks = true;
     start_pager(f);
     assert_true(pgl_uffd_map(f->uffd, small, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     grown = mremap(small, 8 * PAGE, 64 * PAGE, MREMAP_MAYMOVE);
@@ -957,6 +1489,7 @@ static void test_uffd_forked_child_is_served_too(void **state)
 {
     struct fixture *f = *state;
 
+    f->config.follow_forks = true;
     for (int write_protect = 0; write_protect < 2; write_protect++) {
         f->config.write_protect = write_protect != 0;
         map_all(f, PGL_ADVICE_NORMAL);
@@ -976,21 +1509,12 @@ static void test_uffd_forked_child_is_served_too(void **state)
     }
 }
 
-static unsigned count_fds(void)
-{
-    unsigned n = 0;
-
-    for (int fd = 0; fd < 256; fd++) {
-        n += fcntl(fd, F_GETFD) >= 0;
-    }
-    return n;
-}
-
 static void test_uffd_children_that_ended_are_forgotten(void **state)
 {
     struct fixture *f = *state;
     unsigned nfds;
 
+    f->config.follow_forks = true;
     map_all(f, PGL_ADVICE_NORMAL);
     f->memory[5 * PAGE] = 'p';
     run_child(f->memory);
@@ -1004,6 +1528,148 @@ static void test_uffd_children_that_ended_are_forgotten(void **state)
     assert_true(count_fds() < nfds);
 }
 
+/* Returns whether a child of this process has memory at all of a range. */
+static bool child_has(void *memory, size_t length)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        _exit(msync(memory, length, MS_ASYNC) == 0 ? 1 : errno == ENOMEM ? 0 : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+    return WEXITSTATUS(status) == 1;
+}
+
+/* Zeros in place of what was not fetched would look like data. */
+static void test_uffd_region_is_not_in_a_child_that_is_not_followed(void **state)
+{
+    struct fixture *f = *state;
+
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 64 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_true(pgl_uffd_map(f->uffd, f->memory + 64 * PAGE, 64 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_pages(f->memory, 10, 0);
+    for (uint64_t page = 0; page < 128; page++) {
+        assert_false(child_has(f->memory + page * PAGE, PAGE));
+    }
+    assert_true(child_has(f->memory + 128 * PAGE, (NPAGES - 128) * PAGE));
+    assert_count(f, forks, 0);
+    assert_pages(f->memory, 64, 0);
+    assert_true(pgl_uffd_unmap(f->uffd, f->memory, 32 * PAGE)); /* plain memory again */
+    assert_true(child_has(f->memory, 32 * PAGE));
+    assert_false(child_has(f->memory + 32 * PAGE, PAGE));
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+    assert_true(child_has(f->memory, NPAGES * PAGE));
+}
+
+static void test_uffd_memory_that_was_refused_is_in_a_child(void **state)
+{
+    struct fixture *f = *state;
+
+    start_pager(f);
+    assert_false(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, NPAGES * PAGE, PGL_ADVICE_NORMAL));
+    assert_true(child_has(f->memory, NPAGES * PAGE));
+}
+
+/* In a process of its own, which is not the one that reports: sends 0 when all pages are the file's. */
+static void report_pages(const unsigned char *memory, int to)
+{
+    char wrong = 0;
+
+    for (uint64_t page = 0; page < NPAGES && !wrong; page++) {
+        wrong = !is_page(memory + page * PAGE, page);
+    }
+    _exit(write(to, &wrong, 1) != 1);
+}
+
+/* Ends when the other end of a pipe, which another process holds, is closed. */
+static void wait_for_end(int from)
+{
+    char byte;
+
+    while (read(from, &byte, 1) > 0) {
+    }
+}
+
+static void fetch_and_outlive(struct fixture *f, int to)
+{
+    int alive[2], fetched[2];
+
+    if (pipe(alive) != 0 || pipe(fetched) != 0) {
+        _exit(1);
+    }
+    f->config.follow_forks = true;
+    f->uffd = pgl_uffd_new(&f->config);
+    if (f->uffd == NULL || !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
+        _exit(2);
+    }
+    if (fork() == 0) {
+        close(alive[1]);
+        if (madvise(f->memory, NPAGES * PAGE, MADV_POPULATE_READ) != 0) {
+            _exit(3);
+        }
+        close(fetched[1]);
+        wait_for_end(alive[0]);
+        report_pages(f->memory, to);
+    }
+    close(fetched[1]);
+    wait_for_end(fetched[0]);
+    _exit(0); /* which ends the handlers that the child was served by, and closes `alive` */
+}
+
+static void begin_as_daemon(struct fixture *f, int to)
+{
+    int alive[2];
+
+    if (pipe(alive) != 0) {
+        _exit(1);
+    }
+    if (fork() == 0) {
+        close(alive[1]);
+        wait_for_end(alive[0]);
+        f->uffd = pgl_uffd_new(&f->config);
+        if (f->uffd == NULL || !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
+            _exit(2);
+        }
+        report_pages(f->memory, to);
+    }
+    _exit(0);
+}
+
+/* The process that has made a pager, or forked before, ends; its child goes on, and reports to this one. */
+static void run_daemon(struct fixture *f, void (*run)(struct fixture *f, int to))
+{
+    char wrong = 2;
+    int report[2], status;
+    pid_t child;
+
+    assert_int_equal(pipe(report), 0);
+    child = fork();
+    if (child == 0) {
+        close(report[0]);
+        run(f, report[1]);
+    }
+    close(report[1]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(read(report[0], &wrong, 1), 1);
+    assert_int_equal(wrong, 0);
+    close(report[0]);
+}
+
+static void test_uffd_child_that_fetched_everything_outlives_its_parent(void **state)
+{
+    run_daemon(*state, fetch_and_outlive);
+}
+
+static void test_uffd_daemon_makes_its_pager_after_its_parent_ended(void **state)
+{
+    run_daemon(*state, begin_as_daemon);
+}
+
 /* The last descriptor goes to the event, and then to the next: one child sees no file, and the parent goes on. */
 static void test_uffd_forks_without_a_free_descriptor(void **state)
 {
@@ -1011,6 +1677,7 @@ static void test_uffd_forks_without_a_free_descriptor(void **state)
     struct rlimit before, none;
     int top;
 
+    f->config.follow_forks = true;
     f->config.threads = 2;
     map_all(f, PGL_ADVICE_NORMAL);
     f->memory[5 * PAGE] = 'p';
@@ -1164,6 +1831,7 @@ static void test_uffd_handlers_do_not_malloc(void **state)
 {
     struct fixture *f = *state;
 
+    f->config.follow_forks = true;
     map_all(f, PGL_ADVICE_RANDOM);
     f->memory[5 * PAGE] = 'p';
     for (uint64_t page = 0; page < 32; page += 2) {
@@ -1181,6 +1849,7 @@ static void test_uffd_forks_while_pages_are_touched(void **state)
 {
     struct fixture *f = *state;
 
+    f->config.follow_forks = true;
     f->config.threads = 2;
     map_all(f, PGL_ADVICE_NORMAL);
     assert_int_equal(touch_while(f, false, fork_children), 0);
@@ -1274,6 +1943,7 @@ static void test_uffd_stops_while_a_thread_forks(void **state)
 #ifdef THREAD_SANITIZED
     SKIP_BECAUSE("the thread sanitizer's runtime is locked while a thread forks, and pgl_uffd_free() waits for it");
 #endif
+    f->config.follow_forks = true;
     for (unsigned round = 0; round < 100; round++) {
         map_all(f, PGL_ADVICE_RANDOM);
         (void)*(volatile unsigned char *)f->memory;
@@ -1302,7 +1972,7 @@ static void test_uffd_stops_while_a_thread_forks(void **state)
 
 static bool permitted(void)
 {
-    const struct pgl_uffd_config config = {0};
+    const struct pgl_uffd_config config = {.follow_forks = true};
     struct pgl_uffd *uffd;
 
     may_malloc = true;
@@ -1327,12 +1997,26 @@ int main(void)
         TEST(test_uffd_hole_that_is_filled_later_stays_zeros),
         TEST(test_uffd_region_is_written_to_its_own_sparse_file),
         TEST(test_uffd_partial_last_page_ends_in_zeros),
+        TEST(test_uffd_regions_of_a_file_share_a_descriptor),
+        TEST(test_uffd_files_are_told_apart_by_inode_and_flags),
+        TEST(test_uffd_threads_open_and_close_a_file_at_once),
+        TEST(test_uffd_reads_directly_what_was_opened_so),
+        TEST(test_uffd_file_that_grew_shows_what_it_had),
+        TEST(test_uffd_without_proc_leaves_the_callers_offset_alone),
         TEST(test_uffd_writes_stay),
         TEST(test_uffd_write_protect_faults_go_the_unlock_way),
         TEST(test_uffd_zeros_are_write_protected_too),
         TEST(test_uffd_refuses_what_is_not_page_aligned),
         TEST(test_uffd_refuses_what_the_file_does_not_have),
+        TEST(test_uffd_refuses_what_is_no_file_to_read),
         TEST(test_uffd_refuses_to_map_memory_twice_or_not_at_all),
+        TEST(test_uffd_refuses_memory_that_is_not_private_and_anonymous),
+        TEST(test_uffd_refuses_memory_of_huge_pages),
+        TEST(test_uffd_refuses_addresses_without_memory),
+        TEST(test_uffd_refuses_memory_of_another_pager),
+        TEST(test_uffd_shows_the_file_where_pages_were_before),
+        TEST(test_uffd_shows_the_file_in_locked_memory),
+        TEST(test_uffd_shows_the_file_in_transparent_huge_pages),
         TEST(test_uffd_clusters_too_wide_for_memory_are_refused),
         TEST(test_uffd_without_privilege_says_what_to_set),
         TEST(test_uffd_file_that_shrank_gives_zeros_and_counts_them),
@@ -1352,6 +2036,10 @@ int main(void)
         TEST(test_uffd_cluster_across_mappings_is_copied_in_pieces),
         TEST(test_uffd_forked_child_is_served_too),
         TEST(test_uffd_children_that_ended_are_forgotten),
+        TEST(test_uffd_region_is_not_in_a_child_that_is_not_followed),
+        TEST(test_uffd_memory_that_was_refused_is_in_a_child),
+        TEST(test_uffd_child_that_fetched_everything_outlives_its_parent),
+        TEST(test_uffd_daemon_makes_its_pager_after_its_parent_ended),
         TEST(test_uffd_forks_without_a_free_descriptor),
         TEST(test_uffd_threads_and_handlers_at_once),
         TEST(test_uffd_advice_changes_while_running),

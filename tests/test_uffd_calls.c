@@ -44,7 +44,10 @@ enum call {
     CALL_FSTAT,
     CALL_IOCTL,
     CALL_LSEEK,
+    CALL_MADVISE,
+    CALL_MINCORE,
     CALL_MMAP,
+    CALL_MSYNC,
     CALL_OPEN,
     CALL_PREAD,
     CALL_READ,
@@ -58,7 +61,7 @@ static struct {
     unsigned n, at;
     int error;
     enum call call;        /* which that is */
-    unsigned long request; /* of an ioctl() */
+    unsigned long request; /* of an ioctl(), or the advice of a madvise() */
 } mine;
 static __thread bool is_mine;
 
@@ -68,7 +71,7 @@ static __thread bool is_mine;
 static struct {
     pthread_mutex_t lock;
     enum call call;
-    unsigned long request; /* of an ioctl(), or whence of an lseek() */
+    unsigned long request; /* of an ioctl(), the advice of a madvise(), or whence of an lseek() */
     int error;             /* 0: they do less than they were asked to; LIE: and say that they did it all */
     unsigned times, fired;
 } theirs = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -138,12 +141,45 @@ WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout), 
 WRAP(int, eventfd, (unsigned n, int flags), (n, flags), CALL_EVENTFD, 0)
 WRAP(int, fcntl64, (int fd, int command, long arg), (fd, command, arg), CALL_FCNTL, 0)
 WRAP(int, fstat64, (int fd, struct stat *st), (fd, st), CALL_FSTAT, 0)
-WRAP(int, open64, (const char *path, int flags), (path, flags), CALL_OPEN, 0)
 WRAP(off_t, lseek64, (int fd, off_t offset, int whence), (fd, offset, whence), CALL_LSEEK, whence)
 WRAP(void *, mmap64, (void *addr, size_t length, int prot, int flags, int fd, off_t offset),
      (addr, length, prot, flags, fd, offset), CALL_MMAP, 0)
 WRAP(int, timerfd_create, (int clock, int flags), (clock, flags), CALL_TIMERFD, 0)
-WRAP(long, syscall, (long number, long arg), (number, arg), CALL_USERFAULTFD, 0)
+WRAP(int, madvise, (void *addr, size_t length, int advice), (addr, length, advice), CALL_MADVISE, advice)
+WRAP(int, mincore, (void *addr, size_t length, unsigned char *resident), (addr, length, resident), CALL_MINCORE, 0)
+WRAP(int, msync, (void *addr, size_t length, int flags), (addr, length, flags), CALL_MSYNC, 0)
+
+/* The ways to a userfaultfd that there are. */
+static struct {
+    int device;      /* what /dev/userfaultfd is opened as; -1: nobody has it */
+    bool restricted; /* the system call is permitted for user mode only */
+} doors = {.device = -1};
+
+int __real_open64(const char *path, int flags);
+int __wrap_open64(const char *path, int flags);
+int __wrap_open64(const char *path, int flags)
+{
+    if (inject(CALL_OPEN, 0))
+        return -1;
+    if (strcmp(path, "/dev/userfaultfd") != 0)
+        return __real_open64(path, flags);
+    if (doors.device < 0)
+        errno = EACCES;
+    return doors.device < 0 ? -1 : dup(doors.device);
+}
+
+long __real_syscall(long number, long arg);
+long __wrap_syscall(long number, long arg);
+long __wrap_syscall(long number, long arg)
+{
+    if (inject(CALL_USERFAULTFD, 0))
+        return -1;
+    if (doors.restricted && !(arg & UFFD_USER_MODE_ONLY)) {
+        errno = EPERM;
+        return -1;
+    }
+    return __real_syscall(number, arg);
+}
 
 /* The first thread looks at the counts: the handler that has read its event waits until it has done so, or sleeps. */
 enum { LOOK_NO, LOOK_LATER, LOOK_NOW };
@@ -361,6 +397,10 @@ static int tear_down(void **state)
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
     __atomic_store_n(&gate_closed, false, __ATOMIC_RELEASE);
     pgl_uffd_free(f->uffd);
+    if (doors.device >= 0)
+        close(doors.device);
+    doors.device = -1;
+    doors.restricted = false;
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);
     free(f);
@@ -523,9 +563,11 @@ static const int *errors_of(enum call call, unsigned long request)
     static const int memory[] = {ENOMEM, 0};
     static const int threads[] = {EAGAIN, EPERM, 0};
     static const int files[] = {EBADF, EOVERFLOW, ENOMEM, 0};
-    static const int permission[] = {EPERM, ENOSYS, EMFILE, ENFILE, ENOMEM, 0};
+    static const int permission[] = {EPERM, ENOSYS, EMFILE, ENFILE, ENOMEM, EINVAL, 0};
     static const int handshake[] = {EINVAL, EPERM, EFAULT, 0};
     static const int ranges[] = {EINVAL, EBUSY, EPERM, ENOMEM, 0};
+    static const int advices[] = {EINVAL, EAGAIN, ENOMEM, 0};
+    static const int mappings[] = {ENOMEM, EINVAL, 0};
 
     switch (call) {
     case CALL_EPOLL_CTL:
@@ -534,6 +576,10 @@ static const int *errors_of(enum call call, unsigned long request)
         return memory;
     case CALL_THREAD:
         return threads;
+    case CALL_MADVISE:
+        return advices;
+    case CALL_MSYNC:
+        return mappings;
     case CALL_FSTAT:
         return files;
     case CALL_USERFAULTFD:
@@ -561,12 +607,29 @@ static bool run_failing(struct fixture *f, bool (*try)(struct fixture *f), unsig
     return done;
 }
 
-/* Whether the library can do without that call: a file is duplicated, or has no holes; an error of the probe is no
- * EAGAIN. */
+/*
+ * Whether the library can do without that call: there is another way to a userfaultfd; a file is duplicated, or has no
+ * holes; an error of the probe is no EAGAIN; what was not dropped is found, or else looked for once more.
+ */
 static bool is_spare(void)
 {
-    return mine.call == CALL_OPEN || mine.call == CALL_LSEEK ||
-           (mine.call == CALL_IOCTL && mine.request == UFFDIO_ZEROPAGE);
+    return mine.call == CALL_OPEN || mine.call == CALL_LSEEK || mine.call == CALL_MINCORE ||
+           (mine.call == CALL_IOCTL && (mine.request == UFFDIO_ZEROPAGE || mine.request == USERFAULTFD_IOC_NEW)) ||
+           (mine.call == CALL_MADVISE && (mine.request == MADV_DONTNEED || mine.request == MADV_DONTNEED_LOCKED));
+}
+
+/* What the library makes of an error. */
+static int told(int error)
+{
+    if (mine.call == CALL_IOCTL && mine.request == UFFDIO_API && error == EINVAL)
+        return EOPNOTSUPP;
+    if (mine.call == CALL_USERFAULTFD && error == EINVAL)
+        return EOPNOTSUPP;
+    if (mine.call == CALL_MADVISE && error == EAGAIN)
+        return ENOMEM;
+    if (mine.call == CALL_MSYNC && error == ENOMEM)
+        return EFAULT;
+    return error;
 }
 
 /* Each call that try() makes returns each of its errors. Returns the failures. */
@@ -586,10 +649,8 @@ static unsigned each_fails(struct fixture *f, bool (*try)(struct fixture *f), vo
             continue;
         }
         for (const int *error = errors_of(mine.call, mine.request); *error; error++) {
-            bool is_old = mine.call == CALL_IOCTL && mine.request == UFFDIO_API && *error == EINVAL;
-
             assert_false(run_failing(f, try, at, *error));
-            assert_int_equal(errno, is_old ? EOPNOTSUPP : *error);
+            assert_int_equal(errno, told(*error));
             assert_fds(nfds);
             failures++;
         }
@@ -614,6 +675,10 @@ static void test_uffd_new_fails_with_the_errno_of_each_call(void **state)
 
     f->config.threads = 2;
     assert_true(each_fails(f, try_new, undo_new) >= 20);
+    f->config.follow_forks = true;
+    doors.device = __real_open64("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    if (doors.device >= 0)
+        assert_true(each_fails(f, try_new, undo_new) >= 15);
 }
 
 static bool try_map(struct fixture *f)
@@ -699,6 +764,144 @@ static void test_uffd_map_of_more_holes_than_there_is_memory_for_fails(void **st
     munmap(memory, npages * PAGE);
 }
 
+/*
+ * What was in the memory is dropped, with the one call or with the other; where neither does it, as on old kernels in
+ * locked memory, or where pages come between again and again, memory is refused as it is.
+ */
+static void test_uffd_map_refuses_memory_that_does_not_become_empty(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(try_new(f));
+    memset(f->memory, 'x', NPAGES * PAGE);
+    fail_theirs(CALL_MADVISE, MADV_DONTNEED, EINVAL, 1);
+    assert_true(try_map(f));
+    assert_int_equal(count_fired(), 1);
+    undo_map(f);
+
+    f->memory =
+        mmap(f->memory, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_LOCKED, -1,
+             0); /* so that MADV_DONTNEED fails, too */
+    f->memory[40 * PAGE] = 'x';
+    fail_theirs(CALL_MADVISE, MADV_DONTNEED_LOCKED, EINVAL, 1000);
+    assert_false(try_map(f));
+    assert_int_equal(errno, EEXIST);
+    assert_int_equal(f->memory[40 * PAGE], 'x');
+    fail_theirs(CALL_MADVISE, MADV_DONTNEED_LOCKED, EINVAL, 1);
+    assert_true(try_map(f)); /* it was found, and tried again */
+    undo_map(f);
+
+    fail_theirs(CALL_MINCORE, 0, EAGAIN, 1000);
+    assert_false(try_map(f));
+    assert_int_equal(errno, EEXIST);
+    fail_theirs(CALL_NONE, 0, 0, 0);
+    assert_true(is_zero(f, 3)); /* and it is not registered */
+    assert_true(try_map(f));
+    undo_map(f);
+}
+
+/* ---- who may have a userfaultfd ---- */
+
+/* A copy by the kernel of a word in each page. Returns 0, or the errno of the first that failed. */
+static int copy_words(const struct fixture *f)
+{
+    int pipes[2], error = 0;
+    uint64_t word;
+
+    if (pipe(pipes) != 0)
+        return errno;
+    for (uint64_t page = 0; page < NPAGES && error == 0; page++) {
+        if (write(pipes[1], f->memory + page * PAGE, 8) != 8)
+            error = errno;
+        else if (__real_read(pipes[0], &word, 8) != 8 || word != word_at(page * PAGE))
+            error = EIO;
+    }
+    close(pipes[0]);
+    close(pipes[1]);
+    return error;
+}
+
+enum { NOT_NOBODY = 100, NO_PAGER, NO_REGION, WRONG_PAGES };
+
+/* As a user without any privilege, in a child: tries to page the file in, for the kernel first, or for itself. */
+static int page_in_as_nobody(struct fixture *f, bool kernel_first)
+{
+    int error = 0;
+
+    if (setgid(65534) != 0 || setuid(65534) != 0)
+        return NOT_NOBODY;
+    f->uffd = pgl_uffd_new(&f->config);
+    if (f->uffd == NULL)
+        return errno == EPERM ? EPERM : NO_PAGER;
+    if (!try_map(f))
+        return NO_REGION;
+    if (kernel_first)
+        error = copy_words(f);
+    for (uint64_t page = 0; page < NPAGES; page++)
+        if (!is_page(f, page))
+            return WRONG_PAGES;
+    if (!kernel_first)
+        error = copy_words(f);
+    pgl_uffd_free(f->uffd);
+    return error;
+}
+
+static int run_as_nobody(struct fixture *f, bool kernel_first)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0)
+        _exit(page_in_as_nobody(f, kernel_first));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* The device alone is enough; forks are followed with privilege only. */
+static void test_uffd_user_with_the_device_pages_a_file_in(void **state)
+{
+    struct fixture *f = *state;
+
+    doors.restricted = true;
+    doors.device = __real_open64("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    if (doors.device < 0) {
+        SKIP_BECAUSE("no /dev/userfaultfd: it needs Linux 6.1");
+    }
+    assert_int_equal(run_as_nobody(f, true), 0);
+    f->config.write_protect = true;
+    assert_int_equal(run_as_nobody(f, true), 0);
+    f->config.follow_forks = true;
+    assert_int_equal(run_as_nobody(f, true), EPERM);
+}
+
+/* Without it, and asked to: what the program touches comes, and what a system call meets comes not. */
+static void test_uffd_user_without_the_device_has_user_mode(void **state)
+{
+    struct fixture *f = *state;
+
+    doors.restricted = true;
+    assert_int_equal(run_as_nobody(f, false), EPERM);
+    f->config.allow_user_mode = true;
+    assert_int_equal(run_as_nobody(f, false), 0);
+    assert_int_equal(run_as_nobody(f, true), EFAULT);
+    f->config.write_protect = true;
+    assert_int_equal(run_as_nobody(f, false), 0);
+    f->config.follow_forks = true;
+    assert_int_equal(run_as_nobody(f, false), EPERM);
+}
+
+/* User mode is for want of better: with privilege system calls meet pages all the same. */
+static void test_uffd_user_mode_is_the_last_resort(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.allow_user_mode = true;
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    assert_int_equal(copy_words(f), 0);
+}
+
 static bool try_unmap(struct fixture *f)
 {
     return pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE);
@@ -715,8 +918,13 @@ static void test_uffd_unmap_fails_with_the_errno_of_the_kernel(void **state)
     assert_int_equal(mine.request, UFFDIO_UNREGISTER);
     assert_int_equal(errno, ENOMEM);
     assert_true(is_page(f, 20)); /* as it was */
-    assert_true(try_unmap(f));
+    assert_false(run_failing(f, try_unmap, 2, EAGAIN));
+    assert_int_equal(mine.request, MADV_DOFORK);
+    assert_int_equal(errno, ENOMEM);
+    assert_true(try_unmap(f)); /* again */
     assert_true(is_zero(f, 0));
+    assert_false(try_unmap(f));
+    assert_int_equal(errno, ENOENT);
 }
 
 /* ---- handlers ---- */
@@ -893,15 +1101,14 @@ static void test_uffd_late_write_unprotects_no_other_file(void **state)
     assert_int_equal(munmap(f->memory, NPAGES * PAGE), 0);
     assert_ptr_equal(mmap(f->memory, NPAGES * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0), f->memory);
     assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
-    assert_int_equal(f->memory[3 * PAGE + 8], (unsigned char)word_at(23 * PAGE + 8)); /* which wakes the thread, too */
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    assert_unlocks(f, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0); /* the old memory was let go, and its thread woken */
+    assert_unlocks(f, 0);
     assert_int_equal(madvise(f->memory, PAGE * NPAGES, MADV_DONTNEED), 0);
-    assert_true(shows(f, 3, 23)); /* protected anew */
+    assert_true(shows(f, 3, 23)); /* protected */
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
-    assert_unlocks(f, 2); /* the late one */
+    assert_unlocks(f, 1); /* the late one */
     f->memory[3 * PAGE] = 'w';
-    assert_unlocks(f, 3);
+    assert_unlocks(f, 2);
 }
 
 /* The page that the program waits for is there, the rest of its cluster is on its way, and something else comes in. */
@@ -974,6 +1181,7 @@ static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
     struct fixture *f = *state;
     struct pgl_uffd_stats stats;
 
+    f->config.follow_forks = true;
     assert_true(try_new(f));
     assert_true(try_map(f));
     assert_true(is_page(f, 0));
@@ -1022,6 +1230,7 @@ static void test_uffd_fork_whose_event_cannot_be_read_at_once_returns(void **sta
     unsigned nfds;
 
     f->config.threads = 2;
+    f->config.follow_forks = true;
     assert_true(try_new(f));
     assert_true(try_map(f));
     assert_true(is_page(f, 0));
@@ -1195,6 +1404,7 @@ static struct pgl_uffd_stats run_event_behind_faults(struct fixture *f, unsigned
     struct crowd crowd;
 
     f->config.threads = handlers;
+    f->config.follow_forks = true;
     assert_true(try_new(f));
     gather(&crowd, f);
     late.memory = crowd.memory + MANY * PAGE;
@@ -1450,7 +1660,7 @@ static void test_uffd_faults_that_wait_at_the_end_are_answered(void **state)
 
 static bool permitted(void)
 {
-    const struct pgl_uffd_config config = {0};
+    const struct pgl_uffd_config config = {.follow_forks = true};
     struct pgl_uffd *uffd = pgl_uffd_new(&config);
 
     if (uffd == NULL) {
@@ -1469,6 +1679,10 @@ int main(void)
         TEST(test_uffd_map_fails_with_the_errno_of_each_call),
         TEST(test_uffd_file_whose_holes_cannot_be_told_is_read),
         TEST(test_uffd_map_of_more_holes_than_there_is_memory_for_fails),
+        TEST(test_uffd_map_refuses_memory_that_does_not_become_empty),
+        TEST(test_uffd_user_with_the_device_pages_a_file_in),
+        TEST(test_uffd_user_without_the_device_has_user_mode),
+        TEST(test_uffd_user_mode_is_the_last_resort),
         TEST(test_uffd_unmap_fails_with_the_errno_of_the_kernel),
         TEST(test_uffd_handler_outlives_each_error_of_its_calls),
         TEST(test_uffd_bad_page_spoils_no_neighbour),

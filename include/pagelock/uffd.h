@@ -32,6 +32,10 @@ struct pgl_uffd_config {
                                              cluster, before and after together */
     bool write_protect;                   /* pages come write-protected unless a write asked for them: each first write
                                              is a fault of its own and goes the unlock way */
+    bool follow_forks;    /* a forked child shows the files, too; needs CAP_SYS_PTRACE. Otherwise regions are not in the
+                             child (MADV_DONTFORK): a touch is SIGSEGV there, and no zeros that look like data */
+    bool allow_user_mode; /* where nothing better is permitted, bring only pages that the program itself touches: a
+                             system call that meets an absent page fails with EFAULT */
     /*
      * Asked from a handler thread, with no lock held, when a page that the program waits for cannot be read: @error is
      * an errno, ENODATA when the file ended early (it shrank). It touches no page of a region, and, where other threads
@@ -63,7 +67,7 @@ struct pgl_uffd_stats {
     uint64_t removes;       /* events: madvise() gave pages back */
     uint64_t unmaps;        /* events: munmap() */
     uint64_t remaps;        /* events: mremap() */
-    uint64_t forks;         /* events: fork(); the child's faults are served too */
+    uint64_t forks;         /* events: fork(), with follow_forks; the child's faults are served too */
     uint64_t errors;   /* pages that could not be read and became zeros; children that cannot be served, for want of a
                           descriptor or of memory */
     uint64_t ns_total; /* from reading a fault message to waking its thread, over all faults that were answered */
@@ -76,11 +80,16 @@ struct pgl_uffd_stats {
  *
  * The threads take no signals.
  *
+ * /dev/userfaultfd is tried first, then the system call. The one needs read and write permission on the device, the
+ * other CAP_SYS_PTRACE or vm.unprivileged_userfaultfd=1. Where neither is permitted, allow_user_mode asks for a
+ * userfaultfd that is: pages come when the program itself touches them. A system call whose buffer is an absent page
+ * fails with EFAULT, or does less than it was asked to; so does one that writes to a page that is write-protected.
+ *
  * Locks:    none.
  * Owns:     the caller; release with pgl_uffd_free().
- * Errors:   NULL with errno EPERM: no privilege (pgl_uffd_explain() says what to set); ENOSYS: the kernel has
- *           none; EOPNOTSUPP: it lacks a feature that is needed; ENOMEM: as usual, or the table has clusters too wide
- *           for memory; EMFILE, EAGAIN: as usual.
+ * Errors:   NULL with errno EPERM: no privilege, or none for follow_forks (pgl_uffd_explain() says what to set);
+ *           ENOSYS: the kernel has none; EOPNOTSUPP: it lacks a feature that is needed; ENOMEM: as usual, or the table
+ *           has clusters too wide for memory; EMFILE, EAGAIN: as usual.
  */
 PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
 
@@ -102,11 +111,14 @@ PGL_API const char *pgl_uffd_explain(int error);
  * Faults that wait when it is called are answered first, but for those of bad pages and those that are put off because
  * another thread changes memory at that moment. The memory stays mapped; pages that nobody touched are plain
  * anonymous memory afterwards, so that touching them gives zeros, not the file: the caller stops using the regions, or
- * fetches what he still needs, before. A child that was forked keeps what it has, under the same rule.
+ * fetches what he still needs, before. A child that was followed keeps what it has, under the same rule; and the end of
+ * this process is the end of the pager for it. One that goes on alone fetches everything before, by
+ * madvise(MADV_POPULATE_READ) or by touching it; a daemon forks first, and makes the pager in the process that stays.
  *
  * Memory that mremap() has added is let go with its region, while it is one mapping with a page that shows the file.
- * Cut off from that, by mprotect(), munmap() or pgl_uffd_unmap() of the region alone, or added in a forked child, it
- * stays registered: touching it may then sleep until every child has ended that was forked before. munmap() it earlier.
+ * Cut off from that, by mprotect(), munmap() or pgl_uffd_unmap() of the region alone, added in a forked child, or where
+ * there is no /proc, it stays registered: touching it may then sleep until every child has ended that was forked
+ * before. munmap() it earlier.
  *
  * Locks:    entry: none; not from the failed() callback, and no other call on @uffd beside it.
  * Blocks:   until the handlers have ended.
@@ -115,22 +127,42 @@ PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
 
 /**
  * pgl_uffd_map - fill a range of memory from a file
- * @addr, @length: page-aligned; private anonymous memory of this process that was not touched yet
- * @fd: open for reading; duplicated
+ * @addr, @length: page-aligned; private anonymous memory of this process, in pages of the usual size
+ * @fd: a regular file, open for reading
  * @offset: page-aligned; the file's byte that is seen at @addr
+ *
+ * The memory shows the file from now on: what it held is dropped, as by mmap() with MAP_FIXED. That includes pages that
+ * came without a touch of their own: by MAP_POPULATE, by mlockall(), as part of a transparent huge page. No thread
+ * touches the range during the call.
+ *
+ * Without follow_forks the range gets MADV_DONTFORK, until it is unmapped here: a forked child does not have it. In any
+ * case MADV_WIPEONFORK ends.
+ *
+ * @fd may be closed afterwards. The pager opens the file itself, once for all regions with the same file and the same
+ * of the flags O_DIRECT and O_NOATIME. Where it cannot, because there is no /proc or no permission, it duplicates the
+ * descriptor, and looks for no holes: the caller's file offset never moves. O_DIRECT is for files whose blocks are no
+ * larger than a page.
  *
  * A hole of the file becomes zero pages that are not read; what is written into it after this call is not seen. The
  * last page of the file may be partial; it ends in zeros. Looking for holes costs two system calls and 16 bytes each.
  *
  * Where a file system reads a file under the lock that it writes it under (XFS, some network file systems), an absent
- * page of a region is not to be written to its own file: the writer would wait for the page, and the page for him.
+ * page of a region is not to be written to its own file: the writer would wait for the page, and the page for the
+ * writer.
  *
  * Locks:    entry: none; not from the failed() callback.
  * Blocks:   while a handler has yet to read that the memory at @addr before was let go or moved; where other threads
  *           change regions without pause, for some ten milliseconds in any case.
- * Errors:   false with errno EINVAL: not page-aligned, nothing or beyond the file's end, an advice that does not exist;
- *           EEXIST: part of the range is mapped here already; the errors of fstat(2), dup(2) and UFFDIO_REGISTER;
- *           ENOMEM.
+ * Errors:   false with errno
+ *           EINVAL: not page-aligned, nothing or beyond the file's end, an advice that does not exist; memory that is
+ *           shared, or of a file, or of huge pages (MAP_HUGETLB), in part or in whole;
+ *           EFAULT: part of the range is not mapped;
+ *           EBUSY: part of it belongs to another userfaultfd;
+ *           EEXIST: part of it is mapped here already; or it holds pages that do not go: locked ones before Linux 5.18,
+ *           or other threads touch it;
+ *           EBADF: @fd is not open for reading; EISDIR: it is a directory; ENODEV: a pipe, a socket, a device;
+ *           EMFILE, ENFILE, ENOMEM: as usual. The memory keeps what it held, except where pages did not go, or the
+ *           kernel ran out of memory.
  */
 PGL_API bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset,
                           enum pgl_advice advice);

@@ -75,7 +75,7 @@ static bool touch(const struct pager_file *file, const struct pager_order *order
 static struct pgl_uffd *open_uffd(const struct pager_config *config, const struct pager_way *way)
 {
     struct pgl_advice_table table = *pgl_advice_shipped();
-    struct pgl_uffd_config uffd_config = {.threads = config->threads, .table = &table};
+    struct pgl_uffd_config uffd_config = {.threads = config->threads, .table = &table, .allow_user_mode = true};
     struct pgl_advice_row *row = &table.row[way->advice];
     struct pgl_uffd *uffd;
 

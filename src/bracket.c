@@ -98,8 +98,7 @@ static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t sec
     return PGL_BRACKET_RESTART;
 }
 
-static enum pgl_bracket_result __attribute__((noinline))
-restart_with_the_same(struct pgl_bracket *bracket, const char *place)
+static enum pgl_bracket_result restart_with_the_same(struct pgl_bracket *bracket, const char *place)
 {
     return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1], place);
 }

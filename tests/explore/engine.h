@@ -20,7 +20,7 @@
 enum choice_kind {
     CHOICE_RUN,   /* thread arg goes on */
     CHOICE_FLUSH, /* the oldest store in thread arg's buffer reaches memory */
-    CHOICE_STALE, /* the load returns the value that was overwritten arg stores ago */
+    CHOICE_STALE, /* the load returns the value that was overwritten arg stores ago; or a wait ends by itself */
 };
 
 struct choice {
@@ -72,7 +72,7 @@ void engine_run(struct run *run);
 unsigned int engine_step(void);
 int engine_chooser(void);
 
-/* A choice within the running thread: which of @n values a load returns. */
+/* A choice within the running thread: which of @n values a load returns, or whether it wakes by itself. */
 unsigned int engine_choose_value(unsigned int n);
 
 /* A scheduling point of the running thread, before it does something that others may see. */
@@ -116,9 +116,6 @@ void memory_plain(uintptr_t address, size_t size, bool write, const void *pc);
 void memory_touch(uintptr_t address, const void *pc);
 /* Freeing conflicts with every access to the memory. */
 void memory_freed(uintptr_t address, size_t size, const void *pc);
-/* An edge of happens-before through an object that is not memory: a condition that wakes. */
-void memory_release_to(uint32_t clock[EXPLORE_THREADS]);
-void memory_acquire_from(const uint32_t clock[EXPLORE_THREADS]);
 bool memory_clock_before(int thread,
                          uint32_t clock); /* has @thread's time @clock happened before the running thread? */
 uint32_t memory_clock(void);

@@ -342,24 +342,6 @@ static void tick(int thread)
     memory.clocks[thread].at[thread]++;
 }
 
-void memory_release_to(uint32_t clock[EXPLORE_THREADS])
-{
-    int me = explore_self();
-    if (me != ALONE) {
-        memcpy(clock, memory.clocks[me].at, sizeof memory.clocks[me].at);
-        tick(me);
-    }
-}
-
-void memory_acquire_from(const uint32_t clock[EXPLORE_THREADS])
-{
-    struct clock from;
-    if (explore_self() != ALONE) {
-        memcpy(from.at, clock, sizeof from.at);
-        clock_join(&memory.clocks[explore_self()], &from);
-    }
-}
-
 uint32_t memory_clock(void)
 {
     return memory.clocks[explore_self()].at[explore_self()];

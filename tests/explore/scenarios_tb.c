@@ -626,6 +626,14 @@ static void look_into_unlisted(void)
     explore_check(!pgl_tb_is_live(&block->tb) || block->nparts == 0);
 }
 
+/* A block that is found can be killed: it is alive before it is published. */
+static void kill_found(void)
+{
+    if (find_block(0) != NULL) {
+        kill_block(0);
+    }
+}
+
 static void kill_known(void)
 {
     if (__atomic_load_n(&world.blocks[0].tb.state, __ATOMIC_RELAXED) != PGL_TB_NEW) {
@@ -942,6 +950,7 @@ const struct explore_scenario tb_scenarios[] = {
     {"running-sees-maker", "what is alive is finished", world_init, {link_known, look_into_live}, world_final},
     {"running-sees-unlisted", "on no page, too", world_init, {link_known_unlisted, look_into_unlisted}, world_final},
     {"kill-sees-maker", "what is killed is finished", world_init, {link_known, kill_known}, world_final},
+    {"kill-found", "what is found can be killed", world_init, {translate_0, kill_found, store_0}, world_final},
     {"kill-sees-unlisted", "on no page, too", world_init, {link_known_unlisted, kill_known}, world_final},
     {"running-kill-link",
      "the running block is dead, though a third thread wrote the mask since",

@@ -3,7 +3,7 @@
  * Mutexes, conditions and read-write locks of the threads library, for code that the explorer runs. The linker puts
  * these in their place (-Wl,--wrap). A lock is a word within its own struct, locked and unlocked by a
  * read-modify-write, so that ordering, views and races come out as for any other word. A condition wakes the waiting
- * thread with the lowest number; nobody wakes by himself.
+ * thread with the lowest number. A thread may also wake by itself, as POSIX allows: that is a deviation of the schedule.
  *
  * Each call is an access to its object, and is checked as one after the scheduling point: to wait and to wake are
  * atomic reads of the condition, to init and to destroy are plain writes of the whole object.
@@ -22,8 +22,7 @@
 #define WRITER 1u
 #define READER 2u
 
-static const void *waits_on[EXPLORE_THREADS];               /* a condition */
-static uint32_t woken_at[EXPLORE_THREADS][EXPLORE_THREADS]; /* the clock of the thread that woke it */
+static const void *waits_on[EXPLORE_THREADS]; /* a condition */
 
 void sync_reset(void)
 {
@@ -244,8 +243,12 @@ WRAP(int, pthread_cond_wait, pthread_cond_t *cond, pthread_mutex_t *mutex)
     waits_on[me] = cond;
     engine_trace(__builtin_return_address(0), "waits on a condition");
     release(mutex, __builtin_return_address(0));
-    engine_block(is_woken, (uintptr_t)me, 0);
-    memory_acquire_from(woken_at[me]);
+    if (engine_choose_value(2) == 1 && waits_on[me] != NULL) {
+        engine_trace(__builtin_return_address(0), "wakes by itself");
+        waits_on[me] = NULL;
+    } else {
+        engine_block(is_woken, (uintptr_t)me, 0);
+    }
     acquire(mutex, lock_word, __builtin_return_address(0));
     return 0;
 }
@@ -256,7 +259,6 @@ static void wake(const void *cond, bool all, const void *pc)
     for (int t = 0; t < EXPLORE_THREADS; t++) {
         if (waits_on[t] == cond) {
             waits_on[t] = NULL;
-            memory_release_to(woken_at[t]); /* the woken thread may destroy the condition at once */
             engine_trace(pc, "wakes T%d", t);
             if (!all) {
                 break;

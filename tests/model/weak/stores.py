@@ -7,8 +7,8 @@ Guest: 0 the old byte, 1 the new one. Head: odd while locked. Code: the page's b
 """
 from litmus import F, R, Test, U, W, acquire, release
 
-CHECK = "pgl_store_is_clean: fence"
-HEAD = "pgl_store_is_clean: head"
+CHECK = "pgl_store_passes: fence"
+HEAD = "pgl_store_passes: head"
 MASK = "pgl_page_is_clean: mask"
 MAP = "pgl_map_is_clean: words"
 LOCK = "pgl_page_lock_seen: swap"

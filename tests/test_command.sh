@@ -69,6 +69,40 @@ many_threads_lose_no_block() {
     done
 }
 
+# Made so that no thread meets another: then even what was answered without a lock is known.
+small_trace_gives_the_known_counts() {
+    printf '# pagelock-trace 1 kind=code page_bits=12 vcpus=2\nT 0 1000 4 1\nT 1 2000 4 1\nE 1 2000 4 1\nT 0 3ffe 4 1 4000
+W 0 1000 4\nW 0 5000 4\nW 0 6000 64\nW 1 7000 1\nI 0 4000 4000\n' | gzip >"$dir/small.gz"
+    for threads in 1 2; do
+        for impl in plain,0 global,0 pagelock,3; do
+            "$bench" replay --format=json --repeat 1 --threads $threads --impl ${impl%,*} "$dir/small.gz" >"$dir/out" \
+                2>"$dir/err" && grep -q '"threads":'$threads',"events":9,"links":3,"duplicates":1,"stores":4,"stores_hit":1,'\
+'"stores_unlocked":'${impl#*,}',"ranges":1,"killed":2,"alive":1,"retries":0,.*"hot_bytes":0}$' "$dir/out" ||
+                fail "a small trace with $impl on $threads threads: $(cat "$dir/err" "$dir/out")"
+        done
+    done
+}
+
+# hot_bytes N: of a trace in which stores meet the code of N pages again and again without hitting it
+hot_bytes() {
+    {
+        printf '# pagelock-trace 1 kind=code page_bits=12 vcpus=1\n'
+        for page in $(seq "$1"); do
+            printf 'T 0 %d000 4 1\nT 0 %d010 4 1\n' "$page" "$page"
+            yes "W 0 ${page}004 4" | head -n 300
+        done
+    } | gzip >"$dir/hot.gz"
+    "$bench" replay --format=json --repeat 1 --impl pagelock "$dir/hot.gz" 2>"$dir/err" |
+        sed -n 's/.*"hot_bytes":\([0-9]*\)}$/\1/p'
+}
+
+# Such a page has a bit for each of its bytes; the first one of its neighbourhood has them counted, too.
+hot_page_has_512_bytes() {
+    one=$(hot_bytes 1)
+    [ "$(hot_bytes 2)" = $((${one:-0} + 512)) ] && [ "$(hot_bytes 3)" = $((${one:-0} + 1024)) ] ||
+        fail "hot pages have ${one:-no} bytes: $(cat "$dir/err")"
+}
+
 # It is looked up page by page by those that do, but not beyond the pages that there are.
 wide_range_is_replayed_by_all() {
     for last in ffffffffffff ffffffffffffffff; do
@@ -172,6 +206,20 @@ pager_reads_what_is_needed() {
     "$bench" pager --repeat 1 --format=json "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err"
     [ "$(grep -c '"order":"fault-git-log","via":"uffd","advice":"none",.*"faults":1572,' "$dir/out")" -eq 1 ] ||
         fail "a trace: $(cat "$dir/out")"
+    # A write to a page that is not there is a fault of its own, whatever the kernel reads ahead; in memory it reads nothing.
+    {
+        printf '# pagelock-trace 1 kind=fault page_bits=12\n# object 0 64 x\n'
+        seq 0 63 | sed 's/.*/& 0 & w/'
+    } | gzip >"$dir/writes.trace.gz"
+    shm=$(mktemp -p /dev/shm 2>"$dir/err") || return
+    head -c 262144 /dev/zero | tr '\0' x >"$shm"
+    "$bench" pager --repeat 1 --format=json --file "$shm" "$dir/writes.trace.gz" >"$dir/out" 2>"$dir/err"
+    rm -f "$shm"
+    [ "$(sed -n 's/.*"via":"uffd".*"cold":false,"bytes_needed":262144,"bytes_read":262144,"faults":\([0-9]*\),.*/\1/p' \
+        "$dir/out" | tr '\n' ' ')" = '64 64 5 2 3 ' ] || fail "writes through userfaultfd: $(cat "$dir/out" "$dir/err")"
+    # Beside the 64 the process may have a few of its own.
+    [ "$(grep -c '"via":"mmap".*"cold":false,"bytes_needed":262144,"bytes_read":0,"faults":\(6[4-9]\|7[0-2]\),' \
+        "$dir/out")" -eq 3 ] || fail "writes through mmap: $(cat "$dir/out" "$dir/err")"
     printf '# pagelock-trace 1 kind=fault page_bits=12\n# object 0 8 x\n0 0 1 r\n1 0 3 r\n2 0 1 w\n3 0 1 r\n' |
         gzip >"$dir/again.trace.gz"
     "$bench" pager --repeat 1 --format=json "$dir/again.trace.gz" >"$dir/out" 2>"$dir/err"
@@ -339,6 +387,8 @@ table_has_the_ratio_of_each_pair
 tables_show_all_implementations
 wide_range_is_replayed_by_all
 many_threads_lose_no_block
+small_trace_gives_the_known_counts
+hot_page_has_512_bytes
 json_has_the_keys_in_order
 pager_reads_what_is_needed
 plot_is_drawn

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
+#include <string.h>
 
 #include "emu.h"
 
@@ -79,10 +80,16 @@ static void test_collection_refuses_bad_ranges(void **state)
     emu_init(&emu);
     pgl_page_get(emu.table, 0);
     for (size_t i = 0; i < 4; i++) {
+        uint64_t index = 0;
+
+        memset(&collection, 0xa5, sizeof(collection)); /* it needs no initialisation */
         errno = 0;
         assert_false(pgl_collection_lock(&collection, emu.table, bad[i][0], bad[i][1]));
         assert_int_equal(errno, EINVAL);
         assert_false(emu_is_locked(&emu, 0));
+        assert_true(pgl_collection_max(&collection) == UINT64_MAX); /* it is empty, and may be used as such */
+        assert_null(pgl_collection_next(&collection, &index));
+        pgl_collection_unlock(&collection);
     }
     emu_fini(&emu);
 }

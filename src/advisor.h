@@ -8,8 +8,10 @@
  *              when the reader turned round. A few streams are remembered, the last used ones.
  * CONFIDENCE   Any other fault is a new start, and what is worth fetching with it depends on how many faults continue
  *              a stream: confidence is a moving average of that. A start's window is in proportion, and nothing when
- *              hardly any do: a page that comes along and is not used costs a quarter of what a fault for it would
- *              have. So random look-ups soon fetch what they need, and no more.
+ *              hardly any do: at the model's prices a page that comes along and is not used costs a quarter of what a
+ *              fault for it would have. So random look-ups soon fetch what they need, and no more.
+ * BEHIND       Only a stream that goes up leaves pages behind: below the cluster of one that goes down lie those that
+ *              it comes to next, and below that of a start nobody knows what.
  *
  * Only faults are looked at, never touches of pages that are there: the kernel does not tell of those. The constants
  * were chosen on the recorded faults; docs/performance.md shows what they give.

@@ -186,7 +186,7 @@ static void test_advisor_stays_inside_its_row(void **state)
     close_reader(&r);
 }
 
-/* What the fault on a page asks for, with an advisor that has seen exactly the faults before. */
+/* The fault on a page asks for exactly these, by an advisor that has seen the faults before. */
 static void assert_asks(struct reader *r, uint64_t index, uint64_t first, uint64_t last)
 {
     unsigned nrequests = r->sim.nrequests;
@@ -311,7 +311,7 @@ static void test_advisor_looks_at_no_fault_that_it_does_not_decide(void **state)
     close_reader(&r);
 }
 
-/* What a reader has passed lies below it only when it goes up. */
+/* A reader has passed what lies below it only when it goes up. */
 static void test_advisor_leaves_behind_what_a_reader_has_passed_on_its_way_up(void **state)
 {
     const struct pgl_advice_table table = {.row = {[PGL_ADVICE_ADAPTIVE] = {31, 31, 32}}};

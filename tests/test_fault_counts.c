@@ -4,7 +4,7 @@
 
 #include "cm.h"
 
-/* What an object is expected to have counted. */
+/* The counts that an object is expected to have. */
 struct ledger {
     struct pgl_object *object;
     struct pgl_object_stats stats;

@@ -112,7 +112,7 @@ static void test_object_page_on_its_way_is_not_resident(void **state)
     assert_true(pgl_object_resident(f->object, 5));
 }
 
-/* Whatever a page may be used for, withholding leaves the lesser of that and what it allows. */
+/* Withholding leaves the lesser of what a page could be used for and what it allows. */
 static void test_object_withholding_gives_no_access(void **state)
 {
     struct fixture *f = *state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the lines of pagelock-bench say, each figure of them: measurements whose outcome is known go through the code that
+ * Each figure of each line of pagelock-bench: measurements whose outcome is known go through the code that
  * adds them up and prints them. The clock is the test's. Linked with --wrap=clock_gettime, and with what is measured by
  * micro and pager left out: the test has cases and ways of its own.
  */
@@ -70,7 +70,7 @@ static const char *output_end(void)
     return output.text;
 }
 
-/* What a subcommand prints. */
+/* Run a subcommand, and return the lines that it prints. */
 static const char *lines_of(int (*command)(int argc, char **argv), const char *line)
 {
     char **words = g_strsplit(line, " ", -1);

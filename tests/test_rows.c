@@ -354,7 +354,8 @@ static void test_rows_of_fault_traces_have_the_counts_of_all_objects(void **stat
 
 /* ---- pager ---- */
 
-const struct pager_way pager_ways[] = {{.via = "uffd", .name = "some"}, {.via = "mmap", .name = "other"}, {NULL}};
+const struct pager_way pager_ways[] = {
+    {.via = "uffd", .name = "some"}, {.via = "mmap", .name = "other"}, {.via = NULL}};
 
 int pager_file_open(struct pager_file *file, const char *path)
 {

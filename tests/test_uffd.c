@@ -312,6 +312,71 @@ static void test_uffd_hole_becomes_zero_pages_that_are_not_read(void **state)
     assert_int_equal(lseek(f->file, 0, SEEK_CUR), 0); /* the caller's offset is his */
 }
 
+/* Holes of one page and more, before, behind and between pages of data: each cluster takes what it may from each. */
+static void test_uffd_cluster_takes_holes_and_data_in_turn(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_advice_table table = *pgl_advice_shipped();
+    uint64_t ndata = 0;
+
+    f->config.table = &table;
+    assert_int_equal(ftruncate(f->file, 0), 0);
+    assert_int_equal(ftruncate(f->file, NPAGES * PAGE), 0);
+    for (uint64_t page = 1; page < NPAGES; page += 2 + page % 5) {
+        uint64_t npages = 1 + page % 3;
+
+        npages = npages < NPAGES - page ? npages : NPAGES - page;
+        fill(f->file, page, npages);
+        ndata += npages;
+        page += npages;
+    }
+    for (uint32_t before = 0; before < 8; before++) {
+        for (uint32_t after = 0; after < 8; after += 3) {
+            table.row[PGL_ADVICE_NORMAL] = (struct pgl_advice_row){.before = before, .after = after};
+            map_all(f, PGL_ADVICE_NORMAL);
+            for (uint64_t i = 0; i < NPAGES; i++) {
+                uint64_t page = i * 211 % NPAGES;
+
+                assert_true(is_page(f->memory + page * PAGE, page) || is_zero(f->memory + page * PAGE));
+                assert_int_equal(stats_of(f).present, 0);
+            }
+            assert_int_equal(stats_of(f).pages_fetched, ndata);
+            assert_int_equal(stats_of(f).bytes_read, ndata * PAGE);
+            assert_int_equal(stats_of(f).pages_zeroed, NPAGES - ndata);
+            pgl_uffd_free(f->uffd);
+            f->uffd = NULL;
+        }
+    }
+}
+
+/* More than a mebibyte of the pager's records: 4,096 holes, and as many stretches of pages far from each other. */
+static void test_uffd_keeps_many_records(void **state)
+{
+    const uint64_t distance = 64;
+    struct fixture *f = *state;
+    uint64_t npages = 4096 * distance;
+    unsigned char *memory =
+        mmap(NULL, npages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    assert_true(memory != MAP_FAILED);
+    assert_int_equal(ftruncate(f->file, 0), 0);
+    assert_int_equal(ftruncate(f->file, (off_t)(npages * PAGE)), 0);
+    for (uint64_t page = 0; page < npages; page += distance) {
+        fill(f->file, page, 1);
+    }
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, memory, npages * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    for (unsigned round = 0; round < 2; round++) {
+        for (uint64_t page = 0; page < npages; page += distance) {
+            assert_true(is_page(memory + page * PAGE, page));
+        }
+    }
+    assert_count(f, faults, npages / distance);
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+    munmap(memory, npages * PAGE);
+}
+
 /* The holes are those of the file as it was mapped: what becomes data later is not seen there. */
 static void test_uffd_hole_that_is_filled_later_stays_zeros(void **state)
 {
@@ -613,6 +678,35 @@ static void test_uffd_without_proc_leaves_the_callers_offset_alone(void **state)
     assert_int_equal(waitpid(child, &status, 0), child);
     rmdir(jail);
     assert_int_equal(status, 0);
+}
+
+static void test_uffd_partial_last_page_of_a_hole_is_zeros(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, 10 * PAGE), 0);
+    assert_int_equal(ftruncate(f->file, 20 * PAGE + 100), 0);
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 21 * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(is_zero(f->memory + 20 * PAGE));
+    assert_count(f, pages_zeroed, 1);
+    assert_count(f, errors, 0);
+}
+
+/* With its cluster, which is the page, and then alone. */
+static void test_uffd_counts_the_bytes_that_a_file_still_had(void **state)
+{
+    struct fixture *f = *state;
+
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(ftruncate(f->file, 3 * PAGE + 10), 0);
+    assert_true(is_zero(f->memory + 3 * PAGE));
+    assert_count(f, errors, 1);
+    assert_count(f, requests, 2);
+    assert_count(f, bytes_read, 20);
+    assert_true(is_page(f->memory + 2 * PAGE, 2));
+    assert_count(f, bytes_read, 20 + PAGE);
+    assert_count(f, pages_fetched, 1);
 }
 
 /* Writing */
@@ -1530,6 +1624,28 @@ static void test_uffd_forked_child_is_served_too(void **state)
     }
 }
 
+/* What a child inherited is there already when a cluster comes upon it. */
+static void test_uffd_inherited_pages_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    pid_t child;
+    int status;
+
+    f->config.follow_forks = true;
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_true(is_page(f->memory + 5 * PAGE, 5) && is_page(f->memory + 6 * PAGE, 6));
+    assert_true(is_page(f->memory + 40 * PAGE, 40));
+    assert_true(pgl_uffd_advise(f->uffd, f->memory, NPAGES * PAGE, PGL_ADVICE_SEQUENTIAL));
+    child = fork();
+    if (child == 0) { /* pages 0 to 31, and 32 to 63 */
+        _exit(!is_page(f->memory, 0) || !is_page(f->memory + 32 * PAGE, 32));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_count(f, present, 3);
+    assert_count(f, pages_fetched, 3 + 64 - 3);
+}
+
 static void test_uffd_children_that_ended_are_forgotten(void **state)
 {
     struct fixture *f = *state;
@@ -2016,6 +2132,8 @@ int main(void)
         TEST(test_uffd_random_reads_no_more_than_is_needed),
         TEST(test_uffd_maps_a_part_of_the_file),
         TEST(test_uffd_hole_becomes_zero_pages_that_are_not_read),
+        TEST(test_uffd_cluster_takes_holes_and_data_in_turn),
+        TEST(test_uffd_keeps_many_records),
         TEST(test_uffd_hole_that_is_filled_later_stays_zeros),
         TEST(test_uffd_region_is_written_to_its_own_sparse_file),
         TEST(test_uffd_partial_last_page_ends_in_zeros),
@@ -2024,6 +2142,8 @@ int main(void)
         TEST(test_uffd_threads_open_and_close_a_file_at_once),
         TEST(test_uffd_reads_directly_what_was_opened_so),
         TEST(test_uffd_file_that_grew_shows_what_it_had),
+        TEST(test_uffd_partial_last_page_of_a_hole_is_zeros),
+        TEST(test_uffd_counts_the_bytes_that_a_file_still_had),
         TEST(test_uffd_without_proc_leaves_the_callers_offset_alone),
         TEST(test_uffd_writes_stay),
         TEST(test_uffd_write_protect_faults_go_the_unlock_way),
@@ -2057,6 +2177,7 @@ int main(void)
         TEST(test_uffd_memory_that_stayed_when_it_moved_shows_the_file),
         TEST(test_uffd_cluster_across_mappings_is_copied_in_pieces),
         TEST(test_uffd_forked_child_is_served_too),
+        TEST(test_uffd_inherited_pages_are_counted),
         TEST(test_uffd_children_that_ended_are_forgotten),
         TEST(test_uffd_region_is_not_in_a_child_that_is_not_followed),
         TEST(test_uffd_memory_that_was_refused_is_in_a_child),

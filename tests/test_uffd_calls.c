@@ -82,6 +82,10 @@ static off_t slow_offset = -1; /* a page that is read slowly: SLOW_NOW once that
 
 #define SLOW_NOW (-2)
 
+/* Of the clock, in nanoseconds, while it is stopped: it goes on with each read of the file. Both atomic. */
+static bool clock_stopped;
+static uint64_t clock_now, read_takes;
+
 /* While the gate is closed every read of the file waits: so many of them are at it. Both atomic. */
 static bool gate_closed;
 static unsigned at_gate;
@@ -139,15 +143,73 @@ WRAP(int, epoll_ctl, (int fd, int op, int of, struct epoll_event *event), (fd, o
 WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout), (fd, events, n, timeout),
      CALL_EPOLL_WAIT, 0)
 WRAP(int, eventfd, (unsigned n, int flags), (n, flags), CALL_EVENTFD, 0)
-WRAP(int, fcntl64, (int fd, int command, long arg), (fd, command, arg), CALL_FCNTL, 0)
 WRAP(int, fstat64, (int fd, struct stat *st), (fd, st), CALL_FSTAT, 0)
-WRAP(off_t, lseek64, (int fd, off_t offset, int whence), (fd, offset, whence), CALL_LSEEK, whence)
 WRAP(void *, mmap64, (void *addr, size_t length, int prot, int flags, int fd, off_t offset),
      (addr, length, prot, flags, fd, offset), CALL_MMAP, 0)
 WRAP(int, timerfd_create, (int clock, int flags), (clock, flags), CALL_TIMERFD, 0)
-WRAP(int, madvise, (void *addr, size_t length, int advice), (addr, length, advice), CALL_MADVISE, advice)
 WRAP(int, mincore, (void *addr, size_t length, unsigned char *resident), (addr, length, resident), CALL_MINCORE, 0)
 WRAP(int, msync, (void *addr, size_t length, int flags), (addr, length, flags), CALL_MSYNC, 0)
+
+/* Of the files: all are open with O_DIRECT, and are read in whole pages only. */
+static bool direct;
+
+int __real_fcntl64(int fd, int command, long arg);
+int __wrap_fcntl64(int fd, int command, long arg);
+int __wrap_fcntl64(int fd, int command, long arg)
+{
+    int result = inject(CALL_FCNTL, 0) ? -1 : __real_fcntl64(fd, command, arg);
+
+    return result >= 0 && command == F_GETFL && direct ? result | O_DIRECT : result;
+}
+
+/* Where data begins and ends, in turn, in bytes, after a hole before the first: of a file whose blocks are smaller than a page. NULL: ask the kernel. */
+static const off_t *extents;
+
+off_t __real_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence)
+{
+    unsigned i = 0;
+
+    if (inject(CALL_LSEEK, (unsigned long)whence))
+        return -1;
+    if (!extents)
+        return __real_lseek64(fd, offset, whence);
+    while (extents[i + 1] <= offset)
+        i++;
+    if (i % 2 == (whence == SEEK_DATA))
+        return offset; /* it is in such a one */
+    return extents[i + 1];
+}
+
+/* Memory keeps its pages, whatever is advised. */
+static bool nothing_drops;
+
+int __real_madvise(void *addr, size_t length, int advice);
+int __wrap_madvise(void *addr, size_t length, int advice);
+int __wrap_madvise(void *addr, size_t length, int advice)
+{
+    if (inject(CALL_MADVISE, (unsigned long)advice))
+        return -1;
+    if (nothing_drops && (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED)) {
+        errno = EINVAL;
+        return -1;
+    }
+    return __real_madvise(addr, length, advice);
+}
+
+/* So many threads open the file at the same time: each waits for the others. Atomic. */
+static unsigned to_open;
+
+static void meet_to_open(void)
+{
+    unsigned n = __atomic_load_n(&to_open, __ATOMIC_ACQUIRE);
+
+    while (n && !__atomic_compare_exchange_n(&to_open, &n, n - 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    }
+    while (__atomic_load_n(&to_open, __ATOMIC_ACQUIRE)) {
+    }
+}
 
 /* The ways to a userfaultfd that there are. */
 static struct {
@@ -161,8 +223,10 @@ int __wrap_open64(const char *path, int flags)
 {
     if (inject(CALL_OPEN, 0))
         return -1;
+    if (strncmp(path, "/proc/self/fd/", 14) == 0)
+        meet_to_open();
     if (strcmp(path, "/dev/userfaultfd") != 0)
-        return __real_open64(path, flags);
+        return __real_open64(path, direct ? flags & ~O_DIRECT : flags);
     if (doors.device < 0)
         errno = EACCES;
     return doors.device < 0 ? -1 : dup(doors.device);
@@ -243,6 +307,18 @@ static void wait_at_gate(void)
     __atomic_fetch_sub(&at_gate, 1, __ATOMIC_RELEASE);
 }
 
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    uint64_t ns = __atomic_load_n(&clock_now, __ATOMIC_RELAXED);
+
+    if (!__atomic_load_n(&clock_stopped, __ATOMIC_ACQUIRE))
+        return __real_clock_gettime(clock, now);
+    *now = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+    return 0;
+}
+
 ssize_t __real_pread64(int fd, void *buffer, size_t length, off_t offset);
 ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset);
 ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset)
@@ -256,6 +332,11 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset)
     if (__atomic_compare_exchange_n(&slow_offset, &slow, SLOW_NOW, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) == SLOW_NOW)
             usleep(100);
+    __atomic_fetch_add(&clock_now, __atomic_load_n(&read_takes, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+    if (direct && (offset % PAGE != 0 || length % PAGE != 0)) {
+        errno = EINVAL;
+        return -1;
+    }
     if (offset == bad) {
         errno = EIO;
         return -1;
@@ -396,11 +477,14 @@ static int tear_down(void **state)
     __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
     __atomic_store_n(&gate_closed, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&clock_stopped, false, __ATOMIC_RELEASE);
     pgl_uffd_free(f->uffd);
     if (doors.device >= 0)
         close(doors.device);
     doors.device = -1;
     doors.restricted = false;
+    direct = nothing_drops = false;
+    extents = NULL;
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);
     free(f);
@@ -686,6 +770,11 @@ static bool try_map(struct fixture *f)
     return pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_SEQUENTIAL);
 }
 
+static bool try_unmap(struct fixture *f)
+{
+    return pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE);
+}
+
 static void undo_map(struct fixture *f)
 {
     assert_true(is_page(f, 3));
@@ -736,6 +825,80 @@ static void test_uffd_file_whose_holes_cannot_be_told_is_read(void **state)
     }
 }
 
+/* A block of data is less than a page: the page is data, and only what is all hole is a hole. */
+static void test_uffd_holes_are_whole_pages(void **state)
+{
+    static const off_t blocks[] = {
+        -1, 1024, 20 * PAGE + 1024, 30 * PAGE + 3072, 31 * PAGE - 512, 40 * PAGE, 63 * PAGE + 512, NPAGES * PAGE,
+    };
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, 0), 0);
+    assert_int_equal(ftruncate(f->file, NPAGES * PAGE), 0);
+    fill(f->file, 0, 21);
+    fill(f->file, 30, 1);
+    fill(f->file, 40, NPAGES - 40);
+    extents = blocks;
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    for (uint64_t page = 0; page < NPAGES; page++)
+        assert_true(page <= 20 || page == 30 || page >= 40 ? is_page(f, page) : is_zero(f, page));
+    assert_int_equal(stats_of(f).pages_zeroed, 9 + 9);
+    assert_int_equal(stats_of(f).pages_fetched, NPAGES - 9 - 9);
+}
+
+/* What O_DIRECT asks for, also when less was read than asked for. */
+static void test_uffd_file_is_read_in_whole_pages(void **state)
+{
+    struct fixture *f = *state;
+
+    direct = true;
+    assert_int_equal(ftruncate(f->file, (NPAGES - 1) * PAGE + 100), 0);
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    fail_theirs(CALL_PREAD, 0, 0, 1);
+    for (uint64_t page = 0; page < NPAGES - 1; page++)
+        assert_true(is_page(f, page));
+    assert_int_equal(count_fired(), 1);
+    assert_int_equal(*(uint64_t *)(void *)(f->memory + (NPAGES - 1) * PAGE), word_at((NPAGES - 1) * PAGE));
+    assert_int_equal(stats_of(f).bytes_read, (NPAGES - 1) * PAGE + 100);
+    assert_int_equal(stats_of(f).errors, 0);
+}
+
+static void *map_file(void *arg)
+{
+    struct fixture *f = arg;
+
+    return try_map(f) && is_page(f, 3) ? NULL : arg;
+}
+
+static void test_uffd_file_that_two_threads_open_is_one(void **state)
+{
+    struct fixture *f = *state, other = *f;
+    pthread_t threads[2];
+    unsigned nfds;
+
+    assert_true(try_new(f));
+    new_memory(&other);
+    other.uffd = f->uffd;
+    nfds = count_fds();
+    __atomic_store_n(&to_open, 2, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(&threads[0], NULL, map_file, f), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, map_file, &other), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        void *wrong;
+
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    assert_fds(nfds + 1);
+    assert_true(try_unmap(f));
+    assert_true(is_page(&other, 40)); /* it is still open */
+    assert_true(try_unmap(&other));
+    assert_fds(nfds);
+    munmap(other.memory, NPAGES * PAGE);
+}
+
 /* Every other page of 8,192 is a hole: more of them than fit in the pager's own memory. */
 static void test_uffd_map_of_more_holes_than_there_is_memory_for_fails(void **state)
 {
@@ -762,6 +925,40 @@ static void test_uffd_map_of_more_holes_than_there_is_memory_for_fails(void **st
     pgl_uffd_stats(f->uffd, &stats);
     assert_int_equal(stats.bytes_read, npages / 2 * PAGE);
     munmap(memory, npages * PAGE);
+}
+
+static bool is_in_a_child(const struct fixture *f)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0)
+        _exit(__real_msync(f->memory, NPAGES * PAGE, MS_ASYNC) != 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status == 0;
+}
+
+/* Wherever the page is that stays: memory is looked at in pieces. */
+static void test_uffd_map_finds_each_page_that_stays(void **state)
+{
+    static const uint64_t pages[] = {0, 1, 1022, 1023, 1024, 1025, 2047, 2048};
+    const uint64_t npages = 2049;
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, (off_t)(npages * PAGE)), 0);
+    assert_true(try_new(f));
+    nothing_drops = true;
+    for (unsigned i = 0; i < sizeof(pages) / sizeof(*pages); i++) {
+        unsigned char *memory = mmap(NULL, npages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        assert_true(memory != MAP_FAILED);
+        memory[pages[i] * PAGE] = 'x';
+        errno = 0;
+        assert_false(pgl_uffd_map(f->uffd, memory, npages * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+        assert_int_equal(errno, EEXIST);
+        assert_int_equal(memory[pages[i] * PAGE], 'x');
+        munmap(memory, npages * PAGE);
+    }
 }
 
 /*
@@ -796,6 +993,7 @@ static void test_uffd_map_refuses_memory_that_does_not_become_empty(void **state
     assert_int_equal(errno, EEXIST);
     fail_theirs(CALL_NONE, 0, 0, 0);
     assert_true(is_zero(f, 3)); /* and it is not registered */
+    assert_true(is_in_a_child(f));
     assert_true(try_map(f));
     undo_map(f);
 }
@@ -900,11 +1098,6 @@ static void test_uffd_user_mode_is_the_last_resort(void **state)
     assert_true(try_new(f));
     assert_true(try_map(f));
     assert_int_equal(copy_words(f), 0);
-}
-
-static bool try_unmap(struct fixture *f)
-{
-    return pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE);
 }
 
 static void test_uffd_unmap_fails_with_the_errno_of_the_kernel(void **state)
@@ -1036,6 +1229,53 @@ static void test_uffd_handler_outlives_each_error_of_its_calls(void **state)
             try_failing(f, all[i].call, all[i].request, all[i].error, 2, ZEROS);
         else
             try_failing(f, all[i].call, all[i].request, all[i].error, 3, all[i].outcome);
+    }
+}
+
+/* What the kernel says of a page, by its errno, is counted once for each cluster or page. */
+static void test_uffd_answers_of_the_kernel_are_counted(void **state)
+{
+    static const struct {
+        int error;
+        uint64_t present, gone, again;
+    } all[] = {{EEXIST, 1, 0, 0}, {ENOENT, 0, 1, 0}, {ESRCH, 0, 1, 0}, {EAGAIN, 0, 0, 1}};
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
+        struct pgl_uffd_stats stats;
+
+        assert_true(try_new(f));
+        assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+        assert_true(is_page(f, 7));
+        fail_theirs(CALL_IOCTL, UFFDIO_COPY, all[i].error, 1);
+        assert_true(is_page(f, 9));
+        assert_int_equal(count_fired(), 1);
+        stats = stats_of(f);
+        assert_int_equal(stats.present, all[i].present);
+        assert_int_equal(stats.gone, all[i].gone);
+        assert_int_equal(stats.again, all[i].again);
+        assert_int_equal(stats.pages_fetched, 2);
+        assert_int_equal(stats.errors, 0);
+        undo_new(f);
+    }
+}
+
+/* Three faults, of which the second takes longest. */
+static void test_uffd_latencies_are_those_of_the_clock(void **state)
+{
+    static const uint64_t takes[] = {5000, UINT64_C(3000000009), 700};
+    struct fixture *f = *state;
+    uint64_t total = 0;
+
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    __atomic_store_n(&clock_stopped, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < 3; i++) {
+        __atomic_store_n(&read_takes, takes[i], __ATOMIC_RELAXED);
+        total += takes[i];
+        assert_true(is_page(f, i));
+        assert_int_equal(stats_of(f).ns_total, total);
+        assert_int_equal(stats_of(f).ns_max, takes[i > 0]);
     }
 }
 
@@ -1678,13 +1918,19 @@ int main(void)
         TEST(test_uffd_new_fails_with_the_errno_of_each_call),
         TEST(test_uffd_map_fails_with_the_errno_of_each_call),
         TEST(test_uffd_file_whose_holes_cannot_be_told_is_read),
+        TEST(test_uffd_holes_are_whole_pages),
+        TEST(test_uffd_file_is_read_in_whole_pages),
+        TEST(test_uffd_file_that_two_threads_open_is_one),
         TEST(test_uffd_map_of_more_holes_than_there_is_memory_for_fails),
+        TEST(test_uffd_map_finds_each_page_that_stays),
         TEST(test_uffd_map_refuses_memory_that_does_not_become_empty),
         TEST(test_uffd_user_with_the_device_pages_a_file_in),
         TEST(test_uffd_user_without_the_device_has_user_mode),
         TEST(test_uffd_user_mode_is_the_last_resort),
         TEST(test_uffd_unmap_fails_with_the_errno_of_the_kernel),
         TEST(test_uffd_handler_outlives_each_error_of_its_calls),
+        TEST(test_uffd_answers_of_the_kernel_are_counted),
+        TEST(test_uffd_latencies_are_those_of_the_clock),
         TEST(test_uffd_bad_page_spoils_no_neighbour),
         TEST(test_uffd_page_looked_for_again_is_read_again_if_it_fails),
         TEST(test_uffd_late_write_unprotects_no_other_file),

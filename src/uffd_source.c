@@ -221,8 +221,8 @@ static bool open_source(struct source *source, int fd, const struct stat *st, in
 struct source *pgl_source_new(struct files *files, int fd, uint64_t offset, uint64_t length, size_t page_size)
 {
     struct source *source;
-    struct stat st;
-    int flags;
+    struct stat st = {0};
+    int flags = 0;
     int error = examine(fd, &st, &flags);
 
     if (error == 0 &&

@@ -529,6 +529,8 @@ static void test_witness_reports_the_big_lock_missing(void **state)
     pgl_page_unlock(emu.table, page);
     assert_int_equal(pgl_invalidate_range(emu.table, 0x5000, 0x5fff, NULL), 0); /* takes no page */
     assert_breach(PGL_BREACH_EXTERNAL, UINT64_MAX, UINT64_MAX, 0);
+    assert_int_equal(pgl_store_check(emu.table, 0x9000, 1, NULL), 0); /* nor does a clean one */
+    assert_breach(PGL_BREACH_EXTERNAL, UINT64_MAX, UINT64_MAX, 0);
     big_lock_held = true;
     emu_fini(&emu);
 }
@@ -752,6 +754,7 @@ static void walk(struct emu *emu, struct emu_block *block)
     (void)block;
     pgl_page_lock(emu->table, page);
     assert_true(pgl_page_foreach_tb(emu->table, page, go_on, NULL));
+    assert_true(emu_is_locked(emu, 5));
     pgl_page_unlock(emu->table, page);
 }
 
@@ -970,11 +973,12 @@ static void test_witness_forgets_the_blocks_of_a_table_that_is_freed(void **stat
         for (unsigned i = 0; i < 40; i++)
             link_block(i % 4 ? &emu : &other, &blocks[i], 0x5000 + 8 * i, 0x5003 + 8 * i, 1, 0);
         emu_fini(&emu);
-        memset(&emu, 0, sizeof(emu));
+        link_block(&other, &blocks[1], 0x5000, 0x5003, 1, 0);
         for (unsigned i = 0; i < 40; i += 4) {
             assert_int_equal(pgl_invalidate_tb(other.table, &blocks[i].tb, NULL), PGL_HIT);
             assert_int_equal(blocks[i].retired, 1);
         }
+        assert_int_equal(pgl_invalidate_tb(other.table, &blocks[1].tb, NULL), PGL_HIT);
     }
     assert_int_equal(n_seen, 0);
     emu_fini(&other);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How to wait for a lock: the loop of src/spin.c with other constants, to choose them by. */
+/* How to wait for a lock: the loop of src/code/spin.c with other constants, to choose them by. */
 #include <limits.h>
 #include <sched.h>
 #include <time.h>
 
-#include "../src/spin.h"
+#include "../src/code/spin_internal.h"
 #include "clock.h"
 #include "micro_case.h"
 #include "plain.h"

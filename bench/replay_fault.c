@@ -6,7 +6,7 @@
 
 #include <pagelock/fault.h>
 
-#include "../src/advisor.h"
+#include "../src/fault/advisor_internal.h"
 #include "clock.h"
 #include "replay.h"
 

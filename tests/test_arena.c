@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../src/arena.h"
+#include "../src/uffd/arena_internal.h"
 
 #include "cm.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Objects: the table of their records, ranges of pages, and the checker of their invariants. */
-#include "../src/object.h"
+#include "../src/fault/object_internal.h"
 #include "probe.h"
 
 #include "cm.h"

@@ -12,7 +12,7 @@
 /* Marks what the shared library exports. */
 #define PGL_API __attribute__((visibility("default")))
 
-/* Marks an operation that is inline here, and exported by the library too (src/exports.c). */
+/* Marks an operation that is inline here, and exported by the library too (src/code/exports.c). */
 #define PGL_INLINE static inline
 
 /*

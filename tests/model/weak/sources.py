@@ -35,7 +35,7 @@ def bodies(text):
 def orderings(top):
     """By function: its file, and how many acquires, releases and fences it has. Of src/ and include/."""
     found = {}
-    paths = list(pathlib.Path(top).glob("src/*.[ch]")) + list(pathlib.Path(top).glob("include/**/*.h"))
+    paths = list(pathlib.Path(top).glob("src/**/*.[ch]")) + list(pathlib.Path(top).glob("include/**/*.h"))
     for path in sorted(path for path in paths if not WITNESS.match(path.name)):
         for name, body in bodies(path.read_text()).items():
             body = SWAP.sub("__ATOMIC_RELEASE, __ATOMIC_ACQUIRE", body)

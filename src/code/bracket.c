@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The bracket: from before guest bytes are read until the block made of them can be found.
+ *
+ * OBJECTS: a bracket belongs to one thread and holds one page or two. While it holds a page that has no blocks, that
+ * page's code bit is set and `first_code` has been called since the page was taken.
+ *
+ * LOCK ORDER: the first page, then a higher second one. A lower second page is tried.
+ *
+ * OUT OF ORDER: where the try fails, the first page is let go and both are taken in order. Stores may have come in
+ * between, so what was decoded is void: restart.
+ *
+ * WRITERS: take = lock, code bit, `first_code`. After every take, and before the page's bytes are read: full fence.
+ * Commit = mark live, publish, list and filters, unlock. Publishing comes before listing, which nobody can tell, since
+ * lists, filters and locked heads are read under the lock or not believed while it is held; a block that turns out to
+ * have an equal is so never listed.
+ *
+ * A store inside the bracket is answered at once where that takes no waiting. Otherwise the bracket remembers it, and
+ * invalidates with no page held before it reports the restart that the store causes. A store that finds no room has the
+ * remembered ones answered first; it is the only one that waits.
+ *
+ * INVARIANTS: B1: no guest byte is read between a take and its fence. B2: a page that is let go without blocks has had
+ * its code bit cleared and `no_code` called, under the lock. B3: a restart is reported only when nothing is remembered
+ * any more. B4: a bracket holds no page but index[0] and index[1]. B5: a bracket's head that is not 0 is the first
+ * page's, but for the lock bit, and there is no second page, no exact map and no remembered store. (Tests:
+ * test_bracket_*, stress_bracket, tests/explore.)
+ * B6: a second page that the decoding under way has crossed to stays held until that decoding is void or the bracket
+ * ends; a cross to a third page is refused (test_bracket_cross_to_a_third_page_is_refused).
+ * B7: a remembered store keeps its own bytes; two are never merged (test_bracket_remembers_each_store_by_its_bytes).
+ */
+#include <errno.h>
+
+#include "table_internal.h"
+#include "tb_internal.h"
+#include "tblist_internal.h"
+#include "witness_internal.h"
+
+#define NO_PAGE UINT64_MAX
+
+/* Make page @index, which is locked, the bracket's first or second. */
+static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf)
+{
+    bracket->index[which] = index;
+    bracket->leaf[which] = leaf;
+    if (!pgl_list_first(pgl_leaf_page(leaf, index)))
+        pgl_page_claim_code(bracket->table, leaf, index);
+}
+
+static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf, const char *place)
+{
+    pgl_page_lock_at(bracket->table, pgl_leaf_page(leaf, index), place);
+    adopt(bracket, which, index, leaf);
+}
+
+static void let_go(struct pgl_bracket *bracket, unsigned which, const char *place)
+{
+    uint64_t index = bracket->index[which];
+    struct pgl_page *page;
+
+    if (index == NO_PAGE)
+        return;
+    page = pgl_leaf_page(bracket->leaf[which], index);
+    if (!pgl_list_first(page))
+        pgl_page_drop_code(bracket->table, bracket->leaf[which], index);
+    pgl_page_unlock_at(bracket->table, page, place);
+    bracket->index[which] = NO_PAGE;
+}
+
+/*
+ * With no page held: answer the stores that were remembered. A store to another page was fenced when that page was
+ * looked at. One to a page of the bracket needs no fence: it was held when the store was made, so a block of the old
+ * bytes is on its list; and whoever makes one later locks the page after this thread has unlocked it.
+ */
+static void answer_stores(struct pgl_bracket *bracket, const char *place)
+{
+    for (unsigned i = 0; i < bracket->nstores; i++)
+        pgl_kill_range(bracket->table, bracket->stores[i].first_addr, bracket->stores[i].last_addr, true, place);
+    bracket->nstores = 0;
+}
+
+/* Let everything go, answer the stores, and take the first page and, unless there is none, the second, in order. */
+static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t second, struct pgl_leaf *second_leaf,
+                                       const char *place)
+{
+    uint64_t first = bracket->index[0];
+    struct pgl_leaf *first_leaf = bracket->leaf[0];
+
+    bracket->crossed = false;
+    let_go(bracket, 1, place);
+    let_go(bracket, 0, place);
+    answer_stores(bracket, place);
+    if (second < first)
+        take(bracket, 1, second, second_leaf, place);
+    take(bracket, 0, first, first_leaf, place);
+    if (second != NO_PAGE && second > first)
+        take(bracket, 1, second, second_leaf, place);
+    pgl_fence_after_lock();
+    return PGL_BRACKET_RESTART;
+}
+
+static enum pgl_bracket_result restart_with_the_same(struct pgl_bracket *bracket, const char *place)
+{
+    return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1], place);
+}
+
+/* Whether the decoding under way has crossed: it may have read the second page, which stays until it is void. */
+static bool has_crossed(const struct pgl_bracket *bracket)
+{
+    return bracket->index[1] != NO_PAGE && bracket->crossed && !bracket->nstores;
+}
+
+/* In a lock_debug build: whether the bracket is under way, and this thread's, outside of any callback. A release build
+ * takes the caller's word. */
+static bool is_under_way(const struct pgl_bracket *bracket, const char *place)
+{
+    if (!PGL_WITNESS)
+        return true;
+    if (!pgl_witness_may_call(place))
+        return false;
+    if (bracket->index[0] == NO_PAGE) {
+        pgl_witness_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, place, NULL);
+        return false;
+    }
+    return pgl_witness_holds(bracket->table, pgl_leaf_page(bracket->leaf[0], bracket->index[0]), place);
+}
+
+static enum pgl_bracket_result refuse(int number)
+{
+    errno = number;
+    return PGL_BRACKET_ERROR;
+}
+
+bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index, const char *place)
+{
+    struct pgl_leaf *leaf;
+
+    if (!pgl_witness_enters(table, place))
+        return false;
+    leaf = pgl_leaf_get(table, index);
+    if (!leaf)
+        return false;
+    bracket->table = table;
+    bracket->index[1] = NO_PAGE;
+    bracket->head = 0;
+    bracket->nstores = 0;
+    take(bracket, 0, index, leaf, place);
+    pgl_fence_after_lock();
+    return true;
+}
+
+enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64_t index, const char *place)
+{
+    struct pgl_leaf *leaf;
+
+    if (PGL_UNLIKELY(!is_under_way(bracket, place)))
+        return refuse(EINVAL);
+    if (has_crossed(bracket) && index != bracket->index[1])
+        return index == bracket->index[0] ? PGL_BRACKET_OK : refuse(EINVAL);
+    bracket->head = 0;
+    leaf = pgl_leaf_get(bracket->table, index);
+    if (!leaf)
+        return PGL_BRACKET_ERROR;
+    if (bracket->nstores)
+        return restart(bracket, index, leaf, place);
+    bracket->crossed = true;
+    if (index == bracket->index[1])
+        return PGL_BRACKET_OK;
+    let_go(bracket, 1, place);
+    if (index == bracket->index[0])
+        return PGL_BRACKET_OK;
+    if (index > bracket->index[0])
+        take(bracket, 1, index, leaf, place);
+    else if (pgl_page_trylock_at(bracket->table, pgl_leaf_page(leaf, index), place))
+        adopt(bracket, 1, index, leaf);
+    else
+        return restart(bracket, index, leaf, place);
+    pgl_fence_after_lock();
+    return PGL_BRACKET_OK;
+}
+
+/*
+ * Keep a store for later. When there is no room, answer the stores before it first, which needs the pages unlocked for
+ * a while; that loses nothing, because those stores have made the decoded bytes void. The new one keeps the restart due.
+ */
+static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr, const char *place)
+{
+    bracket->head = 0;
+    if (bracket->nstores == PGL_BRACKET_STORES)
+        restart_with_the_same(bracket, place);
+    bracket->stores[bracket->nstores].first_addr = first_addr;
+    bracket->stores[bracket->nstores].last_addr = last_addr;
+    bracket->nstores++;
+}
+
+/* The part of a bracket's store that lies on one page. False when it could not be answered at once. */
+static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr, const char *place)
+{
+    struct pgl_table *table = bracket->table;
+    uint64_t index = first_addr >> table->page_bits;
+    struct pgl_leaf *leaf;
+    struct pgl_page *page;
+    size_t killed;
+    bool done;
+
+    if (index == bracket->index[0] || index == bracket->index[1])
+        return false;
+    if (pgl_store_is_clean(table, first_addr, (unsigned)(last_addr - first_addr) + 1u))
+        return true;
+    leaf = pgl_leaf_find(table, index);
+    page = pgl_leaf_page(leaf, index);
+    if (!pgl_page_trylock_at(table, page, place))
+        return false;
+    done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
+    pgl_page_unlock_at(table, page, place);
+    return done;
+}
+
+enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len,
+                                             const char *place)
+{
+    struct pgl_table *table = bracket->table;
+    uint64_t last_addr = addr + len - 1u;
+    uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
+
+    if (PGL_UNLIKELY(!is_under_way(bracket, place)))
+        return refuse(EINVAL);
+    if (!pgl_store_is_valid(table, addr, len))
+        return PGL_BRACKET_ERROR;
+    if (second_page > addr) {
+        if (!store_on_page(bracket, addr, second_page - 1, place))
+            remember(bracket, addr, second_page - 1, place);
+        addr = second_page;
+    }
+    if (!store_on_page(bracket, addr, last_addr, place))
+        remember(bracket, addr, last_addr, place);
+    return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
+}
+
+static void cover_in_map(const struct pgl_table *table, uint64_t *map, uint64_t first, uint64_t last)
+{
+    unsigned low, high;
+
+    pgl_map_range(table->page_bits, first, last, &low, &high);
+    /* relaxed: the unlock's release publishes what is added */
+    for (unsigned word = low / 64; word <= high / 64; word++)
+        __atomic_store_n(&map[word], map[word] | pgl_map_bits(word, low, high), __ATOMIC_RELAXED);
+}
+
+/* Add the bytes that a block has on a page by way of @which to the page's map, if it keeps one, and to @mask. */
+static inline uint64_t cover(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb, unsigned which,
+                             uint64_t *map, uint64_t mask)
+{
+    uint64_t first, last;
+
+    if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
+        return mask;
+    if (map)
+        cover_in_map(table, map, first, last);
+    return mask | pgl_mask_of(table->page_bits, first, last);
+}
+
+/*
+ * Put a block on the list of one of its pages by way of link @which, and set the page's mask. Returns what the page's
+ * head, which is @head, becomes. The caller publishes it, and with it what is added here, by a release.
+ */
+static inline uintptr_t list_on_page(struct pgl_page *page, uintptr_t head, struct pgl_tb *tb, unsigned which,
+                                     uint64_t mask)
+{
+    /* That bits were taken away before is told by the bracket's fence, a release too, to who reads this value by
+     * acquire in place of narrow()'s. */
+    __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
+    tb->next[which] = head & ~PGL_HEAD_FLAGS;
+    return (head & PGL_HEAD_FLAGS) | pgl_ref(tb, which);
+}
+
+static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
+{
+    bool crosses = pgl_tb_crosses(bracket->table, tb);
+
+    for (unsigned which = 0; which <= crosses; which++) {
+        uint64_t index = pgl_tb_page(bracket->table, tb, which);
+        struct pgl_leaf *leaf = bracket->leaf[index == bracket->index[1]];
+        struct pgl_page *page = pgl_leaf_page(leaf, index);
+        uint64_t *map = pgl_map_of(leaf, page, index);
+        uint64_t mask = cover(bracket->table, index, tb, 0, map, page->mask);
+
+        if (pgl_tb_has(tb, 1))
+            mask = cover(bracket->table, index, tb, 1, map, mask);
+        pgl_head_set(page, list_on_page(page, pgl_head(page), tb, which, mask) | (crosses ? PGL_HEAD_CROSS : 0));
+    }
+}
+
+/* In a lock_debug build: whether the block may be linked. A release build takes the caller's word. */
+static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb, const char *place)
+{
+    if (!PGL_WITNESS)
+        return true;
+    if (!pgl_witness_may_link(tb, bracket->index[0], place))
+        return false;
+    for (unsigned which = 0; which < 2; which++) {
+        uint64_t index = pgl_tb_page(bracket->table, tb, which);
+        bool on_one_page = tb->last[which] >> bracket->table->page_bits == index;
+        bool held = index == bracket->index[0] || index == bracket->index[1];
+
+        if (pgl_tb_has(tb, which) ? !on_one_page || !held : which == 0) {
+            pgl_witness_breach(PGL_BREACH_TB_PAGE, index, place, NULL);
+            return false;
+        }
+    }
+    return true;
+}
+
+static struct pgl_tb *publish(struct pgl_table *table, struct pgl_tb *tb, const char *place)
+{
+    struct pgl_tb *other;
+
+    pgl_witness_linked(table, tb, place);
+    /* release: pairs with the acquire in pgl_tb_is_live() */
+    __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
+    pgl_witness_calls("publish");
+    other = table->ops->publish ? table->ops->publish(tb, table->opaque) : NULL;
+    pgl_witness_returns();
+    return other != tb ? other : NULL;
+}
+
+/* @tb has been published: @other is its equal, or it is to be listed. */
+static enum pgl_bracket_result __attribute__((noinline))
+finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other, const char *place)
+{
+    if (other) {
+        pgl_witness_unlinked(tb);
+        __atomic_store_n(&tb->state, PGL_TB_NEW, __ATOMIC_RELAXED);
+    } else {
+        list(bracket, tb);
+    }
+    let_go(bracket, 1, place);
+    let_go(bracket, 0, place);
+    return other ? PGL_BRACKET_EXISTS : PGL_BRACKET_OK;
+}
+
+static enum pgl_bracket_result __attribute__((noinline))
+commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equal, const char *place)
+{
+    struct pgl_tb *other;
+
+    if (!is_under_way(bracket, place))
+        return refuse(EINVAL);
+    if (bracket->nstores)
+        return restart_with_the_same(bracket, place);
+    if (!may_link(bracket, tb, place)) {
+        pgl_bracket_abort_at(bracket, place);
+        return refuse(EINVAL);
+    }
+    other = publish(bracket->table, tb, place);
+    if (PGL_WITNESS && other && pgl_witness_knows(bracket->table, other, true, place) && !pgl_tb_is_live(other))
+        pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place, NULL);
+    if (equal)
+        *equal = other ? other : tb;
+    return finish(bracket, tb, other, place);
+}
+
+enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equal,
+                                              const char *place)
+{
+    struct pgl_page *page;
+    struct pgl_tb *other;
+    uintptr_t head;
+
+    /* The common case by itself: one page, with blocks and no exact map, that was free; one extent; no stores. */
+    if (PGL_UNLIKELY(!bracket->head || pgl_tb_has(tb, 1)))
+        return commit_slow(bracket, tb, equal, place);
+    other = publish(bracket->table, tb, place);
+    if (equal)
+        *equal = other ? other : tb;
+    if (PGL_UNLIKELY(other))
+        return finish(bracket, tb, other, place);
+    page = pgl_leaf_page(bracket->leaf[0], bracket->index[0]);
+    head = list_on_page(page, bracket->head, tb, 0,
+                        page->mask | pgl_mask_of(bracket->table->page_bits, tb->first[0], tb->last[0]));
+    /* release: as in pgl_page_unlock_at(). The head was read before the lock, so its bit is clear. */
+    __atomic_store_n(&page->head, head, __ATOMIC_RELEASE);
+    return PGL_BRACKET_OK;
+}
+
+void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place)
+{
+    if (PGL_UNLIKELY(!is_under_way(bracket, place)))
+        return;
+    let_go(bracket, 1, place);
+    let_go(bracket, 0, place);
+    answer_stores(bracket, place);
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Every invariant of a table at rest. Written for clarity: it follows each list as often as it likes. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "table_internal.h"
+#include "tb_internal.h"
+#include "tblist_internal.h"
+
+struct check {
+    const struct pgl_table *table;
+    void (*say)(const char *what, void *opaque);
+    void *opaque;
+    unsigned violations;
+    uint64_t leaves, bytes, hot_bytes, hot_pages;
+};
+
+static void __attribute__((format(printf, 2, 3))) violation(struct check *check, const char *format, ...)
+{
+    char what[200];
+    va_list args;
+
+    check->violations++;
+    if (!check->say)
+        return;
+    va_start(args, format);
+    vsnprintf(what, sizeof(what), format, args);
+    va_end(args);
+    check->say(what, check->opaque);
+}
+
+/* Whether a list comes back to itself: the hare is sent ahead in growing strides. */
+static bool is_cyclic(const struct pgl_page *page)
+{
+    uintptr_t tortoise = pgl_list_first(page);
+    size_t steps = 0, stride = 1;
+
+    for (uintptr_t hare = tortoise; hare;) {
+        hare = *pgl_ref_next(hare);
+        if (hare == tortoise && hare)
+            return true;
+        if (++steps == stride) {
+            tortoise = hare;
+            steps = 0;
+            stride *= 2;
+        }
+    }
+    return false;
+}
+
+static size_t count_refs(const struct pgl_page *page, uintptr_t wanted)
+{
+    size_t n = 0;
+
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
+        n += ref == wanted;
+    return n;
+}
+
+/* One listed block: alive, here by right, and on its other page too. */
+static void check_tb(struct check *check, uint64_t index, uintptr_t ref)
+{
+    const struct pgl_table *table = check->table;
+    struct pgl_tb *tb = pgl_ref_tb(ref);
+    unsigned which = ref & 1;
+
+    if (!pgl_tb_is_live(tb))
+        violation(check, "page %#" PRIx64 ": a listed block is not alive", index);
+    if (!pgl_tb_has(tb, which) || pgl_tb_page(table, tb, which) != index)
+        violation(check, "page %#" PRIx64 ": a listed block has no bytes here", index);
+    else if (which == 1 && !pgl_tb_crosses(table, tb))
+        violation(check, "page %#" PRIx64 ": a block on one page is listed by its second link", index);
+    else if (pgl_tb_crosses(table, tb)) {
+        uint64_t other = pgl_tb_page(table, tb, !which);
+        const struct pgl_page *page = other <= table->last_index ? pgl_page_find(table, other) : NULL;
+
+        if (!page)
+            violation(check, "page %#" PRIx64 ": a block's other page %#" PRIx64 " has no leaf", index, other);
+        else if (is_cyclic(page) || count_refs(page, pgl_ref(tb, !which)) != 1)
+            violation(check, "page %#" PRIx64 ": a block is not once on its other page %#" PRIx64, index, other);
+    }
+}
+
+/* Mask and exact map against the list. */
+static void check_filters(struct check *check, const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
+{
+    const uint64_t *map = leaf->hot ? leaf->hot->map[index % PGL_LEVEL_SIZE] : NULL;
+    uint64_t words[PGL_MAP_WORDS], mask = 0;
+
+    pgl_map_from_list(check->table, page, index, words, 0, PGL_MAP_WORDS - 1);
+    for (unsigned word = 0; word < PGL_MAP_WORDS; word++)
+        mask |= (uint64_t)!!words[word] << word;
+    if (page->mask != mask)
+        violation(check, "page %#" PRIx64 ": the mask is %#" PRIx64 ", by the list %#" PRIx64, index, page->mask, mask);
+    if (!map != !(pgl_head(page) & PGL_HEAD_HOT))
+        violation(check, "page %#" PRIx64 ": the hot flag and the map do not agree", index);
+    if (!map)
+        return;
+    check->hot_bytes += sizeof(words);
+    check->hot_pages++;
+    if (memcmp(map, words, sizeof(words)) != 0)
+        violation(check, "page %#" PRIx64 ": the exact map is not what the list says", index);
+}
+
+static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t index)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    bool code = leaf->code[index % PGL_LEVEL_SIZE / 64] >> index % 64 & 1;
+    bool cross = false;
+
+    if (pgl_head(page) & PGL_HEAD_LOCK)
+        violation(check, "page %#" PRIx64 " is locked", index);
+    if (code != !!pgl_list_first(page))
+        violation(check, "page %#" PRIx64 ": the code bit is %s, the list is %s", index, code ? "set" : "clear",
+                  code ? "empty" : "not empty");
+    if (is_cyclic(page)) {
+        violation(check, "page %#" PRIx64 ": the list runs in a circle", index);
+        return;
+    }
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+        check_tb(check, index, ref);
+        cross |= pgl_tb_crosses(check->table, pgl_ref_tb(ref));
+    }
+    if (cross != !!(pgl_head(page) & PGL_HEAD_CROSS))
+        violation(check, "page %#" PRIx64 ": the crossing flag is wrong", index);
+    check_filters(check, leaf, page, index);
+}
+
+static void check_leaf(struct check *check, struct pgl_leaf *leaf, uint64_t first_index)
+{
+    check->leaves++;
+    check->bytes += sizeof(*leaf);
+    if (leaf->first_index != first_index)
+        violation(check, "the leaf of page %#" PRIx64 " says %#" PRIx64, first_index, leaf->first_index);
+    if (leaf->hot)
+        check->hot_bytes += sizeof(*leaf->hot);
+    for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++)
+        check_page(check, leaf, first_index + slot);
+}
+
+static void check_node(struct check *check, void **node, unsigned shift, uint64_t first_index)
+{
+    size_t slots = pgl_node_slots(check->table, shift);
+    const uint64_t *present = pgl_node_present(node, slots);
+
+    check->bytes += pgl_node_bytes(slots);
+    for (size_t slot = 0; slot < slots; slot++) {
+        uint64_t index = first_index + ((uint64_t)slot << shift);
+        bool bit = present[slot / 64] >> slot % 64 & 1;
+
+        if (bit != !!node[slot])
+            violation(check, "%s child at page %#" PRIx64 ", but its bit is %s", node[slot] ? "a" : "no", index,
+                      bit ? "set" : "clear");
+        if (!node[slot])
+            continue;
+        if (shift == PGL_LEVEL_BITS)
+            check_leaf(check, node[slot], index);
+        else
+            check_node(check, node[slot], shift - PGL_LEVEL_BITS, index);
+    }
+}
+
+unsigned pgl_table_check(const struct pgl_table *table, void (*say)(const char *what, void *opaque), void *opaque)
+{
+    struct check check = {.table = table, .say = say, .opaque = opaque, .bytes = sizeof(*table)};
+    struct pgl_table_stats stats;
+
+    check_node(&check, pgl_table_root((struct pgl_table *)table), table->top_shift, 0);
+    pgl_table_get_stats(table, &stats);
+    if (stats.leaves != check.leaves)
+        violation(&check, "%" PRIu64 " leaves counted, %" PRIu64 " found", stats.leaves, check.leaves);
+    if (stats.bytes != check.bytes)
+        violation(&check, "the count of bytes is wrong");
+    if (stats.hot_bytes != check.hot_bytes)
+        violation(&check, "the count of hot bytes is wrong");
+    if (stats.hot_pages != check.hot_pages)
+        violation(&check, "%" PRIu64 " hot pages counted, %" PRIu64 " found", stats.hot_pages, check.hot_pages);
+    if (table->unlisted)
+        violation(&check, "the list of dying blocks on no page is locked, or not empty");
+    return check.violations;
+}

@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The ordered set of locked pages.
+ *
+ * OBJECTS: a collection belongs to one thread. It keeps an array of leaves, each with a bitmap of the pages of that
+ * leaf which this thread holds, and their numbers in ascending order: two leaves within the struct, more on the heap.
+ * (The array takes the place of a tree: the leaves of the range are appended in order, a partner's leaf elsewhere is
+ * put in between once, by moving four bytes for each leaf above it; nothing is allocated for a page, and want of memory
+ * is an answer, where a GTree would abort.)
+ *
+ * LOCK ORDER: ascending. The pages of the range are locked outright, one after the other; memory for their leaves is
+ * found before the first is locked. Then their lists are read, and the other page of each block is added.
+ *
+ * OUT OF ORDER: a page above `max` is locked outright. Any other is tried. When it is busy, the members above it are
+ * let go, it is waited for, and they are taken again in ascending order. Members below it stay held: this thread waits
+ * for nothing below what it holds, so there is no cycle. Lists of members that were let go are read again.
+ *
+ * INVARIANTS: C1: a member is held whenever no call on the set is running. C2: a page once in the set stays in it until
+ * the unlock, so each page is waited for out of order at most once: at most as many retries as pages. C3: when
+ * pgl_set_lock() returns, the other page of every block that is listed on a member in the range, and meets the range,
+ * is a member. C4: `max` is the highest member. C5: a list is read only while its page is held. (Tests:
+ * test_collection_*, stress_collection; models: tests/model.)
+ *
+ * PROGRESS: by C2.
+ */
+#include "collection_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "spin_internal.h"
+#include "table_internal.h"
+#include "tblist_internal.h"
+#include "witness_internal.h"
+
+void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
+{
+    set->table = table;
+    set->max = 0;
+    set->members = 0;
+    set->nleaves = 0;
+    set->room = PGL_COLLECTION_INLINE;
+    set->leaves = set->in_place;
+    set->order = set->order_in_place;
+}
+
+/* Forget the members, which are unlocked. */
+static void empty(struct pgl_collection *set)
+{
+    if (set->leaves != set->in_place)
+        free(set->leaves);
+    pgl_set_init(set, set->table);
+}
+
+/* Leaves and order share an allocation. */
+static bool grow(struct pgl_collection *set)
+{
+    size_t room = 4 * set->room;
+    struct pgl_collection_leaf *leaves = malloc(room * (sizeof(*leaves) + sizeof(*set->order)));
+    uint32_t *order;
+
+    if (!leaves) {
+        errno = ENOMEM;
+        return false;
+    }
+    order = (uint32_t *)(leaves + room);
+    memcpy(leaves, set->leaves, set->nleaves * sizeof(*leaves));
+    memcpy(order, set->order, set->nleaves * sizeof(*order));
+    if (set->leaves != set->in_place)
+        free(set->leaves);
+    set->leaves = leaves;
+    set->order = order;
+    set->room = room;
+    return true;
+}
+
+/* The member leaf that is number @at in order. */
+static struct pgl_collection_leaf *in_order(const struct pgl_collection *set, size_t at)
+{
+    return &set->leaves[set->order[at]];
+}
+
+/* Where the leaf of @index stands in the order, or would. */
+static size_t position(const struct pgl_collection *set, uint64_t index)
+{
+    uint64_t first_index = index - index % PGL_LEVEL_SIZE;
+    size_t low = 0, high = set->nleaves;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (in_order(set, middle)->leaf->first_index < first_index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The member leaf of @index, which would be at position @at, or NULL. */
+static struct pgl_collection_leaf *find(const struct pgl_collection *set, uint64_t index, size_t at)
+{
+    if (at == set->nleaves || in_order(set, at)->leaf->first_index != index - index % PGL_LEVEL_SIZE)
+        return NULL;
+    return in_order(set, at);
+}
+
+/* Put a leaf without members in, as number @at in order. False when memory ran out. */
+static bool insert(struct pgl_collection *set, size_t at, struct pgl_leaf *leaf)
+{
+    if (set->nleaves == set->room && !grow(set))
+        return false;
+    memmove(&set->order[at + 1], &set->order[at], (set->nleaves - at) * sizeof(*set->order));
+    set->order[at] = (uint32_t)set->nleaves;
+    set->leaves[set->nleaves].leaf = leaf;
+    set->leaves[set->nleaves].words = 0;
+    set->nleaves++;
+    return true;
+}
+
+static bool is_member(const struct pgl_collection_leaf *at, uint64_t index)
+{
+    unsigned word = index % PGL_LEVEL_SIZE / 64;
+
+    return (at->words >> word & 1) && (at->held[word] >> index % 64 & 1);
+}
+
+/* Count the members of a word, as far as anybody asks: none, one, or more. */
+static inline void count(struct pgl_collection *set, uint64_t bits)
+{
+    set->members = set->members || (bits & (bits - 1)) ? 2 : 1;
+}
+
+static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *at, uint64_t index)
+{
+    unsigned word = index % PGL_LEVEL_SIZE / 64;
+    uint64_t bit = UINT64_C(1) << index % 64;
+
+    at->held[word] = (at->words >> word & 1 ? at->held[word] : 0) | bit;
+    at->words |= 1u << word;
+    count(set, bit);
+    if (index > set->max)
+        set->max = index;
+}
+
+struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t *index)
+{
+    for (size_t at = position(set, *index); at < set->nleaves; at++) {
+        const struct pgl_collection_leaf *member = in_order(set, at);
+
+        for (unsigned words = member->words; words; words &= words - 1) {
+            unsigned word = (unsigned)__builtin_ctz(words);
+            uint64_t bits = member->held[word] & pgl_leaf_bits(member->leaf, word, *index, UINT64_MAX);
+
+            if (bits) {
+                *index = member->leaf->first_index + 64u * word + (unsigned)__builtin_ctzll(bits);
+                return pgl_leaf_page(member->leaf, *index);
+            }
+        }
+    }
+    return NULL;
+}
+
+static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_leaf *member, unsigned word,
+                        uint64_t bits, const char *place)
+{
+    struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word);
+    const unsigned special = set->table->special;
+
+    /* Bit by bit: members are neighbours more often than not. */
+    for (; bits; bits >>= 1, page++) {
+        if (!(bits & 1))
+            continue;
+        if (PGL_UNLIKELY(special))
+            pgl_page_unlock_slow(set->table, page, place);
+        else
+            pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
+    }
+}
+
+/* Unlock the members from @index on, which stay members until the caller locks them again or forgets them. */
+static void let_go_from(struct pgl_collection *set, uint64_t index, const char *place)
+{
+    for (size_t at = position(set, index); at < set->nleaves; at++) {
+        const struct pgl_collection_leaf *member = in_order(set, at);
+
+        for (unsigned words = member->words; words; words &= words - 1) {
+            unsigned word = (unsigned)__builtin_ctz(words);
+
+            unlock_bits(set, member, word, member->held[word] & pgl_leaf_bits(member->leaf, word, index, UINT64_MAX),
+                        place);
+        }
+    }
+}
+
+static void take_again_from(struct pgl_collection *set, uint64_t index, const char *place)
+{
+    struct pgl_page *page;
+
+    for (; (page = pgl_collection_next(set, &index)); index++)
+        pgl_page_lock_at(set->table, page, place);
+}
+
+enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, const char *place)
+{
+    enum pgl_set_change change = PGL_SET_ADDED;
+    size_t where = position(set, index);
+    struct pgl_collection_leaf *at = find(set, index, where);
+    struct pgl_page *page;
+
+    if (at && is_member(at, index))
+        return PGL_SET_MEMBER;
+    if (!at) {
+        struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
+
+        assert(leaf); /* a page of a listed block has been locked once, so it has a leaf */
+        if (!insert(set, where, leaf))
+            return PGL_SET_NO_MEMORY;
+        at = &set->leaves[set->nleaves - 1];
+    }
+    page = pgl_leaf_page(at->leaf, index);
+    if (!set->members || index > set->max) {
+        pgl_page_lock_at(set->table, page, place);
+    } else if (!pgl_page_trylock_at(set->table, page, place)) {
+        pgl_count(&set->table->retries, 1);
+        let_go_from(set, index + 1, place);
+        pgl_page_lock_at(set->table, page, place);
+        take_again_from(set, index + 1, place);
+        change = PGL_SET_RETAKEN;
+    }
+    mark_member(set, at, index);
+    return change;
+}
+
+/* The words of a leaf's bitmaps in which the pages [@first, @last] have bits: the first, and one behind the last. */
+static unsigned first_word(const struct pgl_leaf *leaf, uint64_t first)
+{
+    return first > leaf->first_index ? (unsigned)(first - leaf->first_index) / 64 : 0;
+}
+
+static unsigned end_word(const struct pgl_leaf *leaf, uint64_t last)
+{
+    return last < leaf->first_index + PGL_LEVEL_SIZE ? (unsigned)(last - leaf->first_index) / 64 + 1 : PGL_LEVEL_WORDS;
+}
+
+/* The pages of a word that are to be locked. */
+static inline uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t first, uint64_t last,
+                                   bool code_only)
+{
+    uint64_t bits = pgl_leaf_bits(leaf, word, first, last);
+
+    /* acquire: pairs with the release in pgl_page_drop_code(): a bit that is gone means that `retired` has returned */
+    return code_only ? bits & __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) : bits;
+}
+
+/* List the leaves that have pages of the range, before anything is locked. */
+static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only)
+{
+    if (first / PGL_LEVEL_SIZE == last / PGL_LEVEL_SIZE) { /* one leaf, with members or not */
+        set->in_place[0].leaf = pgl_leaf_find(set->table, first);
+        set->in_place[0].words = 0;
+        set->order_in_place[0] = 0;
+        set->nleaves = !!set->in_place[0].leaf;
+        return true;
+    }
+    for (uint64_t index = first; index <= last;) {
+        struct pgl_leaf *leaf = index <= set->table->last_index ? pgl_leaf_find(set->table, index) : NULL;
+        bool any = !code_only;
+
+        if (!leaf && !(leaf = pgl_leaf_next(set->table, index, last)))
+            break;
+        for (unsigned word = first_word(leaf, first); !any && word < end_word(leaf, last); word++)
+            any = wanted_bits(leaf, word, first, last, code_only);
+        if (any && !insert(set, set->nleaves, leaf)) {
+            empty(set);
+            return false;
+        }
+        index = leaf->first_index + PGL_LEVEL_SIZE;
+    }
+    return true;
+}
+
+/* Lock the pages of the range that lie in one listed leaf. Returns their heads, or'ed together. */
+static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t first,
+                                  uint64_t last, bool code_only, const char *place)
+{
+    struct pgl_table *table = set->table;
+    struct pgl_leaf *leaf = member->leaf;
+    const unsigned end = end_word(leaf, last), special = table->special;
+    uintptr_t head, heads = 0;
+
+    for (unsigned word = first_word(leaf, first); word < end; word++) {
+        struct pgl_page *page = pgl_leaf_page(leaf, 64u * word);
+        uint64_t bits = wanted_bits(leaf, word, first, last, code_only);
+
+        if (!bits)
+            continue;
+        member->held[word] = bits;
+        member->words |= 1u << word;
+        set->max = leaf->first_index + 64u * word + 63u - (unsigned)__builtin_clzll(bits);
+        count(set, bits);
+        for (; bits; bits >>= 1, page++) {
+            if (!(bits & 1))
+                continue;
+            if (PGL_UNLIKELY(special || !pgl_page_lock_fast(page, &head))) {
+                pgl_page_lock_slow(table, page, place);
+                head = pgl_head(page);
+            }
+            heads |= head;
+        }
+    }
+    return heads;
+}
+
+/*
+ * Add the other pages of the blocks on one member that meet the set's range. False when memory ran out. *@again is
+ * lowered to the first page of the range whose list has to be read again, or for the first time.
+ */
+static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint64_t index, uint64_t first,
+                         uint64_t *again, const char *place)
+{
+    pgl_witness_list(set->table, page, index);
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+        const struct pgl_tb *tb = pgl_ref_tb(ref);
+        uint64_t other = pgl_tb_page(set->table, tb, !(ref & 1));
+        enum pgl_set_change change;
+
+        if (!pgl_tb_crosses(set->table, tb) || !pgl_tb_meets(tb, set->first_addr, set->last_addr))
+            continue;
+        change = pgl_set_add(set, other, place);
+        if (change == PGL_SET_NO_MEMORY)
+            return false;
+        if (other < index && (change == PGL_SET_RETAKEN || (change == PGL_SET_ADDED && other >= first))) {
+            /* This page was let go, with those between; or a page of the range was made after they were listed. */
+            *again = other > first ? other : first;
+            return true;
+        }
+    }
+    return true;
+}
+
+/* Establish C3 for the members in the range. */
+static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_t last, const char *place)
+{
+    struct pgl_page *page;
+    uint64_t index = first;
+
+    while ((page = pgl_collection_next(set, &index)) && index <= last) {
+        uint64_t again = index + 1;
+
+        if ((pgl_head(page) & PGL_HEAD_CROSS) && !add_partners(set, page, index, first, &again, place))
+            return false;
+        index = again;
+    }
+    return true;
+}
+
+/* The set of one page, the most frequent one: as list_leaves() and lock_leaf(), without their loops. */
+static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool code_only, const char *place)
+{
+    struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
+    unsigned word = index % PGL_LEVEL_SIZE / 64;
+    uint64_t bit = UINT64_C(1) << index % 64;
+    struct pgl_page *page;
+
+    /* acquire: as in wanted_bits() */
+    if (!leaf || (code_only && !(__atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) & bit)))
+        return 0;
+    page = pgl_leaf_page(leaf, index);
+    pgl_page_lock_at(set->table, page, place);
+    set->in_place[0].leaf = leaf;
+    set->in_place[0].words = 1u << word;
+    set->in_place[0].held[word] = bit;
+    set->order_in_place[0] = 0;
+    set->nleaves = 1;
+    set->members = 1;
+    set->max = index;
+    return pgl_head(page);
+}
+
+bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
+                  bool code_only, const char *place)
+{
+    uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
+    uintptr_t heads = 0;
+
+    pgl_set_init(set, table);
+    set->first_addr = first_addr;
+    set->last_addr = last_addr;
+    if (first == last) {
+        heads = lock_single(set, first, code_only, place);
+    } else {
+        if (!list_leaves(set, first, last, code_only))
+            return false;
+        for (size_t at = 0; at < set->nleaves; at++)
+            heads |= lock_leaf(set, &set->leaves[at], first, last, code_only, place);
+    }
+    if ((heads & PGL_HEAD_CROSS) && !add_all_partners(set, first, last, place)) {
+        pgl_collection_unlock_at(set, place);
+        errno = ENOMEM;
+        return false;
+    }
+    return true;
+}
+
+bool pgl_collection_lock_at(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr,
+                            uint64_t last_addr, const char *place)
+{
+    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
+
+    if (!pgl_witness_enters(table, place) || first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
+        pgl_set_init(set, table);
+        errno = EINVAL;
+        return false;
+    }
+    return pgl_set_lock(set, table, first_addr & ~in_page, last_addr | in_page, false, place);
+}
+
+static void __attribute__((noinline)) unlock_many(struct pgl_collection *set, const char *place)
+{
+    for (size_t at = 0; at < set->nleaves; at++) {
+        const struct pgl_collection_leaf *member = &set->leaves[at];
+
+        for (unsigned words = member->words; words; words &= words - 1)
+            unlock_bits(set, member, (unsigned)__builtin_ctz(words), member->held[__builtin_ctz(words)], place);
+    }
+    empty(set);
+}
+
+void pgl_collection_unlock_at(struct pgl_collection *set, const char *place)
+{
+    if (set->members == 1 && set->nleaves == 1) {
+        set->members = 0;
+        set->nleaves = 0;
+        pgl_page_unlock_at(set->table, pgl_leaf_page(set->in_place[0].leaf, set->max), place);
+    } else {
+        unlock_many(set, place);
+    }
+}
+
+void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last, const char *place)
+{
+    struct pgl_page *page;
+
+    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++)
+        if (index < first || index > last)
+            pgl_page_unlock_at(set->table, page, place);
+    empty(set);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The symbols of what the headers make inline, or a macro that adds the place of the call: for other languages, which
+ * have neither, and for pointers to these functions.
+ */
+#include <pagelock/version.h>
+
+/* Each inline operation of the headers is an ordinary definition here, which is its own prototype. */
+#undef PGL_INLINE
+#define PGL_INLINE PGL_API
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+
+#include <pagelock/pagelock.h>
+
+#include "exports_internal.h"
+
+/* The place of a call that has none. */
+#define NO_PLACE "an unknown place"
+
+void pgl_page_lock(struct pgl_table *table, struct pgl_page *page)
+{
+    pgl_page_lock_at(table, page, NO_PLACE);
+}
+
+bool pgl_page_trylock(struct pgl_table *table, struct pgl_page *page)
+{
+    return pgl_page_trylock_at(table, page, NO_PLACE);
+}
+
+void pgl_page_unlock(struct pgl_table *table, struct pgl_page *page)
+{
+    pgl_page_unlock_at(table, page, NO_PLACE);
+}
+
+bool pgl_page_lock_pair(struct pgl_table *table, uint64_t index, uint64_t index2)
+{
+    return pgl_page_lock_pair_at(table, index, index2, NO_PLACE);
+}
+
+void pgl_page_unlock_pair(struct pgl_table *table, uint64_t index, uint64_t index2)
+{
+    pgl_page_unlock_pair_at(table, index, index2, NO_PLACE);
+}
+
+void pgl_page_assert_held(struct pgl_table *table, struct pgl_page *page)
+{
+    pgl_page_assert_held_at(table, page, NO_PLACE);
+}
+
+void pgl_assert_none_held(void)
+{
+    pgl_assert_none_held_at(NO_PLACE);
+}
+
+bool pgl_page_foreach_tb(struct pgl_table *table, struct pgl_page *page, bool (*visit)(struct pgl_tb *, void *),
+                         void *opaque)
+{
+    return pgl_page_foreach_tb_at(table, page, visit, opaque, NO_PLACE);
+}
+
+bool pgl_collection_lock(struct pgl_collection *collection, struct pgl_table *table, uint64_t first_addr,
+                         uint64_t last_addr)
+{
+    return pgl_collection_lock_at(collection, table, first_addr, last_addr, NO_PLACE);
+}
+
+void pgl_collection_unlock(struct pgl_collection *collection)
+{
+    pgl_collection_unlock_at(collection, NO_PLACE);
+}
+
+bool pgl_bracket_begin(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index)
+{
+    return pgl_bracket_begin_at(bracket, table, index, NO_PLACE);
+}
+
+enum pgl_bracket_result pgl_bracket_cross(struct pgl_bracket *bracket, uint64_t index)
+{
+    return pgl_bracket_cross_at(bracket, index, NO_PLACE);
+}
+
+enum pgl_bracket_result pgl_bracket_store(struct pgl_bracket *bracket, uint64_t addr, unsigned len)
+{
+    return pgl_bracket_store_at(bracket, addr, len, NO_PLACE);
+}
+
+enum pgl_bracket_result pgl_bracket_commit(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equal)
+{
+    return pgl_bracket_commit_at(bracket, tb, equal, NO_PLACE);
+}
+
+void pgl_bracket_abort(struct pgl_bracket *bracket)
+{
+    pgl_bracket_abort_at(bracket, NO_PLACE);
+}
+
+void pgl_tb_link_unlisted(struct pgl_table *table, struct pgl_tb *tb)
+{
+    pgl_tb_link_unlisted_at(table, tb, NO_PLACE);
+}
+
+void pgl_tb_lock_pages(struct pgl_table *table, const struct pgl_tb *tb)
+{
+    pgl_tb_lock_pages_at(table, tb, NO_PLACE);
+}
+
+void pgl_tb_unlock_pages(struct pgl_table *table, const struct pgl_tb *tb)
+{
+    pgl_tb_unlock_pages_at(table, tb, NO_PLACE);
+}
+
+int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running)
+{
+    return pgl_invalidate_tb_at(table, tb, running, NO_PLACE);
+}
+
+int pgl_invalidate_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, const struct pgl_tb *running)
+{
+    return pgl_invalidate_range_at(table, first_addr, last_addr, running, NO_PLACE);
+}
+
+int pgl_invalidate_page(struct pgl_table *table, uint64_t index, const struct pgl_tb *running)
+{
+    return pgl_invalidate_page_at(table, index, running, NO_PLACE);
+}
+
+int pgl_flush(struct pgl_table *table, const struct pgl_tb *running)
+{
+    return pgl_flush_at(table, running, NO_PLACE);
+}
+
+int pgl_store_check(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running)
+{
+    return pgl_store_check_at(table, addr, len, running, NO_PLACE);
+}
+
+int pgl_store_begin(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
+                    const struct pgl_tb *running)
+{
+    return pgl_store_begin_at(store, table, addr, len, running, NO_PLACE);
+}
+
+void pgl_store_end(struct pgl_store *store)
+{
+    pgl_store_end_at(store, NO_PLACE);
+}

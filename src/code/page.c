@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The page lock, where it is not inline.
+ *
+ * OBJECTS: the lock bit protects the page's list (the rest of the head and the links of the blocks on it), the edits of
+ * its mask and exact map, its bit in the leaf's code bitmap, and its count of misses. Mask, map and code bit are read
+ * without the lock; docs/locking.md and tb.c say what such a reading means.
+ *
+ * LOCK ORDER: ascending page index within one table. A page above all held ones is waited for; any other is tried.
+ *
+ * INVARIANTS: P1: only the holder writes the head while the bit is set, and each of its stores keeps the bit, so that
+ * unlocking is a load and a store. P2: in an externally locked table the bit is never set.
+ */
+#include <errno.h>
+
+#include "spin_internal.h"
+#include "table_internal.h"
+#include "witness_internal.h"
+
+static void note_wait(struct pgl_table *table, struct pgl_spin_wait wait)
+{
+    if (!wait.rounds)
+        return;
+    pgl_count(&table->contended, 1);
+    if (!wait.asleep_ns)
+        return;
+    pgl_count(&table->slept, 1);
+    pgl_count_max(&table->slept_ns_max, wait.asleep_ns);
+}
+
+void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    if (!pgl_witness_may_lock(table, page, true, place))
+        return;
+    if (!(table->special & PGL_SPECIAL_EXTERNAL))
+        note_wait(table, pgl_spin_lock(&page->head, PGL_HEAD_LOCK));
+    pgl_witness_locked(table, page, place);
+}
+
+bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    if (!pgl_witness_may_lock(table, page, false, place))
+        return false;
+    if (!(table->special & PGL_SPECIAL_EXTERNAL) && !pgl_spin_trylock(&page->head, PGL_HEAD_LOCK))
+        return false;
+    pgl_witness_locked(table, page, place);
+    return true;
+}
+
+void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    if (pgl_witness_unlocking(table, page, place) && !(table->special & PGL_SPECIAL_EXTERNAL))
+        pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
+}
+
+bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place)
+{
+    uint64_t low = index < index2 ? index : index2;
+    uint64_t high = index < index2 ? index2 : index;
+    struct pgl_page *low_page, *high_page;
+
+    if (!pgl_witness_enters(table, place))
+        return false;
+    low_page = pgl_page_get(table, low);
+    high_page = pgl_page_get(table, high);
+    if (!low_page || !high_page)
+        return false;
+    pgl_page_lock_at(table, low_page, place);
+    if (high != low)
+        pgl_page_lock_at(table, high_page, place);
+    return true;
+}
+
+static void unlock_by_index(struct pgl_table *table, uint64_t index, const char *place)
+{
+    struct pgl_page *page = pgl_page_find(table, index);
+
+    if (PGL_WITNESS && !page)
+        pgl_witness_breach(PGL_BREACH_NOT_HELD, index, place, NULL);
+    else
+        pgl_page_unlock_at(table, page, place);
+}
+
+void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place)
+{
+    unlock_by_index(table, index, place);
+    if (index2 != index)
+        unlock_by_index(table, index2, place);
+}
+
+void pgl_page_assert_held_at(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    pgl_witness_holds(table, page, place);
+}
+
+void pgl_assert_none_held_at(const char *place)
+{
+    pgl_witness_holds_none(PGL_BREACH_CHECKPOINT, place);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Waiting for a lock bit.
+ *
+ * PROGRESS: the waiter tests before it swaps, so waiters do not take the line from the holder. It pauses for growing
+ * stretches, which suits a holder that runs on another core; then yields, which suits one that was preempted on this
+ * core; then sleeps, which lets a holder of lower real-time priority run. No queue is kept: a queue would hand the lock
+ * to waiters that are not running. The figures behind the constants are in docs/performance.md.
+ *
+ * CANCELLATION: a waiter may hold other locks. The sleep is the only thing here that would be a cancellation point.
+ *
+ * NOT PROMISED: fairness. A waiter gets the lock when it is awake and finds it free. How many had to sleep, and how long
+ * the longest, is counted in the table's figures.
+ */
+#include "spin_internal.h"
+
+#include <sched.h>
+#include <time.h>
+
+#include "../cancel_internal.h"
+
+static inline void pause_once(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+    __asm__ volatile("yield" ::: "memory");
+#else
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
+#ifdef PGL_EXPLORE
+/* The explorer of interleavings schedules another thread until the word has been written. */
+void pgl_explore_wait(const uintptr_t *word);
+#endif
+
+void pgl_spin_wait(const uintptr_t *word, unsigned round)
+{
+#ifdef PGL_EXPLORE
+    (void)round;
+    (void)pause_once;
+    pgl_explore_wait(word);
+#else
+    (void)word;
+    if (round < PGL_SPIN_PAUSE_ROUNDS) {
+        for (unsigned i = 0; i < 1u << round; i++)
+            pause_once();
+    } else if (round < PGL_SPIN_AWAKE_ROUNDS) {
+        sched_yield();
+    } else {
+        struct timespec time = {.tv_nsec = pgl_spin_sleep_ns(round)};
+        PGL_UNCANCELLED;
+
+        nanosleep(&time, NULL);
+    }
+#endif
+}
+
+static uint64_t now_ns(void)
+{
+#ifdef PGL_EXPLORE
+    return 0; /* an explored schedule repeats exactly */
+#else
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * UINT64_C(1000000000) + (uint64_t)time.tv_nsec;
+#endif
+}
+
+bool pgl_spin_trylock(uintptr_t *word, uintptr_t bit)
+{
+    uintptr_t value = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+    while (!(value & bit)) {
+        /* acquire: pairs with the release in pgl_spin_unlock() and pgl_page_unlock_at() */
+        if (__atomic_compare_exchange_n(word, &value, value | bit, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+            return true;
+    }
+    return false;
+}
+
+struct pgl_spin_wait pgl_spin_lock(uintptr_t *word, uintptr_t bit)
+{
+    struct pgl_spin_wait wait = {0};
+    uint64_t asleep_since = 0;
+
+    while (!pgl_spin_trylock(word, bit)) {
+        if (wait.rounds == PGL_SPIN_AWAKE_ROUNDS)
+            asleep_since = now_ns();
+        pgl_spin_wait(word, wait.rounds++);
+    }
+    if (wait.rounds > PGL_SPIN_AWAKE_ROUNDS)
+        wait.asleep_ns = now_ns() - asleep_since;
+    return wait;
+}

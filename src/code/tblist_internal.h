@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * How a page remembers its blocks: a singly linked list through the blocks themselves, its head in the descriptor.
+ *
+ * A reference is a pointer to a block with, in bit 0, which of the block's two links goes on: link 0 on the page that
+ * the block begins on, link 1 on its second page. A block whose two pages are one page is listed once, by link 0. In
+ * the head the bits between the pointer and that tag are the page's flags.
+ *
+ * What takes a page, and pgl_ref_next(), needs the page's lock. The head is also read without it, hence the atomic
+ * stores. A block's bytes do not change while it is linked, so what takes only a block needs no lock, but somebody who
+ * keeps the block's memory in place: the holder of one of its pages, or its owner.
+ */
+#ifndef PGL_CODE_TBLIST_INTERNAL_H
+#define PGL_CODE_TBLIST_INTERNAL_H
+
+#include <pagelock/tb.h>
+
+#define PGL_HEAD_FLAGS ((uintptr_t)(PGL_HEAD_LOCK | PGL_HEAD_CROSS | PGL_HEAD_HOT))
+
+static inline struct pgl_tb *pgl_ref_tb(uintptr_t ref)
+{
+    return (struct pgl_tb *)(ref & ~(uintptr_t)15);
+}
+
+static inline uintptr_t pgl_ref(struct pgl_tb *tb, unsigned which)
+{
+    return (uintptr_t)tb | which;
+}
+
+/* The link that holds the reference after @ref's. */
+static inline uintptr_t *pgl_ref_next(uintptr_t ref)
+{
+    return &pgl_ref_tb(ref)->next[ref & 1];
+}
+
+static inline uintptr_t pgl_head(const struct pgl_page *page)
+{
+    return __atomic_load_n(&page->head, __ATOMIC_RELAXED);
+}
+
+/* Replace the list or flags of @page. Relaxed: the unlock's release publishes it. */
+static inline void pgl_head_set(struct pgl_page *page, uintptr_t head)
+{
+    __atomic_store_n(&page->head, head, __ATOMIC_RELAXED);
+}
+
+/* The reference in @link, which is the head of @page or some block's link. */
+static inline uintptr_t pgl_link_get(const struct pgl_page *page, const uintptr_t *link)
+{
+    return link == &page->head ? pgl_head(page) & ~PGL_HEAD_FLAGS : *link;
+}
+
+static inline void pgl_link_set(struct pgl_page *page, uintptr_t *link, uintptr_t ref)
+{
+    if (link == &page->head)
+        pgl_head_set(page, (pgl_head(page) & PGL_HEAD_FLAGS) | ref);
+    else
+        *link = ref;
+}
+
+/* The first reference of a page's list; 0 for none. */
+static inline uintptr_t pgl_list_first(const struct pgl_page *page)
+{
+    return pgl_head(page) & ~PGL_HEAD_FLAGS;
+}
+
+static inline bool pgl_tb_has(const struct pgl_tb *tb, unsigned which)
+{
+    return tb->first[which] <= tb->last[which];
+}
+
+static inline uint64_t pgl_tb_page(const struct pgl_table *table, const struct pgl_tb *tb, unsigned which)
+{
+    return tb->first[which] >> table->page_bits;
+}
+
+/* Whether the block is on two different pages. */
+static inline bool pgl_tb_crosses(const struct pgl_table *table, const struct pgl_tb *tb)
+{
+    return pgl_tb_has(tb, 1) && pgl_tb_page(table, tb, 0) != pgl_tb_page(table, tb, 1);
+}
+
+/* Whether some byte of the block, on whichever page, lies in [@first_addr, @last_addr]. */
+static inline bool pgl_tb_meets(const struct pgl_tb *tb, uint64_t first_addr, uint64_t last_addr)
+{
+    return (tb->first[0] <= last_addr && tb->last[0] >= first_addr) ||
+           (pgl_tb_has(tb, 1) && tb->first[1] <= last_addr && tb->last[1] >= first_addr);
+}
+
+#endif

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Who holds what, and the reports.
+ *
+ * OBJECTS: `held` and `here`, one of each for a thread, are touched by that thread alone. `hook` is set while no other
+ * thread is in the library.
+ *
+ * The witness's own memory is not the library's to lack: when it cannot grow its list, it aborts with a message.
+ */
+#include "witness_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "table_internal.h"
+
+#ifdef PGL_LOCK_DEBUG
+
+struct held_page {
+    struct pgl_table *table;
+    struct pgl_page *page;
+    uint64_t index;
+    const char *place;
+};
+
+static _Thread_local struct {
+    struct held_page *memory; /* of so many pages */
+    size_t room;
+    struct held_page *pages; /* those that are held, somewhere in it: ascending by index */
+    size_t n;
+} held;
+
+/* The call that this thread is in, or was last, and the callback in which this thread is at the moment, or NULL. */
+static _Thread_local struct {
+    const char *call_place;
+    const char *callback;
+} here;
+
+static const char *const words[] = {
+    [PGL_BREACH_ORDER] = "blocks on a page lower than one it holds",
+    [PGL_BREACH_RECURSION] = "locks a page it holds already",
+    [PGL_BREACH_NOT_HELD] = "uses or unlocks a page it does not hold",
+    [PGL_BREACH_NESTED] = "begins a pair, collection, bracket, store check or invalidation while it holds a page",
+    [PGL_BREACH_CHECKPOINT] = "passes a check-point while it holds a page",
+    [PGL_BREACH_TABLES] = "holds pages of two tables",
+    [PGL_BREACH_TB_STATE] = ("links a block that is linked already, not new, or not aligned to 16 bytes, invalidates "
+                             "one that was never linked, or calls a dead one an equal"),
+    [PGL_BREACH_TB_PAGE] = "links a block with bytes off the pages that its bracket holds",
+    [PGL_BREACH_EXTERNAL] = "uses an externally locked table without the external lock",
+    [PGL_BREACH_TB_TABLE] = "uses a block of another table",
+    [PGL_BREACH_TB_CHANGED] =
+        "meets a linked block whose bytes, state or links were changed, or whose memory was reused",
+    [PGL_BREACH_CALLBACK] = "stands in a callback, which may not make it",
+    [PGL_BREACH_FREE] = "frees a table of which a page is held",
+};
+
+static void print_and_abort(const struct pgl_breach *breach, void *opaque)
+{
+    (void)opaque;
+    fprintf(stderr, "libpagelock: the call at %s %s", breach->place, breach->what);
+    if (breach->index != UINT64_MAX)
+        fprintf(stderr, " (page %#" PRIx64 ")", breach->index);
+    if (breach->held_place)
+        fprintf(stderr, "; page %#" PRIx64 " was locked at %s", breach->held_index, breach->held_place);
+    if (breach->linked_place)
+        fprintf(stderr, "; the block was linked at %s", breach->linked_place);
+    if (breach->callback)
+        fprintf(stderr, "; the callback `%s` was called by the call at %s", breach->callback, breach->callback_place);
+    fputc('\n', stderr);
+    abort();
+}
+
+static void (*hook)(const struct pgl_breach *, void *) = print_and_abort;
+static void *hook_opaque;
+
+void pgl_witness_set_hook(void (*new_hook)(const struct pgl_breach *breach, void *opaque), void *opaque)
+{
+    hook = new_hook ? new_hook : print_and_abort;
+    hook_opaque = opaque;
+}
+
+uint64_t pgl_witness_index(const struct pgl_page *page)
+{
+    const struct pgl_leaf *leaf = (const struct pgl_leaf *)((uintptr_t)page & ~(uintptr_t)(PGL_LEAF_ALIGN - 1));
+
+    return leaf->first_index + (uint64_t)(page - leaf->pages);
+}
+
+static void report_with(enum pgl_breach_kind kind, uint64_t index, const char *place, const struct held_page *other,
+                        const char *linked_place)
+{
+    struct pgl_breach breach = {
+        .kind = kind,
+        .what = words[kind],
+        .index = index,
+        .place = place,
+        .held_index = other ? other->index : UINT64_MAX,
+        .held_place = other ? other->place : NULL,
+        .linked_place = linked_place,
+        .callback = here.callback,
+        .callback_place = here.callback ? here.call_place : NULL,
+    };
+
+    hook(&breach, hook_opaque);
+}
+
+static void report(enum pgl_breach_kind kind, uint64_t index, const char *place, const struct held_page *other)
+{
+    report_with(kind, index, place, other, NULL);
+}
+
+/* Where the pages with @index begin among those held, or would. */
+static size_t position(uint64_t index)
+{
+    size_t low = 0, high = held.n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (held.pages[middle].index < index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct held_page *find(const struct pgl_page *page)
+{
+    uint64_t index = pgl_witness_index(page);
+
+    for (size_t i = position(index); i < held.n && held.pages[i].index == index; i++)
+        if (held.pages[i].page == page)
+            return &held.pages[i];
+    return NULL;
+}
+
+void pgl_witness_external(const struct pgl_table *table, uint64_t index, const char *place)
+{
+    if (table->external_held && !table->external_held(table->opaque))
+        report(PGL_BREACH_EXTERNAL, index, place, NULL);
+}
+
+bool pgl_witness_may_call(const char *place)
+{
+    if (here.callback) {
+        report(PGL_BREACH_CALLBACK, UINT64_MAX, place, held.n ? &held.pages[0] : NULL);
+        return false;
+    }
+    here.call_place = place;
+    return true;
+}
+
+const char *pgl_witness_call_place(void)
+{
+    return here.call_place;
+}
+
+void pgl_witness_calls(const char *name)
+{
+    here.callback = name;
+}
+
+void pgl_witness_returns(void)
+{
+    here.callback = NULL;
+}
+
+bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool blocking, const char *place)
+{
+    uint64_t index = pgl_witness_index(page);
+    const struct held_page *same = find(page);
+
+    if (!pgl_witness_may_call(place))
+        return false;
+    pgl_witness_external(table, index, place);
+    if (same) {
+        report(PGL_BREACH_RECURSION, index, place, same);
+        return false;
+    }
+    if (held.n && held.pages[0].table != table)
+        report(PGL_BREACH_TABLES, index, place, &held.pages[0]);
+    else if (held.n && blocking && held.pages[held.n - 1].index > index)
+        report(PGL_BREACH_ORDER, index, place, &held.pages[held.n - 1]);
+    return true;
+}
+
+/* Room for one more behind the last one: what the unlocked ones before the first took, or more memory. */
+static void make_room(void)
+{
+    size_t before = (size_t)(held.pages - held.memory);
+
+    if (before + held.n < held.room)
+        return;
+    if (before > held.n) {
+        memmove(held.memory, held.pages, held.n * sizeof(*held.pages));
+        before = 0;
+    } else {
+        held.room = held.room ? 2 * held.room : 64;
+        held.memory = realloc(held.memory, held.room * sizeof(*held.memory));
+        if (!held.memory) {
+            fputs("libpagelock: no memory for the list of held pages\n", stderr);
+            abort();
+        }
+    }
+    held.pages = held.memory + before;
+}
+
+void pgl_witness_locked(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    uint64_t index = pgl_witness_index(page);
+    size_t at = position(index);
+
+    make_room();
+    memmove(&held.pages[at + 1], &held.pages[at], (held.n - at) * sizeof(*held.pages));
+    held.pages[at] = (struct held_page){table, page, index, place};
+    held.n++;
+}
+
+static void forget(struct held_page *gone)
+{
+    held.n--;
+    if (gone == held.pages) /* the lowest: whole sets are mostly unlocked in ascending order */
+        held.pages++;
+    else
+        memmove(gone, gone + 1, (size_t)(&held.pages[held.n] - gone) * sizeof(*gone));
+    if (!held.n) {
+        free(held.memory);
+        held.pages = held.memory = NULL;
+        held.room = 0;
+    }
+}
+
+bool pgl_witness_unlocking(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    if (!pgl_witness_may_call(place) || !pgl_witness_holds(table, page, place))
+        return false;
+    forget(find(page));
+    return true;
+}
+
+bool pgl_witness_holds(struct pgl_table *table, struct pgl_page *page, const char *place)
+{
+    (void)table;
+    if (find(page))
+        return true;
+    report(PGL_BREACH_NOT_HELD, pgl_witness_index(page), place, NULL);
+    return false;
+}
+
+void pgl_witness_holds_none(enum pgl_breach_kind kind, const char *place)
+{
+    if (held.n)
+        report(kind, UINT64_MAX, place, &held.pages[0]);
+}
+
+bool pgl_witness_enters(const struct pgl_table *table, const char *place)
+{
+    if (!pgl_witness_may_call(place)) {
+        errno = EINVAL;
+        return false;
+    }
+    pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_external(table, UINT64_MAX, place);
+    return true;
+}
+
+/* The lowest page of a table that some thread holds, UINT64_MAX for none. Nobody locks one meanwhile. */
+static PGL_UNSEEN uint64_t first_locked(const struct pgl_table *table)
+{
+    struct pgl_leaf *leaf;
+
+    for (uint64_t index = 0; (leaf = pgl_leaf_next(table, index, table->last_index)); index += PGL_LEVEL_SIZE) {
+        index = leaf->first_index;
+        for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++)
+            if (__atomic_load_n(&leaf->pages[slot].head, __ATOMIC_RELAXED) & PGL_HEAD_LOCK)
+                return index + slot;
+    }
+    return UINT64_MAX;
+}
+
+void pgl_witness_frees(struct pgl_table *table)
+{
+    static const char place[] = "pgl_table_free()";
+    uint64_t index = first_locked(table);
+    bool reported = false;
+
+    for (size_t i = 0; i < held.n;) {
+        struct held_page *page = &held.pages[i];
+
+        if (page->table != table) {
+            i++;
+            continue;
+        }
+        if (!reported)
+            report(PGL_BREACH_FREE, page->index, place, page);
+        reported = true;
+        forget(page);
+    }
+    if (!reported && index != UINT64_MAX)
+        report(PGL_BREACH_FREE, index, place, NULL);
+    pgl_witness_forget(table);
+}
+
+void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place, const char *linked_place)
+{
+    report_with(kind, index, place, NULL, linked_place);
+}
+
+#else
+
+void pgl_witness_set_hook(void (*new_hook)(const struct pgl_breach *breach, void *opaque), void *opaque)
+{
+    (void)new_hook, (void)opaque;
+}
+
+#endif

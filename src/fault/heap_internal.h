@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Zeroed memory from the caller's heap, or from calloc(). Private. */
+#ifndef PGL_FAULT_HEAP_INTERNAL_H
+#define PGL_FAULT_HEAP_INTERNAL_H
+
+#include <stdlib.h>
+
+#include <pagelock/fault.h>
+
+static inline void *heap_alloc(const struct pgl_heap_ops *ops, void *heap, size_t size)
+{
+    return ops != NULL ? ops->alloc(heap, size) : calloc(1, size);
+}
+
+static inline void heap_free(const struct pgl_heap_ops *ops, void *heap, void *block)
+{
+    if (block == NULL) {
+        return;
+    }
+    if (ops != NULL) {
+        ops->free(heap, block);
+    } else {
+        free(block);
+    }
+}
+
+#endif

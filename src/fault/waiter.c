@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stddef.h>
+
+#include "../cancel_internal.h"
+#include "waiter_internal.h"
+
+bool pgl_waiter_init(struct waiter *waiter)
+{
+    if (pthread_mutex_init(&waiter->lock, NULL) != 0) {
+        return false;
+    }
+    if (pthread_cond_init(&waiter->woken, NULL) != 0) {
+        pthread_mutex_destroy(&waiter->lock);
+        return false;
+    }
+    return true;
+}
+
+void pgl_waiter_fini(struct waiter *waiter)
+{
+    pthread_cond_destroy(&waiter->woken);
+    pthread_mutex_destroy(&waiter->lock);
+}
+
+bool pgl_waiter_queue(struct waiter *waiter, struct waiter **queue, struct pgl_object *object, uint64_t index)
+{
+    bool interrupted;
+
+    pthread_mutex_lock(&waiter->lock);
+    interrupted = waiter->interrupted;
+    waiter->interrupted = false;
+    if (!interrupted) {
+        waiter->queued_on = object;
+    }
+    pthread_mutex_unlock(&waiter->lock);
+    if (interrupted) {
+        return false;
+    }
+
+    waiter->index = index;
+    waiter->next = *queue;
+    waiter->link = queue;
+    if (*queue != NULL) {
+        (*queue)->link = &waiter->next;
+    }
+    *queue = waiter;
+    return true;
+}
+
+void pgl_waiter_dequeue(struct waiter *waiter)
+{
+    *waiter->link = waiter->next;
+    if (waiter->next != NULL) {
+        waiter->next->link = waiter->link;
+    }
+    pthread_mutex_lock(&waiter->lock);
+    waiter->queued_on = NULL;
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+void pgl_waiter_settle(struct waiter *waiter, enum outcome outcome, struct wake_list *list)
+{
+    pgl_waiter_dequeue(waiter);
+    waiter->outcome = outcome;
+    waiter->next = list->head;
+    list->head = waiter;
+}
+
+/* Once settled is seen the waiter may be reused or freed: nothing of it is touched after its lock is let go. */
+static void wake(struct waiter *waiter)
+{
+    void (*ready)(void *arg);
+    void *arg;
+
+    pthread_mutex_lock(&waiter->lock);
+    waiter->settled = true;
+    ready = waiter->parked ? waiter->ready : NULL;
+    arg = waiter->arg;
+    waiter->parked = false;
+    pthread_cond_signal(&waiter->woken);
+    pthread_mutex_unlock(&waiter->lock);
+    if (ready != NULL) {
+        ready(arg);
+    }
+}
+
+void pgl_wake_all(struct wake_list *list)
+{
+    while (list->head != NULL) {
+        struct waiter *waiter = list->head;
+
+        list->head = waiter->next;
+        wake(waiter);
+    }
+}
+
+bool pgl_waiter_await(struct waiter *waiter, enum outcome *outcome)
+{
+    bool settled;
+
+    pthread_mutex_lock(&waiter->lock);
+    while (!waiter->settled && waiter->ready == NULL) {
+        PGL_UNCANCELLED;
+
+        pthread_cond_wait(&waiter->woken, &waiter->lock);
+    }
+    settled = waiter->settled;
+    waiter->settled = false;
+    waiter->parked = !settled;
+    if (settled) {
+        *outcome = waiter->outcome;
+    }
+    pthread_mutex_unlock(&waiter->lock);
+    return settled;
+}

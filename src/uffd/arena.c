@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "arena_internal.h"
+
+#define SMALLEST 64
+#define LARGEST (SMALLEST << (ARENA_CLASSES - 1))
+#define SLAB_SIZE (16 * (size_t)LARGEST)
+
+/* Before each block: how large it is, itself included. While it is free, the next one of its class comes after. */
+struct arena_block {
+    size_t size;
+    size_t unused; /* keeps what follows aligned to 16 */
+    struct arena_block *next[];
+};
+
+/* At the start of each slab. */
+struct arena_slab {
+    struct arena_slab *next;
+};
+
+static void *map_pages(size_t size)
+{
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return pages != MAP_FAILED ? pages : NULL;
+}
+
+/* Locked. Cuts a block from the newest slab. What is left of a slab that is too full is not used. */
+static struct arena_block *cut(struct arena *arena, size_t size)
+{
+    struct arena_block *block;
+
+    if (arena->slabs == NULL || arena->slab_used + size > SLAB_SIZE) {
+        struct arena_slab *slab = map_pages(SLAB_SIZE);
+
+        if (slab == NULL) {
+            return NULL;
+        }
+        slab->next = arena->slabs;
+        arena->slabs = slab;
+        arena->slab_used = SMALLEST;
+    }
+    block = (struct arena_block *)(void *)((char *)arena->slabs + arena->slab_used);
+    arena->slab_used += size;
+    return block;
+}
+
+static unsigned class_of(size_t size)
+{
+    return size <= SMALLEST ? 0 : (unsigned)(64 - __builtin_clzll(size - 1)) - (unsigned)__builtin_ctz(SMALLEST);
+}
+
+static void *arena_alloc(void *heap, size_t size)
+{
+    struct arena *arena = heap;
+    struct arena_block *block;
+    unsigned class;
+
+    size += sizeof(*block);
+    if (size > LARGEST) {
+        block = map_pages(size);
+        if (block != NULL) {
+            block->size = size;
+        }
+        return block != NULL ? block->next : NULL;
+    }
+    class = class_of(size);
+    size = (size_t)SMALLEST << class;
+    pthread_mutex_lock(&arena->lock);
+    block = arena->free[class];
+    if (block != NULL) {
+        arena->free[class] = block->next[0];
+    } else {
+        block = cut(arena, size);
+    }
+    pthread_mutex_unlock(&arena->lock);
+    if (block == NULL) {
+        return NULL;
+    }
+    block->size = size;
+    return memset(block->next, 0, size - sizeof(*block));
+}
+
+static void arena_free(void *heap, void *freed)
+{
+    struct arena *arena = heap;
+    struct arena_block *block = (struct arena_block *)(void *)((char *)freed - sizeof(*block));
+
+    if (block->size > LARGEST) {
+        munmap(block, block->size);
+        return;
+    }
+    pthread_mutex_lock(&arena->lock);
+    block->next[0] = arena->free[class_of(block->size)];
+    arena->free[class_of(block->size)] = block;
+    pthread_mutex_unlock(&arena->lock);
+}
+
+const struct pgl_heap_ops pgl_arena_heap_ops = {arena_alloc, arena_free};
+
+bool pgl_arena_init(struct arena *arena)
+{
+    memset(arena, 0, sizeof(*arena));
+    return pthread_mutex_init(&arena->lock, NULL) == 0;
+}
+
+void pgl_arena_fini(struct arena *arena)
+{
+    while (arena->slabs != NULL) {
+        struct arena_slab *slab = arena->slabs;
+
+        arena->slabs = slab->next;
+        munmap(slab, SLAB_SIZE);
+    }
+    pthread_mutex_destroy(&arena->lock);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A heap that is not malloc(). A thread that forks holds malloc's locks, and with userfaultfd it sleeps in fork() until
+ * a handler has read the event: a handler that called malloc() would wait for it, and both for ever. Private.
+ */
+#ifndef PGL_UFFD_ARENA_INTERNAL_H
+#define PGL_UFFD_ARENA_INTERNAL_H
+
+#include <pthread.h>
+#include <stddef.h>
+
+#include <pagelock/fault.h>
+
+#define ARENA_CLASSES 11 /* blocks of 64 bytes to 64 KiB; larger ones are mapped one by one */
+
+struct arena {
+    pthread_mutex_t lock;
+    struct arena_block *free[ARENA_CLASSES];
+    struct arena_slab *slabs;
+    size_t slab_used;
+};
+
+/* For struct pgl_heap_ops: the heap is a struct arena. */
+extern const struct pgl_heap_ops pgl_arena_heap_ops;
+
+bool pgl_arena_init(struct arena *arena);
+
+/* Frees what is still allocated, but for blocks of more than 64 KiB. */
+void pgl_arena_fini(struct arena *arena);
+
+#endif

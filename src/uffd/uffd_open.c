@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Three ways to a userfaultfd: the device /dev/userfaultfd, for whoever its permissions let in; the system call, for
+ * who has CAP_SYS_PTRACE, or for everybody where vm.unprivileged_userfaultfd is 1; the same for faults of user mode
+ * only, which is granted to everybody. The first two are equal. Fork events are granted with CAP_SYS_PTRACE only.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "uffd_internal.h"
+
+const char *pgl_uffd_explain(int error)
+{
+    switch (error) {
+    case EPERM:
+    case EACCES:
+        return "userfaultfd is not permitted: give the user access to /dev/userfaultfd (Linux 6.1), run as root or "
+               "with CAP_SYS_PTRACE (setcap cap_sys_ptrace+ep on the program), or set vm.unprivileged_userfaultfd=1; "
+               "following forks needs CAP_SYS_PTRACE in any case; allow_user_mode needs none of them";
+    case ENOSYS:
+        return "this kernel has no userfaultfd: it needs CONFIG_USERFAULTFD";
+    case EOPNOTSUPP:
+        return "this kernel's userfaultfd lacks events, write protection or the user mode: it needs Linux 5.7 or "
+               "newer, and 5.11 for the user mode";
+    default:
+        return strerror(error); /* NOLINT(concurrency-mt-unsafe): of an errno it is a constant */
+    }
+}
+
+static int open_by_device(void)
+{
+    int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    int fd = -1;
+
+    if (device >= 0) {
+        fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+        close(device);
+    }
+    return fd;
+}
+
+static int open_by_call(int flags)
+{
+    return (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | flags);
+}
+
+/* Returns a userfaultfd in the best form that is granted, or -1 with errno. */
+static int open_any(bool allow_user_mode)
+{
+    int fd = open_by_device();
+
+    if (fd < 0) {
+        fd = open_by_call(0);
+    }
+    if (fd < 0 && errno == EPERM && allow_user_mode) {
+        fd = open_by_call(UFFD_USER_MODE_ONLY);
+    }
+    return fd;
+}
+
+int pgl_uffd_open(const struct pgl_uffd_config *config)
+{
+    struct uffdio_api api = {
+        .api = UFFD_API,
+        .features = UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP,
+    };
+    int fd = open_any(config->allow_user_mode);
+    int error;
+
+    api.features |= config->follow_forks ? UFFD_FEATURE_EVENT_FORK : 0;
+    api.features |= config->write_protect ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;
+    if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0) {
+        return fd;
+    }
+    error = errno == EINVAL ? EOPNOTSUPP : errno; /* of a flag or a feature that this kernel does not know */
+    if (fd >= 0) {
+        close(fd);
+    }
+    errno = error;
+    return -1;
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The files that regions show, and where their holes are.
+ *
+ * OBJECTS      A file is one open description of the pager's own. Regions share it when their files are one inode, and
+ *              their open flags the same: it is held by each source, and closed with the last. A source is the part
+ *              that one region shows; a forked child's object shares it.
+ * LOCKS        The list's lock protects the list and the counts of the files in it; it is a leaf, and not held while a
+ *              file is opened or closed. What else a file and a source have does not change.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "uffd_internal.h"
+
+/* Of the flags that a file was opened with: those that reading it depends on. */
+#define READ_FLAGS (O_DIRECT | O_NOATIME)
+
+bool pgl_files_init(struct files *files, struct arena *arena)
+{
+    *files = (struct files){.arena = arena};
+    return pthread_mutex_init(&files->lock, NULL) == 0;
+}
+
+void pgl_files_fini(struct files *files)
+{
+    pthread_mutex_destroy(&files->lock);
+}
+
+/* Fills in what tells one file from another. Returns 0, or an errno where the pages of the file cannot be read. */
+static int examine(int fd, struct stat *st, int *flags)
+{
+    *flags = fcntl(fd, F_GETFL);
+    if (*flags < 0 || fstat(fd, st) != 0) {
+        return errno;
+    }
+    if ((*flags & O_PATH) != 0 || ((*flags & O_ACCMODE) != O_RDONLY && (*flags & O_ACCMODE) != O_RDWR)) {
+        return EBADF;
+    }
+    if (!S_ISREG(st->st_mode)) {
+        return S_ISDIR(st->st_mode) ? EISDIR : ENODEV;
+    }
+    *flags &= READ_FLAGS;
+    return 0;
+}
+
+/* Returns NULL, with errno, when there is no descriptor or memory for it. Only this thread knows it. */
+static struct file *file_new(struct arena *arena, int fd, const struct stat *st, int flags)
+{
+    struct file *file = pgl_arena_heap_ops.alloc(arena, sizeof(*file));
+    char path[32];
+
+    if (file == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    *file = (struct file){.refs = 1, .dev = st->st_dev, .ino = st->st_ino, .flags = flags};
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    file->fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+    file->own = file->fd >= 0;
+    if (!file->own) { /* there is no /proc, or this user may not open the file himself */
+        file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    }
+    if (file->fd < 0) {
+        int error = errno;
+
+        pgl_arena_heap_ops.free(arena, file);
+        errno = error;
+        return NULL;
+    }
+    return file;
+}
+
+static void file_free(struct arena *arena, struct file *file)
+{
+    close(file->fd);
+    pgl_arena_heap_ops.free(arena, file);
+}
+
+/* Locked. Returns the file with one reference more, or NULL where the list has none. */
+static struct file *find_file(struct files *files, const struct stat *st, int flags)
+{
+    struct file *file = files->first;
+
+    while (file != NULL && (file->dev != st->st_dev || file->ino != st->st_ino || file->flags != flags)) {
+        file = file->next;
+    }
+    if (file != NULL) {
+        file->refs++;
+    }
+    return file;
+}
+
+/* Returns a reference, or NULL with errno. */
+static struct file *file_get(struct files *files, int fd, const struct stat *st, int flags)
+{
+    struct file *file, *fresh;
+
+    pthread_mutex_lock(&files->lock);
+    file = find_file(files, st, flags);
+    pthread_mutex_unlock(&files->lock);
+    if (file != NULL) {
+        return file;
+    }
+    fresh = file_new(files->arena, fd, st, flags);
+    if (fresh == NULL) {
+        return NULL;
+    }
+    pthread_mutex_lock(&files->lock);
+    file = find_file(files, st, flags); /* another thread may have been first */
+    if (file == NULL) {
+        fresh->next = files->first;
+        files->first = fresh;
+    }
+    pthread_mutex_unlock(&files->lock);
+    if (file != NULL) {
+        file_free(files->arena, fresh);
+    }
+    return file != NULL ? file : fresh;
+}
+
+static void file_put(struct files *files, struct file *file)
+{
+    struct file **link = &files->first;
+    bool last;
+
+    pthread_mutex_lock(&files->lock);
+    last = --file->refs == 0;
+    if (last) {
+        while (*link != file) {
+            link = &(*link)->next;
+        }
+        *link = file->next;
+    }
+    pthread_mutex_unlock(&files->lock);
+    if (last) {
+        file_free(files->arena, file);
+    }
+}
+
+/* Notes a hole. Returns false, with ENOMEM, when there is no room for it. */
+static bool add_hole(struct source *source, struct pgl_pager_range hole, size_t *room)
+{
+    if (source->nholes == *room) {
+        size_t more = *room > 0 ? 2 * *room : 16;
+        struct pgl_pager_range *holes = pgl_arena_heap_ops.alloc(source->files->arena, more * sizeof(*holes));
+
+        if (holes == NULL) {
+            errno = ENOMEM;
+            return false;
+        }
+        if (source->holes != NULL) {
+            memcpy(holes, source->holes, source->nholes * sizeof(*holes));
+            pgl_arena_heap_ops.free(source->files->arena, source->holes);
+        }
+        source->holes = holes;
+        *room = more;
+    }
+    source->holes[source->nholes++] = hole;
+    return true;
+}
+
+/*
+ * Finds the holes once: a look at fault time would wait for whoever writes to the file, and he may wait for the page.
+ * Where a file system cannot tell, the rest is data. Returns false, with ENOMEM, when there is no room for them.
+ */
+static bool find_holes(struct source *source, size_t page_size)
+{
+    off_t size = (off_t)page_size;
+    off_t at = (off_t)source->range.first * size;
+    off_t end = (off_t)(source->range.last + 1) * size;
+    size_t room = 0;
+
+    while (at < end) {
+        off_t data = lseek(source->file->fd, at, SEEK_DATA);
+        struct pgl_pager_range hole = {(uint64_t)at / page_size, source->range.last};
+
+        if (data < 0 && errno != ENXIO) {
+            return true;
+        }
+        if (data >= 0 && data < end) {
+            hole.last = (uint64_t)data / page_size - 1; /* wraps at page 0, and so does the count */
+        }
+        if (hole.last + 1 > hole.first && !add_hole(source, hole, &room)) {
+            return false;
+        }
+        at = data >= 0 && data < end ? lseek(source->file->fd, data, SEEK_HOLE) : end;
+        if (at < 0) {
+            return true;
+        }
+        at += size - 1 - (at + size - 1) % size;
+    }
+    return true;
+}
+
+/* The last holder is gone, or there never was one. */
+static void source_free(struct source *source)
+{
+    if (source->file != NULL) {
+        file_put(source->files, source->file);
+    }
+    if (source->holes != NULL) {
+        pgl_arena_heap_ops.free(source->files->arena, source->holes);
+    }
+    pgl_arena_heap_ops.free(source->files->arena, source);
+}
+
+/* Looking for holes moves the offset of the description: the caller's own is left alone. */
+static bool open_source(struct source *source, int fd, const struct stat *st, int flags, size_t page_size)
+{
+    bool sparse = (uint64_t)st->st_blocks * 512 < source->size;
+
+    source->file = file_get(source->files, fd, st, flags);
+    return source->file != NULL && (!sparse || !source->file->own || find_holes(source, page_size));
+}
+
+struct source *pgl_source_new(struct files *files, int fd, uint64_t offset, uint64_t length, size_t page_size)
+{
+    struct source *source;
+    struct stat st = {0};
+    int flags = 0;
+    int error = examine(fd, &st, &flags);
+
+    if (error == 0 &&
+        (st.st_size <= 0 || offset >= (uint64_t)st.st_size || length > (uint64_t)st.st_size - offset + page_size - 1)) {
+        error = EINVAL;
+    }
+    if (error != 0) {
+        errno = error;
+        return NULL;
+    }
+    source = pgl_arena_heap_ops.alloc(files->arena, sizeof(*source));
+    if (source == NULL) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    source->files = files;
+    source->refs = 1;
+    source->size = (uint64_t)st.st_size;
+    source->range = (struct pgl_pager_range){offset / page_size, (offset + length) / page_size - 1};
+    if (!open_source(source, fd, &st, flags, page_size)) {
+        error = errno;
+        source_free(source);
+        errno = error;
+        return NULL;
+    }
+    return source;
+}
+
+void pgl_source_unref(struct source *source)
+{
+    /* acquire and release: the last holder closes what the others have used */
+    if (__atomic_sub_fetch(&source->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+        source_free(source);
+    }
+}

@@ -56,7 +56,7 @@ extern "C" {
 
 /* Bits of an exact map, whatever the size of the page: one for 1/4 byte of the smallest page to 512 bytes of the
  * largest. */
-#define PGL_MAP_BITS 4096u
+#define PGL_FILTER_BITS 4096u
 
 struct pgl_tb_ops;
 

@@ -432,16 +432,16 @@ PGL_API int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, 
 
 /*
  * The bits [*@low, *@high] of a page's exact map that stand for its bytes [@first, @last]. These are offsets; or else
- * addresses, and the bits then count modulo PGL_MAP_BITS, since what the two have above them is the same.
+ * addresses, and the bits then count modulo PGL_FILTER_BITS, since what the two have above them is the same.
  */
-static inline void pgl_map_range(unsigned page_bits, uint64_t first, uint64_t last, unsigned *low, unsigned *high)
+static inline void pgl_filter_range(unsigned page_bits, uint64_t first, uint64_t last, unsigned *low, unsigned *high)
 {
-    *low = (unsigned)(first * PGL_MAP_BITS >> page_bits);
-    *high = (unsigned)((last * PGL_MAP_BITS + (PGL_MAP_BITS - 1u)) >> page_bits);
+    *low = (unsigned)(first * PGL_FILTER_BITS >> page_bits);
+    *high = (unsigned)((last * PGL_FILTER_BITS + (PGL_FILTER_BITS - 1u)) >> page_bits);
 }
 
 /* The bits of a page's mask that stand for its bytes [@first, @last], offsets or addresses: one for each map word. */
-static inline uint64_t pgl_mask_of(unsigned page_bits, uint64_t first, uint64_t last)
+static inline uint64_t pgl_filter_mask(unsigned page_bits, uint64_t first, uint64_t last)
 {
     return (UINT64_C(2) << (last >> (page_bits - 6u) & 63u)) - (UINT64_C(1) << (first >> (page_bits - 6u) & 63u));
 }
@@ -453,19 +453,19 @@ static inline uint64_t pgl_word_bits(uint64_t word, uint64_t low, uint64_t high)
 }
 
 /* Whether the bits of a hot page's map are clear that stand for [@first_addr, @last_addr], which lie on the page. */
-static inline bool pgl_map_is_clean(unsigned page_bits, const struct pgl_leaf *leaf, uint64_t index,
-                                    uint64_t first_addr, uint64_t last_addr)
+static inline bool pgl_filter_map_is_clean(unsigned page_bits, const struct pgl_leaf *leaf, uint64_t index,
+                                           uint64_t first_addr, uint64_t last_addr)
 {
     /* relaxed: the acquire of the head that showed the hot flag made both pointers visible */
     const struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED);
     const uint64_t *map = __atomic_load_n(&hot->map[index % PGL_LEVEL_SIZE], __ATOMIC_RELAXED);
     unsigned low, high, end;
 
-    pgl_map_range(page_bits, first_addr, last_addr, &low, &high);
+    pgl_filter_range(page_bits, first_addr, last_addr, &low, &high);
     for (;; low = end + 1u) { /* the end may be the highest number there is */
         end = (low | 63u) < high ? low | 63u : high;
         /* acquire: pairs with the release in narrow(), as for the mask */
-        if (pgl_word_bits(__atomic_load_n(&map[low % PGL_MAP_BITS / 64u], __ATOMIC_ACQUIRE), low, end))
+        if (pgl_word_bits(__atomic_load_n(&map[low % PGL_FILTER_BITS / 64u], __ATOMIC_ACQUIRE), low, end))
             return false;
         if (end == high)
             return true;
@@ -484,7 +484,7 @@ static inline bool pgl_page_is_clean(unsigned page_bits, struct pgl_leaf *leaf, 
 
     if (!pgl_word_bits(mask, first_addr >> (page_bits - 6u), last_addr >> (page_bits - 6u)))
         return true;
-    return (head & PGL_HEAD_HOT) && pgl_map_is_clean(page_bits, leaf, index, first_addr, last_addr);
+    return (head & PGL_HEAD_HOT) && pgl_filter_map_is_clean(page_bits, leaf, index, first_addr, last_addr);
 }
 
 /* The two below in one, @watched known at compile time. */

@@ -240,10 +240,10 @@ static void cover_in_map(const struct pgl_table *table, uint64_t *map, uint64_t 
 {
     unsigned low, high;
 
-    pgl_map_range(table->page_bits, first, last, &low, &high);
+    pgl_filter_range(table->page_bits, first, last, &low, &high);
     /* relaxed: the unlock's release publishes what is added */
     for (unsigned word = low / 64; word <= high / 64; word++)
-        __atomic_store_n(&map[word], map[word] | pgl_map_bits(word, low, high), __ATOMIC_RELAXED);
+        __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
 }
 
 /* Add the bytes that a block has on a page by way of @which to the page's map, if it keeps one, and to @mask. */
@@ -256,7 +256,7 @@ static inline uint64_t cover(const struct pgl_table *table, uint64_t index, cons
         return mask;
     if (map)
         cover_in_map(table, map, first, last);
-    return mask | pgl_mask_of(table->page_bits, first, last);
+    return mask | pgl_filter_mask(table->page_bits, first, last);
 }
 
 /*
@@ -281,7 +281,7 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
         uint64_t index = pgl_tb_page(bracket->table, tb, which);
         struct pgl_leaf *leaf = bracket->leaf[index == bracket->index[1]];
         struct pgl_page *page = pgl_leaf_page(leaf, index);
-        uint64_t *map = pgl_map_of(leaf, page, index);
+        uint64_t *map = pgl_filter_map(leaf, page, index);
         uint64_t mask = cover(bracket->table, index, tb, 0, map, page->mask);
 
         if (pgl_tb_has(tb, 1))
@@ -376,7 +376,7 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
         return finish(bracket, tb, other, place);
     page = pgl_leaf_page(bracket->leaf[0], bracket->index[0]);
     head = list_on_page(page, bracket->head, tb, 0,
-                        page->mask | pgl_mask_of(bracket->table->page_bits, tb->first[0], tb->last[0]));
+                        page->mask | pgl_filter_mask(bracket->table->page_bits, tb->first[0], tb->last[0]));
     /* release: as in pgl_page_unlock_at(). The head was read before the lock, so its bit is clear. */
     __atomic_store_n(&page->head, head, __ATOMIC_RELEASE);
     return PGL_BRACKET_OK;

@@ -87,10 +87,10 @@ static void check_tb(struct check *check, uint64_t index, uintptr_t ref)
 static void check_filters(struct check *check, const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
 {
     const uint64_t *map = leaf->hot ? leaf->hot->map[index % PGL_LEVEL_SIZE] : NULL;
-    uint64_t words[PGL_MAP_WORDS], mask = 0;
+    uint64_t words[PGL_FILTER_WORDS], mask = 0;
 
-    pgl_map_from_list(check->table, page, index, words, 0, PGL_MAP_WORDS - 1);
-    for (unsigned word = 0; word < PGL_MAP_WORDS; word++)
+    pgl_filter_from_list(check->table, page, index, words, 0, PGL_FILTER_WORDS - 1);
+    for (unsigned word = 0; word < PGL_FILTER_WORDS; word++)
         mask |= (uint64_t)!!words[word] << word;
     if (page->mask != mask)
         violation(check, "page %#" PRIx64 ": the mask is %#" PRIx64 ", by the list %#" PRIx64, index, page->mask, mask);

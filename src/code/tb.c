@@ -47,12 +47,12 @@
 
 /* ---- the filters of a page ---- */
 
-void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
-                       unsigned low_word, unsigned high_word)
+void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
+                          unsigned low_word, unsigned high_word)
 {
     uint64_t base = index << table->page_bits;
-    uint64_t first_addr = base + (((uint64_t)low_word << table->page_bits) / PGL_MAP_WORDS);
-    uint64_t last_addr = base + (((uint64_t)(high_word + 1) << table->page_bits) / PGL_MAP_WORDS) - 1;
+    uint64_t first_addr = base + (((uint64_t)low_word << table->page_bits) / PGL_FILTER_WORDS);
+    uint64_t last_addr = base + (((uint64_t)(high_word + 1) << table->page_bits) / PGL_FILTER_WORDS) - 1;
     uint64_t first, last;
     unsigned low, high;
 
@@ -68,9 +68,9 @@ void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *pag
 
             if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
                 continue;
-            pgl_map_range(table->page_bits, first, last, &low, &high);
+            pgl_filter_range(table->page_bits, first, last, &low, &high);
             for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++)
-                map[word - low_word] |= pgl_map_bits(word, low, high);
+                map[word - low_word] |= pgl_filter_bits(word, low, high);
         }
     }
 }
@@ -172,13 +172,13 @@ static void retire(struct pgl_table *table, struct pgl_tb *chain)
 static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t low, uint64_t high)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    uint64_t *map = pgl_map_of(leaf, page, index);
-    uint64_t words[PGL_MAP_WORDS], mask = page->mask;
+    uint64_t *map = pgl_filter_map(leaf, page, index);
+    uint64_t words[PGL_FILTER_WORDS], mask = page->mask;
     unsigned low_bit, high_bit;
 
-    pgl_map_range(table->page_bits, low, high, &low_bit, &high_bit);
-    pgl_map_from_list(table, page, index, words, low_bit / 64, high_bit / 64);
-    mask &= ~pgl_mask_of(table->page_bits, low, high);
+    pgl_filter_range(table->page_bits, low, high, &low_bit, &high_bit);
+    pgl_filter_from_list(table, page, index, words, low_bit / 64, high_bit / 64);
+    mask &= ~pgl_filter_mask(table->page_bits, low, high);
     for (unsigned word = low_bit / 64; word <= high_bit / 64; word++) {
         uint64_t bits = words[word - low_bit / 64];
 
@@ -486,17 +486,17 @@ static void add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t ind
             free(fresh);
         return;
     }
-    map = calloc(PGL_MAP_WORDS, sizeof(*map));
+    map = calloc(PGL_FILTER_WORDS, sizeof(*map));
     if (!map)
         return;
     pgl_page_lock_at(table, page, place);
     /* Another may have made it meanwhile; or only the array, and the page is not that hot yet. */
     if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
         pgl_witness_list(table, page, index);
-        pgl_map_from_list(table, page, index, map, 0, PGL_MAP_WORDS - 1);
+        pgl_filter_from_list(table, page, index, map, 0, PGL_FILTER_WORDS - 1);
         __atomic_store_n(&hot->map[slot], map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* published by the unlock's release */
-        pgl_count(&table->hot_bytes, PGL_MAP_WORDS * sizeof(*map));
+        pgl_count(&table->hot_bytes, PGL_FILTER_WORDS * sizeof(*map));
         pgl_count(&table->hot_pages, 1);
         map = NULL;
     }

@@ -8,7 +8,7 @@
 
 #include <pagelock/tb.h>
 
-#define PGL_MAP_WORDS (PGL_MAP_BITS / 64u)
+#define PGL_FILTER_WORDS (PGL_FILTER_BITS / 64u)
 
 /*
  * The bytes, as offsets, that a block has on page @index by way of @which. False when there are none.
@@ -22,14 +22,14 @@ static inline bool pgl_tb_bytes_on(const struct pgl_table *table, uint64_t index
 }
 
 /* The bits of word @word of a map that stand for bits [@low, @high] of the map; they meet the word. */
-static inline uint64_t pgl_map_bits(unsigned word, unsigned low, unsigned high)
+static inline uint64_t pgl_filter_bits(unsigned word, unsigned low, unsigned high)
 {
     return (~UINT64_C(0) << (word == low / 64 ? low % 64 : 0)) &
            (~UINT64_C(0) >> (word == high / 64 ? 63 - high % 64 : 0));
 }
 
 /* The exact map of a page, or NULL. */
-static inline uint64_t *pgl_map_of(const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
+static inline uint64_t *pgl_filter_map(const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
 {
     if (!(__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_HOT))
         return NULL;
@@ -38,13 +38,13 @@ static inline uint64_t *pgl_map_of(const struct pgl_leaf *leaf, const struct pgl
 }
 
 /**
- * pgl_map_from_list - the words [@low_word, @high_word] of a page's exact map, by its list
+ * pgl_filter_from_list - the words [@low_word, @high_word] of a page's exact map, by its list
  * @map: filled in from its beginning
  *
  * Bit n of the page's mask says whether word n of this map has any bit set, whether or not the page keeps the map.
  */
-void pgl_map_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
-                       unsigned low_word, unsigned high_word);
+void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
+                          unsigned low_word, unsigned high_word);
 
 /*
  * For a page without blocks. Before one is made: set the page's bit in the code bitmap and call `first_code`, to be

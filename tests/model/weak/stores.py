@@ -10,7 +10,7 @@ from litmus import F, R, Test, U, W, acquire, release
 CHECK = "pgl_store_passes: fence"
 HEAD = "pgl_store_passes: head"
 MASK = "pgl_page_is_clean: mask"
-MAP = "pgl_map_is_clean: words"
+MAP = "pgl_filter_map_is_clean: words"
 LOCK = "pgl_page_lock_seen: swap"
 UNLOCK = "pgl_page_unlock_at: store"
 BEGIN = "pgl_bracket_begin_at: fence"

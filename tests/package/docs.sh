@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Usage: docs.sh SOURCES: names, files and links in the documents exist; man pages have a date, files their
-# licence; every exported function has its comment.
+# Usage: docs.sh SOURCES: names, files and links in the documents exist; each picture is shown and has its source; man
+# pages have a date, files their licence; every exported function has its comment.
 set -u
 export LC_ALL=C
 cd "$1" || exit 1
@@ -23,6 +23,14 @@ for doc in README.md docs/*.md docs/*.[17]; do
         [ -e "$path" ] || fail "$doc: no such file: $path"
     done
 done
+for source in docs/pictures/*.dot docs/pictures/*.msc; do
+    picture=$(basename "${source%.*}.svg")
+    [ -e "docs/pictures/$picture" ] || fail "$source: docs/pictures/draw has not drawn it"
+    grep -q "](pictures/$picture)" docs/*.md || fail "no document shows docs/pictures/$picture"
+done
+for picture in docs/pictures/*.svg; do
+    [ -e "${picture%.svg}.dot" ] || [ -e "${picture%.svg}.msc" ] || fail "$picture has no source"
+done
 # The README names each package that the scripts install.
 needs=$(. .ci/setup.sh; need() { echo "$1"; }; needs_to_measure; needs_to_test)
 named=$(tr '\n' ' ' <README.md | sed -n 's/.*Debian has all of it: `\([^`]*\)`.*/\1/p')
@@ -35,7 +43,7 @@ done
 for page in docs/*.[17]; do
     grep -qE '^\.TH [A-Z-]+ [17] [0-9]{4}-[0-9]{2}-[0-9]{2} ' "$page" || fail "$page has no date"
 done
-for file in $(git ls-files 2>/dev/null | grep -vE '\.(md|patch|gz)$|^LICENSE$|^tests/fuzz/(corpus|found)/'); do
+for file in $(git ls-files 2>/dev/null | grep -vE '\.(md|patch|gz|svg)$|^LICENSE$|^tests/fuzz/(corpus|found)/'); do
     head -n 2 "$file" | grep -q 'SPDX-License-Identifier: LGPL-2\.1-or-later' || fail "$file does not say its licence"
 done
 for name in $(sed -n 's/^PGL_API .*[ *]\(pgl_[a-z0-9_]*\)(.*/\1/p' include/pagelock/*.h | sort -u); do

@@ -18,8 +18,8 @@ refused() {
 }
 
 top=$1
-for script in .ci/run bench/figures tests/checkers/run tests/cross/run tests/fresh/run tests/fuzz/run tests/long \
-    tests/model/run tests/mutants/run; do
+for script in .ci/run bench/figures docs/pictures/draw tests/checkers/run tests/cross/run tests/fresh/run tests/fuzz/run \
+    tests/long tests/model/run tests/mutants/run; do
     timeout 10 "$1/$script" --help >out 2>err
     [ $? -eq 0 ] && grep -q "Usage: .*$script" out && [ ! -s err ] || { echo "FAILED: $script --help"; failed=1; }
     timeout 10 "$1/$script" --frobnicate >out 2>err

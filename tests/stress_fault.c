@@ -246,12 +246,13 @@ static struct pgl_fault_args any_fault(uint64_t *x, struct pgl_fault *fault)
         .map = stress.map,
         .index = below(x, 2) * 1000 + below(x, NPAGES),
         .access = below(x, 3) == 0 ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
-        .flags = PGL_FAULT_WIRE,
+        .flags = PGL_FAULT_FLAG_WIRE,
         .cookie = fault,
     };
 
     if (below(x, 4) != 0) {
-        args.flags = (unsigned)below(x, 16) & (PGL_FAULT_RESIDENT | PGL_FAULT_NO_WAIT | PGL_FAULT_RETRIED);
+        args.flags =
+            (unsigned)below(x, 16) & (PGL_FAULT_FLAG_RESIDENT | PGL_FAULT_FLAG_NO_WAIT | PGL_FAULT_FLAG_RETRIED);
     }
     return args;
 }
@@ -260,7 +261,7 @@ static struct pgl_fault_args any_fault(uint64_t *x, struct pgl_fault *fault)
 static void note(const struct pgl_fault_args *args, const struct pgl_fault_page *page, enum pgl_fault_result result)
 {
     count(&stress.results[result]);
-    if (result == PGL_FAULT_SUCCESS && (args->flags & PGL_FAULT_WIRE) != 0) {
+    if (result == PGL_FAULT_SUCCESS && (args->flags & PGL_FAULT_FLAG_WIRE) != 0) {
         bool right = sim_frame_is(page->frame, stress.sim.tag, page->index) ||
                      (page->object == stress.top && sim_frame_is(page->frame, stress.sim.tag, page->index + 16));
 

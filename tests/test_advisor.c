@@ -290,7 +290,7 @@ static void test_advisor_remembers_eight_streams(void **state)
 /* Only data requests that may speculate are part of a stream, or a start: neither those for access nor for a wire. */
 static void test_advisor_looks_at_no_fault_that_it_does_not_decide(void **state)
 {
-    struct pgl_fault_args wired = {.access = PGL_ACCESS_READ, .flags = PGL_FAULT_WIRE};
+    struct pgl_fault_args wired = {.access = PGL_ACCESS_READ, .flags = PGL_FAULT_FLAG_WIRE};
     struct reader r;
 
     (void)state;

@@ -176,7 +176,7 @@ static void test_fault_that_fails_leaves_the_request_before_it_alone(void **stat
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
     assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ), 1);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
-    assert_int_equal(fault_on(&f->a, f->object, 200, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(fault_on(&f->a, f->object, 200, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_NO_DATA);
     assert_int_equal(stats_of(f->object).outstanding, 6);
     assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 98, 104, PGL_ACCESS_READ), 6);
     assert_at_rest(f->object);
@@ -493,9 +493,9 @@ static void test_fault_that_wires_or_is_retried_does_not_speculate(void **state)
     struct fixture *f = *state;
 
     make_object(f);
-    assert_int_equal(fault_on(&f->a, f->object, 50, PGL_ACCESS_READ, PGL_FAULT_WIRE), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, f->object, 50, PGL_ACCESS_READ, PGL_FAULT_FLAG_WIRE), PGL_FAULT_SUCCESS);
     assert_asked(&f->sim, 50, 50, 50);
-    assert_int_equal(fault_on(&f->a, f->object, 70, PGL_ACCESS_READ, PGL_FAULT_RETRIED), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, f->object, 70, PGL_ACCESS_READ, PGL_FAULT_FLAG_RETRIED), PGL_FAULT_SUCCESS);
     assert_asked(&f->sim, 70, 70, 70);
 }
 
@@ -504,8 +504,8 @@ static void test_fault_wired_page_stays_until_it_is_unwired(void **state)
     struct fixture *f = *state;
 
     make_object(f);
-    assert_int_equal(fault_on(&f->a, f->object, 50, PGL_ACCESS_READ, PGL_FAULT_WIRE), PGL_FAULT_SUCCESS);
-    assert_int_equal(fault_on(&f->a, f->object, 50, PGL_ACCESS_READ, PGL_FAULT_WIRE), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, f->object, 50, PGL_ACCESS_READ, PGL_FAULT_FLAG_WIRE), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, f->object, 50, PGL_ACCESS_READ, PGL_FAULT_FLAG_WIRE), PGL_FAULT_SUCCESS);
     assert_int_equal(pgl_object_remove(f->object, 0, NPAGES - 1), 0);
     assert_true(pgl_object_unwire(f->object, 50));
     assert_int_equal(pgl_object_remove(f->object, 0, NPAGES - 1), 0);
@@ -523,15 +523,15 @@ static void test_fault_that_demands_residency_asks_no_pager(void **state)
 
     make_object(f);
     f->sim.script = sim_keep;
-    assert_int_equal(fault_on(&f->a, f->object, 100, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(fault_on(&f->a, f->object, 100, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_NO_DATA);
     assert_int_equal(f->sim.nrequests, 0);
     assert_at_rest(f->object);
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
-    assert_int_equal(fault_on(&f->b, f->object, 100, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_PENDING);
+    assert_int_equal(fault_on(&f->b, f->object, 100, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_PENDING);
     sim_supply(&f->sim, sim_last(&f->sim), 98, 104, PGL_ACCESS_READ);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
     assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
-    assert_int_equal(fault_on(&f->b, f->object, 100, PGL_ACCESS_WRITE, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(fault_on(&f->b, f->object, 100, PGL_ACCESS_WRITE, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_NO_DATA);
     assert_int_equal(f->sim.nunlocks, 0);
 }
 
@@ -739,7 +739,7 @@ static void test_fault_without_a_credit_retries_if_asked_to(void **state)
 
     make_object_with_credits(f, 1);
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
-    assert_int_equal(fault_on(&f->b, f->object, 200, PGL_ACCESS_READ, PGL_FAULT_NO_WAIT), PGL_FAULT_RETRY);
+    assert_int_equal(fault_on(&f->b, f->object, 200, PGL_ACCESS_READ, PGL_FAULT_FLAG_NO_WAIT), PGL_FAULT_RETRY);
     sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
     assert_at_rest(f->object);
@@ -788,7 +788,7 @@ static void test_fault_waits_for_a_pager_that_is_not_ready(void **state)
 
     config.pager_unready = true;
     f->object = pgl_object_new(&config);
-    assert_int_equal(fault_on(&f->a, f->object, 5, PGL_ACCESS_READ, PGL_FAULT_NO_WAIT), PGL_FAULT_RETRY);
+    assert_int_equal(fault_on(&f->a, f->object, 5, PGL_ACCESS_READ, PGL_FAULT_FLAG_NO_WAIT), PGL_FAULT_RETRY);
     assert_int_equal(read_page(&f->a, f->object, 5), PGL_FAULT_PENDING);
     assert_int_equal(read_page(&f->b, f->object, 9), PGL_FAULT_PENDING);
     assert_int_equal(f->sim.nrequests, 0);
@@ -1122,7 +1122,7 @@ static void test_fault_object_without_memory_has_no_room_for_frames(void **state
         f->object = pgl_object_new(&config);
         assert_int_equal(read_page(&f->a, f->object, 10), PGL_FAULT_SUCCESS);
         before = bytes[memory];
-        assert_int_equal(fault_on(&f->a, f->object, 100, PGL_ACCESS_READ, PGL_FAULT_WIRE), PGL_FAULT_SUCCESS);
+        assert_int_equal(fault_on(&f->a, f->object, 100, PGL_ACCESS_READ, PGL_FAULT_FLAG_WIRE), PGL_FAULT_SUCCESS);
         bytes[memory] -= before; /* one record of 64 pages is left */
         assert_int_equal(pgl_object_remove(f->object, 0, NPAGES - 1), 7);
         assert_true(pgl_object_unwire(f->object, 100)); /* wires need none */

@@ -158,9 +158,9 @@ static void test_fault_page_of_a_lower_object_is_only_to_be_read(void **state)
         static const uint64_t index[] = {7, 17, 117};
 
         for (unsigned resident = 0; resident < 2; resident++) {
-            assert_int_equal(
-                fault_on(&f->a, chain.objects[level], index[level], PGL_ACCESS_READ, resident ? PGL_FAULT_RESIDENT : 0),
-                PGL_FAULT_SUCCESS);
+            assert_int_equal(fault_on(&f->a, chain.objects[level], index[level], PGL_ACCESS_READ,
+                                      resident ? PGL_FAULT_FLAG_RESIDENT : 0),
+                             PGL_FAULT_SUCCESS);
             assert_ptr_equal(f->a.page.object, chain.objects[2]);
             assert_int_equal(f->a.page.index, 117);
             assert_int_equal(f->a.page.access, level < 2 ? PGL_ACCESS_READ : PGL_ACCESS_WRITE);
@@ -185,9 +185,10 @@ static void test_fault_that_demands_residency_makes_no_copy(void **state)
 
     make_chain(&chain, true);
     assert_int_equal(read_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS);
-    assert_int_equal(fault_on(&f->a, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_SUCCESS);
     assert_ptr_equal(f->a.page.object, chain.objects[2]);
-    assert_int_equal(fault_on(&f->a, chain.objects[0], 6, PGL_ACCESS_WRITE, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(fault_on(&f->a, chain.objects[0], 6, PGL_ACCESS_WRITE, PGL_FAULT_FLAG_RESIDENT),
+                     PGL_FAULT_NO_DATA);
     assert_int_equal(stats_of(chain.objects[0]).resident, 0);
     free_chain(&chain);
 }
@@ -250,7 +251,7 @@ static void test_fault_read_found_below_leaves_the_top_object_alone(void **state
     make_chain(&chain, true);
     assert_int_equal(read_page(&f->a, chain.objects[2], 116), PGL_FAULT_SUCCESS);
     blocks = chain.sims[0].blocks_used;
-    assert_int_equal(fault_on(&f->b, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_WIRE), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->b, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_FLAG_WIRE), PGL_FAULT_SUCCESS);
     assert_ptr_equal(f->b.page.object, chain.objects[2]);
     assert_ptr_equal(f->b.page.frame, f->a.page.frame);
     assert_int_equal(f->b.page.access, PGL_ACCESS_READ);
@@ -279,11 +280,12 @@ static void test_fault_counts_what_is_found_below_as_found(void **state)
     assert_false(f->a.page.hit);
     assert_counted(chain.objects[0], 1, 1);
     assert_int_equal(read_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS);
-    assert_int_equal(fault_on(&f->b, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->b, chain.objects[0], 6, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_SUCCESS);
     assert_true(f->a.page.hit && f->b.page.hit);
     assert_counted(chain.objects[0], 3, 1);
-    assert_int_equal(fault_on(&f->b, chain.objects[0], 7, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_SUCCESS);
-    assert_int_equal(fault_on(&f->b, chain.objects[0], 39, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(fault_on(&f->b, chain.objects[0], 7, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->b, chain.objects[0], 39, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT),
+                     PGL_FAULT_NO_DATA);
     assert_counted(chain.objects[0], 5, 1);
     assert_int_equal(write_page(&f->a, chain.objects[0], 6), PGL_FAULT_SUCCESS); /* copied up */
     assert_false(f->a.page.hit);
@@ -422,8 +424,8 @@ static void test_fault_no_data_above_looks_below(void **state)
     f->sim.script = sim_now;
     assert_int_equal(read_page(&f->a, f->object, 50), PGL_FAULT_SUCCESS); /* now the upper pager has it, and hides */
     assert_true(sim_frame_is(f->a.page.frame, 0xaa, 50));
-    assert_int_equal(fault_on(&f->a, f->object, 150, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_SUCCESS);
-    assert_int_equal(fault_on(&f->a, f->object, 250, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(fault_on(&f->a, f->object, 150, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, f->object, 250, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_NO_DATA);
     assert_at_rest(f->object);
     assert_at_rest(lower);
     pgl_object_unref(f->object);
@@ -480,7 +482,7 @@ static void test_fault_pending_finds_its_entry_changed(void **state)
     struct fixture *f = *state;
     struct pending p;
 
-    make_pending(&p, f, PGL_FAULT_WIRE);
+    make_pending(&p, f, PGL_FAULT_FLAG_WIRE);
     assert_true(pgl_map_remove(p.map, 50, 150));
     assert_true(pgl_map_enter(p.map, 50, 150, p.other, 7, PGL_ADVICE_DEFAULT));
     assert_int_equal(end_pending(&p), PGL_FAULT_SUCCESS);
@@ -499,7 +501,7 @@ static void test_fault_pending_in_a_shadow_leaves_no_wire_below(void **state)
     struct fixture *f = *state;
     struct chain chain;
     struct pgl_map *map = pgl_map_new(NULL, NULL);
-    struct pgl_fault_args args = {.map = map, .index = 6, .access = PGL_ACCESS_READ, .flags = PGL_FAULT_WIRE};
+    struct pgl_fault_args args = {.map = map, .index = 6, .access = PGL_ACCESS_READ, .flags = PGL_FAULT_FLAG_WIRE};
 
     make_chain(&chain, true);
     make_object(f);

@@ -93,7 +93,7 @@ static void test_counts_of_a_cluster_and_of_the_pages_of_it_that_are_used(void *
     assert_ledger(&ledger);
 
     assert_int_equal(pgl_object_remove(f->object, 96, 98), 2); /* 98 was never used, and is none to be used any more */
-    assert_int_equal(fault_on(&f->a, f->object, 98, PGL_ACCESS_READ, PGL_FAULT_RESIDENT), PGL_FAULT_NO_DATA);
+    assert_int_equal(fault_on(&f->a, f->object, 98, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_NO_DATA);
     counts->touches = 6;
     ledger.stats.resident = 5;
     assert_ledger(&ledger);

@@ -127,9 +127,9 @@ static void test_object_withholding_gives_no_access(void **state)
             write_page(&f->a, f->object, 5);
             pgl_pager_withhold(f->object, page, all[had]);
             assert_int_equal(pgl_pager_withhold(f->object, page, all[allowed]), 1);
-            assert_int_equal(fault_on(&f->a, f->object, 5, PGL_ACCESS_READ, PGL_FAULT_RESIDENT),
+            assert_int_equal(fault_on(&f->a, f->object, 5, PGL_ACCESS_READ, PGL_FAULT_FLAG_RESIDENT),
                              left > 0 ? PGL_FAULT_SUCCESS : PGL_FAULT_NO_DATA);
-            assert_int_equal(fault_on(&f->a, f->object, 5, PGL_ACCESS_WRITE, PGL_FAULT_RESIDENT),
+            assert_int_equal(fault_on(&f->a, f->object, 5, PGL_ACCESS_WRITE, PGL_FAULT_FLAG_RESIDENT),
                              left > 1 ? PGL_FAULT_SUCCESS : PGL_FAULT_NO_DATA);
             pgl_object_unref(f->object);
             f->object = NULL;

@@ -33,12 +33,12 @@ enum pgl_access {
 };
 
 enum pgl_fault_result {
-    PGL_FAULT_SUCCESS,         /* the page is resident, with the access asked for */
-    PGL_FAULT_RETRY,           /* not now: no credit or no pager yet and PGL_FAULT_NO_WAIT, or the pager said EAGAIN */
-    PGL_FAULT_INTERRUPTED,     /* pgl_fault_interrupt(), or the pager said EINTR */
+    PGL_FAULT_SUCCESS,     /* the page is resident, with the access asked for */
+    PGL_FAULT_RETRY,       /* not now: no credit or no pager yet and PGL_FAULT_FLAG_NO_WAIT, or the pager said EAGAIN */
+    PGL_FAULT_INTERRUPTED, /* pgl_fault_interrupt(), or the pager said EINTR */
     PGL_FAULT_MEMORY_SHORTAGE, /* no memory for the demand page */
     PGL_FAULT_MEMORY_ERROR,    /* the pager failed, or the object was terminated */
-    PGL_FAULT_NO_DATA,         /* the pager has nothing there; or not resident and PGL_FAULT_RESIDENT */
+    PGL_FAULT_NO_DATA,         /* the pager has nothing there; or not resident and PGL_FAULT_FLAG_RESIDENT */
     PGL_FAULT_NO_ENTRY,        /* nothing is mapped there, or the page lies outside the object */
     PGL_FAULT_PENDING,         /* of a continued fault only: it waits, and will call back */
     PGL_FAULT_INVALID,         /* errno EINVAL: an access or a flag that does not exist, neither map nor object */
@@ -129,7 +129,7 @@ struct pgl_object_config {
 
 /*
  * Counts, by the advice that the faults followed. The first two are kept by the object that was faulted on, for the
- * whole chain, and a fault with PGL_FAULT_RESIDENT is only a touch; the others by the object where it happened.
+ * whole chain, and a fault with PGL_FAULT_FLAG_RESIDENT is only a touch; the others by the object where it happened.
  */
 struct pgl_fault_counts {
     uint64_t touches;     /* faults of any kind, resident pages included */
@@ -243,7 +243,7 @@ PGL_API void pgl_object_set_table(struct pgl_object *object, const struct pgl_ad
 PGL_API uint64_t pgl_object_remove(struct pgl_object *object, uint64_t first, uint64_t last);
 
 /**
- * pgl_object_unwire - undo one successful fault with PGL_FAULT_WIRE
+ * pgl_object_unwire - undo one successful fault with PGL_FAULT_FLAG_WIRE
  * @object, @index: as that fault's struct pgl_fault_page said
  *
  * Locks:    entry: none.
@@ -412,10 +412,10 @@ struct pgl_map_entry {
 PGL_API bool pgl_map_lookup(struct pgl_map *map, uint64_t map_index, struct pgl_map_entry *entry);
 
 /* Of struct pgl_fault_args; PGL_FAULT_INVALID answers any other. */
-#define PGL_FAULT_WIRE 1u     /* keep the page until pgl_object_unwire(); does not speculate */
-#define PGL_FAULT_RESIDENT 2u /* the page has to be resident already: no pager is asked, no page is made */
-#define PGL_FAULT_NO_WAIT 4u  /* no credit, or a pager that is not ready: PGL_FAULT_RETRY instead of waiting */
-#define PGL_FAULT_RETRIED 8u  /* the caller tries again what went wrong before: does not speculate */
+#define PGL_FAULT_FLAG_WIRE 1u     /* keep the page until pgl_object_unwire(); does not speculate */
+#define PGL_FAULT_FLAG_RESIDENT 2u /* the page has to be resident already: no pager is asked, no page is made */
+#define PGL_FAULT_FLAG_NO_WAIT 4u  /* no credit, or a pager that is not ready: PGL_FAULT_RETRY instead of waiting */
+#define PGL_FAULT_FLAG_RETRIED 8u  /* the caller tries again what went wrong before: does not speculate */
 
 struct pgl_fault_args {
     struct pgl_map *map;       /* the fault is on a page of this map ... */
@@ -464,7 +464,7 @@ PGL_API void pgl_fault_free(struct pgl_fault *fault);
  * its pages is awake. Speculative pages that were supplied stay; those still outstanding after success, or of a request
  * whose demand page was answered before this fault had to make another one, stay asked for until the pager answers.
  *
- * Without PGL_FAULT_WIRE the page may be removed again before the caller looks at it.
+ * Without PGL_FAULT_FLAG_WIRE the page may be removed again before the caller looks at it.
  *
  * Locks:    entry: none of the library's.
  * Blocks:   until the pager answers, a credit is free, the pager is ready, or pgl_fault_interrupt(). No cancellation

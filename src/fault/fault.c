@@ -9,7 +9,7 @@
  * PLACEHOLDER  Whoever asks, waits or makes a page below the top object holds one there, so that all who want the page
  *              wait for him. Who only reads looks down the chain without it first: what he finds was the top object's
  *              page a moment ago, as it would be if he had held a placeholder and let it go before he answered. If he
- *              does not find it he begins again at the top, and lays one. With PGL_FAULT_RESIDENT there is none ever:
+ *              does not find it he begins again at the top, and lays one. With PGL_FAULT_FLAG_RESIDENT there is none ever:
  *              nothing is asked or made, and only what others have asked for is waited for.
  * LOCK ORDER   As in object.c. Two objects are locked at a time only to copy a page up, the upper one first.
  * OUT OF ORDER A reply may come before data_request() has returned: the fault is queued before it asks. Interruption
@@ -127,7 +127,7 @@ static struct pgl_fault_counts *counts(const struct pgl_fault *fault)
  */
 static void count_miss(struct pgl_fault *fault, bool resident)
 {
-    counts(fault)->faults += fault->hit && !resident && (fault->args.flags & PGL_FAULT_RESIDENT) == 0;
+    counts(fault)->faults += fault->hit && !resident && (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) == 0;
     fault->hit = false;
 }
 
@@ -207,7 +207,7 @@ static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
     uint64_t outstanding = object->stats.outstanding;
     uint64_t npages = UINT64_MAX;
 
-    if (in_error || (fault->args.flags & (PGL_FAULT_WIRE | PGL_FAULT_RETRIED)) != 0) {
+    if (in_error || (fault->args.flags & (PGL_FAULT_FLAG_WIRE | PGL_FAULT_FLAG_RETRIED)) != 0) {
         return 0;
     }
     if (config->credits != 0) {
@@ -352,8 +352,8 @@ static bool step_ask(struct pgl_fault *fault, struct page page)
         return unlock_and_fail(fault, PGL_FAULT_MEMORY_ERROR);
     }
     if (!object->ready || (config->credits != 0 && object->stats.outstanding >= config->credits)) {
-        return (fault->args.flags & PGL_FAULT_NO_WAIT) != 0 ? unlock_and_fail(fault, PGL_FAULT_RETRY)
-                                                            : step_wait(fault, &object->queue);
+        return (fault->args.flags & PGL_FAULT_FLAG_NO_WAIT) != 0 ? unlock_and_fail(fault, PGL_FAULT_RETRY)
+                                                                 : step_wait(fault, &object->queue);
     }
     if (!pgl_object_page_make(object, fault->index, &page) ||
         (config->internal && !pgl_object_page_has_frame(object, page))) {
@@ -389,7 +389,7 @@ static bool step_found(struct pgl_fault *fault, struct page page)
 
     counts(fault)->used += page_is(page, page.chunk->speculative);
     page.chunk->speculative &= ~page.bit;
-    page.chunk->wires[page.slot] += (fault->args.flags & PGL_FAULT_WIRE) != 0;
+    page.chunk->wires[page.slot] += (fault->args.flags & PGL_FAULT_FLAG_WIRE) != 0;
     fault->found = (struct pgl_fault_page){
         .object = object,
         .index = fault->index,
@@ -457,7 +457,7 @@ static bool step_end_of_chain(struct pgl_fault *fault)
 {
     const struct pgl_object_config *config = &fault->object->config;
 
-    if ((config->pager_ops != NULL && !config->internal) || (fault->args.flags & PGL_FAULT_RESIDENT) != 0) {
+    if ((config->pager_ops != NULL && !config->internal) || (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0) {
         return unlock_and_fail(fault, PGL_FAULT_NO_DATA);
     }
     if (!at_top(fault)) {
@@ -487,7 +487,7 @@ static bool has_below(const struct pgl_fault *fault)
 /* Whether a fault in the top object may go down without a placeholder. One that has asked there may not ask again. */
 static bool may_look(const struct pgl_fault *fault)
 {
-    return (fault->args.flags & PGL_FAULT_RESIDENT) != 0 ||
+    return (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0 ||
            (fault->args.access == PGL_ACCESS_READ && !fault->looked && !fault->no_data);
 }
 
@@ -544,8 +544,8 @@ static bool step(struct pgl_fault *fault)
         fault->counted = true;
     }
     if (usable && !at_top(fault) && fault->args.access == PGL_ACCESS_WRITE) {
-        return (fault->args.flags & PGL_FAULT_RESIDENT) != 0 ? unlock_and_fail(fault, PGL_FAULT_NO_DATA)
-                                                             : step_copy_up(fault);
+        return (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0 ? unlock_and_fail(fault, PGL_FAULT_NO_DATA)
+                                                                  : step_copy_up(fault);
     }
     if (usable) {
         return step_found(fault, page);
@@ -555,7 +555,7 @@ static bool step(struct pgl_fault *fault)
     if (none_here && has_below(fault)) {
         return step_down(fault);
     }
-    if (!at_top(fault) && fault->placeholder == 0 && (fault->args.flags & PGL_FAULT_RESIDENT) == 0) {
+    if (!at_top(fault) && fault->placeholder == 0 && (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) == 0) {
         return step_back_to_top(fault);
     }
     count_miss(fault, resident);
@@ -565,7 +565,7 @@ static bool step(struct pgl_fault *fault)
     if (none_here) {
         return step_end_of_chain(fault);
     }
-    if ((fault->args.flags & PGL_FAULT_RESIDENT) != 0) {
+    if ((fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0) {
         return unlock_and_fail(fault, PGL_FAULT_NO_DATA);
     }
     return step_ask(fault, page);
@@ -624,7 +624,7 @@ static bool conclude(struct pgl_fault *fault)
                   pgl_map_has_place(fault->args.map, fault->args.index, &fault->place);
 
     if (!stands) {
-        if (fault->result == PGL_FAULT_SUCCESS && (fault->args.flags & PGL_FAULT_WIRE) != 0) {
+        if (fault->result == PGL_FAULT_SUCCESS && (fault->args.flags & PGL_FAULT_FLAG_WIRE) != 0) {
             pgl_object_unwire(fault->found.object, fault->found.index);
         }
         count_retry(fault);
@@ -669,7 +669,8 @@ enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struct pgl_fa
 
 static bool args_are_valid(const struct pgl_fault_args *args)
 {
-    const unsigned flags = PGL_FAULT_WIRE | PGL_FAULT_RESIDENT | PGL_FAULT_NO_WAIT | PGL_FAULT_RETRIED;
+    const unsigned flags =
+        PGL_FAULT_FLAG_WIRE | PGL_FAULT_FLAG_RESIDENT | PGL_FAULT_FLAG_NO_WAIT | PGL_FAULT_FLAG_RETRIED;
 
     return (args->map != NULL || args->object != NULL) && (args->flags & ~flags) == 0 &&
            (args->access == PGL_ACCESS_READ || args->access == PGL_ACCESS_WRITE);

@@ -651,7 +651,7 @@ static void deliver_fault(struct handler *handler, struct delivery *delivery, st
         delivery->error = EIO;
         switch (pgl_fault_run(handler->fault, args, &page)) {
         case PGL_FAULT_SUCCESS:
-            if (!page.hit || delivery->protected || (args->flags & PGL_FAULT_RETRIED) != 0) {
+            if (!page.hit || delivery->protected || (args->flags & PGL_FAULT_FLAG_RETRIED) != 0) {
                 return;
             }
             pthread_rwlock_rdlock(&uffd->layout);
@@ -679,7 +679,7 @@ static void deliver_fault(struct handler *handler, struct delivery *delivery, st
         case PGL_FAULT_INVALID:
             return;
         }
-        args->flags |= PGL_FAULT_RETRIED;
+        args->flags |= PGL_FAULT_FLAG_RETRIED;
     }
 }
 

@@ -31,7 +31,7 @@ static struct {
     uintptr_t activity; /* counts mails and ended faults, for who waits for either */
     uintptr_t ended;
     uintptr_t copied; /* set once page 1 was written to */
-    int refusal; /* what a kept request's data_request() returns */
+    int refusal;      /* what a kept request's data_request() returns */
     bool checks_bytes;
     bool page_1_is_bad;     /* in error, until it is brought: it is asked for alone */
     enum pgl_access access; /* that replies bring */
@@ -357,7 +357,7 @@ static void write_1_and_say(void)
 
 static void wire_1(void)
 {
-    explore_check(fault_on(1, PGL_ACCESS_READ, PGL_FAULT_WIRE) == PGL_FAULT_SUCCESS);
+    explore_check(fault_on(1, PGL_ACCESS_READ, PGL_FAULT_FLAG_WIRE) == PGL_FAULT_SUCCESS);
     explore_check(pgl_object_resident(sim.object, 1));
     explore_check(pgl_object_unwire(sim.object, 1));
 }
@@ -392,7 +392,7 @@ static void read_3_any(void)
 
 static void read_1_no_wait(void)
 {
-    enum pgl_fault_result result = fault_on(1, PGL_ACCESS_READ, PGL_FAULT_NO_WAIT);
+    enum pgl_fault_result result = fault_on(1, PGL_ACCESS_READ, PGL_FAULT_FLAG_NO_WAIT);
     explore_check(result == PGL_FAULT_SUCCESS || result == PGL_FAULT_RETRY);
 }
 

@@ -248,7 +248,7 @@ static void check_success(struct world *world, const struct one_fault *one, cons
     CHECK(content_is_right(world, page));
     if (one->args.access == PGL_ACCESS_WRITE && one->args.object)
         CHECK(page->object == one->args.object && page->index == one->args.index);
-    if (!(one->args.flags & PGL_FAULT_WIRE))
+    if (!(one->args.flags & PGL_FAULT_FLAG_WIRE))
         return;
     if (world->nwires < NWIRES)
         world->wire[world->nwires++] = *page;
@@ -275,7 +275,7 @@ static void check_result(struct world *world, struct one_fault *one, enum pgl_fa
         check_success(world, one, page);
         break;
     case PGL_FAULT_RETRY:
-        CHECK(one->args.flags & PGL_FAULT_NO_WAIT || world->reasons & REASON_EAGAIN);
+        CHECK(one->args.flags & PGL_FAULT_FLAG_NO_WAIT || world->reasons & REASON_EAGAIN);
         break;
     case PGL_FAULT_INTERRUPTED:
         CHECK(one->interrupts || world->reasons & REASON_EINTR);
@@ -288,7 +288,7 @@ static void check_result(struct world *world, struct one_fault *one, enum pgl_fa
         CHECK(world->reasons & REASON_ERROR);
         break;
     case PGL_FAULT_NO_DATA:
-        CHECK(one->args.flags & PGL_FAULT_RESIDENT || world->reasons & REASON_NO_DATA);
+        CHECK(one->args.flags & PGL_FAULT_FLAG_RESIDENT || world->reasons & REASON_NO_DATA);
         break;
     case PGL_FAULT_NO_ENTRY:
         CHECK(!is_mapped(world, &one->args));

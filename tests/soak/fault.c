@@ -263,13 +263,13 @@ static struct pgl_fault_args any_fault(struct worker *w, const struct world *wor
         .map = world->map,
         .index = soak_below(&w->random, 2) * TOP + soak_below(&w->random, NPAGES),
         .access = soak_below(&w->random, 3) ? PGL_ACCESS_READ : PGL_ACCESS_WRITE,
-        .flags = PGL_FAULT_WIRE,
+        .flags = PGL_FAULT_FLAG_WIRE,
         .cookie = w->fault,
     };
 
     if (soak_below(&w->random, 4) == 0)
-        args.flags =
-            (unsigned)soak_below(&w->random, 16) & (PGL_FAULT_RESIDENT | PGL_FAULT_NO_WAIT | PGL_FAULT_RETRIED);
+        args.flags = (unsigned)soak_below(&w->random, 16) &
+                     (PGL_FAULT_FLAG_RESIDENT | PGL_FAULT_FLAG_NO_WAIT | PGL_FAULT_FLAG_RETRIED);
     if (soak_below(&w->random, 8) == 0) {
         args.map = NULL;
         args.object = args.index < TOP ? world->low : world->top;
@@ -285,7 +285,7 @@ static void note(const struct world *world, const struct pgl_fault_args *args, c
     count(&fault.results[result]);
     if (result == PGL_FAULT_PENDING)
         soak_broken("a fault that ended is pending");
-    if (result != PGL_FAULT_SUCCESS || !(args->flags & PGL_FAULT_WIRE))
+    if (result != PGL_FAULT_SUCCESS || !(args->flags & PGL_FAULT_FLAG_WIRE))
         return;
     if (!sim_frame_is(page->frame, world->sim.tag, page->index) &&
         !(page->object == world->top && sim_frame_is(page->frame, world->sim.tag, page->index + SHIFT)))

@@ -106,7 +106,7 @@ static bool run_uffd(const struct pager_config *config, const struct pager_file 
     if (uffd) {
         good = pgl_uffd_map(uffd, memory, length, file->fd, 0, way->advice) || failed("pgl_uffd_map");
         good = good && touch(file, order, memory, run);
-        pgl_uffd_stats(uffd, &stats);
+        pgl_uffd_get_stats(uffd, &stats);
         pgl_uffd_free(uffd);
     }
     munmap(memory, length);

@@ -175,7 +175,7 @@ static void count_all(const struct guest *guest, struct result *result)
         struct pgl_object_stats stats;
 
         result->broken = pgl_object_check(guest->objects[i]);
-        pgl_object_stats(guest->objects[i], &stats);
+        pgl_object_get_stats(guest->objects[i], &stats);
         if (stats.busy || stats.outstanding || stats.waiting || stats.duplicates || stats.aliens)
             result->broken = "something is left over after the last fault";
         for (unsigned advice = 0; advice < PGL_ADVICE_COUNT; advice++) {

@@ -104,7 +104,7 @@ struct pgl_object_stats stats_of(struct pgl_object *object)
     struct pgl_object_stats stats;
 
     assert_null(pgl_object_check(object));
-    pgl_object_stats(object, &stats);
+    pgl_object_get_stats(object, &stats);
     return stats;
 }
 

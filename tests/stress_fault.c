@@ -473,7 +473,7 @@ static void assert_nothing_left(struct pgl_object *object)
     struct pgl_object_stats stats;
 
     assert_null(pgl_object_check(object));
-    pgl_object_stats(object, &stats);
+    pgl_object_get_stats(object, &stats);
     assert_int_equal(stats.busy, 0);
     assert_int_equal(stats.outstanding, 0);
     assert_int_equal(stats.waiting, 0);
@@ -517,8 +517,8 @@ static void test_stress_fault_leaves_nothing_over(void **state)
     assert_int_equal(stress.wrong_objects, 0);
     assert_nothing_left(stress.low);
     assert_nothing_left(stress.top);
-    pgl_object_stats(stress.low, &low);
-    pgl_object_stats(stress.top, &top);
+    pgl_object_get_stats(stress.low, &low);
+    pgl_object_get_stats(stress.top, &top);
     assert_int_equal(low.resident + top.resident, stress.sim.frames_used);
     assert_true(low.aliens >= stress.each && low.duplicates >= stress.each);
     pgl_map_free(stress.map);

@@ -63,7 +63,7 @@ static double cost_so_far(struct reader *r, struct pgl_object_stats *since)
     struct pgl_object_stats now;
     double ns = 0;
 
-    pgl_object_stats(r->object, &now);
+    pgl_object_get_stats(r->object, &now);
     for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
         uint64_t requests = now.by_advice[i].requests - since->by_advice[i].requests;
         uint64_t speculative = now.by_advice[i].speculative - since->by_advice[i].speculative;

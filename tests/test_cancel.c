@@ -203,7 +203,7 @@ static void test_cancel_of_a_fault_that_waits_for_its_pager(void **state)
     sim_supply(&sim, sim_last(&sim), 3, 3, PGL_ACCESS_WRITE);
     assert_finished(&victim);
     assert_int_equal(faulting.result, PGL_FAULT_SUCCESS);
-    pgl_object_stats(faulting.object, &stats);
+    pgl_object_get_stats(faulting.object, &stats);
     assert_int_equal(stats.waiting, 0);
     pgl_fault_free(faulting.fault);
     pgl_object_unref(faulting.object);

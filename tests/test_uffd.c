@@ -171,7 +171,7 @@ static struct pgl_uffd_stats stats_of(struct fixture *f)
 {
     struct pgl_uffd_stats stats;
 
-    pgl_uffd_stats(f->uffd, &stats);
+    pgl_uffd_get_stats(f->uffd, &stats);
     return stats;
 }
 
@@ -653,7 +653,7 @@ static int check_in_jail(struct fixture *f, const char *jail)
             return 3;
         }
     }
-    pgl_uffd_stats(f->uffd, &stats);
+    pgl_uffd_get_stats(f->uffd, &stats);
     if (lseek(f->file, 0, SEEK_CUR) != 123) {
         return 4;
     }

@@ -512,7 +512,7 @@ static struct pgl_uffd_stats stats_of(const struct fixture *f)
 {
     struct pgl_uffd_stats stats;
 
-    pgl_uffd_stats(f->uffd, &stats);
+    pgl_uffd_get_stats(f->uffd, &stats);
     return stats;
 }
 
@@ -813,13 +813,13 @@ static void test_uffd_file_whose_holes_cannot_be_told_is_read(void **state)
     for (unsigned i = 0; i < 3; i++) {
         struct pgl_uffd_stats before, after;
 
-        pgl_uffd_stats(f->uffd, &before);
+        pgl_uffd_get_stats(f->uffd, &before);
         fail_theirs(CALL_LSEEK, all[i].whence, all[i].error, 1);
         assert_true(try_map(f));
         assert_int_equal(count_fired(), 1);
         for (uint64_t page = 0; page < NPAGES; page++)
             assert_true(page < 20 ? is_page(f, page) : is_zero(f, page));
-        pgl_uffd_stats(f->uffd, &after);
+        pgl_uffd_get_stats(f->uffd, &after);
         assert_int_equal(after.bytes_read - before.bytes_read, NPAGES * PAGE);
         undo_map(f);
     }
@@ -922,7 +922,7 @@ static void test_uffd_map_of_more_holes_than_there_is_memory_for_fails(void **st
     assert_true(pgl_uffd_map(f->uffd, memory, npages * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     for (uint64_t page = 0; page < npages; page++)
         assert_true(*(uint64_t *)(void *)(memory + page * PAGE) == (page % 2 == 0 ? word_at(page * PAGE) : 0));
-    pgl_uffd_stats(f->uffd, &stats);
+    pgl_uffd_get_stats(f->uffd, &stats);
     assert_int_equal(stats.bytes_read, npages / 2 * PAGE);
     munmap(memory, npages * PAGE);
 }
@@ -1435,7 +1435,7 @@ static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
             _exit(!is_page(f, 0) || !is_zero(f, NPAGES - 1));
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_int_equal(status, 0);
-        pgl_uffd_stats(f->uffd, &stats);
+        pgl_uffd_get_stats(f->uffd, &stats);
         assert_int_equal(stats.errors, i + 1);
     }
     assert_true(is_page(f, NPAGES - 1));
@@ -1586,7 +1586,7 @@ static void test_uffd_threads_that_want_a_page_read_it_once(void **state)
         assert_null(wrong);
     }
     usleep(20 * 1000); /* what is left of the batch */
-    pgl_uffd_stats(f->uffd, &stats);
+    pgl_uffd_get_stats(f->uffd, &stats);
     assert_int_equal(stats.bytes_read, 2 * PAGE);
     assert_int_equal(stats.present, 0);
 }

@@ -259,11 +259,11 @@ PGL_API bool pgl_object_unwire(struct pgl_object *object, uint64_t index);
 PGL_API bool pgl_object_resident(struct pgl_object *object, uint64_t index);
 
 /**
- * pgl_object_stats - an object's counts
+ * pgl_object_get_stats - an object's counts
  *
  * Locks:    entry: none. The counts fit together: they are read under one lock.
  */
-PGL_API void pgl_object_stats(struct pgl_object *object, struct pgl_object_stats *stats);
+PGL_API void pgl_object_get_stats(struct pgl_object *object, struct pgl_object_stats *stats);
 
 /**
  * pgl_object_check - verify every invariant of an object

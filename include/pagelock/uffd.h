@@ -188,14 +188,14 @@ PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
 PGL_API bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_advice advice);
 
 /**
- * pgl_uffd_stats - what happened so far, over all regions and forked children
+ * pgl_uffd_get_stats - what happened so far, over all regions and forked children
  *
  * Each count is exact, as far as struct pgl_uffd_stats says; they are read one by one.
  *
  * Locks:    entry: none.
  * Blocks:   while a handler reads and applies events.
  */
-PGL_API void pgl_uffd_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats);
+PGL_API void pgl_uffd_get_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats);
 
 #ifdef __cplusplus
 }

@@ -528,7 +528,7 @@ bool pgl_object_resident(struct pgl_object *object, uint64_t index)
     return resident;
 }
 
-void pgl_object_stats(struct pgl_object *object, struct pgl_object_stats *stats)
+void pgl_object_get_stats(struct pgl_object *object, struct pgl_object_stats *stats)
 {
     pthread_mutex_lock(&object->lock);
     *stats = object->stats;

@@ -28,7 +28,7 @@
  * BAD PAGES    A page that failed() wants tried again is on a list until a timer expires, and its threads sleep; the
  *              handlers serve others meanwhile. One thread's fault tries it, the others' find it on the list.
  * COUNTS       The kernel wakes nobody who waits for a page; the handler does, when it has counted what it did for that
- *              page. Reading an event wakes its thread: pgl_uffd_stats() waits until the event was applied.
+ *              page. Reading an event wakes its thread: pgl_uffd_get_stats() waits until the event was applied.
  * OUT OF ORDER Nothing is allocated with malloc() by a handler, or under the pager's lock: see arena.h.
  * PROGRESS     Every fault's message ends in a wake-up: by the handler that made the page, or by hand; by the timer where
  *              failed() wants the page tried again; by the handler that parked its thread; when the pager ends, by
@@ -1097,7 +1097,7 @@ bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_
     return to_pages(uffd, addr, length, &first, &last) && pgl_map_advise(uffd->self->map, first, last, advice);
 }
 
-void pgl_uffd_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats)
+void pgl_uffd_get_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats)
 {
     const uint64_t *from = (const uint64_t *)&uffd->stats;
     uint64_t *to = (uint64_t *)stats;

@@ -293,7 +293,7 @@ static void check_object(struct pgl_object *object)
     if (what != NULL) {
         explore_fail("pgl_object_check: %s", what);
     }
-    pgl_object_stats(object, &stats);
+    pgl_object_get_stats(object, &stats);
     explore_check(stats.busy == 0 && stats.outstanding == 0 && stats.waiting == 0);
 }
 
@@ -708,7 +708,7 @@ static void final_one_copy(void)
 {
     struct pgl_object_stats stats;
 
-    pgl_object_stats(sim.object, &stats);
+    pgl_object_get_stats(sim.object, &stats);
     explore_check(stats.resident == 1);
     final();
 }

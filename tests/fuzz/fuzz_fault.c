@@ -566,7 +566,7 @@ static void finish(struct world *world)
         CHECK(pgl_object_unwire(world->wire[world->nwires].object, world->wire[world->nwires].index));
     check_objects(world);
     for (unsigned i = 0; i < NOBJECTS; i++) {
-        pgl_object_stats(world->object[i], &stats);
+        pgl_object_get_stats(world->object[i], &stats);
         CHECK(stats.busy == 0 && stats.outstanding == 0 && stats.waiting == 0);
         CHECK(stats.resident <= NPAGES);
     }

@@ -86,7 +86,7 @@ static void check_rest(struct pgl_object *object)
     struct pgl_object_stats stats;
 
     look(object);
-    pgl_object_stats(object, &stats);
+    pgl_object_get_stats(object, &stats);
     if (stats.busy || stats.outstanding || stats.waiting)
         soak_broken("left over: %" PRIu64 " busy, %" PRIu64 " outstanding, %" PRIu64 " waiting", stats.busy,
                     stats.outstanding, stats.waiting);
@@ -395,7 +395,7 @@ void fault_check(struct worker *w)
     struct pgl_object_stats stats;
 
     look(object);
-    pgl_object_stats(object, &stats);
+    pgl_object_get_stats(object, &stats);
     if (stats.outstanding > stats.busy + stats.resident)
         soak_broken("more credits in use than pages");
     leave_world(world);

@@ -169,12 +169,17 @@ static void touch_all(const struct guest *guest, struct result *result)
     pgl_fault_free(fault);
 }
 
+static void say(const char *what, void *opaque)
+{
+    ((struct result *)opaque)->broken = what;
+}
+
 static void count_all(const struct guest *guest, struct result *result)
 {
     for (unsigned i = 0; i < guest->trace->objects->len && !result->broken; i++) {
         struct pgl_object_stats stats;
 
-        result->broken = pgl_object_check(guest->objects[i]);
+        pgl_object_check(guest->objects[i], say, result);
         pgl_object_get_stats(guest->objects[i], &stats);
         if (stats.busy || stats.outstanding || stats.waiting || stats.duplicates || stats.aliens)
             result->broken = "something is left over after the last fault";

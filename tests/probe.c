@@ -103,7 +103,7 @@ struct pgl_object_stats stats_of(struct pgl_object *object)
 {
     struct pgl_object_stats stats;
 
-    assert_null(pgl_object_check(object));
+    assert_int_equal(pgl_object_check(object, sim_say, NULL), 0);
     pgl_object_get_stats(object, &stats);
     return stats;
 }

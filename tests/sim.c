@@ -4,6 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+void sim_say(const char *what, void *opaque)
+{
+    (void)opaque;
+    fprintf(stderr, "pgl_object_check: %s\n", what);
+}
+
 static bool sim_inject(struct sim *sim, enum sim_hook hook)
 {
     struct sim_injector *injector = sim->injector;

@@ -21,6 +21,9 @@ typedef int sim_script(struct sim *sim, const struct pgl_request *request, bool 
 /* The hooks of the driver, each a step of a fault that can fail. */
 enum sim_hook { SIM_HEAP, SIM_FRAME, SIM_REQUEST, SIM_HOOKS };
 
+/* Print what pgl_object_check() reports. */
+void sim_say(const char *what, void *opaque);
+
 /* Fails the hook call number `at` (from 1), counted over all hooks. Shared by all sims of a scenario. */
 struct sim_injector {
     uint64_t calls;

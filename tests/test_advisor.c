@@ -81,7 +81,7 @@ static double close_reader(struct reader *r)
     struct pgl_object_stats since = {0};
     double cost = cost_so_far(r, &since);
 
-    assert_null(pgl_object_check(r->object));
+    assert_int_equal(pgl_object_check(r->object, sim_say, NULL), 0);
     pgl_fault_free(r->fault);
     pgl_object_unref(r->object);
     return cost;

@@ -99,7 +99,7 @@ static void test_fault_page_in_error_stays_so_until_it_is_brought(void **state)
 
     f->sim.script = sim_keep;
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
-    assert_null(pgl_object_check(f->object));
+    assert_int_equal(pgl_object_check(f->object, sim_say, NULL), 0);
     pgl_fault_interrupt(f->a.fault);
     assert_int_equal(go_on(&f->a), PGL_FAULT_INTERRUPTED);
     assert_page_100_speculated(f, false);

@@ -267,13 +267,15 @@ PGL_API void pgl_object_get_stats(struct pgl_object *object, struct pgl_object_s
 
 /**
  * pgl_object_check - verify every invariant of an object
+ * @say: called with each violation in words, or NULL; the object is locked, and @say calls nothing of this library
+ * @opaque: handed to @say
  *
- * Returns NULL when all hold, or a sentence about the first that does not. May be called at any time.
+ * Returns the number of violations: 0 for a sound object. May be called at any time.
  *
  * Locks:    entry: none. Cost follows the pages that were ever touched.
- * Owns:     the library.
  */
-PGL_API const char *pgl_object_check(struct pgl_object *object);
+PGL_API unsigned pgl_object_check(struct pgl_object *object, void (*say)(const char *what, void *opaque) PGL_NOEXCEPT,
+                                  void *opaque);
 
 /*
  * A pager's replies. Each names the request and any part of its range; pages beyond it, pages of another request, pages

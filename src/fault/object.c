@@ -707,95 +707,96 @@ uint64_t pgl_pager_withhold(struct pgl_object *object, struct pgl_pager_range ra
     return withhold.npages;
 }
 
-/* What a walk over all chunks adds up, to compare with the object's counts. */
-struct census {
+/* One check: where violations are reported, and what the walk over all chunks adds up. */
+struct check {
+    const struct pgl_object *object;
+    void (*say)(const char *what, void *opaque);
+    void *opaque;
+    unsigned violations;
     uint64_t resident;
     uint64_t busy;
     uint64_t asked;
     uint64_t waiting;
 };
 
-static const char *check_page(const struct pgl_object *object, const struct chunk *chunk, unsigned slot)
+static void require(struct check *check, bool holds, const char *what)
 {
-    uint64_t bit = UINT64_C(1) << slot;
-    bool memory = object->config.memory_ops != NULL;
-
-    if ((chunk->id[slot] != 0) != ((chunk->busy | chunk->asked) & bit) / bit) {
-        return "I5: an id without a mark, or a mark without an id";
-    }
-    if (memory && (chunk->resident & bit) != 0 && chunk->frame[slot] == NULL) {
-        return "I6: a resident page without a frame";
-    }
-    if (memory && ((chunk->resident | chunk->busy) & bit) == 0 && chunk->frame[slot] != NULL) {
-        return "I6: an absent page with a frame";
-    }
-    if ((chunk->resident & bit) == 0 && chunk->wires[slot] > 0) {
-        return "I7: a wired page that is not resident";
-    }
-    return NULL;
-}
-
-static const char *check_chunk(const struct pgl_object *object, const struct chunk *chunk, struct census *census)
-{
-    const char *wrong = NULL;
-
-    if ((chunk->resident & (chunk->busy | chunk->error)) != 0) {
-        return "I1: a resident page that is busy, or in error";
-    }
-    if (((chunk->asked | chunk->speculative) & ~(chunk->resident | chunk->busy)) != 0) {
-        return "I2: an absent page that is asked for, or speculative";
-    }
-    if ((chunk->writable & ~chunk->readable) != 0 || (chunk->readable & ~chunk->resident) != 0) {
-        return "I3: access to a page that cannot have it";
-    }
-    for (unsigned slot = 0; slot < CHUNK_PAGES && wrong == NULL; slot++) {
-        wrong = check_page(object, chunk, slot);
-    }
-    for (const struct waiter *waiter = chunk->queue; waiter != NULL && wrong == NULL; waiter = waiter->next) {
-        census->waiting++;
-        if (((chunk->busy | chunk->asked) >> waiter->index % CHUNK_PAGES & 1) == 0) {
-            wrong = "I8: a fault waits for a page that nobody will bring";
+    if (!holds) {
+        check->violations++;
+        if (check->say != NULL) {
+            check->say(what, check->opaque);
         }
     }
-    census->resident += (unsigned)__builtin_popcountll(chunk->resident);
-    census->busy += (unsigned)__builtin_popcountll(chunk->busy);
-    census->asked += (unsigned)__builtin_popcountll(chunk->asked);
-    return wrong;
 }
 
-static const char *check_counts(const struct pgl_object *object, const struct census *census)
+static void check_page(struct check *check, const struct chunk *chunk, unsigned slot)
 {
-    if (census->resident != object->stats.resident || census->busy != object->stats.busy ||
-        census->asked != object->stats.outstanding || census->waiting != object->stats.waiting) {
-        return "I4: the counts do not fit the pages";
-    }
-    if (object->config.credits != 0 && object->stats.outstanding > object->config.credits) {
-        return "I4: more pages outstanding than there are credits";
-    }
-    if (object->queue != NULL && object->ready &&
-        (object->terminated || object->config.credits == 0 || object->stats.outstanding < object->config.credits)) {
-        return "I9: a fault waits for a credit that there is";
-    }
-    return NULL;
+    uint64_t bit = UINT64_C(1) << slot;
+    bool memory = check->object->config.memory_ops != NULL;
+    bool marked = ((chunk->busy | chunk->asked) & bit) != 0;
+    bool resident = (chunk->resident & bit) != 0;
+    bool absent = ((chunk->resident | chunk->busy) & bit) == 0;
+
+    require(check, (chunk->id[slot] != 0) == marked, "I5: an id without a mark, or a mark without an id");
+    require(check, !memory || !resident || chunk->frame[slot] != NULL, "I6: a resident page without a frame");
+    require(check, !memory || !absent || chunk->frame[slot] == NULL, "I6: an absent page with a frame");
+    require(check, resident || chunk->wires[slot] == 0, "I7: a wired page that is not resident");
 }
 
-const char *pgl_object_check(struct pgl_object *object)
+static void check_chunk(struct check *check, const struct chunk *chunk)
 {
-    struct census census = {0};
-    const char *wrong = NULL;
+    uint64_t marked = chunk->busy | chunk->asked;
+
+    require(check, (chunk->resident & (chunk->busy | chunk->error)) == 0,
+            "I1: a resident page that is busy, or in error");
+    require(check, ((chunk->asked | chunk->speculative) & ~(chunk->resident | chunk->busy)) == 0,
+            "I2: an absent page that is asked for, or speculative");
+    require(check, (chunk->writable & ~chunk->readable) == 0 && (chunk->readable & ~chunk->resident) == 0,
+            "I3: access to a page that cannot have it");
+    for (unsigned slot = 0; slot < CHUNK_PAGES; slot++) {
+        check_page(check, chunk, slot);
+    }
+    for (const struct waiter *waiter = chunk->queue; waiter != NULL; waiter = waiter->next) {
+        check->waiting++;
+        require(check, (marked >> waiter->index % CHUNK_PAGES & 1) != 0,
+                "I8: a fault waits for a page that nobody will bring");
+    }
+    check->resident += (unsigned)__builtin_popcountll(chunk->resident);
+    check->busy += (unsigned)__builtin_popcountll(chunk->busy);
+    check->asked += (unsigned)__builtin_popcountll(chunk->asked);
+}
+
+static void check_counts(struct check *check)
+{
+    const struct pgl_object *object = check->object;
+    uint64_t credits = object->config.credits;
+
+    require(check,
+            check->resident == object->stats.resident && check->busy == object->stats.busy &&
+                check->asked == object->stats.outstanding && check->waiting == object->stats.waiting,
+            "I4: the counts do not fit the pages");
+    require(check, credits == 0 || object->stats.outstanding <= credits,
+            "I4: more pages outstanding than there are credits");
+    require(check,
+            object->queue == NULL || !object->ready ||
+                (!object->terminated && credits != 0 && object->stats.outstanding >= credits),
+            "I9: a fault waits for a credit that there is");
+}
+
+unsigned pgl_object_check(struct pgl_object *object, void (*say)(const char *what, void *opaque), void *opaque)
+{
+    struct check check = {.object = object, .say = say, .opaque = opaque};
 
     pthread_mutex_lock(&object->lock);
-    for (uint64_t slot = 0; slot < object->nslots && wrong == NULL; slot++) {
+    for (uint64_t slot = 0; slot < object->nslots; slot++) {
         if (object->chunks[slot] != NULL) {
-            wrong = check_chunk(object, object->chunks[slot], &census);
+            check_chunk(&check, object->chunks[slot]);
         }
     }
     for (const struct waiter *waiter = object->queue; waiter != NULL; waiter = waiter->next) {
-        census.waiting++;
+        check.waiting++;
     }
-    if (wrong == NULL) {
-        wrong = check_counts(object, &census);
-    }
+    check_counts(&check);
     pthread_mutex_unlock(&object->lock);
-    return wrong;
+    return check.violations;
 }

@@ -298,14 +298,15 @@ static void check_result(struct world *world, struct one_fault *one, enum pgl_fa
     }
 }
 
+static void say(const char *what, void *number)
+{
+    fprintf(stderr, "object %u: %s\n", *(unsigned *)number, what);
+}
+
 static void check_objects(struct world *world)
 {
     for (unsigned i = 0; i < NOBJECTS; i++) {
-        const char *wrong = pgl_object_check(world->object[i]);
-
-        if (wrong)
-            fprintf(stderr, "object %u: %s\n", i, wrong);
-        CHECK(!wrong);
+        CHECK(pgl_object_check(world->object[i], say, &i) == 0);
         for (uint64_t page = 0; page < NPAGES; page++)
             world->bad[i][page] = world->bad[i][page] && !pgl_object_resident(world->object[i], page);
     }

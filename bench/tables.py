@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Make the tables of docs/performance.md of what bench/figures measured. Usage: tables.py DIRECTORY"""
+"""Write bench/results/PROCESSOR.md from the outputs of bench/figures. Usage: tables.py DIRECTORY"""
+import contextlib
+import io
 import json
 import pathlib
+import re
 import sys
 
 OUT = pathlib.Path(sys.argv[1])
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 
 
 def rows(name, **members):
@@ -89,14 +93,14 @@ def collections():
         at_least(f"`{case}`, {pages} page{'s' * (pages > 1)}, `plain` / `pagelock`", target,
                  ratio("micro", case=case, pages=pages))
     for pages, count in list(zip((1, 2, 8, 64, 512), counts("collection-empty")))[2:]:
-        at_most(f"`collection-empty`, instructions a page, {pages} pages", 60, count / 16384)
+        at_most(f"`collection-empty`, instructions per page, {pages} pages", 60, count / 16384)
     wide = one("micro", bench="micro", case="range", impl="pagelock", pages=1 << 28)
     at_most("an empty range of 1 TiB invalidated, ns", 1000, wide and wide["ns_per_op"])
     # the calls are plain's and the library's in turn; both cases have 10,000 blocks
     few, many = counts("page-100"), counts("page-10000")
-    at_most("instructions a block, page of 10,000 over page of 100", 1.1, many[1] / few[1] if few and many else None)
+    at_most("instructions per block, page of 10,000 over page of 100", 1.1, many[1] / few[1] if few and many else None)
     page, leaf = map(int, (OUT / "sizes").read_text().split())
-    at_most("bytes a page", 16, page, "{}")
+    at_most("bytes per page", 16, page, "{}")
     at_most("a leaf's header, % of its 512 pages", 2, 100 * (leaf / (512 * page) - 1))
 
 
@@ -149,7 +153,7 @@ def replayed():
             ratios = [ratio(name, trace=trace, a=impl, b="pagelock") for impl in impls[:2]]
             lines.append((f"`{trace}`", str(threads)) + tuple(number(row and row["ns_per_event"]) for row in found) +
                          tuple(number(value, 2) for value in ratios))
-    table("Replays, ns an event of all threads",
+    table("Replays, ns per event of all threads",
           ("trace", "threads") + impls + ("plain / pagelock", "global / pagelock"), lines)
 
 
@@ -159,7 +163,7 @@ def uncontended():
     for case in cases:
         for row in rows("micro", bench="micro", case=case):
             lines.append((f"`{case}`", row["impl"], str(row["threads"]), f"{row['pages']:,}", number(row["ns_per_op"])))
-    table("Single operations, ns each, all threads taken together", ("case", "who", "threads", "pages", "ns"), lines)
+    table("Single operations, ns each, all threads taken together", ("case", "implementation", "threads", "pages", "ns"), lines)
 
 
 def growing():
@@ -169,14 +173,14 @@ def growing():
         for impl in "plain", "pagelock":
             cells = [ns_of("micro", case=case, impl=impl, pages=pages) for pages in sizes]
             lines.append((f"`{case}`", impl) + tuple(number(ns and ns / pages) for ns, pages in zip(cells, sizes)))
-    table("Collections, ns a page", ("case", "who") + tuple(map(str, sizes)), lines)
+    table("Collections, ns per page", ("case", "implementation") + tuple(map(str, sizes)), lines)
 
     sizes = in_order("micro", "pages", bench="micro", case="collection-fan")
     lines = []
     for impl in "plain", "pagelock":
         cells = [ns_of("micro", case="collection-fan", impl=impl, pages=pages) for pages in sizes]
         lines.append((impl,) + tuple(number(ns and ns / pages) for ns, pages in zip(cells, sizes)))
-    table("`collection-fan`, ns a page", ("who",) + tuple(f"{n:,}" for n in sizes), lines)
+    table("`collection-fan`, ns per page", ("implementation",) + tuple(f"{n:,}" for n in sizes), lines)
 
 
 def contended():
@@ -186,7 +190,7 @@ def contended():
         for impl in in_order("contended", "impl", bench="micro", case=case):
             cells = [ns_of("contended", case=case, impl=impl, threads=n) for n in threads]
             lines.append((impl,) + tuple(number(ns and 1000 / ns, 2) for ns in cells))
-        table(f"`{case}`, million operations a second by threads", ("lock",) + tuple(map(str, threads)), lines)
+        table(f"`{case}`, million operations per second, by threads", ("lock",) + tuple(map(str, threads)), lines)
 
 
 def waiting():
@@ -195,25 +199,51 @@ def waiting():
     for impl in in_order("micro", "impl", bench="micro", case="waiting"):
         lines.append((impl,) + tuple(number(ns_of("micro", case=case, impl=impl, threads=threads), 0)
                                      for case, threads in cases))
-    table("Ways to wait, ns an operation", ("manner", "2 threads", "16 threads", "2, held 400 ns", "16, held 400 ns"), lines)
+    table("Ways to wait, ns per operation", ("manner", "2 threads", "16 threads", "2, held 400 ns", "16, held 400 ns"), lines)
 
 
 def paged():
-    for name, title in ("pager", "Files paged in"), ("pager-memory", "A file in memory paged in"):
+    for name, title in ("pager", "A file on disk paged in"), ("pager-memory", "A file in memory paged in"):
         lines = [(row["order"], row["via"], row["advice"], number(row["mb_per_s"], 0), f"{row['faults']:,}",
                   number(row["bytes_read"] / row["bytes_needed"], 2)) for row in rows(name)]
         table(title, ("order", "via", "advice", "MB/s", "faults", "bytes read over needed"), lines)
 
 
-print((OUT / "machine").read_text())
-print("| figure | target | reached | met |\n|---|---|---|---|")
-replays()
-locks()
-collections()
-faults()
-replayed()
-uncontended()
-growing()
-contended()
-waiting()
-paged()
+def generation(family, model):
+    """The AMD processors of a family and model, which often call themselves AMD EPYC and no more."""
+    if family == 23:
+        return "Zen 2" if model >= 0x30 else "Zen"
+    if family == 25:
+        return "Zen 4" if model >> 4 in (1, 6, 7, 10) else "Zen 3"
+    return {26: "Zen 5"}.get(family)
+
+
+def processor(machine):
+    """The processor's name, from the lines of lscpu."""
+    said = dict(re.findall(r"^([^:\n]+): +(.*)$", machine, re.MULTILINE))
+    name = re.sub(r"\((R|TM)\)| @.*| (CPU|Processor)\b|,? \d+-Core", "", said.get("Model name", "unknown processor")).strip()
+    if not name.startswith("AMD"):
+        return name
+    zen = generation(int(said.get("CPU family", 0)), int(said.get("Model", 0)))
+    return f"{name}, {zen}" if zen else name
+
+
+def file_name(name):
+    return re.sub(r"[^a-z0-9]+", "-", name.lower().replace("zen ", "zen")).strip("-") + ".md"
+
+
+def report(machine):
+    print(f"# {processor(machine)}\n")
+    print("`bench/figures` wrote this file. [docs/performance.md](../../docs/performance.md) explains the figures.\n")
+    print(f"```text\n{machine.strip()}\n```\n\nTargets\n\n| figure | target | reached | met |\n|---|---|---|---|")
+    for part in (replays, locks, collections, faults, replayed, uncontended, growing, contended, waiting, paged):
+        part()
+
+
+MACHINE = (OUT / "machine").read_text()
+with contextlib.redirect_stdout(io.StringIO()) as text:
+    report(MACHINE)
+RESULTS.mkdir(exist_ok=True)
+(RESULTS / file_name(processor(MACHINE))).write_text(text.getvalue())
+print(text.getvalue(), end="")
+print(f"Written to {RESULTS / file_name(processor(MACHINE))}", file=sys.stderr)

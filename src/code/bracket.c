@@ -31,7 +31,7 @@
 #include <errno.h>
 
 #include "table_internal.h"
-#include "tb_internal.h"
+#include "filter_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "table_internal.h"
-#include "tb_internal.h"
+#include "filter_internal.h"
 #include "tblist_internal.h"
 
 struct check {

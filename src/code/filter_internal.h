@@ -3,8 +3,8 @@
  * What the bracket and the invalidating calls share. What reads or changes a page's list, mask, map or code bit needs
  * that page's lock. pgl_kill_range() takes its locks itself; what only computes needs none.
  */
-#ifndef PGL_CODE_TB_INTERNAL_H
-#define PGL_CODE_TB_INTERNAL_H
+#ifndef PGL_CODE_FILTER_INTERNAL_H
+#define PGL_CODE_FILTER_INTERNAL_H
 
 #include <pagelock/tb.h>
 

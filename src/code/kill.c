@@ -31,7 +31,7 @@
  *
  * The MATRIX of what may run beside what is in docs/locking.md.
  */
-#include "tb_internal.h"
+#include "filter_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -30,8 +30,10 @@
  */
 #include <errno.h>
 
-#include "table_internal.h"
 #include "filter_internal.h"
+#include "kill_internal.h"
+#include "store_internal.h"
+#include "table_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
@@ -236,29 +238,6 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }
 
-static void cover_in_map(const struct pgl_table *table, uint64_t *map, uint64_t first, uint64_t last)
-{
-    unsigned low, high;
-
-    pgl_filter_range(table->page_bits, first, last, &low, &high);
-    /* relaxed: the unlock's release publishes what is added */
-    for (unsigned word = low / 64; word <= high / 64; word++)
-        __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
-}
-
-/* Add the bytes that a block has on a page by way of @which to the page's map, if it keeps one, and to @mask. */
-static inline uint64_t cover(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb, unsigned which,
-                             uint64_t *map, uint64_t mask)
-{
-    uint64_t first, last;
-
-    if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
-        return mask;
-    if (map)
-        cover_in_map(table, map, first, last);
-    return mask | pgl_filter_mask(table->page_bits, first, last);
-}
-
 /*
  * Put a block on the list of one of its pages by way of link @which, and set the page's mask. Returns what the page's
  * head, which is @head, becomes. The caller publishes it, and with it what is added here, by a release.
@@ -282,10 +261,10 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
         struct pgl_leaf *leaf = bracket->leaf[index == bracket->index[1]];
         struct pgl_page *page = pgl_leaf_page(leaf, index);
         uint64_t *map = pgl_filter_map(leaf, page, index);
-        uint64_t mask = cover(bracket->table, index, tb, 0, map, page->mask);
+        uint64_t mask = pgl_filter_cover(bracket->table, index, tb, 0, map, page->mask);
 
         if (pgl_tb_has(tb, 1))
-            mask = cover(bracket->table, index, tb, 1, map, mask);
+            mask = pgl_filter_cover(bracket->table, index, tb, 1, map, mask);
         pgl_head_set(page, list_on_page(page, pgl_head(page), tb, which, mask) | (crosses ? PGL_HEAD_CROSS : 0));
     }
 }

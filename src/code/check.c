@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "table_internal.h"
 #include "filter_internal.h"
+#include "table_internal.h"
 #include "tblist_internal.h"
 
 struct check {

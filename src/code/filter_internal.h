@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the bracket and the invalidating calls share. What reads or changes a page's list, mask, map or code bit needs
- * that page's lock. pgl_kill_range() takes its locks itself; what only computes needs none.
+ * The filters of a page, for those who add blocks to it, kill blocks of it, or check it. What takes a page or an index
+ * needs that page's lock.
  */
 #ifndef PGL_CODE_FILTER_INTERNAL_H
 #define PGL_CODE_FILTER_INTERNAL_H
@@ -9,17 +9,6 @@
 #include <pagelock/tb.h>
 
 #define PGL_FILTER_WORDS (PGL_FILTER_BITS / 64u)
-
-/*
- * The bytes, as offsets, that a block has on page @index by way of @which. False when there are none.
- */
-static inline bool pgl_tb_bytes_on(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb,
-                                   unsigned which, uint64_t *first, uint64_t *last)
-{
-    *first = tb->first[which] - (index << table->page_bits);
-    *last = tb->last[which] - (index << table->page_bits);
-    return !(*first >> table->page_bits);
-}
 
 /* The bits of word @word of a map that stand for bits [@low, @high] of the map; they meet the word. */
 static inline uint64_t pgl_filter_bits(unsigned word, unsigned low, unsigned high)
@@ -47,6 +36,16 @@ void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *
                           unsigned low_word, unsigned high_word);
 
 /*
+ * Add the bytes that a block has on a page by way of @which to the page's map, if it keeps one, and to @mask, which is
+ * returned.
+ */
+uint64_t pgl_filter_cover(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb, unsigned which,
+                          uint64_t *map, uint64_t mask);
+
+/* Whether a page's bit in the code bitmap is set. Needs no lock. */
+bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index);
+
+/*
  * For a page without blocks. Before one is made: set the page's bit in the code bitmap and call `first_code`, to be
  * followed by a full fence before the page's bytes are read. Before it is unlocked: clear the bit and call `no_code`,
  * if the bit is set.
@@ -54,25 +53,18 @@ void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *
 void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
-/**
- * pgl_page_kill_local - kill the blocks of one page that meet a range, if none of them is on another page
- *
- * Returns false, with nothing killed, when another page is needed. *@killed says how many died.
- */
-bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
-                         uint64_t last_addr, size_t *killed);
+/* Count a store that passed the filters of a page and hit nothing. True when the page should get more of one. */
+bool pgl_filter_note_miss(struct pgl_leaf *leaf, uint64_t index);
 
-/**
- * pgl_kill_range - kill what meets a byte range; the caller has fenced since it stored
- * @is_store: count the page's misses, and give it an exact map when there are many
- *
- * Returns PGL_HIT or 0.
+/* The same of a page that a set may hold, for the part of the set's range on it, which may not have passed. */
+bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t index);
+
+/*
+ * Give a page what it lacks: first its leaf's array of counts and maps, then an exact map. Allocates with no page held.
+ * When memory runs out the page goes on with its mask alone.
  *
  * Locks:    entry and exit: this thread holds no page.
  */
-int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store, const char *place);
-
-/* Whether a store of 1 to 64 bytes lies in the table; errno is EINVAL otherwise. */
-bool pgl_store_is_valid(const struct pgl_table *table, uint64_t addr, unsigned len);
+void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, const char *place);
 
 #endif

@@ -1,115 +1,34 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Blocks, their pages' filters, and how they die.
+ * How blocks die: by themselves, with a page, with a range, with all others.
  *
- * OBJECTS: a page's lock protects its list, its crossing flag, its misses, and every change of its mask, exact map and
- * code bit. A block's bytes do not change while it is linked. Anybody reads its state. Its bracket writes it at the
- * commit: live, and new again where an equal block is found. Its killer writes dead. Both hold all of its pages. A block
- * on no page is made live by its owner, without a lock, and dead under the lock in the table's `unlisted`.
- *
- * READERS without a lock read descriptors, bitmaps and maps, never a block's links. They fence after the guest's store
- * and before they look (pgl_store_is_clean(), pgl_invalidate_range()). (i) An unlocked head that was loaded by acquire
- * brings mask and map of its time or later. (ii) A bracket fences after it set the code bit and locked the page, and
- * before it reads guest bytes: of two fences one is first, so either the reader sees the page locked (or whatever the
- * bracket left when it unlocked it), or the bracket reads the new bytes. (iii) A bit that is gone means that `retired`
- * has returned for every block it stood for.
+ * OBJECTS: a block's state is read by anybody. Its killer writes dead, and holds all of its pages. A block on no page is
+ * dead under the lock in the table's `unlisted`.
  *
  * WRITERS kill in this order: hold every page of every victim; mark the victims dead; take them off their lists; full
  * fence; `retired`; narrow mask and map, clear the code bit, `no_code`; unlock. The fence pairs with the one of a vCPU
  * that caches a block without a lock: it caches, fences, tests the state. Either it sees the block dead or `retired`
  * finds the cache filled.
  *
- * INVARIANTS: T1: a live block is on the list of each of its pages, once, whenever no bracket holds them; the bracket
- * that commits it makes it live and publishes it first, and lists it before it unlocks. T2: at every instant mask and map
- * cover each block whose `retired` has not returned; they are written by single stores of their new value. T3: a dead
- * block is on a list only while its killer holds that page; so whoever locks a page sees live blocks. T4: a page with
- * blocks has its code bit set. T5: a map is never taken from a page. T6: nothing is marked dead before all of its pages
- * are held. T7: after `retired` the library does not touch a block. (pgl_table_check() verifies T1, T2, T4 at rest;
- * tests: test_tb_*, test_invalidate_*, test_store_*, stress_*; tests/explore for the races.)
+ * INVARIANTS: T3: a dead block is on a list only while its killer holds that page; so whoever locks a page sees live
+ * blocks. T6: nothing is marked dead before all of its pages are held. T7: after `retired` the library does not touch a
+ * block. (Tests: test_invalidate_*, test_store_*, stress_*; tests/explore for the races.)
  *
  * NOT PROMISED: that a range dies at one instant; the order of `retired`'s chain.
  *
  * The MATRIX of what may run beside what is in docs/locking.md.
  */
-#include "filter_internal.h"
+#include "kill_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "collection_internal.h"
+#include "filter_internal.h"
 #include "spin_internal.h"
 #include "table_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
-
-/* A page gets its exact map after so many stores that passed its mask and hit nothing. */
-#define HOT_MISSES 4
-
-/* ---- the filters of a page ---- */
-
-void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
-                          unsigned low_word, unsigned high_word)
-{
-    uint64_t base = index << table->page_bits;
-    uint64_t first_addr = base + (((uint64_t)low_word << table->page_bits) / PGL_FILTER_WORDS);
-    uint64_t last_addr = base + (((uint64_t)(high_word + 1) << table->page_bits) / PGL_FILTER_WORDS) - 1;
-    uint64_t first, last;
-    unsigned low, high;
-
-    for (unsigned word = low_word; word <= high_word; word++)
-        map[word - low_word] = 0;
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-        const struct pgl_tb *tb = pgl_ref_tb(ref);
-
-        if (!pgl_tb_meets(tb, first_addr, last_addr))
-            continue;
-        for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
-            unsigned word;
-
-            if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
-                continue;
-            pgl_filter_range(table->page_bits, first, last, &low, &high);
-            for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++)
-                map[word - low_word] |= pgl_filter_bits(word, low, high);
-        }
-    }
-}
-
-/* ---- code bit and trap ---- */
-
-static bool has_code_bit(const struct pgl_leaf *leaf, uint64_t index)
-{
-    /* acquire: pairs with the release in pgl_page_drop_code(): a bit that is gone means that `retired` has returned */
-    return __atomic_load_n(&leaf->code[index % PGL_LEVEL_SIZE / 64], __ATOMIC_ACQUIRE) >> index % 64 & 1;
-}
-
-void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
-{
-    /* relaxed: the caller's full fence keeps it before the reading of guest bytes */
-    __atomic_fetch_or(&leaf->code[index % PGL_LEVEL_SIZE / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
-    if (table->ops && table->ops->first_code) {
-        pgl_witness_calls("first_code");
-        table->ops->first_code(index, table->opaque);
-        pgl_witness_returns();
-        /* On x86 too, where the caller's fence is the instruction that locked the page: the trap is set after that. */
-        pgl_fence();
-    }
-}
-
-void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
-{
-    if (!has_code_bit(leaf, index))
-        return;
-    /* release: pairs with the acquires of those who skip pages without code */
-    __atomic_fetch_and(&leaf->code[index % PGL_LEVEL_SIZE / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELEASE);
-    if (table->ops && table->ops->no_code) {
-        pgl_witness_calls("no_code");
-        table->ops->no_code(index, table->opaque);
-        pgl_witness_returns();
-    }
-}
-
-/* ---- dying ---- */
 
 static void mark_dead(struct pgl_tb *tb)
 {
@@ -283,7 +202,7 @@ static bool bury(struct pgl_collection *set)
 }
 
 /* Kill the blocks on members in the set's range that meet it. Their other pages are members (C3). */
-static bool kill_in_set(struct pgl_collection *set)
+bool pgl_kill_in_set(struct pgl_collection *set)
 {
     uint64_t last = set->last_addr >> set->table->page_bits;
     struct pgl_page *page;
@@ -432,79 +351,11 @@ static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t 
     for (uint64_t index = first; (leaf = pgl_leaf_next(table, index, last)); index++) {
         if (index < leaf->first_index)
             index = leaf->first_index;
-        if (has_code_bit(leaf, index))
+        if (pgl_page_has_code(leaf, index))
             result |= kill_page_by_pairs(table, leaf, index, first_addr, last_addr, place);
     }
     return result;
 }
-
-/* ---- hot pages ---- */
-
-/* Count a store that passed the filters of a page and hit nothing. True when the page should get more of one. */
-static bool note_miss(struct pgl_leaf *leaf, uint64_t index)
-{
-    struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap in add_hot() */
-    unsigned slot = index % PGL_LEVEL_SIZE;
-
-    return !hot || (!hot->map[slot] && ++hot->misses[slot] >= HOT_MISSES);
-}
-
-/* The same of a page that a set may hold, for the part of the set's range on it, which may not have passed. */
-static bool note_miss_in_set(const struct pgl_collection *set, uint64_t index)
-{
-    const unsigned page_bits = set->table->page_bits;
-    uint64_t first = index << page_bits, last = first | ((UINT64_C(1) << page_bits) - 1), at = index;
-    struct pgl_page *page = pgl_collection_next(set, &at);
-    struct pgl_leaf *leaf;
-
-    if (!page || at != index)
-        return false;
-    leaf = pgl_leaf_find(set->table, index);
-    first = first > set->first_addr ? first : set->first_addr;
-    last = last < set->last_addr ? last : set->last_addr;
-    return !pgl_page_is_clean(page_bits, leaf, index, pgl_head(page), first, last) && note_miss(leaf, index);
-}
-
-/*
- * Give a page what it lacks: first its leaf's array of counts and maps, then an exact map. Allocates with no page held.
- * When memory runs out the page goes on with its mask alone.
- */
-static void add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, const char *place)
-{
-    struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE);
-    struct pgl_page *page = pgl_leaf_page(leaf, index);
-    unsigned slot = index % PGL_LEVEL_SIZE;
-    uint64_t *map;
-
-    if (!hot) {
-        struct pgl_hot *fresh = calloc(1, sizeof(*fresh));
-
-        /* release: pairs with the acquires of leaf->hot */
-        if (fresh && __atomic_compare_exchange_n(&leaf->hot, &hot, fresh, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-            pgl_count(&table->hot_bytes, sizeof(*fresh));
-        else
-            free(fresh);
-        return;
-    }
-    map = calloc(PGL_FILTER_WORDS, sizeof(*map));
-    if (!map)
-        return;
-    pgl_page_lock_at(table, page, place);
-    /* Another may have made it meanwhile; or only the array, and the page is not that hot yet. */
-    if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
-        pgl_witness_list(table, page, index);
-        pgl_filter_from_list(table, page, index, map, 0, PGL_FILTER_WORDS - 1);
-        __atomic_store_n(&hot->map[slot], map, __ATOMIC_RELAXED);
-        pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* published by the unlock's release */
-        pgl_count(&table->hot_bytes, PGL_FILTER_WORDS * sizeof(*map));
-        pgl_count(&table->hot_pages, 1);
-        map = NULL;
-    }
-    pgl_page_unlock_at(table, page, place);
-    free(map);
-}
-
-/* ---- the invalidating calls ---- */
 
 /* The part of pgl_kill_range() that needs one page only. False when it does not suffice. */
 static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store,
@@ -517,18 +368,18 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     size_t killed = 0;
 
     *result = 0;
-    if (!leaf || !has_code_bit(leaf, index))
+    if (!leaf || !pgl_page_has_code(leaf, index))
         return true;
     page = pgl_leaf_page(leaf, index);
     pgl_page_lock_at(table, page, place);
     /* Perhaps the page was only locked: the filters are asked again, now that they stand still. */
     if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
         done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
-        wants_more = is_store && done && !killed && note_miss(leaf, index);
+        wants_more = is_store && done && !killed && pgl_filter_note_miss(leaf, index);
     }
     pgl_page_unlock_at(table, page, place);
     if (wants_more)
-        add_hot(table, leaf, index, place);
+        pgl_filter_add_hot(table, leaf, index, place);
     if (killed)
         *result = PGL_HIT;
     return done;
@@ -545,21 +396,16 @@ int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_a
         return result;
     if (!pgl_set_lock(&set, table, first_addr, last_addr, true, place))
         return kill_by_pairs(table, first_addr, last_addr, place);
-    result = kill_in_set(&set) ? PGL_HIT : 0;
+    result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
     if (is_store && !result) {
-        wants_more[0] = note_miss_in_set(&set, index[0]);
-        wants_more[1] = index[1] != index[0] && note_miss_in_set(&set, index[1]);
+        wants_more[0] = pgl_filter_note_miss_in_set(&set, index[0]);
+        wants_more[1] = index[1] != index[0] && pgl_filter_note_miss_in_set(&set, index[1]);
     }
     pgl_collection_unlock_at(&set, place);
     for (unsigned i = 0; i < 2; i++)
         if (wants_more[i])
-            add_hot(table, pgl_leaf_find(table, index[i]), index[i], place);
+            pgl_filter_add_hot(table, pgl_leaf_find(table, index[i]), index[i], place);
     return result;
-}
-
-static int with_running(int result, const struct pgl_tb *running)
-{
-    return running && !pgl_tb_is_live(running) ? result | PGL_RUNNING_DEAD : result;
 }
 
 int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running, const char *place)
@@ -570,7 +416,7 @@ int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struc
         __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW)
         return 0;
     killed = pgl_tb_has(tb, 0) ? kill_listed(table, tb, place) : kill_unlisted(table, tb);
-    return with_running(killed ? PGL_HIT : 0, running);
+    return pgl_with_running(killed ? PGL_HIT : 0, running);
 }
 
 int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
@@ -582,7 +428,7 @@ int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64
     }
     /* Pairs with the fence of a bracket, as in pgl_store_is_clean(). */
     pgl_fence();
-    return with_running(pgl_kill_range(table, first_addr, last_addr, false, place), running);
+    return pgl_with_running(pgl_kill_range(table, first_addr, last_addr, false, place), running);
 }
 
 int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct pgl_tb *running, const char *place)
@@ -600,115 +446,4 @@ int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct
 int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, const char *place)
 {
     return pgl_invalidate_range_at(table, 0, pgl_table_last_addr(table), running, place);
-}
-
-bool pgl_store_is_valid(const struct pgl_table *table, uint64_t addr, unsigned len)
-{
-    uint64_t last_addr = pgl_table_last_addr(table);
-
-    if (len - 1u < 64u && addr <= last_addr && last_addr - addr >= len - 1u)
-        return true;
-    errno = EINVAL;
-    return false;
-}
-
-int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
-                         const char *place)
-{
-    uint64_t last_addr = addr + len - 1u;
-    uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
-
-    if (!pgl_witness_enters(table, place))
-        return PGL_ERROR;
-    if (!pgl_store_is_valid(table, addr, len))
-        return PGL_ERROR;
-    if (PGL_WITNESS && pgl_store_is_clean(table, addr, len)) /* which the inline part has not asked */
-        return with_running(0, running);
-    if (second_page > addr) {
-        /* Each part by itself, without a lock; each fences. What is left is on one page mostly. */
-        bool first_is_clean = pgl_store_is_clean(table, addr, (unsigned)(second_page - addr));
-        bool second_is_clean = pgl_store_is_clean(table, second_page, (unsigned)(last_addr - second_page) + 1u);
-
-        if (first_is_clean && second_is_clean)
-            return with_running(0, running);
-        addr = first_is_clean ? second_page : addr;
-        last_addr = second_is_clean ? second_page - 1 : last_addr;
-    } else {
-        pgl_fence(); /* the inline check has fenced, but a binder of this function has not */
-    }
-    return with_running(pgl_kill_range(table, addr, last_addr, true, place), running);
-}
-
-int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
-                       const struct pgl_tb *running, const char *place)
-{
-    uint64_t last_addr = addr + len - 1u;
-    struct pgl_collection set;
-    int result;
-
-    if (!pgl_witness_enters(table, place))
-        return PGL_ERROR;
-    if (!pgl_store_is_valid(table, addr, len))
-        return PGL_ERROR;
-    *store = (struct pgl_store){
-        .table = table,
-        .index = {addr >> table->page_bits, last_addr >> table->page_bits},
-    };
-    if (!pgl_leaf_get(table, store->index[0]) || !pgl_leaf_get(table, store->index[1]) ||
-        !pgl_set_lock(&set, table, addr, last_addr, false, place))
-        return PGL_ERROR;
-    result = kill_in_set(&set) ? PGL_HIT : 0;
-    pgl_set_keep(&set, store->index[0], store->index[1], place);
-    return with_running(result, running);
-}
-
-void pgl_store_end_at(struct pgl_store *store, const char *place)
-{
-    pgl_page_unlock_pair_at(store->table, store->index[0], store->index[1], place);
-}
-
-/* ---- blocks ---- */
-
-void pgl_tb_init(struct pgl_tb *tb)
-{
-    *tb = (struct pgl_tb){.first = {1, 1}};
-}
-
-void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const char *place)
-{
-    pgl_witness_external(table, UINT64_MAX, place);
-    if (!pgl_witness_may_link(tb, UINT64_MAX, place))
-        return;
-    if (PGL_WITNESS && pgl_tb_has(tb, 0)) {
-        pgl_witness_breach(PGL_BREACH_TB_PAGE, UINT64_MAX, place, NULL);
-        return;
-    }
-    pgl_witness_linked(table, tb, place);
-    /* release: pairs with the acquire in pgl_tb_is_live() */
-    __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
-}
-
-bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page, bool (*visit)(struct pgl_tb *, void *),
-                            void *opaque, const char *place)
-{
-    if (!pgl_witness_may_call(place) || !pgl_witness_holds(table, page, place))
-        return false;
-    if (PGL_WITNESS)
-        pgl_witness_list(table, page, pgl_witness_index(page));
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
-        if (!visit(pgl_ref_tb(ref), opaque))
-            return false;
-    return true;
-}
-
-void pgl_tb_lock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place)
-{
-    if (pgl_witness_knows(table, tb, false, place) && pgl_tb_has(tb, 0))
-        pgl_page_lock_pair_at(table, pgl_tb_page(table, tb, 0), pgl_tb_page(table, tb, pgl_tb_has(tb, 1)), place);
-}
-
-void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place)
-{
-    if (pgl_witness_knows(table, tb, false, place) && pgl_tb_has(tb, 0))
-        pgl_page_unlock_pair_at(table, pgl_tb_page(table, tb, 0), pgl_tb_page(table, tb, pgl_tb_has(tb, 1)), place);
 }

@@ -87,4 +87,15 @@ static inline bool pgl_tb_meets(const struct pgl_tb *tb, uint64_t first_addr, ui
            (pgl_tb_has(tb, 1) && tb->first[1] <= last_addr && tb->last[1] >= first_addr);
 }
 
+/*
+ * The bytes, as offsets, that a block has on page @index by way of @which. False when there are none.
+ */
+static inline bool pgl_tb_bytes_on(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb,
+                                   unsigned which, uint64_t *first, uint64_t *last)
+{
+    *first = tb->first[which] - (index << table->page_bits);
+    *last = tb->last[which] - (index << table->page_bits);
+    return !(*first >> table->page_bits);
+}
+
 #endif

@@ -16,7 +16,7 @@ UNLOCK = "pgl_page_unlock_at: store"
 BEGIN = "pgl_bracket_begin_at: fence"
 BRACKETS = [BEGIN, "pgl_bracket_begin_slow: fence", "pgl_bracket_cross_at: fence", "restart: fence"]
 RANGES = ["pgl_store_check_slow: fence", "pgl_invalidate_range_at: fence"]
-CODE_BITS = ["has_code_bit: load", "wanted_bits: load", "lock_single: load"]
+CODE_BITS = ["pgl_page_has_code: load", "wanted_bits: load", "lock_single: load"]
 CHILD = "pgl_node_child: load"
 PUT = "make_leaf: swap"
 

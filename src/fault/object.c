@@ -328,6 +328,21 @@ void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first
     visit_pages(object, first, last, roll_page_back, &roll_back);
 }
 
+void pgl_object_pages_free(struct pgl_object *object)
+{
+    for (uint64_t slot = 0; slot < object->nslots; slot++) {
+        struct chunk *chunk = object->chunks[slot];
+
+        if (chunk != NULL) {
+            for (unsigned i = 0; i < CHUNK_PAGES; i++) {
+                page_drop_frame(object, (struct page){chunk, i, UINT64_C(1) << i});
+            }
+            object_release(object, chunk);
+        }
+    }
+    object_release(object, object->chunks);
+}
+
 static bool memory_is_whole(const struct pgl_memory_ops *ops)
 {
     return ops->alloc != NULL && ops->free != NULL && ops->spare != NULL && ops->zero != NULL && ops->copy != NULL;
@@ -385,19 +400,9 @@ struct pgl_object *pgl_object_ref(struct pgl_object *object)
 
 static void object_free(struct pgl_object *object)
 {
-    for (uint64_t slot = 0; slot < object->nslots; slot++) {
-        struct chunk *chunk = object->chunks[slot];
-
-        if (chunk != NULL) {
-            for (unsigned i = 0; i < CHUNK_PAGES; i++) {
-                page_drop_frame(object, (struct page){chunk, i, UINT64_C(1) << i});
-            }
-            object_release(object, chunk);
-        }
-    }
-    object_release(object, object->chunks);
+    pgl_object_pages_free(object);
     pthread_mutex_destroy(&object->lock);
-    object_release(object, object);
+    heap_free(object->config.heap_ops, object->config.heap, object);
 }
 
 void pgl_object_unref(struct pgl_object *object)

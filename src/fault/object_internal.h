@@ -84,6 +84,9 @@ uint64_t pgl_object_unreadable_word(const void *object, uint64_t number); /* eli
 void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last, enum outcome outcome,
                           struct wake_list *list);
 
+/* No fault is under way. Frees the records of all pages, and their frames. */
+void pgl_object_pages_free(struct pgl_object *object);
+
 static inline bool object_has_pager_for(const struct pgl_object *object, uint64_t index)
 {
     const struct pgl_pager_range *range = &object->config.pager_range;

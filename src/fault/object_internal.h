@@ -69,6 +69,7 @@ struct page {
 bool pgl_object_queue(struct pgl_object *object, struct waiter *waiter, struct waiter **queue, uint64_t index);
 bool pgl_object_dequeue(struct pgl_object *object, struct waiter *waiter);
 void pgl_object_settle(struct pgl_object *object, struct waiter *waiter, enum outcome outcome, struct wake_list *list);
+void pgl_object_wake_queue(struct pgl_object *object, struct wake_list *list);
 
 struct page pgl_object_page_find(const struct pgl_object *object, uint64_t index);
 bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct page *page); /* false: no memory */
@@ -76,9 +77,16 @@ bool pgl_object_page_has_frame(struct pgl_object *object, struct page page);    
 void pgl_object_page_settle(struct pgl_object *object, struct page page, enum outcome outcome, struct wake_list *list);
 void pgl_object_page_mark(struct pgl_object *object, struct page page, uint64_t id, bool asked);
 void pgl_object_page_unmark(struct pgl_object *object, struct page page);
+void pgl_object_page_drop_frame(struct pgl_object *object, struct page page);
+void pgl_object_page_allow(struct page page, enum pgl_access access);
 void pgl_object_page_fill(struct pgl_object *object, struct page page, const void *data, enum pgl_access access);
 uint64_t pgl_object_absent_word(const void *object, uint64_t number);     /* eligibility for data requests */
 uint64_t pgl_object_unreadable_word(const void *object, uint64_t number); /* eligibility for access requests */
+
+typedef void pgl_page_visitor(struct pgl_object *object, struct page page, void *arg);
+
+/* Every resident or busy page of a range. Walks the chunks that exist where the range is wider than they are many. */
+void pgl_object_visit(struct pgl_object *object, uint64_t first, uint64_t last, pgl_page_visitor *visit, void *arg);
 
 /* Takes back what is still marked with id in [first, last], and nothing else. */
 void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last, enum outcome outcome,

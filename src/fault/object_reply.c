@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
+#include "object_internal.h"
+
+enum reply_kind { REPLY_SUPPLY, REPLY_NO_DATA, REPLY_ERROR, REPLY_GRANT };
+
+struct reply {
+    enum reply_kind kind;
+    uint64_t id;
+    enum pgl_access access;
+    const char *data; /* of the object's page first */
+    uint64_t first;
+    uint64_t taken;
+    uint64_t duplicates;
+    uint64_t failed; /* asked for, and supplied without a frame to put them */
+    struct wake_list list;
+};
+
+/* A busy page's answer. */
+static void answer_data(struct pgl_object *object, struct page page, struct reply *reply)
+{
+    enum outcome outcome = OUTCOME_SUPPLIED;
+
+    if (reply->kind == REPLY_SUPPLY && pgl_object_page_has_frame(object, page)) {
+        uint64_t distance = page.chunk->number * CHUNK_PAGES + page.slot - reply->first;
+        const char *data = reply->data != NULL ? reply->data + distance * object->config.page_size : NULL;
+
+        pgl_object_page_fill(object, page, data, reply->access);
+    } else {
+        pgl_object_page_unmark(object, page);
+        page.chunk->error |= reply->kind == REPLY_ERROR ? page.bit : 0;
+        page.chunk->error &= reply->kind == REPLY_NO_DATA ? ~page.bit : UINT64_MAX;
+        outcome = reply->kind == REPLY_SUPPLY    ? OUTCOME_SHORTAGE
+                  : reply->kind == REPLY_NO_DATA ? OUTCOME_NO_DATA
+                                                 : OUTCOME_ERROR;
+    }
+    reply->failed += outcome == OUTCOME_SHORTAGE;
+    reply->taken += outcome != OUTCOME_SHORTAGE;
+    pgl_object_page_settle(object, page, outcome, &reply->list);
+}
+
+/* The answer for a resident page from which access was withheld. A failure takes the request back, never the page. */
+static void answer_access(struct pgl_object *object, struct page page, struct reply *reply)
+{
+    pgl_object_page_unmark(object, page);
+    if (reply->kind == REPLY_GRANT) {
+        pgl_object_page_allow(page, reply->access);
+    }
+    reply->taken++;
+    pgl_object_page_settle(object, page, reply->kind == REPLY_GRANT ? OUTCOME_SUPPLIED : OUTCOME_ERROR, &reply->list);
+}
+
+static void answer_page(struct pgl_object *object, struct page page, void *arg)
+{
+    struct reply *reply = arg;
+    bool ours = page_is(page, page.chunk->asked) && page.chunk->id[page.slot] == reply->id;
+
+    if (ours && page_is(page, page.chunk->busy) && reply->kind != REPLY_GRANT) {
+        answer_data(object, page, reply);
+    } else if (ours && page_is(page, page.chunk->resident) && reply->kind != REPLY_SUPPLY) {
+        answer_access(object, page, reply);
+    } else if (page_is(page, page.chunk->resident)) {
+        reply->duplicates++;
+    }
+}
+
+/* Cuts a pager's range to the object, and turns it into the object's pages. */
+static bool to_object(const struct pgl_object *object, const struct pgl_pager_range *range, uint64_t *first,
+                      uint64_t *last)
+{
+    const struct pgl_pager_range *own = &object->config.pager_range;
+    uint64_t pager_first = range->first > own->first ? range->first : own->first;
+    uint64_t pager_last = range->last < own->last ? range->last : own->last;
+
+    if (object->config.pager_ops == NULL || range->first > range->last || pager_first > pager_last) {
+        return false;
+    }
+    *first = pager_first - own->first;
+    *last = pager_last - own->first;
+    if (*last > object->config.last) {
+        *last = object->config.last;
+    }
+    return *first <= *last;
+}
+
+static bool access_is_valid(enum pgl_access access)
+{
+    if (access == PGL_ACCESS_NONE || access == PGL_ACCESS_READ || access == PGL_ACCESS_WRITE) {
+        return true;
+    }
+    errno = EINVAL;
+    return false;
+}
+
+static uint64_t answer(struct pgl_object *object, struct pgl_pager_range range, struct reply *reply)
+{
+    uint64_t last;
+    uint64_t npages = range.first <= range.last ? range.last - range.first : 0;
+
+    npages += range.first <= range.last && npages < UINT64_MAX;
+    pthread_mutex_lock(&object->lock);
+    if (to_object(object, &range, &reply->first, &last)) {
+        if (reply->data != NULL) {
+            reply->data += (reply->first + object->config.pager_range.first - range.first) * object->config.page_size;
+        }
+        pgl_object_visit(object, reply->first, last, answer_page, reply);
+    }
+    object->stats.duplicates += reply->duplicates;
+    object->stats.aliens += npages - reply->taken - reply->failed - reply->duplicates;
+    pthread_mutex_unlock(&object->lock);
+    pgl_wake_all(&reply->list);
+    return reply->taken;
+}
+
+uint64_t pgl_pager_supply(struct pgl_object *object, uint64_t id, struct pgl_pager_range range, const void *data,
+                          enum pgl_access access)
+{
+    struct reply reply = {.kind = REPLY_SUPPLY, .id = id, .access = access, .data = data};
+
+    return access_is_valid(access) ? answer(object, range, &reply) : 0;
+}
+
+uint64_t pgl_pager_no_data(struct pgl_object *object, uint64_t id, struct pgl_pager_range range)
+{
+    struct reply reply = {.kind = REPLY_NO_DATA, .id = id};
+
+    return answer(object, range, &reply);
+}
+
+uint64_t pgl_pager_error(struct pgl_object *object, uint64_t id, struct pgl_pager_range range)
+{
+    struct reply reply = {.kind = REPLY_ERROR, .id = id};
+
+    return answer(object, range, &reply);
+}
+
+uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct pgl_pager_range range, enum pgl_access access)
+{
+    struct reply reply = {.kind = REPLY_GRANT, .id = id, .access = access};
+
+    return access_is_valid(access) ? answer(object, range, &reply) : 0;
+}
+
+struct withhold {
+    enum pgl_access access;
+    uint64_t npages;
+};
+
+static void withhold_page(struct pgl_object *object, struct page page, void *arg)
+{
+    struct withhold *withhold = arg;
+
+    (void)object;
+    if (page_is(page, page.chunk->resident)) {
+        page.chunk->writable &= withhold->access == PGL_ACCESS_WRITE ? UINT64_MAX : ~page.bit;
+        page.chunk->readable &= withhold->access != PGL_ACCESS_NONE ? UINT64_MAX : ~page.bit;
+        withhold->npages++;
+    }
+}
+
+uint64_t pgl_pager_withhold(struct pgl_object *object, struct pgl_pager_range range, enum pgl_access access)
+{
+    struct withhold withhold = {access, 0};
+    uint64_t first, last;
+
+    if (!access_is_valid(access)) {
+        return 0;
+    }
+    pthread_mutex_lock(&object->lock);
+    if (to_object(object, &range, &first, &last)) {
+        pgl_object_visit(object, first, last, withhold_page, &withhold);
+    }
+    pthread_mutex_unlock(&object->lock);
+    return withhold.npages;
+}

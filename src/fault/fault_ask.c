@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+
+#include "fault_internal.h"
+
+/* How many pages may be speculated on: what credits and memory leave, and nothing where a first try went wrong. */
+static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
+{
+    const struct pgl_object *object = fault->object;
+    const struct pgl_object_config *config = &object->config;
+    uint64_t outstanding = object->stats.outstanding;
+    uint64_t npages = UINT64_MAX;
+
+    if (in_error || (fault->args.flags & (PGL_FAULT_FLAG_WIRE | PGL_FAULT_FLAG_RETRIED)) != 0) {
+        return 0;
+    }
+    if (config->credits != 0) {
+        npages = config->credits - outstanding;
+    }
+    if (config->memory_ops != NULL && data) {
+        uint64_t spare = config->memory_ops->spare(config->memory);
+        uint64_t owed = config->internal ? 0 : outstanding; /* an external object's frames are taken at the reply */
+
+        spare -= spare < owed ? spare : owed;
+        npages = npages < spare ? npages : spare;
+    }
+    return npages;
+}
+
+/* The pages to ask for beside the demand page, which is marked already. Data and access differ in who is eligible. */
+static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint64_t npages)
+{
+    struct pgl_object *object = fault->object;
+    const struct pgl_pager_range *range = &object->config.pager_range;
+    const struct pgl_view window = {fault->first, fault->last, fault->first};
+    const struct pgl_view pager = {range->first, range->last, 0};
+    enum pgl_advice advice = pgl_advice_effective(fault->place.advice, object->advice);
+    bool adapts = advice == PGL_ADVICE_ADAPTIVE && data && npages > 0;
+    struct pgl_cluster cluster = {.first = fault->index, .last = fault->index};
+    struct pgl_cluster_args args = {
+        .demand = fault->index,
+        .object_last = object->config.last,
+        .entry = &window,
+        .pager = &pager,
+        .row = object->table.row[advice],
+        .budget = npages,
+        .forward = advice == PGL_ADVICE_SEQUENTIAL,
+        .eligible = {.word = data ? pgl_object_absent_word : pgl_object_unreadable_word, .arg = object},
+    };
+
+    if (adapts) {
+        args.row = pgl_advisor_window(&object->advisor, fault->index, &object->table.row[advice]);
+    }
+    pgl_cluster_decide(&args, &cluster);
+    if (adapts) {
+        pgl_advisor_note(&object->advisor, &cluster);
+    }
+    return cluster;
+}
+
+static bool mark_neighbour(struct pgl_object *object, uint64_t index, uint64_t id)
+{
+    struct page page;
+
+    if (!pgl_object_page_make(object, index, &page) ||
+        (object->config.internal && !pgl_object_page_has_frame(object, page))) {
+        return false;
+    }
+    pgl_object_page_mark(object, page, id, true);
+    page.chunk->speculative |= page.chunk->busy & page.bit;
+    return true;
+}
+
+/* Marks a cluster from the demand page outward, and cuts it where memory runs short. */
+static void mark_outward(struct pgl_fault *fault, struct pgl_cluster *cluster, uint64_t id)
+{
+    uint64_t first = fault->index;
+    uint64_t last = fault->index;
+    bool more = true;
+
+    while (more && (first > cluster->first || last < cluster->last)) {
+        if (last < cluster->last) {
+            more = mark_neighbour(fault->object, last + 1, id);
+            last += more;
+        }
+        if (more && first > cluster->first) {
+            more = mark_neighbour(fault->object, first - 1, id);
+            first -= more;
+        }
+    }
+    cluster->has_behind = cluster->has_behind && first == cluster->first; /* else it ends before something not asked */
+    cluster->first = first;
+    cluster->last = last;
+}
+
+/* The pager did not take the request, or not all of it. Unlocked. */
+static bool refused(struct pgl_fault *fault, int error)
+{
+    enum pgl_fault_result result = error == EAGAIN   ? PGL_FAULT_RETRY
+                                   : error == EINTR  ? PGL_FAULT_INTERRUPTED
+                                   : error == ENOMEM ? PGL_FAULT_MEMORY_SHORTAGE
+                                                     : PGL_FAULT_MEMORY_ERROR;
+    enum outcome outcome = result == PGL_FAULT_MEMORY_ERROR ? OUTCOME_ERROR : OUTCOME_AGAIN;
+    struct pgl_object *object = fault->object;
+    struct wake_list list = {NULL};
+    bool unanswered;
+
+    pthread_mutex_lock(&object->lock);
+    unanswered = pgl_object_dequeue(object, &fault->waiter);
+    pgl_object_roll_back(object, fault->id, fault->asked_first, fault->asked_last, outcome, &list);
+    pthread_mutex_unlock(&object->lock);
+    pgl_wake_all(&list);
+    if (!unanswered) {
+        return false; /* its own page was answered, or it was interrupted: that is on its way */
+    }
+    fault->waiting = false;
+    return pgl_fault_fail(fault, result);
+}
+
+/* Tells the pager, with nothing locked. The answer for the demand page may have come before this returns. */
+static bool send_request(struct pgl_fault *fault, const struct pgl_cluster *cluster, bool data, enum pgl_access access)
+{
+    const struct pgl_object_config *config = &fault->object->config;
+    uint64_t pager_first = config->pager_range.first;
+    const struct pgl_request request = {
+        .id = fault->id,
+        .object = fault->object,
+        .range = {cluster->first + pager_first, cluster->last + pager_first},
+        .pager_demand = fault->index + pager_first,
+        .access = access,
+        .cookie = fault->args.cookie,
+    };
+    int error = data ? config->pager_ops->data_request(config->pager, &request)
+                     : config->pager_ops->access_request(config->pager, &request);
+
+    if (error == 0 && data && cluster->has_behind && config->pager_ops->behind != NULL) {
+        struct pgl_pager_range behind = {cluster->behind_first + pager_first, cluster->behind_last + pager_first};
+
+        config->pager_ops->behind(config->pager, fault->object, behind);
+    }
+    return error != 0 && refused(fault, error);
+}
+
+/* The page is absent, in error, or resident with less access than wanted; nobody else has asked. */
+bool pgl_fault_ask(struct pgl_fault *fault, struct page page)
+{
+    struct pgl_object *object = fault->object;
+    const struct pgl_object_config *config = &object->config;
+    bool data = page.chunk == NULL || !page_is(page, page.chunk->resident);
+    bool in_error = page.chunk != NULL && page_is(page, page.chunk->error);
+    enum pgl_access access = pgl_fault_wanted(fault);
+    struct pgl_cluster cluster;
+
+    if (object->terminated || !object_has_pager_for(object, fault->index) ||
+        (!data && config->pager_ops->access_request == NULL)) {
+        return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_ERROR);
+    }
+    if (!object->ready || (config->credits != 0 && object->stats.outstanding >= config->credits)) {
+        return (fault->args.flags & PGL_FAULT_FLAG_NO_WAIT) != 0 ? pgl_fault_unlock_and_fail(fault, PGL_FAULT_RETRY)
+                                                                 : pgl_fault_wait(fault, &object->queue);
+    }
+    if (!pgl_object_page_make(object, fault->index, &page) ||
+        (config->internal && !pgl_object_page_has_frame(object, page))) {
+        return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
+    }
+
+    fault->id = ++object->last_id;
+    pgl_object_page_mark(object, page, fault->id, true);
+    if (!pgl_object_queue(object, &fault->waiter, &page.chunk->queue, fault->index)) {
+        pgl_object_page_unmark(object, page);
+        fault->id = 0;
+        return pgl_fault_unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
+    }
+    fault->waiting = true;
+    fault->asked = object;
+    cluster = choose(fault, data, budget(fault, data, in_error));
+    mark_outward(fault, &cluster, fault->id);
+    fault->asked_first = cluster.first;
+    fault->asked_last = cluster.last;
+    pgl_fault_counts(fault)->requests += data;
+    pgl_fault_counts(fault)->demanded += data;
+    pgl_fault_counts(fault)->speculative += data ? cluster.last - cluster.first : 0;
+    pgl_fault_counts(fault)->unlocks += !data;
+    pthread_mutex_unlock(&object->lock);
+    return send_request(fault, &cluster, data, access);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "fault_internal.h"
+
+/*
+ * Makes the page in the top object, which is locked: a copy of a lower object's, locked too and let go of here, or
+ * zeros. It is absent in the top object, but for a placeholder of ours.
+ */
+static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const void *frame)
+{
+    struct pgl_object *top = fault->place.object;
+    struct wake_list list = {NULL};
+    struct page page;
+    bool made;
+
+    fault->object = top;
+    fault->index = fault->place.index;
+    made = pgl_object_page_make(top, fault->index, &page) && pgl_object_page_has_frame(top, page);
+    if (made) {
+        pgl_object_page_fill(top, page, frame, PGL_ACCESS_WRITE);
+        pgl_object_page_settle(top, page, OUTCOME_SUPPLIED, &list);
+    }
+    if (lower != NULL) {
+        pthread_mutex_unlock(&lower->lock);
+    }
+    if (!made) {
+        return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
+    }
+    fault->placeholder = 0;
+    pgl_fault_found(fault, page);
+    pgl_wake_all(&list);
+    return true;
+}
+
+/* A page of a lower object is to be written: the top object gets a copy in place of the placeholder. */
+bool pgl_fault_copy_up(struct pgl_fault *fault)
+{
+    struct pgl_object *lower = fault->object;
+    struct page page;
+
+    pthread_mutex_unlock(&lower->lock);
+    pthread_mutex_lock(&fault->place.object->lock);
+    pthread_mutex_lock(&lower->lock);
+    page = pgl_object_page_find(lower, fault->index);
+    if (!page_is(page, page.chunk->readable)) { /* it went while nothing was locked: look again */
+        pthread_mutex_unlock(&fault->place.object->lock);
+        pthread_mutex_unlock(&lower->lock);
+        return false;
+    }
+    pgl_fault_counts(fault)->used += page_is(page, page.chunk->speculative);
+    page.chunk->speculative &= ~page.bit;
+    return make_in_top(fault, lower, page_frame(lower, page));
+}
+
+/* The chain ends here without the page. */
+bool pgl_fault_end_of_chain(struct pgl_fault *fault)
+{
+    const struct pgl_object_config *config = &fault->object->config;
+
+    if ((config->pager_ops != NULL && !config->internal) || (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0) {
+        return pgl_fault_unlock_and_fail(fault, PGL_FAULT_NO_DATA);
+    }
+    if (!pgl_fault_at_top(fault)) {
+        pthread_mutex_unlock(&fault->object->lock);
+        pthread_mutex_lock(&fault->place.object->lock);
+    }
+    return make_in_top(fault, NULL, NULL);
+}
+
+/* Whether a fault in the top object may go down without a placeholder. One that has asked there may not ask again. */
+static bool may_look(const struct pgl_fault *fault)
+{
+    return (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0 ||
+           (fault->args.access == PGL_ACCESS_READ && !fault->looked && !fault->no_data);
+}
+
+/* Goes on in the object that this one shadows. */
+bool pgl_fault_go_down(struct pgl_fault *fault)
+{
+    struct pgl_object *object = fault->object;
+    struct pgl_object *backing = object->config.backing;
+    uint64_t shift = object->config.backing_first;
+    struct page page;
+
+    if (pgl_fault_at_top(fault) && !may_look(fault)) {
+        pgl_fault_count_miss(fault, false);
+        if (!pgl_object_page_make(object, fault->index, &page)) {
+            return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
+        }
+        fault->placeholder = ++object->last_id;
+        pgl_object_page_mark(object, page, fault->placeholder, false);
+    }
+    pthread_mutex_unlock(&object->lock);
+
+    if (fault->last > backing->config.last - shift) {
+        fault->last = backing->config.last - shift;
+    }
+    fault->object = backing;
+    fault->index += shift;
+    fault->first += shift;
+    fault->last += shift;
+    fault->no_data = false;
+    return false;
+}
+
+/* It was only looked for, and is not to be had for that. */
+bool pgl_fault_back_to_top(struct pgl_fault *fault)
+{
+    pthread_mutex_unlock(&fault->object->lock);
+    pgl_fault_go_to_top(fault);
+    fault->looked = true;
+    return false;
+}

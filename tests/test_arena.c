@@ -15,12 +15,12 @@
 #define PAGE 4096
 #define HEADER (2 * sizeof(size_t))
 #define SMALLEST 64
-#define LARGEST (SMALLEST << (ARENA_CLASSES - 1))
+#define LARGEST (SMALLEST << (PGL_ARENA_CLASSES - 1))
 #define SLAB (16 * (size_t)LARGEST)
 #define SLAB_HEADER 64
 #define MANY 3000
 
-static struct arena arena;
+static struct pgl_arena arena;
 static unsigned nmaps, nunmaps;
 static unsigned allowed = UINT32_MAX; /* mappings, until memory is short */
 
@@ -86,7 +86,7 @@ static void assert_full(const unsigned char *block, size_t size, unsigned char v
 static void test_arena_block_is_the_callers_to_its_last_byte(void **state)
 {
     (void)state;
-    for (unsigned power = 0; power < ARENA_CLASSES; power++) {
+    for (unsigned power = 0; power < PGL_ARENA_CLASSES; power++) {
         size_t most = ((size_t)SMALLEST << power) - HEADER;
         size_t sizes[] = {most - 1, most, most + 1};
         unsigned char *blocks[3][2];
@@ -107,7 +107,7 @@ static void test_arena_slab_is_filled_and_not_overrun(void **state)
 {
     static unsigned char *blocks[SLAB / SMALLEST + 1];
 
-    for (unsigned power = 0; power < ARENA_CLASSES; power++) {
+    for (unsigned power = 0; power < PGL_ARENA_CLASSES; power++) {
         size_t size = (size_t)SMALLEST << power;
         size_t capacity = (SLAB - SLAB_HEADER) / size;
 
@@ -168,7 +168,7 @@ static void test_arena_blocks_of_all_classes_do_not_overlap(void **state)
     (void)state;
     for (unsigned n = 0; n < MANY; n++) {
         x = x * UINT64_C(6364136223846793005) + 1442695040888963407;
-        all[n].size = (x >> 33) % ((size_t)SMALLEST << (x >> 60) % ARENA_CLASSES) + 1;
+        all[n].size = (x >> 33) % ((size_t)SMALLEST << (x >> 60) % PGL_ARENA_CLASSES) + 1;
         all[n].block = allocate(all[n].size, (unsigned char)n);
         if (n % 3 == 2) {
             assert_full(all[n - 1].block, all[n - 1].size, (unsigned char)(n - 1));

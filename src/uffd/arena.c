@@ -6,19 +6,19 @@
 #include "arena_internal.h"
 
 #define SMALLEST 64
-#define LARGEST (SMALLEST << (ARENA_CLASSES - 1))
+#define LARGEST (SMALLEST << (PGL_ARENA_CLASSES - 1))
 #define SLAB_SIZE (16 * (size_t)LARGEST)
 
 /* Before each block: how large it is, itself included. While it is free, the next one of its class comes after. */
-struct arena_block {
+struct pgl_arena_block {
     size_t size;
     size_t unused; /* keeps what follows aligned to 16 */
-    struct arena_block *next[];
+    struct pgl_arena_block *next[];
 };
 
 /* At the start of each slab. */
-struct arena_slab {
-    struct arena_slab *next;
+struct pgl_arena_slab {
+    struct pgl_arena_slab *next;
 };
 
 static void *map_pages(size_t size)
@@ -29,12 +29,12 @@ static void *map_pages(size_t size)
 }
 
 /* Locked. Cuts a block from the newest slab. What is left of a slab that is too full is not used. */
-static struct arena_block *cut(struct arena *arena, size_t size)
+static struct pgl_arena_block *cut(struct pgl_arena *arena, size_t size)
 {
-    struct arena_block *block;
+    struct pgl_arena_block *block;
 
     if (arena->slabs == NULL || arena->slab_used + size > SLAB_SIZE) {
-        struct arena_slab *slab = map_pages(SLAB_SIZE);
+        struct pgl_arena_slab *slab = map_pages(SLAB_SIZE);
 
         if (slab == NULL) {
             return NULL;
@@ -43,7 +43,7 @@ static struct arena_block *cut(struct arena *arena, size_t size)
         arena->slabs = slab;
         arena->slab_used = SMALLEST;
     }
-    block = (struct arena_block *)(void *)((char *)arena->slabs + arena->slab_used);
+    block = (struct pgl_arena_block *)(void *)((char *)arena->slabs + arena->slab_used);
     arena->slab_used += size;
     return block;
 }
@@ -55,8 +55,8 @@ static unsigned class_of(size_t size)
 
 static void *arena_alloc(void *heap, size_t size)
 {
-    struct arena *arena = heap;
-    struct arena_block *block;
+    struct pgl_arena *arena = heap;
+    struct pgl_arena_block *block;
     unsigned class;
 
     size += sizeof(*block);
@@ -86,8 +86,8 @@ static void *arena_alloc(void *heap, size_t size)
 
 static void arena_free(void *heap, void *freed)
 {
-    struct arena *arena = heap;
-    struct arena_block *block = (struct arena_block *)(void *)((char *)freed - sizeof(*block));
+    struct pgl_arena *arena = heap;
+    struct pgl_arena_block *block = (struct pgl_arena_block *)(void *)((char *)freed - sizeof(*block));
 
     if (block->size > LARGEST) {
         munmap(block, block->size);
@@ -101,16 +101,16 @@ static void arena_free(void *heap, void *freed)
 
 const struct pgl_heap_ops pgl_arena_heap_ops = {arena_alloc, arena_free};
 
-bool pgl_arena_init(struct arena *arena)
+bool pgl_arena_init(struct pgl_arena *arena)
 {
     memset(arena, 0, sizeof(*arena));
     return pthread_mutex_init(&arena->lock, NULL) == 0;
 }
 
-void pgl_arena_fini(struct arena *arena)
+void pgl_arena_fini(struct pgl_arena *arena)
 {
     while (arena->slabs != NULL) {
-        struct arena_slab *slab = arena->slabs;
+        struct pgl_arena_slab *slab = arena->slabs;
 
         arena->slabs = slab->next;
         munmap(slab, SLAB_SIZE);

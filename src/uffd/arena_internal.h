@@ -11,21 +11,21 @@
 
 #include <pagelock/fault.h>
 
-#define ARENA_CLASSES 11 /* blocks of 64 bytes to 64 KiB; larger ones are mapped one by one */
+#define PGL_ARENA_CLASSES 11 /* blocks of 64 bytes to 64 KiB; larger ones are mapped one by one */
 
-struct arena {
+struct pgl_arena {
     pthread_mutex_t lock;
-    struct arena_block *free[ARENA_CLASSES];
-    struct arena_slab *slabs;
+    struct pgl_arena_block *free[PGL_ARENA_CLASSES];
+    struct pgl_arena_slab *slabs;
     size_t slab_used;
 };
 
-/* For struct pgl_heap_ops: the heap is a struct arena. */
+/* For struct pgl_heap_ops: the heap is a struct pgl_arena. */
 extern const struct pgl_heap_ops pgl_arena_heap_ops;
 
-bool pgl_arena_init(struct arena *arena);
+bool pgl_arena_init(struct pgl_arena *arena);
 
 /* Frees what is still allocated, but for blocks of more than 64 KiB. */
-void pgl_arena_fini(struct arena *arena);
+void pgl_arena_fini(struct pgl_arena *arena);
 
 #endif

@@ -1,12 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the files of the userfaultfd pager share: the handlers and events (uffd.c), the pages (uffd_pages.c), the files
- * that are shown (uffd_source.c), the memory that shows them (uffd_memory.c), and the userfaultfd (uffd_open.c).
+ * The types that the files of the userfaultfd pager share, and their functions by file. Calls go down only:
+ *
+ *   uffd.c      the calls
+ *   serve.c     the handler threads: one fault from its message to its answer
+ *   bad_page.c  pages that failed() wants tried again
+ *   copy.c      how pages get into memory: the pager of the fault driver
+ *   event.c     remove, unmap, remap, fork
+ *   space.c     one address space: its userfaultfd, its map, its end
+ *   source.c    the files, and what is read from them
+ *   memory.c    the memory of a region
+ *   open.c      the ways to a userfaultfd
+ *   arena.c     a heap that is not malloc()
+ *
+ * Private.
  */
 #ifndef PGL_UFFD_UFFD_INTERNAL_H
 #define PGL_UFFD_UFFD_INTERNAL_H
 
 #include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <pagelock/fault.h>
@@ -15,50 +29,113 @@
 #include "arena_internal.h"
 #include "../fault/map_internal.h"
 
-/* An open file, of all sources that read it. */
-struct file {
-    struct file *next;
-    unsigned refs; /* belongs to the lock of the list */
-    int fd;
-    bool own; /* a description of the pager's own, whose offset is nobody's */
-    dev_t dev;
-    ino_t ino;
-    int flags; /* those of open() that tell it from others of the same inode */
+#define PGL_UFFD_BATCH 64      /* messages that one read returns at most, to the only handler or at the end */
+#define PGL_UFFD_ENOUGH 100    /* attempts to find a moment in which no thread changes memory */
+#define PGL_UFFD_PAUSE_US 1000 /* from an attempt that failed to the next one */
+
+/* The numbers by which epoll reports a descriptor: a space's number, or one of these. */
+enum {
+    PGL_UFFD_NUMBER_STOP = 0,
+    PGL_UFFD_NUMBER_TIMER = 1,
+    PGL_UFFD_NUMBER_LAST = PGL_UFFD_NUMBER_TIMER,
 };
 
-struct files {
+/* An open file. All sources that read it share it. */
+struct pgl_file {
+    struct pgl_file *next;
+    unsigned refs; /* protected by the lock of the list */
+    int fd;
+    bool own; /* an open file description of the pager's own: moving its offset disturbs nobody */
+    dev_t dev;
+    ino_t ino;
+    int flags; /* the open() flags that distinguish it from other descriptions of the same inode */
+};
+
+/* The list of open files. */
+struct pgl_files {
     pthread_mutex_t lock;
-    struct arena *arena; /* where they, and their sources, live */
-    struct file *first;
+    struct pgl_arena *arena; /* the heap of files and sources */
+    struct pgl_file *first;
 };
 
 /* A part of a file that some memory shows: the pager of an object. A forked child's object shares it. */
-struct source {
-    struct files *files;
-    struct file *file;             /* referenced */
+struct pgl_source {
+    struct pgl_files *files;
+    struct pgl_file *file;         /* referenced */
     unsigned refs;                 /* atomic */
-    uint64_t size;                 /* bytes of the file when mapped: what is missing of them later is an error */
+    uint64_t size;                 /* bytes of the file when it was mapped; if it has fewer later, that is an error */
     struct pgl_pager_range range;  /* the file's pages */
-    struct pgl_pager_range *holes; /* of whole pages, when mapped: ascending */
+    struct pgl_pager_range *holes; /* whole pages, as they were when the file was mapped: ascending */
     size_t nholes;
 };
 
-struct space;
+/* An address space that faults: this process, or a forked child. */
+struct pgl_space {
+    struct pgl_space *next;
+    uint64_t number;
+    unsigned refs;         /* protected by the pager's lock, as are the next two */
+    uint64_t parked_first; /* parked threads wait between these addresses; none while parked_first > parked_last */
+    uint64_t parked_last;
+    int fd;
+    struct pgl_map *map;
+};
+
+/* The addresses of pages that one fault has installed, and of some between them. */
+struct pgl_put {
+    uint64_t first;
+    uint64_t last;
+};
+
+/* A handler thread. */
+struct pgl_handler {
+    struct pgl_uffd *uffd;
+    pthread_t thread;
+    struct pgl_fault *fault;
+    unsigned char *buffer;              /* holds the widest cluster */
+    struct pgl_put put[PGL_UFFD_BATCH]; /* one for each fault of the batch that was handled */
+    unsigned nput;
+};
+
+/* A pager. */
+struct pgl_uffd {
+    struct pgl_uffd_config config;
+    struct pgl_advice_table table;
+    size_t page_size;
+    int epoll;
+    int stop;  /* readable when the handlers are to end */
+    int timer; /* readable when the bad pages are due */
+    int spare; /* a descriptor to close when a fork's event needs one and there is no other; or -1 */
+    struct pgl_space *self;
+    struct pgl_arena arena; /* the heap of everything that handlers allocate, or that is allocated under the lock */
+    struct pgl_files files; /* shown by regions */
+    struct pgl_handler *handlers;
+    unsigned nhandlers; /* running */
+    size_t share;       /* messages that a handler reads at a time: with several handlers one, so that none waits */
+
+    pthread_mutex_t lock;
+    struct pgl_space *spaces;
+    uint64_t last_number;
+    struct pgl_bad_page *bad_pages; /* atomic: also read without the lock. The timer runs while the list has a page */
+    bool ending;                    /* atomic: give up after some attempts that the kernel refused */
+    pthread_rwlock_t layout;        /* of every space's map */
+
+    struct pgl_uffd_stats stats; /* each count is atomic */
+};
 
 /*
  * One page fault on its way through the driver: its cookie. The pages of a cluster are at the same distances in memory
- * as in the file, since a cluster never leaves its entry.
+ * as in the file, because a cluster never leaves its entry.
  */
-struct delivery {
+struct pgl_delivery {
     struct pgl_uffd *pager;
-    struct space *space;          /* the address space that faulted */
+    struct pgl_space *space;      /* the address space that faulted */
     struct pgl_uffd_stats *stats; /* each count is atomic */
-    pthread_rwlock_t *layout;     /* held for reading while pages are put where the map shows them */
+    pthread_rwlock_t *layout;     /* held for reading while pages are installed where the map shows them */
     struct pgl_map *map;          /* the space's */
     int uffd;                     /* the space's */
     uint64_t start_ns;            /* when the message was read */
     uint64_t addr;                /* the page that faulted */
-    bool placed;                  /* the map showed something there, before anything was done about it: */
+    bool placed;                  /* the map had an entry there before the fault was handled; `place` is its copy */
     struct place place;
     bool protected; /* the page was there, and the fault a write to it */
     bool writes;    /* the fault was a write */
@@ -66,57 +143,166 @@ struct delivery {
     size_t page_size;
     unsigned char *buffer; /* holds the widest cluster */
     bool answered;         /* the faulting thread was woken */
-    bool put_off;          /* it sleeps on until its page is due */
-    uint64_t put_first;    /* addresses of what was put in place, about; none while put_first > put_last */
+    bool put_off;          /* the faulting thread sleeps until its page is due */
+    uint64_t put_first;    /* between these addresses pages were installed; none while put_first > put_last */
     uint64_t put_last;
-    int error; /* why the demand page could not be had */
+    int error; /* the reason why the demand page could not be read or installed */
 };
 
-extern const struct pgl_pager_ops pgl_uffd_pager_ops;
-
-static inline void count(uint64_t *counter, uint64_t n)
+static inline void pgl_count(uint64_t *counter, uint64_t n)
 {
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
-bool pgl_files_init(struct files *files, struct arena *arena);
+/* serve.c */
 
-/* Every source has gone. */
-void pgl_files_fini(struct files *files);
+/* Start a handler thread. Returns 0 or an errno. */
+int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler);
 
-/* Returns NULL, with errno, when pages of the file from offset on cannot be shown. One reference. */
-struct source *pgl_source_new(struct files *files, int fd, uint64_t offset, uint64_t length, size_t page_size);
-void pgl_source_unref(struct source *source);
+/* bad_page.c */
+
+/* Whether the page failed and is not due yet. */
+bool pgl_bad_page_is_listed(struct pgl_uffd *uffd, const struct pgl_space *space, uint64_t addr);
+
+/* Leave the threads that wait for a page asleep until the timer expires. Returns false when there is no memory. */
+bool pgl_bad_page_add(struct pgl_uffd *uffd, struct pgl_space *space, uint64_t addr);
+
+/* Empty the list and wake the threads. The pager's lock is held, or no handler is left. */
+void pgl_bad_page_wake_all(struct pgl_uffd *uffd);
+
+/* Wake the threads when the timer has expired. No lock is held. */
+void pgl_bad_page_expire(struct pgl_uffd *uffd);
+
+/* copy.c */
+
+extern const struct pgl_pager_ops pgl_uffd_pager_ops;
 
 uint64_t pgl_now_ns(void);
 
+/* Install a zero page at the fault's address unless there is another page by now. Returns whether it did. */
+bool pgl_delivery_zero(struct pgl_delivery *delivery);
+
+/* Remove the write protection of the page if the map still shows the same one. Returns 0 or an errno. */
+int pgl_delivery_unprotect(struct pgl_delivery *delivery);
+
+/* Wake the faulting thread, which tries its access again, and count the answer if it is the first. */
+void pgl_delivery_wake(struct pgl_delivery *delivery);
+
+/* event.c */
+
+/* Open a descriptor to keep in reserve, or return -1. It is a file of its own because files may run out as well. */
+int pgl_event_open_spare(void);
+
 /*
- * Calls attempt(), which asks the kernel for something, until the kernel does not refuse it (EAGAIN) because an event
- * is to be read first: reads the events between the attempts. Threads that fault meanwhile sleep until the attempt is
- * over. No lock is held. Returns what attempt() has returned last: EAGAIN only where the pager ends.
+ * Read up to @max messages of a space, and return how many there were. If the kernel lacks a descriptor or memory for a
+ * fork's event, the event stays unread and is not reported again; therefore this function retries until it has read it.
+ * Both locks are held; they are unlocked for a pause when closing the spare descriptor did not help.
  */
-int pgl_delivery_persist(struct delivery *delivery, int (*attempt)(struct delivery *delivery, void *arg), void *arg);
+size_t pgl_event_read(struct pgl_uffd *uffd, const struct pgl_space *space, struct uffd_msg *messages, size_t max);
 
-/* Returns a userfaultfd of the form that the configuration asks for, or -1 with errno. */
-int pgl_uffd_open(const struct pgl_uffd_config *config);
+/* Apply an event to the maps. A page fault is none. Both locks are held, the layout for writing. */
+void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struct uffd_msg *message);
 
-/* Returns 0 where the range is all private anonymous memory, or EFAULT, EINVAL or ENOMEM. */
+/* Release the threads that wait until their event is read. No handler is left, and nothing is registered. */
+void pgl_event_read_last(const struct pgl_uffd *uffd, const struct pgl_space *space);
+
+/*
+ * Call attempt(), which asks the kernel for something, until the kernel does not refuse it with EAGAIN because an event
+ * is unread; read the events between the attempts. Threads that fault meanwhile sleep until the last attempt. No lock
+ * is held. Returns the last result of attempt(): EAGAIN only when the pager ends.
+ */
+int pgl_delivery_persist(struct pgl_delivery *delivery, int (*attempt)(struct pgl_delivery *delivery, void *arg),
+                         void *arg);
+
+/* space.c */
+
+/* Lock the pager, and the layout for writing. */
+void pgl_uffd_lock(struct pgl_uffd *uffd);
+void pgl_uffd_unlock(struct pgl_uffd *uffd);
+
+/*
+ * Add a space to the list. It owns the descriptor, which is closed on failure. Returns NULL with errno. The pager's lock
+ * is held, or no other thread knows the pager yet.
+ */
+struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd);
+
+/* The pager's lock is held. */
+void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space);
+
+/* Take a space off the list. Handlers that work on it still hold it. The pager's lock is held. */
+void pgl_space_drop(struct pgl_uffd *uffd, struct pgl_space **link);
+
+/*
+ * Drop the forked children that have ended. Nothing reports their end; therefore this is called at every fork. The
+ * pager's lock is held.
+ */
+void pgl_space_drop_ended(struct pgl_uffd *uffd);
+
+/*
+ * Ask for a page at an address where none can be installed, which is in this library's code. Returns the errno: EAGAIN
+ * while a thread changes memory and its event is unread or the thread is still in the kernel, ESRCH when the process
+ * has ended.
+ */
+int pgl_space_probe(const struct pgl_uffd *uffd, const struct pgl_space *space);
+
+/* Unregister all memory of a space. Closing its userfaultfd is not enough, because a forked child may hold it, too. */
+void pgl_space_unregister(const struct pgl_uffd *uffd, const struct pgl_space *space);
+
+/* Make an object that shows a source. Returns NULL when there is no memory. */
+struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_pager_ops *pager_ops,
+                                       struct pgl_source *source, enum pgl_advice advice);
+
+/*
+ * Fill in the first part of an entry that lies in [*first, last], and move *first behind it. Returns false when no entry
+ * is left.
+ */
+bool pgl_space_next_part(const struct pgl_space *space, uint64_t *first, uint64_t last, struct pgl_map_entry *part);
+
+/* Remove pages from their objects: the kernel does not have them any more. The layout is locked. */
+void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last);
+
+/* source.c */
+
+bool pgl_files_init(struct pgl_files *files, struct pgl_arena *arena);
+
+/* All sources were freed. */
+void pgl_files_fini(struct pgl_files *files);
+
+/* Returns one reference, or NULL with errno when these pages of the file cannot be shown. */
+struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offset, uint64_t length, size_t page_size);
+void pgl_source_unref(struct pgl_source *source);
+
+/*
+ * Read pages of the file into the delivery's buffer. Returns 0 or an errno; *whole is how many pages could be read.
+ * O_DIRECT needs whole blocks. Therefore whole pages are read, of the file's end too, and a page that came in part is
+ * read again.
+ */
+int pgl_source_read(struct pgl_delivery *delivery, const struct pgl_source *source, uint64_t first, uint64_t npages,
+                    uint64_t *whole);
+
+/* As pgl_source_read(), for a hole: read nothing, but notice when the file has shrunk. */
+int pgl_source_measure_hole(const struct pgl_source *source, uint64_t first, uint64_t npages, size_t page_size,
+                            uint64_t *whole);
+
+/* Returns the part of a range around a page that lies in one hole or, with *hole false, that has to be read. */
+struct pgl_pager_range pgl_source_find_run(const struct pgl_source *source, struct pgl_pager_range range, uint64_t page,
+                                           bool *hole);
+
+/* memory.c */
+
+/* Returns 0 when the range is all private anonymous memory, or EFAULT, EINVAL or ENOMEM. */
 int pgl_memory_check(const struct uffdio_range *range);
 
-/* Registers the range, empty, as the configuration says. Returns 0, or an errno where it stays as it was, or empty. */
+/* Empty the range and register it as the configuration says. After an errno it is as it was, or empty. */
 int pgl_memory_claim(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config,
                      size_t page_size);
 
-/* Undoes that; what is there stays. Returns 0, or an errno when there is something left to be undone. */
+/* Undo pgl_memory_claim() but for the pages. Returns 0, or an errno when some of it is still to be undone. */
 int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config);
 
-/* Puts a zero page where the fault was, unless something else is there by now. Returns whether it made one. */
-bool pgl_delivery_zero(struct delivery *delivery);
+/* open.c */
 
-/* Removes the write protection of the page, if it is still the same one. Returns 0 or an errno. */
-int pgl_delivery_unprotect(struct delivery *delivery);
-
-/* Wakes the faulting thread, which looks again, and counts the answer if it is the first. */
-void pgl_delivery_wake(struct delivery *delivery);
+/* Returns a userfaultfd of the form that the configuration asks for, or -1 with errno. */
+int pgl_uffd_open(const struct pgl_uffd_config *config);
 
 #endif

@@ -15,13 +15,10 @@
  * A thread whose page was taken back is woken; if it still wants the page, it faults again.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "../fault/object_internal.h"
 #include "uffd_internal.h"
@@ -34,22 +31,22 @@ uint64_t pgl_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-static void count_answer(struct delivery *delivery)
+static void count_answer(struct pgl_delivery *delivery)
 {
     struct pgl_uffd_stats *stats = delivery->stats;
     uint64_t ns = pgl_now_ns() - delivery->start_ns;
     uint64_t max = __atomic_load_n(&stats->ns_max, __ATOMIC_RELAXED);
 
     delivery->answered = true;
-    count(&stats->unlocks, delivery->protected);
-    count(&stats->ns_total, ns);
+    pgl_count(&stats->unlocks, delivery->protected);
+    pgl_count(&stats->ns_total, ns);
     while (ns > max &&
            !__atomic_compare_exchange_n(&stats->ns_max, &max, ns, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
 }
 
 /* Wakes every thread that waits for these pages. Everything about them was counted before. */
-static void wake(struct delivery *delivery, uint64_t addr, uint64_t length)
+static void wake(struct pgl_delivery *delivery, uint64_t addr, uint64_t length)
 {
     struct uffdio_range range = {addr, length};
 
@@ -59,7 +56,7 @@ static void wake(struct delivery *delivery, uint64_t addr, uint64_t length)
     ioctl(delivery->uffd, UFFDIO_WAKE, &range);
 }
 
-void pgl_delivery_wake(struct delivery *delivery)
+void pgl_delivery_wake(struct pgl_delivery *delivery)
 {
     wake(delivery, delivery->addr, delivery->page_size);
 }
@@ -86,7 +83,7 @@ static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, u
 }
 
 /* Layout locked. Whether the map shows at the page what it showed when its fault was looked at. */
-static bool is_same(const struct delivery *delivery)
+static bool is_same(const struct pgl_delivery *delivery)
 {
     uint64_t index = delivery->addr / delivery->page_size;
     struct pgl_map_entry entry;
@@ -97,13 +94,13 @@ static bool is_same(const struct delivery *delivery)
     return !pgl_map_lookup(delivery->map, index, &entry) || entry.view.first > index;
 }
 
-static void note_put(struct delivery *delivery, uint64_t first, uint64_t last)
+static void note_put(struct pgl_delivery *delivery, uint64_t first, uint64_t last)
 {
     delivery->put_first = first < delivery->put_first ? first : delivery->put_first;
     delivery->put_last = last > delivery->put_last ? last : delivery->put_last;
 }
 
-static int make_zeros(struct delivery *delivery, void *arg)
+static int make_zeros(struct pgl_delivery *delivery, void *arg)
 {
     bool protects = delivery->write_protect && !delivery->writes; /* which the kernel's own zero page cannot be */
     const unsigned char *data = protects ? memset(delivery->buffer, 0, delivery->page_size) : NULL;
@@ -118,7 +115,7 @@ static int make_zeros(struct delivery *delivery, void *arg)
     return error;
 }
 
-bool pgl_delivery_zero(struct delivery *delivery)
+bool pgl_delivery_zero(struct pgl_delivery *delivery)
 {
     bool made = pgl_delivery_persist(delivery, make_zeros, NULL) == 0;
 
@@ -128,7 +125,7 @@ bool pgl_delivery_zero(struct delivery *delivery)
     return made;
 }
 
-static int unprotect(struct delivery *delivery, void *arg)
+static int unprotect(struct pgl_delivery *delivery, void *arg)
 {
     struct uffdio_writeprotect protect = {{delivery->addr, delivery->page_size}, UFFDIO_WRITEPROTECT_MODE_DONTWAKE};
     int error = ENOENT;
@@ -142,7 +139,7 @@ static int unprotect(struct delivery *delivery, void *arg)
     return error;
 }
 
-int pgl_delivery_unprotect(struct delivery *delivery)
+int pgl_delivery_unprotect(struct pgl_delivery *delivery)
 {
     return pgl_delivery_persist(delivery, unprotect, NULL);
 }
@@ -156,7 +153,8 @@ struct stretch {
 };
 
 /* Whether the map shows these pages where they are to go. */
-static bool is_shown(const struct delivery *delivery, const struct pgl_request *request, const struct stretch *stretch)
+static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_request *request,
+                     const struct stretch *stretch)
 {
     uint64_t distance = stretch->first - request->pager_demand; /* wraps before the demand page */
     uint64_t index = delivery->addr / delivery->page_size + distance;
@@ -169,7 +167,7 @@ static bool is_shown(const struct delivery *delivery, const struct pgl_request *
 }
 
 /* Puts a stretch in place. Returns 0 or an errno, and in *done how many of its pages are there then. */
-static int install(struct delivery *delivery, const struct pgl_request *request, const struct stretch *stretch,
+static int install(struct pgl_delivery *delivery, const struct pgl_request *request, const struct stretch *stretch,
                    uint64_t *done)
 {
     size_t page_size = delivery->page_size;
@@ -184,10 +182,10 @@ static int install(struct delivery *delivery, const struct pgl_request *request,
         uint64_t made = make_pages(delivery->uffd, addr + *done * page_size, data, length, delivery->write_protect);
 
         if (made > 0) {
-            count(stretch->counter, made / page_size);
+            pgl_count(stretch->counter, made / page_size);
             *done += made / page_size;
         } else if (errno == EEXIST) {
-            count(&delivery->stats->present, 1);
+            pgl_count(&delivery->stats->present, 1);
             *done += 1;
         } else {
             error = errno;
@@ -204,7 +202,7 @@ static int install(struct delivery *delivery, const struct pgl_request *request,
  * Tells the driver which pages are in place, and wakes the threads that wait for them. The demand page of a write may be
  * written to if its protection can be removed; its thread is not woken to a page that is still protected.
  */
-static void supply(struct delivery *delivery, const struct pgl_request *request, uint64_t first, uint64_t npages)
+static void supply(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first, uint64_t npages)
 {
     uint64_t demand = request->pager_demand;
     uint64_t addr = delivery->addr + (first - demand) * delivery->page_size;
@@ -250,7 +248,7 @@ static void skip(struct stretch *stretch, uint64_t npages, size_t page_size)
 }
 
 /* Goes on until the kernel refuses a page for an event, which is EAGAIN, or nothing is left to do. */
-static int place(struct delivery *delivery, void *arg)
+static int place(struct pgl_delivery *delivery, void *arg)
 {
     struct placing *placing = arg;
     struct stretch *rest = &placing->rest;
@@ -277,99 +275,17 @@ static int place(struct delivery *delivery, void *arg)
     return placing->error;
 }
 
-static int deliver(struct delivery *delivery, const struct pgl_request *request, struct stretch stretch)
+static int deliver(struct pgl_delivery *delivery, const struct pgl_request *request, struct stretch stretch)
 {
     struct placing placing = {.request = request, .rest = stretch};
     int error = pgl_delivery_persist(delivery, place, &placing);
 
-    count(&delivery->stats->gone, error == ENOENT || error == ESRCH);
+    pgl_count(&delivery->stats->gone, error == ENOENT || error == ESRCH);
     return error == ENOENT || error == ESRCH ? EAGAIN : error;
 }
 
-/*
- * Reads pages of the file into the buffer. Returns 0 or an errno; *whole is how many pages could be read. O_DIRECT wants
- * whole blocks: so whole pages are read, of the file's last one as well, and one that came in part is read again.
- */
-static int read_pages(struct delivery *delivery, const struct source *source, uint64_t first, uint64_t npages,
-                      uint64_t *whole)
-{
-    uint64_t block = (source->file->flags & O_DIRECT) != 0 ? delivery->page_size : 1;
-    uint64_t offset = first * delivery->page_size;
-    uint64_t length = npages * delivery->page_size;
-    uint64_t wanted = source->size - offset < length ? source->size - offset : length;
-    uint64_t have = 0;
-    int error = 0;
-
-    while (have < wanted && error == 0) {
-        uint64_t at = have - have % block;
-        ssize_t n = pread(source->file->fd, delivery->buffer + at, length - at, (off_t)(offset + at));
-
-        if (n > 0 && at + (uint64_t)n > have) {
-            have = at + (uint64_t)n;
-        } else if (n >= 0) {
-            error = ENODATA;
-        } else if (errno != EINTR) {
-            error = errno;
-        }
-    }
-    have = have < wanted ? have : wanted; /* the file may have grown */
-    count(&delivery->stats->bytes_read, have);
-    count(&delivery->stats->requests, 1);
-    memset(delivery->buffer + have, 0, length - have);
-    *whole = have == wanted ? npages : have / delivery->page_size;
-    return error;
-}
-
-/* As read_pages(), of a hole: nothing is read, but the file may have shrunk. */
-static int measure_hole(const struct source *source, uint64_t first, uint64_t npages, size_t page_size, uint64_t *whole)
-{
-    struct stat st;
-    uint64_t left;
-
-    *whole = 0;
-    if (fstat(source->file->fd, &st) != 0) {
-        return errno;
-    }
-    left = (uint64_t)st.st_size / page_size;
-    left = (uint64_t)st.st_size >= source->size ? npages : left > first ? left - first : 0;
-    *whole = left < npages ? left : npages;
-    return *whole < npages ? ENODATA : 0;
-}
-
-/* The part of a range around a page that is all of one hole or (*hole false) to be read. */
-static struct pgl_pager_range find_run(const struct source *source, struct pgl_pager_range range, uint64_t page,
-                                       bool *hole)
-{
-    const struct pgl_pager_range *holes = source->holes;
-    size_t low = 0;
-    size_t high = source->nholes;
-
-    while (low < high) { /* the first hole that ends at or above the page */
-        size_t middle = low + (high - low) / 2;
-
-        if (holes[middle].last < page) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    *hole = low < source->nholes && holes[low].first <= page;
-    if (*hole) {
-        range.first = holes[low].first > range.first ? holes[low].first : range.first;
-        range.last = holes[low].last < range.last ? holes[low].last : range.last;
-        return range;
-    }
-    if (low > 0 && holes[low - 1].last >= range.first) {
-        range.first = holes[low - 1].last + 1;
-    }
-    if (low < source->nholes && holes[low].first <= range.last) {
-        range.last = holes[low].first - 1;
-    }
-    return range;
-}
-
 /* Brings the run around a page of the request, and tells which it was. Returns 0 or an errno. */
-static int bring(struct delivery *delivery, const struct pgl_request *request, const struct source *source,
+static int bring(struct pgl_delivery *delivery, const struct pgl_request *request, const struct pgl_source *source,
                  uint64_t page, struct pgl_pager_range *run)
 {
     struct stretch stretch = {.data = delivery->buffer, .counter = &delivery->stats->pages_fetched};
@@ -377,13 +293,13 @@ static int bring(struct delivery *delivery, const struct pgl_request *request, c
     int read_error, error = 0;
     bool hole;
 
-    *run = find_run(source, request->range, page, &hole);
+    *run = pgl_source_find_run(source, request->range, page, &hole);
     stretch.first = run->first;
     npages = run->last - run->first + 1;
     if (!hole) {
-        read_error = read_pages(delivery, source, run->first, npages, &stretch.npages);
+        read_error = pgl_source_read(delivery, source, run->first, npages, &stretch.npages);
     } else {
-        read_error = measure_hole(source, run->first, npages, delivery->page_size, &stretch.npages);
+        read_error = pgl_source_measure_hole(source, run->first, npages, delivery->page_size, &stretch.npages);
         stretch.counter = &delivery->stats->pages_zeroed;
         stretch.data = NULL;
         if (delivery->write_protect) { /* the kernel's zero page cannot be protected */
@@ -399,8 +315,8 @@ static int bring(struct delivery *delivery, const struct pgl_request *request, c
 /* The run with the page that somebody waits for comes first, and the others in ascending order. */
 static int data_request(void *pager, const struct pgl_request *request)
 {
-    const struct source *source = pager;
-    struct delivery *delivery = request->cookie;
+    const struct pgl_source *source = pager;
+    struct pgl_delivery *delivery = request->cookie;
     struct pgl_pager_range awaited, run;
     int error = bring(delivery, request, source, request->pager_demand, &awaited);
 
@@ -417,7 +333,7 @@ static int data_request(void *pager, const struct pgl_request *request)
 static int access_request(void *pager, const struct pgl_request *request)
 {
     const struct pgl_pager_range demand = {request->pager_demand, request->pager_demand};
-    struct delivery *delivery = request->cookie;
+    struct pgl_delivery *delivery = request->cookie;
     int error = pgl_delivery_unprotect(delivery);
 
     (void)pager;

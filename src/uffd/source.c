@@ -20,13 +20,13 @@
 /* Of the flags that a file was opened with: those that reading it depends on. */
 #define READ_FLAGS (O_DIRECT | O_NOATIME)
 
-bool pgl_files_init(struct files *files, struct arena *arena)
+bool pgl_files_init(struct pgl_files *files, struct pgl_arena *arena)
 {
-    *files = (struct files){.arena = arena};
+    *files = (struct pgl_files){.arena = arena};
     return pthread_mutex_init(&files->lock, NULL) == 0;
 }
 
-void pgl_files_fini(struct files *files)
+void pgl_files_fini(struct pgl_files *files)
 {
     pthread_mutex_destroy(&files->lock);
 }
@@ -49,16 +49,16 @@ static int examine(int fd, struct stat *st, int *flags)
 }
 
 /* Returns NULL, with errno, when there is no descriptor or memory for it. Only this thread knows it. */
-static struct file *file_new(struct arena *arena, int fd, const struct stat *st, int flags)
+static struct pgl_file *file_new(struct pgl_arena *arena, int fd, const struct stat *st, int flags)
 {
-    struct file *file = pgl_arena_heap_ops.alloc(arena, sizeof(*file));
+    struct pgl_file *file = pgl_arena_heap_ops.alloc(arena, sizeof(*file));
     char path[32];
 
     if (file == NULL) {
         errno = ENOMEM;
         return NULL;
     }
-    *file = (struct file){.refs = 1, .dev = st->st_dev, .ino = st->st_ino, .flags = flags};
+    *file = (struct pgl_file){.refs = 1, .dev = st->st_dev, .ino = st->st_ino, .flags = flags};
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     file->fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     file->own = file->fd >= 0;
@@ -75,16 +75,16 @@ static struct file *file_new(struct arena *arena, int fd, const struct stat *st,
     return file;
 }
 
-static void file_free(struct arena *arena, struct file *file)
+static void file_free(struct pgl_arena *arena, struct pgl_file *file)
 {
     close(file->fd);
     pgl_arena_heap_ops.free(arena, file);
 }
 
 /* Locked. Returns the file with one reference more, or NULL where the list has none. */
-static struct file *find_file(struct files *files, const struct stat *st, int flags)
+static struct pgl_file *find_file(struct pgl_files *files, const struct stat *st, int flags)
 {
-    struct file *file = files->first;
+    struct pgl_file *file = files->first;
 
     while (file != NULL && (file->dev != st->st_dev || file->ino != st->st_ino || file->flags != flags)) {
         file = file->next;
@@ -96,9 +96,9 @@ static struct file *find_file(struct files *files, const struct stat *st, int fl
 }
 
 /* Returns a reference, or NULL with errno. */
-static struct file *file_get(struct files *files, int fd, const struct stat *st, int flags)
+static struct pgl_file *file_get(struct pgl_files *files, int fd, const struct stat *st, int flags)
 {
-    struct file *file, *fresh;
+    struct pgl_file *file, *fresh;
 
     pthread_mutex_lock(&files->lock);
     file = find_file(files, st, flags);
@@ -123,9 +123,9 @@ static struct file *file_get(struct files *files, int fd, const struct stat *st,
     return file != NULL ? file : fresh;
 }
 
-static void file_put(struct files *files, struct file *file)
+static void file_put(struct pgl_files *files, struct pgl_file *file)
 {
-    struct file **link = &files->first;
+    struct pgl_file **link = &files->first;
     bool last;
 
     pthread_mutex_lock(&files->lock);
@@ -143,7 +143,7 @@ static void file_put(struct files *files, struct file *file)
 }
 
 /* Notes a hole. Returns false, with ENOMEM, when there is no room for it. */
-static bool add_hole(struct source *source, struct pgl_pager_range hole, size_t *room)
+static bool add_hole(struct pgl_source *source, struct pgl_pager_range hole, size_t *room)
 {
     if (source->nholes == *room) {
         size_t more = *room > 0 ? 2 * *room : 16;
@@ -168,7 +168,7 @@ static bool add_hole(struct source *source, struct pgl_pager_range hole, size_t 
  * Finds the holes once: a look at fault time would wait for whoever writes to the file, and he may wait for the page.
  * Where a file system cannot tell, the rest is data. Returns false, with ENOMEM, when there is no room for them.
  */
-static bool find_holes(struct source *source, size_t page_size)
+static bool find_holes(struct pgl_source *source, size_t page_size)
 {
     off_t size = (off_t)page_size;
     off_t at = (off_t)source->range.first * size;
@@ -198,7 +198,7 @@ static bool find_holes(struct source *source, size_t page_size)
 }
 
 /* The last holder is gone, or there never was one. */
-static void source_free(struct source *source)
+static void source_free(struct pgl_source *source)
 {
     if (source->file != NULL) {
         file_put(source->files, source->file);
@@ -210,7 +210,7 @@ static void source_free(struct source *source)
 }
 
 /* Looking for holes moves the offset of the description: the caller's own is left alone. */
-static bool open_source(struct source *source, int fd, const struct stat *st, int flags, size_t page_size)
+static bool open_source(struct pgl_source *source, int fd, const struct stat *st, int flags, size_t page_size)
 {
     bool sparse = (uint64_t)st->st_blocks * 512 < source->size;
 
@@ -218,9 +218,9 @@ static bool open_source(struct source *source, int fd, const struct stat *st, in
     return source->file != NULL && (!sparse || !source->file->own || find_holes(source, page_size));
 }
 
-struct source *pgl_source_new(struct files *files, int fd, uint64_t offset, uint64_t length, size_t page_size)
+struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offset, uint64_t length, size_t page_size)
 {
-    struct source *source;
+    struct pgl_source *source;
     struct stat st = {0};
     int flags = 0;
     int error = examine(fd, &st, &flags);
@@ -251,10 +251,87 @@ struct source *pgl_source_new(struct files *files, int fd, uint64_t offset, uint
     return source;
 }
 
-void pgl_source_unref(struct source *source)
+void pgl_source_unref(struct pgl_source *source)
 {
     /* acquire and release: the last holder closes what the others have used */
     if (__atomic_sub_fetch(&source->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         source_free(source);
     }
+}
+
+int pgl_source_read(struct pgl_delivery *delivery, const struct pgl_source *source, uint64_t first, uint64_t npages,
+                    uint64_t *whole)
+{
+    uint64_t block = (source->file->flags & O_DIRECT) != 0 ? delivery->page_size : 1;
+    uint64_t offset = first * delivery->page_size;
+    uint64_t length = npages * delivery->page_size;
+    uint64_t wanted = source->size - offset < length ? source->size - offset : length;
+    uint64_t have = 0;
+    int error = 0;
+
+    while (have < wanted && error == 0) {
+        uint64_t at = have - have % block;
+        ssize_t n = pread(source->file->fd, delivery->buffer + at, length - at, (off_t)(offset + at));
+
+        if (n > 0 && at + (uint64_t)n > have) {
+            have = at + (uint64_t)n;
+        } else if (n >= 0) {
+            error = ENODATA;
+        } else if (errno != EINTR) {
+            error = errno;
+        }
+    }
+    have = have < wanted ? have : wanted; /* the file may have grown */
+    pgl_count(&delivery->stats->bytes_read, have);
+    pgl_count(&delivery->stats->requests, 1);
+    memset(delivery->buffer + have, 0, length - have);
+    *whole = have == wanted ? npages : have / delivery->page_size;
+    return error;
+}
+
+int pgl_source_measure_hole(const struct pgl_source *source, uint64_t first, uint64_t npages, size_t page_size,
+                            uint64_t *whole)
+{
+    struct stat st;
+    uint64_t left;
+
+    *whole = 0;
+    if (fstat(source->file->fd, &st) != 0) {
+        return errno;
+    }
+    left = (uint64_t)st.st_size / page_size;
+    left = (uint64_t)st.st_size >= source->size ? npages : left > first ? left - first : 0;
+    *whole = left < npages ? left : npages;
+    return *whole < npages ? ENODATA : 0;
+}
+
+struct pgl_pager_range pgl_source_find_run(const struct pgl_source *source, struct pgl_pager_range range, uint64_t page,
+                                           bool *hole)
+{
+    const struct pgl_pager_range *holes = source->holes;
+    size_t low = 0;
+    size_t high = source->nholes;
+
+    while (low < high) { /* the first hole that ends at or above the page */
+        size_t middle = low + (high - low) / 2;
+
+        if (holes[middle].last < page) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    *hole = low < source->nholes && holes[low].first <= page;
+    if (*hole) {
+        range.first = holes[low].first > range.first ? holes[low].first : range.first;
+        range.last = holes[low].last < range.last ? holes[low].last : range.last;
+        return range;
+    }
+    if (low > 0 && holes[low - 1].last >= range.first) {
+        range.first = holes[low - 1].last + 1;
+    }
+    if (low < source->nholes && holes[low].first <= range.last) {
+        range.last = holes[low].first - 1;
+    }
+    return range;
 }

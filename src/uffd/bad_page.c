@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Bad pages: failed() wants them tried again. */
+#include <sys/ioctl.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "uffd_internal.h"
+
+/* A page that failed() wants tried again: whoever faults on it sleeps until the timer expires. */
+struct pgl_bad_page {
+    struct pgl_bad_page *next;
+    struct pgl_space *space; /* a reference */
+    uint64_t addr;
+};
+
+bool pgl_bad_page_is_listed(struct pgl_uffd *uffd, const struct pgl_space *space, uint64_t addr)
+{
+    const struct pgl_bad_page *page;
+
+    if (__atomic_load_n(&uffd->bad_pages, __ATOMIC_RELAXED) == NULL) {
+        return false;
+    }
+    pthread_mutex_lock(&uffd->lock);
+    for (page = uffd->bad_pages; page != NULL && (page->space != space || page->addr != addr); page = page->next) {
+    }
+    pthread_mutex_unlock(&uffd->lock);
+    return page != NULL;
+}
+
+bool pgl_bad_page_add(struct pgl_uffd *uffd, struct pgl_space *space, uint64_t addr)
+{
+    const struct itimerspec pause = {.it_value = {0, PGL_UFFD_PAUSE_US * 1000L}};
+    struct pgl_bad_page *page = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*page));
+
+    if (page == NULL) {
+        return false;
+    }
+    pthread_mutex_lock(&uffd->lock);
+    *page = (struct pgl_bad_page){uffd->bad_pages, space, addr};
+    space->refs++;
+    if (uffd->bad_pages == NULL) {
+        timerfd_settime(uffd->timer, 0, &pause, NULL);
+    }
+    __atomic_store_n(&uffd->bad_pages, page, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&uffd->lock);
+    return true;
+}
+
+void pgl_bad_page_wake_all(struct pgl_uffd *uffd)
+{
+    struct pgl_bad_page *page;
+
+    while ((page = uffd->bad_pages) != NULL) {
+        struct uffdio_range range = {page->addr, uffd->page_size};
+
+        __atomic_store_n(&uffd->bad_pages, page->next, __ATOMIC_RELAXED);
+        ioctl(page->space->fd, UFFDIO_WAKE, &range);
+        pgl_space_unref(uffd, page->space);
+        pgl_arena_heap_ops.free(&uffd->arena, page);
+    }
+}
+
+void pgl_bad_page_expire(struct pgl_uffd *uffd)
+{
+    uint64_t expirations;
+
+    pthread_mutex_lock(&uffd->lock);
+    if (read(uffd->timer, &expirations, sizeof(expirations)) == sizeof(expirations)) { /* no other handler has */
+        pgl_bad_page_wake_all(uffd);
+    }
+    pthread_mutex_unlock(&uffd->lock);
+}

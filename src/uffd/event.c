@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What the kernel reports about memory: remove, unmap, remap and fork. */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../fault/object_internal.h"
+#include "uffd_internal.h"
+
+int pgl_event_open_spare(void)
+{
+    return eventfd(0, EFD_CLOEXEC);
+}
+
+/* An event has happened, memory or not: what follows from it cannot be left undone. */
+static void insist_on_removing(struct pgl_space *space, uint64_t first, uint64_t last)
+{
+    while (!pgl_map_remove(space->map, first, last) && errno == ENOMEM) {
+        usleep(PGL_UFFD_PAUSE_US);
+    }
+}
+
+static void insist_on_entering(struct pgl_space *space, const struct pgl_view *view, struct pgl_object *object,
+                               enum pgl_advice advice)
+{
+    while (!pgl_map_enter(space->map, view->first, view->last, object, view->object_first, advice) && errno == ENOMEM) {
+        usleep(PGL_UFFD_PAUSE_US);
+    }
+}
+
+/*
+ * [first, last] was moved to to_first on. What it showed is shown where it was until the kernel says that the memory
+ * has gone, too; with MREMAP_DONTUNMAP it has not, and is filled from the file again.
+ */
+static void move(struct pgl_space *space, uint64_t first, uint64_t last, uint64_t to_first)
+{
+    uint64_t shift = to_first - first; /* wraps where memory moved down */
+    struct pgl_map_entry part;
+
+    insist_on_removing(space, to_first, to_first + (last - first));
+    while (pgl_space_next_part(space, &first, last, &part)) {
+        struct pgl_view there = {part.view.first + shift, part.view.last + shift, part.view.object_first};
+
+        insist_on_entering(space, &there, part.object, part.advice);
+    }
+}
+
+/* The child's object for one of the parent's: made with the first entry that shows it. A reference comes with it. */
+static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_space *parent,
+                                        const struct pgl_space *child, const struct pgl_map_entry *entry)
+{
+    struct pgl_source *source = entry->object->config.pager;
+    struct pgl_map_entry earlier, copy;
+    struct pgl_object *object;
+    uint64_t first = 0;
+
+    while (pgl_space_next_part(parent, &first, entry->view.first - 1, &earlier)) {
+        if (earlier.object == entry->object && pgl_map_lookup(child->map, earlier.view.first, &copy)) {
+            return pgl_object_ref(copy.object);
+        }
+    }
+    while ((object = pgl_uffd_object_new(uffd, entry->object->config.pager_ops, source,
+                                         pgl_object_advice(entry->object))) == NULL) {
+        usleep(PGL_UFFD_PAUSE_US);
+    }
+    __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
+    return object;
+}
+
+/*
+ * A child was forked, and its faults come to a userfaultfd of its own. It has inherited the pages that were there; its
+ * objects begin empty, and learn of them when the kernel says EEXIST.
+ */
+static void adopt(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
+{
+    struct pgl_map_entry entry;
+    struct pgl_space *child;
+    uint64_t first = 0;
+
+    pgl_count(&uffd->stats.forks, 1);
+    pgl_space_drop_ended(uffd);
+    if (uffd->spare < 0) {
+        uffd->spare = pgl_event_open_spare();
+    }
+    if (uffd->spare < 0) { /* the next event has to be read, too */
+        close(fd);
+        uffd->spare = pgl_event_open_spare();
+        child = NULL;
+    } else {
+        child = pgl_space_add(uffd, fd);
+    }
+    pgl_count(&uffd->stats.errors, child == NULL);
+    while (child != NULL && pgl_space_next_part(parent, &first, UINT64_MAX - 1, &entry)) {
+        struct pgl_object *object = childs_object(uffd, parent, child, &entry);
+
+        insist_on_entering(child, &entry.view, object, entry.advice);
+        pgl_object_unref(object);
+    }
+}
+
+void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struct uffd_msg *message)
+{
+    uint64_t size = uffd->page_size;
+    uint64_t first = message->arg.remove.start / size;
+    uint64_t last = message->arg.remove.end / size - 1;
+    uint64_t from = message->arg.remap.from / size;
+
+    switch (message->event) {
+    case UFFD_EVENT_FORK:
+        adopt(uffd, space, (int)message->arg.fork.ufd);
+        break;
+    case UFFD_EVENT_REMAP:
+        pgl_count(&uffd->stats.remaps, 1);
+        move(space, from, from + message->arg.remap.len / size - 1, message->arg.remap.to / size);
+        break;
+    case UFFD_EVENT_REMOVE:
+        pgl_count(&uffd->stats.removes, 1);
+        pgl_space_forget(space, first, last);
+        break;
+    case UFFD_EVENT_UNMAP:
+        pgl_count(&uffd->stats.unmaps, 1);
+        insist_on_removing(space, first, last);
+        break;
+    }
+}
+
+size_t pgl_event_read(struct pgl_uffd *uffd, const struct pgl_space *space, struct uffd_msg *messages, size_t max)
+{
+    for (;;) {
+        ssize_t nbytes = read(space->fd, messages, max * sizeof(*messages));
+
+        if (nbytes >= 0 || errno == EAGAIN || errno == EINTR) {
+            return nbytes > 0 ? (size_t)nbytes / sizeof(*messages) : 0;
+        }
+        if ((errno == EMFILE || errno == ENFILE) && uffd->spare >= 0) {
+            close(uffd->spare);
+            uffd->spare = -1;
+        } else {
+            pgl_uffd_unlock(uffd);
+            usleep(PGL_UFFD_PAUSE_US);
+            pgl_uffd_lock(uffd);
+        }
+    }
+}
+
+void pgl_event_read_last(const struct pgl_uffd *uffd, const struct pgl_space *space)
+{
+    struct uffd_msg message;
+
+    while (pgl_space_probe(uffd, space) == EAGAIN) {
+        if (read(space->fd, &message, sizeof(message)) != sizeof(message)) {
+            usleep(PGL_UFFD_PAUSE_US / 10);
+        } else if (message.event == UFFD_EVENT_FORK) {
+            close((int)message.arg.fork.ufd);
+        }
+    }
+}
+
+/* The pager's lock is held. The thread that faulted sleeps until unpark(). */
+static void park(const struct pgl_uffd *uffd, struct pgl_space *space, const struct uffd_msg *message)
+{
+    uint64_t addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1);
+
+    space->parked_first = addr < space->parked_first ? addr : space->parked_first;
+    space->parked_last = addr > space->parked_last ? addr : space->parked_last;
+}
+
+/* Wakes what is parked, and whatever else waits between: each looks again. */
+static void unpark(struct pgl_uffd *uffd, struct pgl_space *space)
+{
+    struct uffdio_range range;
+    bool parked;
+
+    pthread_mutex_lock(&uffd->lock);
+    parked = space->parked_first <= space->parked_last;
+    range.start = space->parked_first;
+    range.len = space->parked_last - space->parked_first + uffd->page_size;
+    space->parked_first = UINT64_MAX;
+    space->parked_last = 0;
+    pthread_mutex_unlock(&uffd->lock);
+    if (parked) {
+        ioctl(space->fd, UFFDIO_WAKE, &range);
+    }
+}
+
+/*
+ * The kernel hands out faults before events. Reads until an event was applied, or nothing is left to read, and parks what
+ * faults: a thread faults again only when it is woken, so it cannot keep the event from being read. Returns whether an
+ * event was applied.
+ */
+static bool read_events(struct pgl_uffd *uffd, struct pgl_space *space)
+{
+    struct uffd_msg messages[PGL_UFFD_BATCH];
+    bool applied = false;
+    size_t n;
+
+    pgl_uffd_lock(uffd);
+    do {
+        n = pgl_event_read(uffd, space, messages, PGL_UFFD_BATCH);
+        for (size_t i = 0; i < n; i++) {
+            if (messages[i].event == UFFD_EVENT_PAGEFAULT) {
+                park(uffd, space, &messages[i]);
+            } else {
+                pgl_event_apply(uffd, space, &messages[i]);
+                applied = true;
+            }
+        }
+    } while (!applied && n == PGL_UFFD_BATCH);
+    pgl_uffd_unlock(uffd);
+    return applied;
+}
+
+int pgl_delivery_persist(struct pgl_delivery *delivery, int (*attempt)(struct pgl_delivery *delivery, void *arg),
+                         void *arg)
+{
+    struct pgl_uffd *uffd = delivery->pager;
+    int error = attempt(delivery, arg);
+
+    if (error != EAGAIN) {
+        return error;
+    }
+    pgl_count(&uffd->stats.again, 1);
+    for (unsigned tries = 0; error == EAGAIN; tries++) {
+        if (tries >= PGL_UFFD_ENOUGH && __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED)) {
+            break;
+        }
+        if (!read_events(uffd, delivery->space)) {
+            usleep(PGL_UFFD_PAUSE_US / 10); /* it is still to come, or its thread is still to leave the kernel */
+        }
+        error = attempt(delivery, arg);
+    }
+    unpark(uffd, delivery->space);
+    return error;
+}

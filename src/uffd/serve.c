@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The handler threads: each reads the kernel's messages, and turns each page fault into a fault of the driver. */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "../fault/object_internal.h"
+#include "uffd_internal.h"
+
+/* For a thread that will fault again, although the kernel has refused nothing: not before events that are to be read. */
+static int ask_for_events(struct pgl_delivery *delivery, void *arg)
+{
+    (void)arg;
+    return pgl_space_probe(delivery->pager, delivery->space) == EAGAIN ? EAGAIN : 0;
+}
+
+/* A page cannot be had, alone either: it becomes zeros, or is put off. */
+static void give_up(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
+{
+    const struct pgl_uffd_config *config = &uffd->config;
+    const void *addr = (const void *)(uintptr_t)delivery->addr;
+
+    if (config->failed != NULL && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
+        delivery->put_off = pgl_bad_page_add(uffd, delivery->space, delivery->addr) ||
+                            __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED); /* then it waits for the region's end */
+    } else {
+        pgl_count(&uffd->stats.errors, pgl_delivery_zero(delivery));
+    }
+}
+
+/*
+ * Whatever is not in place when this returns is the next fault's: the thread is woken, or put off. Of a write to a page
+ * that is protected nothing is needed but that the driver knows.
+ */
+static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *delivery, struct pgl_fault_args *args)
+{
+    struct pgl_uffd *uffd = handler->uffd;
+    struct pgl_fault_page page;
+    bool failed = false;
+
+    for (;;) {
+        delivery->error = EIO;
+        switch (pgl_fault_run(handler->fault, args, &page)) {
+        case PGL_FAULT_SUCCESS:
+            if (!page.hit || delivery->protected || (args->flags & PGL_FAULT_FLAG_RETRIED) != 0) {
+                return;
+            }
+            pthread_rwlock_rdlock(&uffd->layout);
+            pgl_space_forget(delivery->space, args->index, args->index); /* reader (i): the kernel does not have it */
+            pthread_rwlock_unlock(&uffd->layout);
+            break;
+        case PGL_FAULT_MEMORY_ERROR:
+        case PGL_FAULT_NO_DATA:
+            if (delivery->protected) {
+                return;
+            }
+            if (failed) {
+                give_up(uffd, delivery);
+                return;
+            }
+            failed = true; /* perhaps only for a neighbour: alone, before it is given up */
+            break;
+        case PGL_FAULT_NO_ENTRY: /* memory that was added by mremap(), or let go just now, is plain */
+            pgl_delivery_zero(delivery);
+            return;
+        case PGL_FAULT_RETRY:
+        case PGL_FAULT_INTERRUPTED:
+        case PGL_FAULT_MEMORY_SHORTAGE:
+        case PGL_FAULT_PENDING:
+        case PGL_FAULT_INVALID:
+            return;
+        }
+        args->flags |= PGL_FAULT_FLAG_RETRIED;
+    }
+}
+
+/* Whether the page was put in place since the batch was read: reader (iv). */
+static bool was_put(const struct pgl_handler *handler, uint64_t addr)
+{
+    bool put = false;
+
+    for (unsigned i = 0; i < handler->nput && !put; i++) {
+        put = addr >= handler->put[i].first && addr <= handler->put[i].last;
+    }
+    return put;
+}
+
+static void handle_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
+                         uint64_t start_ns)
+{
+    struct pgl_uffd *uffd = handler->uffd;
+    uint64_t flags = message->arg.pagefault.flags;
+    bool protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0;
+    bool writes = protected || (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
+    struct pgl_delivery delivery = {
+        .pager = uffd,
+        .space = space,
+        .stats = &uffd->stats,
+        .layout = &uffd->layout,
+        .map = space->map,
+        .uffd = space->fd,
+        .start_ns = start_ns,
+        .addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1),
+        .put_first = UINT64_MAX,
+        .protected = protected,
+        .writes = writes,
+        .write_protect = uffd->config.write_protect,
+        .page_size = uffd->page_size,
+        .buffer = handler->buffer,
+    };
+    struct pgl_fault_args args = {
+        .map = space->map,
+        .index = delivery.addr / uffd->page_size,
+        .access = writes ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
+        .cookie = &delivery,
+    };
+
+    if (!protected && pgl_bad_page_is_listed(uffd, space, delivery.addr)) {
+        return;
+    }
+    if (protected || !was_put(handler, delivery.addr)) {
+        delivery.placed = pgl_map_copy_place(space->map, args.index, &delivery.place);
+        deliver_fault(handler, &delivery, &args);
+        handler->put[handler->nput++] = (struct pgl_put){delivery.put_first, delivery.put_last};
+    }
+    if (protected && !delivery.answered) {
+        pgl_delivery_unprotect(&delivery);
+    }
+    if (!delivery.answered) {
+        pgl_delivery_persist(&delivery, ask_for_events, NULL);
+    }
+    if (!delivery.answered && !delivery.put_off) {
+        pgl_delivery_wake(&delivery);
+    }
+    if (delivery.placed) {
+        pgl_object_unref(delivery.place.object);
+    }
+}
+
+/* Reads one batch from a space, by its number. Returns how many messages that were: less than max were all. */
+static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
+{
+    struct pgl_uffd *uffd = handler->uffd;
+    struct uffd_msg messages[PGL_UFFD_BATCH];
+    struct pgl_space *space;
+    size_t n = 0;
+
+    pgl_uffd_lock(uffd);
+    for (space = uffd->spaces; space != NULL && space->number != number; space = space->next) {
+    }
+    if (space != NULL) {
+        space->refs++;
+        n = pgl_event_read(uffd, space, messages, max);
+        for (size_t i = 0; i < n; i++) {
+            pgl_count(&uffd->stats.faults, messages[i].event == UFFD_EVENT_PAGEFAULT);
+            pgl_event_apply(uffd, space, &messages[i]);
+        }
+    }
+    pgl_uffd_unlock(uffd);
+
+    uint64_t start_ns = pgl_now_ns();
+    handler->nput = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (messages[i].event == UFFD_EVENT_PAGEFAULT) {
+            handle_fault(handler, space, &messages[i], start_ns);
+        }
+    }
+
+    if (space != NULL) {
+        pthread_mutex_lock(&uffd->lock);
+        pgl_space_unref(uffd, space);
+        pthread_mutex_unlock(&uffd->lock);
+    }
+    return n;
+}
+
+/* Before the end, answers what waits already. */
+static void serve_the_rest(struct pgl_handler *handler)
+{
+    struct pgl_uffd *uffd = handler->uffd;
+    uint64_t last;
+
+    pthread_mutex_lock(&uffd->lock);
+    last = uffd->last_number;
+    pthread_mutex_unlock(&uffd->lock);
+    for (uint64_t number = PGL_UFFD_NUMBER_LAST + 1; number <= last; number++) {
+        while (serve(handler, number, PGL_UFFD_BATCH) == PGL_UFFD_BATCH) {
+        }
+    }
+}
+
+static void *handle(void *arg)
+{
+    struct pgl_handler *handler = arg;
+
+    for (;;) {
+        struct epoll_event event;
+
+        if (epoll_wait(handler->uffd->epoll, &event, 1, -1) != 1) {
+            continue;
+        }
+        switch (event.data.u64) {
+        case PGL_UFFD_NUMBER_STOP:
+            serve_the_rest(handler);
+            return NULL;
+        case PGL_UFFD_NUMBER_TIMER:
+            pgl_bad_page_expire(handler->uffd);
+            break;
+        default:
+            serve(handler, event.data.u64, handler->uffd->share);
+        }
+    }
+}
+
+/* Bytes of the widest cluster. */
+static uint64_t widest_cluster(const struct pgl_uffd *uffd)
+{
+    uint64_t widest = 1;
+
+    for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
+        uint64_t npages = (uint64_t)uffd->table.row[i].before + uffd->table.row[i].after + 1;
+
+        widest = npages > widest ? npages : widest;
+    }
+    return widest * uffd->page_size;
+}
+
+/* A thread that takes no signals: what the program does about one may touch a page that only this thread can bring. */
+static int start_deaf(pthread_t *thread, void *(*start)(void *), void *arg)
+{
+    sigset_t all, before;
+    int error;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(thread, NULL, start, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler)
+{
+    uint64_t length = widest_cluster(uffd);
+    int error = ENOMEM;
+
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): without handlers there was an errno */
+    handler->uffd = uffd;
+    handler->fault = pgl_fault_new();
+    handler->buffer = length <= PTRDIFF_MAX ? aligned_alloc(uffd->page_size, (size_t)length) : NULL;
+    if (handler->fault != NULL && handler->buffer != NULL) {
+        error = start_deaf(&handler->thread, handle, handler);
+    }
+    if (error != 0) {
+        pgl_fault_free(handler->fault);
+        free(handler->buffer);
+    }
+    return error;
+}

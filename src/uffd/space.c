@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The address spaces of a pager: their userfaultfds, what they show, and the end of both. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../fault/object_internal.h"
+#include "uffd_internal.h"
+
+void pgl_uffd_lock(struct pgl_uffd *uffd)
+{
+    pthread_mutex_lock(&uffd->lock);
+    pthread_rwlock_wrlock(&uffd->layout);
+}
+
+void pgl_uffd_unlock(struct pgl_uffd *uffd)
+{
+    pthread_rwlock_unlock(&uffd->layout);
+    pthread_mutex_unlock(&uffd->lock);
+}
+
+struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd)
+{
+    struct pgl_space *space = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*space));
+    struct epoll_event event = {.events = EPOLLIN};
+
+    if (space != NULL) {
+        space->map = pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
+        space->fd = fd;
+        space->refs = 1;
+        space->parked_first = UINT64_MAX;
+        space->parked_last = 0;
+        space->number = event.data.u64 = uffd->last_number + 1;
+    }
+    if (space == NULL || space->map == NULL || epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+        if (space != NULL) {
+            pgl_map_free(space->map);
+            pgl_arena_heap_ops.free(&uffd->arena, space);
+        }
+        close(fd);
+        return NULL;
+    }
+    uffd->last_number++;
+    space->next = uffd->spaces;
+    uffd->spaces = space;
+    return space;
+}
+
+void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space)
+{
+    if (--space->refs == 0) {
+        close(space->fd);
+        pgl_map_free(space->map);
+        pgl_arena_heap_ops.free(&uffd->arena, space);
+    }
+}
+
+int pgl_space_probe(const struct pgl_uffd *uffd, const struct pgl_space *space)
+{
+    uint64_t code = (uintptr_t)pgl_space_probe & ~(uint64_t)(uffd->page_size - 1);
+    struct uffdio_zeropage zero = {{code, uffd->page_size}, 0, 0};
+
+    return ioctl(space->fd, UFFDIO_ZEROPAGE, &zero) != 0 ? errno : 0;
+}
+
+static void unregister(const struct pgl_uffd *uffd, const struct pgl_space *space, uint64_t start, uint64_t end)
+{
+    struct uffdio_range range = {start, end - start};
+
+    if (space == uffd->self) {
+        pgl_memory_release(space->fd, &range, &uffd->config);
+    } else {
+        ioctl(space->fd, UFFDIO_UNREGISTER, &range);
+    }
+}
+
+/*
+ * The kernel makes one mapping of a region and what mremap() has added to it, and none of what belongs to different
+ * userfaultfds: a mapping that shows something of ours is ours from its start to its end.
+ */
+static void unregister_mapping(const struct pgl_uffd *uffd, uint64_t start, uint64_t end)
+{
+    struct pgl_map_entry entry;
+
+    if (pgl_map_lookup(uffd->self->map, start / uffd->page_size, &entry) && entry.view.first < end / uffd->page_size) {
+        unregister(uffd, uffd->self, start, end);
+    }
+}
+
+/* This process's mappings, as the kernel lists them: lines that begin with "START-END ", in hexadecimal digits. */
+static void unregister_mappings(const struct pgl_uffd *uffd)
+{
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    uint64_t bounds[2] = {0, 0};
+    unsigned field = 0;
+    char text[1024];
+    ssize_t n;
+
+    while (fd >= 0 && (n = read(fd, text, sizeof(text))) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            char c = text[i];
+
+            if (c == '\n') {
+                unregister_mapping(uffd, bounds[0], bounds[1]);
+                memset(bounds, 0, sizeof(bounds));
+                field = 0;
+            } else if (c == '-' || c == ' ') {
+                field++;
+            } else if (field < 2) {
+                bounds[field] = bounds[field] * 16 + (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+            }
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+void pgl_space_unregister(const struct pgl_uffd *uffd, const struct pgl_space *space)
+{
+    struct pgl_map_entry entry;
+
+    if (space == uffd->self) {
+        unregister_mappings(uffd);
+    }
+    for (uint64_t first = 0; pgl_map_lookup(space->map, first, &entry); first = entry.view.last + 1) {
+        unregister(uffd, space, entry.view.first * uffd->page_size, (entry.view.last + 1) * uffd->page_size);
+    }
+}
+
+void pgl_space_drop(struct pgl_uffd *uffd, struct pgl_space **link)
+{
+    struct pgl_space *space = *link;
+
+    *link = space->next;
+    epoll_ctl(uffd->epoll, EPOLL_CTL_DEL, space->fd, NULL);
+    pgl_space_unref(uffd, space);
+}
+
+void pgl_space_drop_ended(struct pgl_uffd *uffd)
+{
+    struct pgl_space **link = &uffd->spaces;
+
+    while (*link != NULL) {
+        if (pgl_space_probe(uffd, *link) == ESRCH) {
+            pgl_space_drop(uffd, link);
+        } else {
+            link = &(*link)->next;
+        }
+    }
+}
+
+struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_pager_ops *pager_ops,
+                                       struct pgl_source *source, enum pgl_advice advice)
+{
+    const struct pgl_object_config config = {
+        .last = source->range.last - source->range.first,
+        .pager_ops = pager_ops,
+        .pager = source,
+        .pager_range = source->range,
+        .advice = advice,
+        .table = &uffd->table,
+        .heap_ops = &pgl_arena_heap_ops,
+        .heap = &uffd->arena,
+    };
+
+    return pgl_object_new(&config);
+}
+
+bool pgl_space_next_part(const struct pgl_space *space, uint64_t *first, uint64_t last, struct pgl_map_entry *part)
+{
+    if (*first > last || !pgl_map_lookup(space->map, *first, part) || part->view.first > last) {
+        return false;
+    }
+    if (part->view.first < *first) {
+        part->view.object_first += *first - part->view.first;
+        part->view.first = *first;
+    }
+    if (part->view.last > last) {
+        part->view.last = last;
+    }
+    *first = part->view.last + 1;
+    return true;
+}
+
+void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last)
+{
+    struct pgl_map_entry part;
+
+    while (pgl_space_next_part(space, &first, last, &part)) {
+        uint64_t object_last = part.view.object_first + (part.view.last - part.view.first);
+
+        pgl_object_remove(part.object, part.view.object_first, object_last);
+    }
+}

@@ -48,13 +48,13 @@ static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, s
         pgl_page_claim_code(bracket->table, leaf, index);
 }
 
-static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf, const char *place)
+static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf)
 {
-    pgl_page_lock_at(bracket->table, pgl_leaf_page(leaf, index), place);
+    pgl_page_lock_at(bracket->table, pgl_leaf_page(leaf, index), pgl_witness_place());
     adopt(bracket, which, index, leaf);
 }
 
-static void let_go(struct pgl_bracket *bracket, unsigned which, const char *place)
+static void let_go(struct pgl_bracket *bracket, unsigned which)
 {
     uint64_t index = bracket->index[which];
     struct pgl_page *page;
@@ -64,7 +64,7 @@ static void let_go(struct pgl_bracket *bracket, unsigned which, const char *plac
     page = pgl_leaf_page(bracket->leaf[which], index);
     if (!pgl_list_first(page))
         pgl_page_drop_code(bracket->table, bracket->leaf[which], index);
-    pgl_page_unlock_at(bracket->table, page, place);
+    pgl_page_unlock_at(bracket->table, page, pgl_witness_place());
     bracket->index[which] = NO_PAGE;
 }
 
@@ -73,36 +73,35 @@ static void let_go(struct pgl_bracket *bracket, unsigned which, const char *plac
  * looked at. One to a page of the bracket needs no fence: it was held when the store was made, so a block of the old
  * bytes is on its list; and whoever makes one later locks the page after this thread has unlocked it.
  */
-static void answer_stores(struct pgl_bracket *bracket, const char *place)
+static void answer_stores(struct pgl_bracket *bracket)
 {
     for (unsigned i = 0; i < bracket->nstores; i++)
-        pgl_kill_range(bracket->table, bracket->stores[i].first_addr, bracket->stores[i].last_addr, true, place);
+        pgl_kill_range(bracket->table, bracket->stores[i].first_addr, bracket->stores[i].last_addr, true);
     bracket->nstores = 0;
 }
 
 /* Let everything go, answer the stores, and take the first page and, unless there is none, the second, in order. */
-static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t second, struct pgl_leaf *second_leaf,
-                                       const char *place)
+static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t second, struct pgl_leaf *second_leaf)
 {
     uint64_t first = bracket->index[0];
     struct pgl_leaf *first_leaf = bracket->leaf[0];
 
     bracket->crossed = false;
-    let_go(bracket, 1, place);
-    let_go(bracket, 0, place);
-    answer_stores(bracket, place);
+    let_go(bracket, 1);
+    let_go(bracket, 0);
+    answer_stores(bracket);
     if (second < first)
-        take(bracket, 1, second, second_leaf, place);
-    take(bracket, 0, first, first_leaf, place);
+        take(bracket, 1, second, second_leaf);
+    take(bracket, 0, first, first_leaf);
     if (second != NO_PAGE && second > first)
-        take(bracket, 1, second, second_leaf, place);
+        take(bracket, 1, second, second_leaf);
     pgl_fence_after_lock();
     return PGL_BRACKET_RESTART;
 }
 
-static enum pgl_bracket_result restart_with_the_same(struct pgl_bracket *bracket, const char *place)
+static enum pgl_bracket_result restart_with_the_same(struct pgl_bracket *bracket)
 {
-    return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1], place);
+    return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1]);
 }
 
 /* Whether the decoding under way has crossed: it may have read the second page, which stays until it is void. */
@@ -145,7 +144,7 @@ bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table
     bracket->index[1] = NO_PAGE;
     bracket->head = 0;
     bracket->nstores = 0;
-    take(bracket, 0, index, leaf, place);
+    take(bracket, 0, index, leaf);
     pgl_fence_after_lock();
     return true;
 }
@@ -163,19 +162,19 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
     if (!leaf)
         return PGL_BRACKET_ERROR;
     if (bracket->nstores)
-        return restart(bracket, index, leaf, place);
+        return restart(bracket, index, leaf);
     bracket->crossed = true;
     if (index == bracket->index[1])
         return PGL_BRACKET_OK;
-    let_go(bracket, 1, place);
+    let_go(bracket, 1);
     if (index == bracket->index[0])
         return PGL_BRACKET_OK;
     if (index > bracket->index[0])
-        take(bracket, 1, index, leaf, place);
+        take(bracket, 1, index, leaf);
     else if (pgl_page_trylock_at(bracket->table, pgl_leaf_page(leaf, index), place))
         adopt(bracket, 1, index, leaf);
     else
-        return restart(bracket, index, leaf, place);
+        return restart(bracket, index, leaf);
     pgl_fence_after_lock();
     return PGL_BRACKET_OK;
 }
@@ -184,18 +183,18 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
  * Keep a store for later. When there is no room, answer the stores before it first, which needs the pages unlocked for
  * a while; that loses nothing, because those stores have made the decoded bytes void. The new one keeps the restart due.
  */
-static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr, const char *place)
+static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
 {
     bracket->head = 0;
     if (bracket->nstores == PGL_BRACKET_STORES)
-        restart_with_the_same(bracket, place);
+        restart_with_the_same(bracket);
     bracket->stores[bracket->nstores].first_addr = first_addr;
     bracket->stores[bracket->nstores].last_addr = last_addr;
     bracket->nstores++;
 }
 
 /* The part of a bracket's store that lies on one page. False when it could not be answered at once. */
-static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr, const char *place)
+static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
 {
     struct pgl_table *table = bracket->table;
     uint64_t index = first_addr >> table->page_bits;
@@ -210,10 +209,10 @@ static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint
         return true;
     leaf = pgl_leaf_find(table, index);
     page = pgl_leaf_page(leaf, index);
-    if (!pgl_page_trylock_at(table, page, place))
+    if (!pgl_page_trylock_at(table, page, pgl_witness_place()))
         return false;
     done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
-    pgl_page_unlock_at(table, page, place);
+    pgl_page_unlock_at(table, page, pgl_witness_place());
     return done;
 }
 
@@ -229,12 +228,12 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
     if (!pgl_store_is_valid(table, addr, len))
         return PGL_BRACKET_ERROR;
     if (second_page > addr) {
-        if (!store_on_page(bracket, addr, second_page - 1, place))
-            remember(bracket, addr, second_page - 1, place);
+        if (!store_on_page(bracket, addr, second_page - 1))
+            remember(bracket, addr, second_page - 1);
         addr = second_page;
     }
-    if (!store_on_page(bracket, addr, last_addr, place))
-        remember(bracket, addr, last_addr, place);
+    if (!store_on_page(bracket, addr, last_addr))
+        remember(bracket, addr, last_addr);
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }
 
@@ -270,11 +269,11 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
 }
 
 /* In a lock_debug build: whether the block may be linked. A release build takes the caller's word. */
-static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb, const char *place)
+static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb)
 {
     if (!PGL_WITNESS)
         return true;
-    if (!pgl_witness_may_link(tb, bracket->index[0], place))
+    if (!pgl_witness_may_link(tb, bracket->index[0], pgl_witness_place()))
         return false;
     for (unsigned which = 0; which < 2; which++) {
         uint64_t index = pgl_tb_page(bracket->table, tb, which);
@@ -282,18 +281,18 @@ static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb, const
         bool held = index == bracket->index[0] || index == bracket->index[1];
 
         if (pgl_tb_has(tb, which) ? !on_one_page || !held : which == 0) {
-            pgl_witness_breach(PGL_BREACH_TB_PAGE, index, place, NULL);
+            pgl_witness_breach(PGL_BREACH_TB_PAGE, index, pgl_witness_place(), NULL);
             return false;
         }
     }
     return true;
 }
 
-static struct pgl_tb *publish(struct pgl_table *table, struct pgl_tb *tb, const char *place)
+static struct pgl_tb *publish(struct pgl_table *table, struct pgl_tb *tb)
 {
     struct pgl_tb *other;
 
-    pgl_witness_linked(table, tb, place);
+    pgl_witness_linked(table, tb, pgl_witness_place());
     /* release: pairs with the acquire in pgl_tb_is_live() */
     __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
     pgl_witness_calls("publish");
@@ -304,7 +303,7 @@ static struct pgl_tb *publish(struct pgl_table *table, struct pgl_tb *tb, const 
 
 /* @tb has been published: @other is its equal, or it is to be listed. */
 static enum pgl_bracket_result __attribute__((noinline))
-finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other, const char *place)
+finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other)
 {
     if (other) {
         pgl_witness_unlinked(tb);
@@ -312,8 +311,8 @@ finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other, con
     } else {
         list(bracket, tb);
     }
-    let_go(bracket, 1, place);
-    let_go(bracket, 0, place);
+    let_go(bracket, 1);
+    let_go(bracket, 0);
     return other ? PGL_BRACKET_EXISTS : PGL_BRACKET_OK;
 }
 
@@ -325,17 +324,17 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
     if (!is_under_way(bracket, place))
         return refuse(EINVAL);
     if (bracket->nstores)
-        return restart_with_the_same(bracket, place);
-    if (!may_link(bracket, tb, place)) {
+        return restart_with_the_same(bracket);
+    if (!may_link(bracket, tb)) {
         pgl_bracket_abort_at(bracket, place);
         return refuse(EINVAL);
     }
-    other = publish(bracket->table, tb, place);
+    other = publish(bracket->table, tb);
     if (PGL_WITNESS && other && pgl_witness_knows(bracket->table, other, true, place) && !pgl_tb_is_live(other))
         pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place, NULL);
     if (equal)
         *equal = other ? other : tb;
-    return finish(bracket, tb, other, place);
+    return finish(bracket, tb, other);
 }
 
 enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equal,
@@ -348,11 +347,11 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     /* The common case by itself: one page, with blocks and no exact map, that was free; one extent; no stores. */
     if (PGL_UNLIKELY(!bracket->head || pgl_tb_has(tb, 1)))
         return commit_slow(bracket, tb, equal, place);
-    other = publish(bracket->table, tb, place);
+    other = publish(bracket->table, tb);
     if (equal)
         *equal = other ? other : tb;
     if (PGL_UNLIKELY(other))
-        return finish(bracket, tb, other, place);
+        return finish(bracket, tb, other);
     page = pgl_leaf_page(bracket->leaf[0], bracket->index[0]);
     head = list_on_page(page, bracket->head, tb, 0,
                         page->mask | pgl_filter_mask(bracket->table->page_bits, tb->first[0], tb->last[0]));
@@ -365,7 +364,7 @@ void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place)
 {
     if (PGL_UNLIKELY(!is_under_way(bracket, place)))
         return;
-    let_go(bracket, 1, place);
-    let_go(bracket, 0, place);
-    answer_stores(bracket, place);
+    let_go(bracket, 1);
+    let_go(bracket, 0);
+    answer_stores(bracket);
 }

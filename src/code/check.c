@@ -91,7 +91,7 @@ static void check_filters(struct check *check, const struct pgl_leaf *leaf, cons
 
     pgl_filter_from_list(check->table, page, index, words, 0, PGL_FILTER_WORDS - 1);
     for (unsigned word = 0; word < PGL_FILTER_WORDS; word++)
-        mask |= (uint64_t)!!words[word] << word;
+        mask |= (uint64_t) !!words[word] << word;
     if (page->mask != mask)
         violation(check, "page %#" PRIx64 ": the mask is %#" PRIx64 ", by the list %#" PRIx64, index, page->mask, mask);
     if (!map != !(pgl_head(page) & PGL_HEAD_HOT))

@@ -164,7 +164,7 @@ struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t 
 }
 
 static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_leaf *member, unsigned word,
-                        uint64_t bits, const char *place)
+                        uint64_t bits)
 {
     struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word);
     const unsigned special = set->table->special;
@@ -174,14 +174,14 @@ static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_
         if (!(bits & 1))
             continue;
         if (PGL_UNLIKELY(special))
-            pgl_page_unlock_slow(set->table, page, place);
+            pgl_page_unlock_slow(set->table, page, pgl_witness_place());
         else
             pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
     }
 }
 
 /* Unlock the members from @index on, which stay members until the caller locks them again or forgets them. */
-static void let_go_from(struct pgl_collection *set, uint64_t index, const char *place)
+static void let_go_from(struct pgl_collection *set, uint64_t index)
 {
     for (size_t at = position(set, index); at < set->nleaves; at++) {
         const struct pgl_collection_leaf *member = in_order(set, at);
@@ -189,21 +189,20 @@ static void let_go_from(struct pgl_collection *set, uint64_t index, const char *
         for (unsigned words = member->words; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctz(words);
 
-            unlock_bits(set, member, word, member->held[word] & pgl_leaf_bits(member->leaf, word, index, UINT64_MAX),
-                        place);
+            unlock_bits(set, member, word, member->held[word] & pgl_leaf_bits(member->leaf, word, index, UINT64_MAX));
         }
     }
 }
 
-static void take_again_from(struct pgl_collection *set, uint64_t index, const char *place)
+static void take_again_from(struct pgl_collection *set, uint64_t index)
 {
     struct pgl_page *page;
 
     for (; (page = pgl_collection_next(set, &index)); index++)
-        pgl_page_lock_at(set->table, page, place);
+        pgl_page_lock_at(set->table, page, pgl_witness_place());
 }
 
-enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, const char *place)
+enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
 {
     enum pgl_set_change change = PGL_SET_ADDED;
     size_t where = position(set, index);
@@ -222,12 +221,12 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, cons
     }
     page = pgl_leaf_page(at->leaf, index);
     if (!set->members || index > set->max) {
-        pgl_page_lock_at(set->table, page, place);
-    } else if (!pgl_page_trylock_at(set->table, page, place)) {
+        pgl_page_lock_at(set->table, page, pgl_witness_place());
+    } else if (!pgl_page_trylock_at(set->table, page, pgl_witness_place())) {
         pgl_count(&set->table->retries, 1);
-        let_go_from(set, index + 1, place);
-        pgl_page_lock_at(set->table, page, place);
-        take_again_from(set, index + 1, place);
+        let_go_from(set, index + 1);
+        pgl_page_lock_at(set->table, page, pgl_witness_place());
+        take_again_from(set, index + 1);
         change = PGL_SET_RETAKEN;
     }
     mark_member(set, at, index);
@@ -284,7 +283,7 @@ static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint6
 
 /* Lock the pages of the range that lie in one listed leaf. Returns their heads, or'ed together. */
 static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t first,
-                                  uint64_t last, bool code_only, const char *place)
+                                  uint64_t last, bool code_only)
 {
     struct pgl_table *table = set->table;
     struct pgl_leaf *leaf = member->leaf;
@@ -305,7 +304,7 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
             if (!(bits & 1))
                 continue;
             if (PGL_UNLIKELY(special || !pgl_page_lock_fast(page, &head))) {
-                pgl_page_lock_slow(table, page, place);
+                pgl_page_lock_slow(table, page, pgl_witness_place());
                 head = pgl_head(page);
             }
             heads |= head;
@@ -319,7 +318,7 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
  * lowered to the first page of the range whose list has to be read again, or for the first time.
  */
 static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint64_t index, uint64_t first,
-                         uint64_t *again, const char *place)
+                         uint64_t *again)
 {
     pgl_witness_list(set->table, page, index);
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
@@ -329,7 +328,7 @@ static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint
 
         if (!pgl_tb_crosses(set->table, tb) || !pgl_tb_meets(tb, set->first_addr, set->last_addr))
             continue;
-        change = pgl_set_add(set, other, place);
+        change = pgl_set_add(set, other);
         if (change == PGL_SET_NO_MEMORY)
             return false;
         if (other < index && (change == PGL_SET_RETAKEN || (change == PGL_SET_ADDED && other >= first))) {
@@ -342,7 +341,7 @@ static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint
 }
 
 /* Establish C3 for the members in the range. */
-static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_t last, const char *place)
+static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_t last)
 {
     struct pgl_page *page;
     uint64_t index = first;
@@ -350,7 +349,7 @@ static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_
     while ((page = pgl_collection_next(set, &index)) && index <= last) {
         uint64_t again = index + 1;
 
-        if ((pgl_head(page) & PGL_HEAD_CROSS) && !add_partners(set, page, index, first, &again, place))
+        if ((pgl_head(page) & PGL_HEAD_CROSS) && !add_partners(set, page, index, first, &again))
             return false;
         index = again;
     }
@@ -358,7 +357,7 @@ static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_
 }
 
 /* The set of one page, the most frequent one: as list_leaves() and lock_leaf(), without their loops. */
-static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool code_only, const char *place)
+static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool code_only)
 {
     struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
     unsigned word = index % PGL_LEVEL_SIZE / 64;
@@ -369,7 +368,7 @@ static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool co
     if (!leaf || (code_only && !(__atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) & bit)))
         return 0;
     page = pgl_leaf_page(leaf, index);
-    pgl_page_lock_at(set->table, page, place);
+    pgl_page_lock_at(set->table, page, pgl_witness_place());
     set->in_place[0].leaf = leaf;
     set->in_place[0].words = 1u << word;
     set->in_place[0].held[word] = bit;
@@ -381,7 +380,7 @@ static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool co
 }
 
 bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
-                  bool code_only, const char *place)
+                  bool code_only)
 {
     uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
     uintptr_t heads = 0;
@@ -390,15 +389,15 @@ bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t 
     set->first_addr = first_addr;
     set->last_addr = last_addr;
     if (first == last) {
-        heads = lock_single(set, first, code_only, place);
+        heads = lock_single(set, first, code_only);
     } else {
         if (!list_leaves(set, first, last, code_only))
             return false;
         for (size_t at = 0; at < set->nleaves; at++)
-            heads |= lock_leaf(set, &set->leaves[at], first, last, code_only, place);
+            heads |= lock_leaf(set, &set->leaves[at], first, last, code_only);
     }
-    if ((heads & PGL_HEAD_CROSS) && !add_all_partners(set, first, last, place)) {
-        pgl_collection_unlock_at(set, place);
+    if ((heads & PGL_HEAD_CROSS) && !add_all_partners(set, first, last)) {
+        pgl_collection_unlock_at(set, pgl_witness_place());
         errno = ENOMEM;
         return false;
     }
@@ -415,37 +414,39 @@ bool pgl_collection_lock_at(struct pgl_collection *set, struct pgl_table *table,
         errno = EINVAL;
         return false;
     }
-    return pgl_set_lock(set, table, first_addr & ~in_page, last_addr | in_page, false, place);
+    return pgl_set_lock(set, table, first_addr & ~in_page, last_addr | in_page, false);
 }
 
-static void __attribute__((noinline)) unlock_many(struct pgl_collection *set, const char *place)
+static void __attribute__((noinline)) unlock_many(struct pgl_collection *set)
 {
     for (size_t at = 0; at < set->nleaves; at++) {
         const struct pgl_collection_leaf *member = &set->leaves[at];
 
         for (unsigned words = member->words; words; words &= words - 1)
-            unlock_bits(set, member, (unsigned)__builtin_ctz(words), member->held[__builtin_ctz(words)], place);
+            unlock_bits(set, member, (unsigned)__builtin_ctz(words), member->held[__builtin_ctz(words)]);
     }
     empty(set);
 }
 
 void pgl_collection_unlock_at(struct pgl_collection *set, const char *place)
 {
+    if (set->members && !pgl_witness_may_call(place))
+        return;
     if (set->members == 1 && set->nleaves == 1) {
         set->members = 0;
         set->nleaves = 0;
         pgl_page_unlock_at(set->table, pgl_leaf_page(set->in_place[0].leaf, set->max), place);
     } else {
-        unlock_many(set, place);
+        unlock_many(set);
     }
 }
 
-void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last, const char *place)
+void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last)
 {
     struct pgl_page *page;
 
     for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++)
         if (index < first || index > last)
-            pgl_page_unlock_at(set->table, page, place);
+            pgl_page_unlock_at(set->table, page, pgl_witness_place());
     empty(set);
 }

@@ -28,7 +28,7 @@ enum pgl_set_change {
  *
  * Locks:    entry: all members. Exit: all members, and @index unless memory ran out.
  */
-enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, const char *place);
+enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index);
 
 /**
  * pgl_set_lock - lock pages of a byte range, and the other pages of the blocks that meet it
@@ -40,9 +40,9 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index, cons
  * Locks:    entry: this thread holds no page. Exit: all members.
  */
 bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
-                  bool code_only, const char *place);
+                  bool code_only);
 
 /* Unlock the members outside the pages [@first, @last] and forget the set: its other members stay locked. */
-void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last, const char *place);
+void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last);
 
 #endif

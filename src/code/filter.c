@@ -141,7 +141,7 @@ bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t inde
  * Give a page what it lacks: first its leaf's array of counts and maps, then an exact map. Allocates with no page held.
  * When memory runs out the page goes on with its mask alone.
  */
-void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, const char *place)
+void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE);
     struct pgl_page *page = pgl_leaf_page(leaf, index);
@@ -161,7 +161,7 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     map = calloc(PGL_FILTER_WORDS, sizeof(*map));
     if (!map)
         return;
-    pgl_page_lock_at(table, page, place);
+    pgl_page_lock_at(table, page, pgl_witness_place());
     /* Another may have made it meanwhile; or only the array, and the page is not that hot yet. */
     if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
         pgl_witness_list(table, page, index);
@@ -172,6 +172,6 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         pgl_count(&table->hot_pages, 1);
         map = NULL;
     }
-    pgl_page_unlock_at(table, page, place);
+    pgl_page_unlock_at(table, page, pgl_witness_place());
     free(map);
 }

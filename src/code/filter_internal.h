@@ -65,6 +65,6 @@ bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t inde
  *
  * Locks:    entry and exit: this thread holds no page.
  */
-void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, const char *place);
+void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
 #endif

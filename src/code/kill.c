@@ -215,27 +215,26 @@ bool pgl_kill_in_set(struct pgl_collection *set)
 }
 
 /* Make a set of the pages of a block, or of two pages. It fits into two leaves, so memory cannot run out. */
-static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64_t index, uint64_t index2,
-                     const char *place)
+static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64_t index, uint64_t index2)
 {
     pgl_set_init(set, table);
-    pgl_set_add(set, index < index2 ? index : index2, place);
-    pgl_set_add(set, index < index2 ? index2 : index, place);
+    pgl_set_add(set, index < index2 ? index : index2);
+    pgl_set_add(set, index < index2 ? index2 : index);
     look_over(set);
 }
 
-static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb, const char *place)
+static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
 {
     uint64_t index = pgl_tb_page(table, tb, 0);
     struct pgl_collection set;
     bool killed = false;
 
-    lock_two(&set, table, index, pgl_tb_has(tb, 1) ? pgl_tb_page(table, tb, 1) : index, place);
+    lock_two(&set, table, index, pgl_tb_has(tb, 1) ? pgl_tb_page(table, tb, 1) : index);
     if (!is_dead(tb)) {
         mark_dead(tb);
         killed = bury(&set);
     }
-    pgl_collection_unlock_at(&set, place);
+    pgl_collection_unlock_at(&set, pgl_witness_place());
     return killed;
 }
 
@@ -304,7 +303,7 @@ static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
  * then locked in order; by then it may be gone or its memory another block's, so the list is read again from its head.
  */
 static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
-                              uint64_t last_addr, const char *place)
+                              uint64_t last_addr)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     int result = 0;
@@ -314,7 +313,7 @@ static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, ui
         uint64_t other = index;
         bool found = false;
 
-        pgl_page_lock_at(table, page, place);
+        pgl_page_lock_at(table, page, pgl_witness_place());
         pgl_witness_list(table, page, index);
         for (uintptr_t ref = pgl_list_first(page); ref && !found; ref = *pgl_ref_next(ref)) {
             const struct pgl_tb *tb = pgl_ref_tb(ref);
@@ -323,11 +322,11 @@ static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, ui
             if (found && pgl_tb_crosses(table, tb))
                 other = pgl_tb_page(table, tb, !(ref & 1));
         }
-        pgl_page_unlock_at(table, page, place);
+        pgl_page_unlock_at(table, page, pgl_witness_place());
         if (!found)
             return result;
 
-        lock_two(&set, table, index, other, place);
+        lock_two(&set, table, index, other);
         for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
             struct pgl_tb *tb = pgl_ref_tb(ref);
 
@@ -337,12 +336,12 @@ static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, ui
         }
         if (bury(&set))
             result = PGL_HIT;
-        pgl_collection_unlock_at(&set, place);
+        pgl_collection_unlock_at(&set, pgl_witness_place());
     }
 }
 
 /* What pgl_kill_range() does when there is no memory for the set: slower, and `retired` is called more than once. */
-static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, const char *place)
+static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
 {
     uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
     struct pgl_leaf *leaf;
@@ -352,14 +351,14 @@ static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t 
         if (index < leaf->first_index)
             index = leaf->first_index;
         if (pgl_page_has_code(leaf, index))
-            result |= kill_page_by_pairs(table, leaf, index, first_addr, last_addr, place);
+            result |= kill_page_by_pairs(table, leaf, index, first_addr, last_addr);
     }
     return result;
 }
 
 /* The part of pgl_kill_range() that needs one page only. False when it does not suffice. */
 static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store,
-                             int *result, const char *place)
+                             int *result)
 {
     uint64_t index = first_addr >> table->page_bits;
     struct pgl_leaf *leaf = pgl_leaf_find(table, index);
@@ -371,40 +370,40 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     if (!leaf || !pgl_page_has_code(leaf, index))
         return true;
     page = pgl_leaf_page(leaf, index);
-    pgl_page_lock_at(table, page, place);
+    pgl_page_lock_at(table, page, pgl_witness_place());
     /* Perhaps the page was only locked: the filters are asked again, now that they stand still. */
     if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
         done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
         wants_more = is_store && done && !killed && pgl_filter_note_miss(leaf, index);
     }
-    pgl_page_unlock_at(table, page, place);
+    pgl_page_unlock_at(table, page, pgl_witness_place());
     if (wants_more)
-        pgl_filter_add_hot(table, leaf, index, place);
+        pgl_filter_add_hot(table, leaf, index);
     if (killed)
         *result = PGL_HIT;
     return done;
 }
 
-int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store, const char *place)
+int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store)
 {
     const uint64_t index[2] = {first_addr >> table->page_bits, last_addr >> table->page_bits};
     bool wants_more[2] = {false, false};
     struct pgl_collection set;
     int result;
 
-    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, is_store, &result, place))
+    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, is_store, &result))
         return result;
-    if (!pgl_set_lock(&set, table, first_addr, last_addr, true, place))
-        return kill_by_pairs(table, first_addr, last_addr, place);
+    if (!pgl_set_lock(&set, table, first_addr, last_addr, true))
+        return kill_by_pairs(table, first_addr, last_addr);
     result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
     if (is_store && !result) {
         wants_more[0] = pgl_filter_note_miss_in_set(&set, index[0]);
         wants_more[1] = index[1] != index[0] && pgl_filter_note_miss_in_set(&set, index[1]);
     }
-    pgl_collection_unlock_at(&set, place);
+    pgl_collection_unlock_at(&set, pgl_witness_place());
     for (unsigned i = 0; i < 2; i++)
         if (wants_more[i])
-            pgl_filter_add_hot(table, pgl_leaf_find(table, index[i]), index[i], place);
+            pgl_filter_add_hot(table, pgl_leaf_find(table, index[i]), index[i]);
     return result;
 }
 
@@ -415,7 +414,7 @@ int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struc
     if (!pgl_witness_enters(table, place) || !pgl_witness_knows(table, tb, true, place) ||
         __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW)
         return 0;
-    killed = pgl_tb_has(tb, 0) ? kill_listed(table, tb, place) : kill_unlisted(table, tb);
+    killed = pgl_tb_has(tb, 0) ? kill_listed(table, tb) : kill_unlisted(table, tb);
     return pgl_with_running(killed ? PGL_HIT : 0, running);
 }
 
@@ -428,7 +427,7 @@ int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64
     }
     /* Pairs with the fence of a bracket, as in pgl_store_is_clean(). */
     pgl_fence();
-    return pgl_with_running(pgl_kill_range(table, first_addr, last_addr, false, place), running);
+    return pgl_with_running(pgl_kill_range(table, first_addr, last_addr, false), running);
 }
 
 int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct pgl_tb *running, const char *place)

@@ -24,7 +24,7 @@ bool pgl_kill_in_set(struct pgl_collection *set);
  *
  * Locks:    entry and exit: this thread holds no page.
  */
-int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store, const char *place);
+int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store);
 
 static inline int pgl_with_running(int result, const struct pgl_tb *running)
 {

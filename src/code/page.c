@@ -71,21 +71,23 @@ bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t ind
     return true;
 }
 
-static void unlock_by_index(struct pgl_table *table, uint64_t index, const char *place)
+static void unlock_by_index(struct pgl_table *table, uint64_t index)
 {
     struct pgl_page *page = pgl_page_find(table, index);
 
     if (PGL_WITNESS && !page)
-        pgl_witness_breach(PGL_BREACH_NOT_HELD, index, place, NULL);
+        pgl_witness_breach(PGL_BREACH_NOT_HELD, index, pgl_witness_place(), NULL);
     else
-        pgl_page_unlock_at(table, page, place);
+        pgl_page_unlock_at(table, page, pgl_witness_place());
 }
 
 void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place)
 {
-    unlock_by_index(table, index, place);
+    if (!pgl_witness_may_call(place))
+        return;
+    unlock_by_index(table, index);
     if (index2 != index)
-        unlock_by_index(table, index2, place);
+        unlock_by_index(table, index2);
 }
 
 void pgl_page_assert_held_at(struct pgl_table *table, struct pgl_page *page, const char *place)

@@ -48,7 +48,7 @@ int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, c
     } else {
         pgl_fence(); /* the inline check has fenced, but a binder of this function has not */
     }
-    return pgl_with_running(pgl_kill_range(table, addr, last_addr, true, place), running);
+    return pgl_with_running(pgl_kill_range(table, addr, last_addr, true), running);
 }
 
 int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
@@ -67,10 +67,10 @@ int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_
         .index = {addr >> table->page_bits, last_addr >> table->page_bits},
     };
     if (!pgl_leaf_get(table, store->index[0]) || !pgl_leaf_get(table, store->index[1]) ||
-        !pgl_set_lock(&set, table, addr, last_addr, false, place))
+        !pgl_set_lock(&set, table, addr, last_addr, false))
         return PGL_ERROR;
     result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
-    pgl_set_keep(&set, store->index[0], store->index[1], place);
+    pgl_set_keep(&set, store->index[0], store->index[1]);
     return pgl_with_running(result, running);
 }
 

@@ -154,7 +154,7 @@ bool pgl_witness_may_call(const char *place)
     return true;
 }
 
-const char *pgl_witness_call_place(void)
+const char *pgl_witness_place(void)
 {
     return here.call_place;
 }

@@ -6,6 +6,8 @@
 #ifndef PGL_CODE_WITNESS_INTERNAL_H
 #define PGL_CODE_WITNESS_INTERNAL_H
 
+#include <stddef.h>
+
 #include <pagelock/tb.h>
 
 #ifdef PGL_LOCK_DEBUG
@@ -54,8 +56,11 @@ bool pgl_witness_may_call(const char *place);
  */
 bool pgl_witness_enters(const struct pgl_table *table, const char *place);
 
-/* The place of the call that this thread is in: of the last pgl_witness_may_call() that was true. */
-const char *pgl_witness_call_place(void);
+/*
+ * The place of the call that this thread is in: of its last pgl_witness_may_call() that was true. Functions that this
+ * call is made of pass it on to the witness without a parameter of theirs.
+ */
+const char *pgl_witness_place(void);
 
 /* Around a callback, @name. */
 void pgl_witness_calls(const char *name);
@@ -142,6 +147,11 @@ static inline bool pgl_witness_enters(const struct pgl_table *table, const char 
 {
     (void)table, (void)place;
     return true;
+}
+
+static inline const char *pgl_witness_place(void)
+{
+    return NULL;
 }
 
 static inline uint64_t pgl_witness_index(const struct pgl_page *page)

@@ -326,7 +326,7 @@ PGL_UNSEEN void pgl_witness_list(const struct pgl_table *table, struct pgl_page 
         damaged = repair(table, page, index, &linked_place);
         unlock_blocks();
         if (damaged)
-            pgl_witness_breach(PGL_BREACH_TB_CHANGED, index, pgl_witness_call_place(), linked_place);
+            pgl_witness_breach(PGL_BREACH_TB_CHANGED, index, pgl_witness_place(), linked_place);
     } while (damaged);
 }
 

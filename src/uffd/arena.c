@@ -33,10 +33,10 @@ static struct pgl_arena_block *cut(struct pgl_arena *arena, size_t size)
 {
     struct pgl_arena_block *block;
 
-    if (arena->slabs == NULL || arena->slab_used + size > SLAB_SIZE) {
+    if (!arena->slabs || arena->slab_used + size > SLAB_SIZE) {
         struct pgl_arena_slab *slab = map_pages(SLAB_SIZE);
 
-        if (slab == NULL) {
+        if (!slab) {
             return NULL;
         }
         slab->next = arena->slabs;
@@ -62,22 +62,22 @@ static void *arena_alloc(void *heap, size_t size)
     size += sizeof(*block);
     if (size > LARGEST) {
         block = map_pages(size);
-        if (block != NULL) {
+        if (block) {
             block->size = size;
         }
-        return block != NULL ? block->next : NULL;
+        return block ? block->next : NULL;
     }
     class = class_of(size);
     size = (size_t)SMALLEST << class;
     pthread_mutex_lock(&arena->lock);
     block = arena->free[class];
-    if (block != NULL) {
+    if (block) {
         arena->free[class] = block->next[0];
     } else {
         block = cut(arena, size);
     }
     pthread_mutex_unlock(&arena->lock);
-    if (block == NULL) {
+    if (!block) {
         return NULL;
     }
     block->size = size;
@@ -109,7 +109,7 @@ bool pgl_arena_init(struct pgl_arena *arena)
 
 void pgl_arena_fini(struct pgl_arena *arena)
 {
-    while (arena->slabs != NULL) {
+    while (arena->slabs) {
         struct pgl_arena_slab *slab = arena->slabs;
 
         arena->slabs = slab->next;

@@ -17,14 +17,14 @@ bool pgl_bad_page_is_listed(struct pgl_uffd *uffd, const struct pgl_space *space
 {
     const struct pgl_bad_page *page;
 
-    if (__atomic_load_n(&uffd->bad_pages, __ATOMIC_RELAXED) == NULL) {
+    if (!__atomic_load_n(&uffd->bad_pages, __ATOMIC_RELAXED)) {
         return false;
     }
     pthread_mutex_lock(&uffd->lock);
-    for (page = uffd->bad_pages; page != NULL && (page->space != space || page->addr != addr); page = page->next) {
+    for (page = uffd->bad_pages; page && (page->space != space || page->addr != addr); page = page->next) {
     }
     pthread_mutex_unlock(&uffd->lock);
-    return page != NULL;
+    return page;
 }
 
 bool pgl_bad_page_add(struct pgl_uffd *uffd, struct pgl_space *space, uint64_t addr)
@@ -32,13 +32,13 @@ bool pgl_bad_page_add(struct pgl_uffd *uffd, struct pgl_space *space, uint64_t a
     const struct itimerspec pause = {.it_value = {0, PGL_UFFD_PAUSE_US * 1000L}};
     struct pgl_bad_page *page = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*page));
 
-    if (page == NULL) {
+    if (!page) {
         return false;
     }
     pthread_mutex_lock(&uffd->lock);
     *page = (struct pgl_bad_page){uffd->bad_pages, space, addr};
     space->refs++;
-    if (uffd->bad_pages == NULL) {
+    if (!uffd->bad_pages) {
         timerfd_settime(uffd->timer, 0, &pause, NULL);
     }
     __atomic_store_n(&uffd->bad_pages, page, __ATOMIC_RELAXED);
@@ -50,7 +50,7 @@ void pgl_bad_page_wake_all(struct pgl_uffd *uffd)
 {
     struct pgl_bad_page *page;
 
-    while ((page = uffd->bad_pages) != NULL) {
+    while ((page = uffd->bad_pages)) {
         struct uffdio_range range = {page->addr, uffd->page_size};
 
         __atomic_store_n(&uffd->bad_pages, page->next, __ATOMIC_RELAXED);

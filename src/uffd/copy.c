@@ -72,7 +72,7 @@ static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, u
     struct uffdio_zeropage zero = {{addr, length}, UFFDIO_ZEROPAGE_MODE_DONTWAKE, 0};
     int64_t made;
 
-    if (data != NULL) {
+    if (data) {
         ioctl(uffd, UFFDIO_COPY, &copy);
         made = copy.copy;
     } else {
@@ -177,7 +177,7 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
     pthread_rwlock_rdlock(delivery->layout);
     error = is_shown(delivery, request, stretch) ? 0 : ENOENT;
     for (*done = 0; error == 0 && *done < stretch->npages;) {
-        const unsigned char *data = stretch->data != NULL ? stretch->data + *done * page_size : NULL;
+        const unsigned char *data = stretch->data ? stretch->data + *done * page_size : NULL;
         uint64_t length = (stretch->npages - *done) * page_size;
         uint64_t made = make_pages(delivery->uffd, addr + *done * page_size, data, length, delivery->write_protect);
 
@@ -244,7 +244,7 @@ static void skip(struct stretch *stretch, uint64_t npages, size_t page_size)
 {
     stretch->first += npages;
     stretch->npages -= npages;
-    stretch->data += stretch->data != NULL ? npages * page_size : 0;
+    stretch->data += stretch->data ? npages * page_size : 0;
 }
 
 /* Goes on until the kernel refuses a page for an event, which is EAGAIN, or nothing is left to do. */

@@ -61,8 +61,8 @@ static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_
             return pgl_object_ref(copy.object);
         }
     }
-    while ((object = pgl_uffd_object_new(uffd, entry->object->config.pager_ops, source,
-                                         pgl_object_advice(entry->object))) == NULL) {
+    while (!(object = pgl_uffd_object_new(uffd, entry->object->config.pager_ops, source,
+                                          pgl_object_advice(entry->object)))) {
         usleep(PGL_UFFD_PAUSE_US);
     }
     __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
@@ -91,8 +91,8 @@ static void adopt(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
     } else {
         child = pgl_space_add(uffd, fd);
     }
-    pgl_count(&uffd->stats.errors, child == NULL);
-    while (child != NULL && pgl_space_next_part(parent, &first, UINT64_MAX - 1, &entry)) {
+    pgl_count(&uffd->stats.errors, !child);
+    while (child && pgl_space_next_part(parent, &first, UINT64_MAX - 1, &entry)) {
         struct pgl_object *object = childs_object(uffd, parent, child, &entry);
 
         insist_on_entering(child, &entry.view, object, entry.advice);

@@ -22,7 +22,7 @@ static void give_up(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
     const struct pgl_uffd_config *config = &uffd->config;
     const void *addr = (const void *)(uintptr_t)delivery->addr;
 
-    if (config->failed != NULL && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
+    if (config->failed && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
         delivery->put_off = pgl_bad_page_add(uffd, delivery->space, delivery->addr) ||
                             __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED); /* then it waits for the region's end */
     } else {
@@ -148,9 +148,9 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
     size_t n = 0;
 
     pgl_uffd_lock(uffd);
-    for (space = uffd->spaces; space != NULL && space->number != number; space = space->next) {
+    for (space = uffd->spaces; space && space->number != number; space = space->next) {
     }
-    if (space != NULL) {
+    if (space) {
         space->refs++;
         n = pgl_event_read(uffd, space, messages, max);
         for (size_t i = 0; i < n; i++) {
@@ -168,7 +168,7 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
         }
     }
 
-    if (space != NULL) {
+    if (space) {
         pthread_mutex_lock(&uffd->lock);
         pgl_space_unref(uffd, space);
         pthread_mutex_unlock(&uffd->lock);
@@ -249,7 +249,7 @@ int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler)
     handler->uffd = uffd;
     handler->fault = pgl_fault_new();
     handler->buffer = length <= PTRDIFF_MAX ? aligned_alloc(uffd->page_size, (size_t)length) : NULL;
-    if (handler->fault != NULL && handler->buffer != NULL) {
+    if (handler->fault && handler->buffer) {
         error = start_deaf(&handler->thread, handle, handler);
     }
     if (error != 0) {

@@ -54,7 +54,7 @@ static struct pgl_file *file_new(struct pgl_arena *arena, int fd, const struct s
     struct pgl_file *file = pgl_arena_heap_ops.alloc(arena, sizeof(*file));
     char path[32];
 
-    if (file == NULL) {
+    if (!file) {
         errno = ENOMEM;
         return NULL;
     }
@@ -86,10 +86,10 @@ static struct pgl_file *find_file(struct pgl_files *files, const struct stat *st
 {
     struct pgl_file *file = files->first;
 
-    while (file != NULL && (file->dev != st->st_dev || file->ino != st->st_ino || file->flags != flags)) {
+    while (file && (file->dev != st->st_dev || file->ino != st->st_ino || file->flags != flags)) {
         file = file->next;
     }
-    if (file != NULL) {
+    if (file) {
         file->refs++;
     }
     return file;
@@ -103,24 +103,24 @@ static struct pgl_file *file_get(struct pgl_files *files, int fd, const struct s
     pthread_mutex_lock(&files->lock);
     file = find_file(files, st, flags);
     pthread_mutex_unlock(&files->lock);
-    if (file != NULL) {
+    if (file) {
         return file;
     }
     fresh = file_new(files->arena, fd, st, flags);
-    if (fresh == NULL) {
+    if (!fresh) {
         return NULL;
     }
     pthread_mutex_lock(&files->lock);
     file = find_file(files, st, flags); /* another thread may have been first */
-    if (file == NULL) {
+    if (!file) {
         fresh->next = files->first;
         files->first = fresh;
     }
     pthread_mutex_unlock(&files->lock);
-    if (file != NULL) {
+    if (file) {
         file_free(files->arena, fresh);
     }
-    return file != NULL ? file : fresh;
+    return file ? file : fresh;
 }
 
 static void file_put(struct pgl_files *files, struct pgl_file *file)
@@ -149,11 +149,11 @@ static bool add_hole(struct pgl_source *source, struct pgl_pager_range hole, siz
         size_t more = *room > 0 ? 2 * *room : 16;
         struct pgl_pager_range *holes = pgl_arena_heap_ops.alloc(source->files->arena, more * sizeof(*holes));
 
-        if (holes == NULL) {
+        if (!holes) {
             errno = ENOMEM;
             return false;
         }
-        if (source->holes != NULL) {
+        if (source->holes) {
             memcpy(holes, source->holes, source->nholes * sizeof(*holes));
             pgl_arena_heap_ops.free(source->files->arena, source->holes);
         }
@@ -200,10 +200,10 @@ static bool find_holes(struct pgl_source *source, size_t page_size)
 /* The last holder is gone, or there never was one. */
 static void source_free(struct pgl_source *source)
 {
-    if (source->file != NULL) {
+    if (source->file) {
         file_put(source->files, source->file);
     }
-    if (source->holes != NULL) {
+    if (source->holes) {
         pgl_arena_heap_ops.free(source->files->arena, source->holes);
     }
     pgl_arena_heap_ops.free(source->files->arena, source);
@@ -215,7 +215,7 @@ static bool open_source(struct pgl_source *source, int fd, const struct stat *st
     bool sparse = (uint64_t)st->st_blocks * 512 < source->size;
 
     source->file = file_get(source->files, fd, st, flags);
-    return source->file != NULL && (!sparse || !source->file->own || find_holes(source, page_size));
+    return source->file && (!sparse || !source->file->own || find_holes(source, page_size));
 }
 
 struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offset, uint64_t length, size_t page_size)
@@ -234,7 +234,7 @@ struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offs
         return NULL;
     }
     source = pgl_arena_heap_ops.alloc(files->arena, sizeof(*source));
-    if (source == NULL) {
+    if (!source) {
         errno = ENOMEM;
         return NULL;
     }

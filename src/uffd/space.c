@@ -28,7 +28,7 @@ struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd)
     struct pgl_space *space = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*space));
     struct epoll_event event = {.events = EPOLLIN};
 
-    if (space != NULL) {
+    if (space) {
         space->map = pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
         space->fd = fd;
         space->refs = 1;
@@ -36,8 +36,8 @@ struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd)
         space->parked_last = 0;
         space->number = event.data.u64 = uffd->last_number + 1;
     }
-    if (space == NULL || space->map == NULL || epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
-        if (space != NULL) {
+    if (!space || !space->map || epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+        if (space) {
             pgl_map_free(space->map);
             pgl_arena_heap_ops.free(&uffd->arena, space);
         }
@@ -145,7 +145,7 @@ void pgl_space_drop_ended(struct pgl_uffd *uffd)
 {
     struct pgl_space **link = &uffd->spaces;
 
-    while (*link != NULL) {
+    while (*link) {
         if (pgl_space_probe(uffd, *link) == ESRCH) {
             pgl_space_drop(uffd, link);
         } else {

@@ -62,14 +62,14 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     int error = 0;
     int fd;
 
-    if (uffd == NULL || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
+    if (!uffd || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
         !pgl_arena_init(&uffd->arena) || !pgl_files_init(&uffd->files, &uffd->arena)) {
         free(uffd);
         errno = ENOMEM;
         return NULL;
     }
     uffd->config = *config;
-    uffd->table = config->table != NULL ? *config->table : *pgl_advice_shipped();
+    uffd->table = config->table ? *config->table : *pgl_advice_shipped();
     uffd->page_size = (size_t)sysconf(_SC_PAGESIZE);
     uffd->epoll = epoll_create1(EPOLL_CLOEXEC);
     uffd->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -78,10 +78,10 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     uffd->last_number = PGL_UFFD_NUMBER_LAST;
     uffd->share = nhandlers > 1 ? 1 : PGL_UFFD_BATCH;
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
-    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || uffd->handlers == NULL ||
+    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->handlers ||
         epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &stop) != 0 ||
         epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 || (fd = pgl_uffd_open(config)) < 0 ||
-        (uffd->self = pgl_space_add(uffd, fd)) == NULL) {
+        !(uffd->self = pgl_space_add(uffd, fd))) {
         error = errno;
     }
     while (error == 0 && uffd->nhandlers < nhandlers) {
@@ -100,7 +100,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
 {
     PGL_UNCANCELLED;
 
-    if (uffd == NULL) {
+    if (!uffd) {
         return;
     }
     __atomic_store_n(&uffd->ending, true, __ATOMIC_RELAXED);
@@ -112,7 +112,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
         close(uffd->spare);
     }
     pgl_bad_page_wake_all(uffd);
-    while (uffd->spaces != NULL) {
+    while (uffd->spaces) {
         pgl_space_unregister(uffd, uffd->spaces);
         pgl_event_read_last(uffd, uffd->spaces);
         pgl_space_drop(uffd, &uffd->spaces);
@@ -220,11 +220,11 @@ bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_
         return false;
     }
     source = pgl_source_new(&uffd->files, fd, (uint64_t)offset, length, uffd->page_size);
-    if (source == NULL) {
+    if (!source) {
         return false;
     }
     object = pgl_uffd_object_new(uffd, &pgl_uffd_pager_ops, source, advice);
-    if (object == NULL) {
+    if (!object) {
         pgl_source_unref(source);
         errno = ENOMEM;
         return false;

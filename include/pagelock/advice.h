@@ -3,8 +3,8 @@
  * How a mapping expects to be touched (advice), and the cluster that a fault asks for: a demand page with the
  * neighbours that are worth fetching in the same request. Everything here is a pure function: no lock, no allocation.
  */
-#ifndef PAGELOCK_ADVICE_H
-#define PAGELOCK_ADVICE_H
+#ifndef PGL_PAGELOCK_ADVICE_H
+#define PGL_PAGELOCK_ADVICE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
  * The collection: every page of a byte range, and every page of the blocks on them, locked by one thread in ascending
  * order of page index.
  */
-#ifndef PAGELOCK_COLLECTION_H
-#define PAGELOCK_COLLECTION_H
+#ifndef PGL_PAGELOCK_COLLECTION_H
+#define PGL_PAGELOCK_COLLECTION_H
 
 #include <pagelock/page.h>
 
@@ -12,35 +12,13 @@
 extern "C" {
 #endif
 
-/* Leaves that a collection holds pages of without allocating. */
-#define PGL_COLLECTION_INLINE 2u
-
-/* The locked pages of one leaf. Private. */
-struct pgl_collection_leaf {
-    struct pgl_leaf *leaf;
-    unsigned words;                 /* a bit for each word of held that has members; the others are not set */
-    uint64_t held[PGL_LEVEL_WORDS]; /* a bit for each page */
-};
-
 /**
  * struct pgl_collection - a set of locked pages
  *
  * Lives where the caller likes, usually on the stack, and stays there while it is locked: it is not to be copied. Needs
  * no initialisation before pgl_collection_lock(). The members are private; use the functions below.
  */
-struct PGL_ANNOTATE(capability("collection")) pgl_collection {
-    struct pgl_table *table;
-    uint64_t first_addr;
-    uint64_t last_addr;
-    uint64_t max;
-    unsigned members; /* 0, 1, or more: not how many */
-    size_t nleaves;
-    size_t room;
-    struct pgl_collection_leaf *leaves; /* as they came: they do not move when another is put between two */
-    uint32_t *order;                    /* their numbers, ascending by page index */
-    struct pgl_collection_leaf in_place[PGL_COLLECTION_INLINE];
-    uint32_t order_in_place[PGL_COLLECTION_INLINE];
-};
+struct pgl_collection;
 
 /**
  * pgl_collection_lock(collection, table, first_addr, last_addr) - lock every page of a range, and of the blocks on it
@@ -63,11 +41,6 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
  */
 PGL_API bool pgl_collection_lock(struct pgl_collection *collection, struct pgl_table *table, uint64_t first_addr,
                                  uint64_t last_addr) PGL_ANNOTATE(try_acquire_capability(true, collection));
-#define pgl_collection_lock(collection, table, first_addr, last_addr)                                                  \
-    pgl_collection_lock_at(collection, table, first_addr, last_addr, PGL_HERE)
-PGL_API bool pgl_collection_lock_at(struct pgl_collection *collection, struct pgl_table *table, uint64_t first_addr,
-                                    uint64_t last_addr, const char *place)
-    PGL_ANNOTATE(try_acquire_capability(true, collection));
 
 /**
  * pgl_collection_unlock(collection) - unlock every member and empty the set; of an empty one, nothing
@@ -76,9 +49,6 @@ PGL_API bool pgl_collection_lock_at(struct pgl_collection *collection, struct pg
  * Ordering: release on each page.
  */
 PGL_API void pgl_collection_unlock(struct pgl_collection *collection) PGL_ANNOTATE(release_capability(collection));
-#define pgl_collection_unlock(collection) pgl_collection_unlock_at(collection, PGL_HERE)
-PGL_API void pgl_collection_unlock_at(struct pgl_collection *collection, const char *place)
-    PGL_ANNOTATE(release_capability(collection));
 
 /**
  * pgl_collection_next - walk the set
@@ -98,12 +68,12 @@ PGL_API struct pgl_page *pgl_collection_next(const struct pgl_collection *collec
  *
  * Errors:   UINT64_MAX for an empty set, which is no page's index.
  */
-PGL_INLINE uint64_t pgl_collection_max(const struct pgl_collection *collection)
-{
-    return collection->members ? collection->max : UINT64_MAX;
-}
+PGL_INLINE uint64_t pgl_collection_max(const struct pgl_collection *collection);
 
 #ifdef __cplusplus
 }
 #endif
+
+#include <pagelock/inline/collection.h>
+
 #endif

@@ -7,8 +7,8 @@
  * Three coordinate systems, never mixed: a map's pages, an object's pages (both plain uint64_t, named map_index or
  * index) and a pager's pages, which only ever appear inside struct pgl_pager_range or with pager_ before their name.
  */
-#ifndef PAGELOCK_FAULT_H
-#define PAGELOCK_FAULT_H
+#ifndef PGL_PAGELOCK_FAULT_H
+#define PGL_PAGELOCK_FAULT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
  * The layout of the public structs, as constants of the library that is running: for other languages, which cannot read
  * the headers. C and C++ have sizeof and offsetof.
  */
-#ifndef PAGELOCK_LAYOUT_H
-#define PAGELOCK_LAYOUT_H
+#ifndef PGL_PAGELOCK_LAYOUT_H
+#define PGL_PAGELOCK_LAYOUT_H
 
 #include <stddef.h>
 

@@ -2,34 +2,14 @@
 /*
  * The page lock: one bit in the descriptor's head. Pages are locked in ascending order of page index.
  */
-#ifndef PAGELOCK_PAGE_H
-#define PAGELOCK_PAGE_H
+#ifndef PGL_PAGELOCK_PAGE_H
+#define PGL_PAGELOCK_PAGE_H
 
 #include <pagelock/table.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* The parts of the functions below that are not inline, each whole by itself. */
-PGL_API void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
-PGL_API bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
-PGL_API void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
-
-/* Lock a page of an ordinary table if its head is still *@head, and unlocked; else *@head is what it is now. */
-static inline bool pgl_page_lock_seen(struct pgl_page *page, uintptr_t *head)
-{
-    /* acquire: pairs with the release in pgl_page_unlock_at() */
-    return !(*head & PGL_HEAD_LOCK) && __atomic_compare_exchange_n(&page->head, head, *head | PGL_HEAD_LOCK, false,
-                                                                   __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
-}
-
-/* Lock a page of an ordinary table at the first attempt, or not; *@head is what stood there. */
-static inline bool pgl_page_lock_fast(struct pgl_page *page, uintptr_t *head)
-{
-    *head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
-    return pgl_page_lock_seen(page, head);
-}
 
 /**
  * pgl_page_lock(table, page) - lock a page
@@ -41,17 +21,6 @@ static inline bool pgl_page_lock_fast(struct pgl_page *page, uintptr_t *head)
  * Blocks:   spins, yields, then sleeps, without fairness or a bound; no cancellation point; not async-signal-safe.
  */
 PGL_API void pgl_page_lock(struct pgl_table *table, struct pgl_page *page) PGL_ANNOTATE(acquire_capability(page));
-#define pgl_page_lock(table, page) pgl_page_lock_at(table, page, PGL_HERE)
-PGL_INLINE void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
-    PGL_ANNOTATE(acquire_capability(page));
-PGL_UNCHECKED
-PGL_INLINE void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
-{
-    uintptr_t head;
-
-    if (PGL_UNLIKELY(table->special || !pgl_page_lock_fast(page, &head)))
-        pgl_page_lock_slow(table, page, place);
-}
 
 /**
  * pgl_page_trylock(table, page) - lock a page if nobody holds it
@@ -63,25 +32,6 @@ PGL_INLINE void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page,
  */
 PGL_API bool pgl_page_trylock(struct pgl_table *table, struct pgl_page *page)
     PGL_ANNOTATE(try_acquire_capability(true, page));
-#define pgl_page_trylock(table, page) pgl_page_trylock_at(table, page, PGL_HERE)
-PGL_INLINE bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
-    PGL_ANNOTATE(try_acquire_capability(true, page));
-PGL_UNCHECKED
-PGL_INLINE bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
-{
-    uintptr_t head;
-
-    if (PGL_UNLIKELY(table->special))
-        return pgl_page_trylock_slow(table, page, place);
-    head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
-    while (!(head & PGL_HEAD_LOCK)) {
-        /* acquire: pairs with the release in pgl_page_unlock_at() */
-        if (__atomic_compare_exchange_n(&page->head, &head, head | PGL_HEAD_LOCK, false, __ATOMIC_ACQUIRE,
-                                        __ATOMIC_RELAXED))
-            return true;
-    }
-    return false;
-}
 
 /**
  * pgl_page_unlock(table, page) - unlock a page
@@ -90,21 +40,6 @@ PGL_INLINE bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *pa
  * Ordering: release; pairs with the acquire of the next one to lock it.
  */
 PGL_API void pgl_page_unlock(struct pgl_table *table, struct pgl_page *page) PGL_ANNOTATE(release_capability(page));
-#define pgl_page_unlock(table, page) pgl_page_unlock_at(table, page, PGL_HERE)
-PGL_INLINE void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
-    PGL_ANNOTATE(release_capability(page));
-PGL_UNCHECKED
-PGL_INLINE void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
-{
-    if (PGL_UNLIKELY(table->special)) {
-        pgl_page_unlock_slow(table, page, place);
-        return;
-    }
-    /* release: pairs with the acquires above and with the store check's load of the head. Only the holder writes the
-     * word while the bit is set, so a load and a store do. */
-    __atomic_store_n(&page->head, __atomic_load_n(&page->head, __ATOMIC_RELAXED) & ~(uintptr_t)PGL_HEAD_LOCK,
-                     __ATOMIC_RELEASE);
-}
 
 /**
  * pgl_page_lock_pair(table, index, index2) - lock two pages, allocating them where they are absent
@@ -118,8 +53,6 @@ PGL_INLINE void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *pag
  * Errors:   false with nothing locked; ENOMEM, EINVAL (an index beyond the table).
  */
 PGL_API bool pgl_page_lock_pair(struct pgl_table *table, uint64_t index, uint64_t index2);
-#define pgl_page_lock_pair(table, index, index2) pgl_page_lock_pair_at(table, index, index2, PGL_HERE)
-PGL_API bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place);
 
 /**
  * pgl_page_unlock_pair(table, index, index2) - unlock what pgl_page_lock_pair() locked
@@ -128,8 +61,6 @@ PGL_API bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint
  * Ordering: release.
  */
 PGL_API void pgl_page_unlock_pair(struct pgl_table *table, uint64_t index, uint64_t index2);
-#define pgl_page_unlock_pair(table, index, index2) pgl_page_unlock_pair_at(table, index, index2, PGL_HERE)
-PGL_API void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place);
 
 /**
  * pgl_page_assert_held(table, page) - in a lock_debug library, report unless this thread holds the page
@@ -140,11 +71,6 @@ PGL_API void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, ui
  */
 PGL_API void pgl_page_assert_held(struct pgl_table *table, struct pgl_page *page) PGL_ANNOTATE(assert_capability(page));
 PGL_API void pgl_assert_none_held(void);
-#define pgl_page_assert_held(table, page) pgl_page_assert_held_at(table, page, PGL_HERE)
-#define pgl_assert_none_held() pgl_assert_none_held_at(PGL_HERE)
-PGL_API void pgl_page_assert_held_at(struct pgl_table *table, struct pgl_page *page, const char *place)
-    PGL_ANNOTATE(assert_capability(page));
-PGL_API void pgl_assert_none_held_at(const char *place);
 
 /**
  * enum pgl_breach_kind - how the contract was broken
@@ -222,4 +148,7 @@ PGL_API void pgl_witness_set_hook(void (*hook)(const struct pgl_breach *breach, 
 #ifdef __cplusplus
 }
 #endif
+
+#include <pagelock/inline/page.h>
+
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* libpagelock: page locks for code pages, clusters for faulting pages. Includes every public header. */
-#ifndef PAGELOCK_PAGELOCK_H
-#define PAGELOCK_PAGELOCK_H
+#ifndef PGL_PAGELOCK_PAGELOCK_H
+#define PGL_PAGELOCK_PAGELOCK_H
 
 #include <pagelock/advice.h>
 #include <pagelock/collection.h>

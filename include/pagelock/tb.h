@@ -6,8 +6,8 @@
  * the first guest byte is read until the block can be found. It dies once, by whichever call gets to it first. See
  * docs/locking.md for the protocol and for what may run beside what.
  */
-#ifndef PAGELOCK_TB_H
-#define PAGELOCK_TB_H
+#ifndef PGL_PAGELOCK_TB_H
+#define PGL_PAGELOCK_TB_H
 
 #include <pagelock/collection.h>
 
@@ -35,12 +35,7 @@ enum pgl_tb_state {
  * run it, because it was returned by pgl_bracket_commit(), or in or about to call pgl_invalidate_tb(). The library
  * follows no pointer to a block once `retired` has been called with it.
  */
-struct pgl_tb {
-    uintptr_t next[2]; /* a link for each page: tagged pointers */
-    uint64_t first[2]; /* bytes on each page, inclusive; first > last: none */
-    uint64_t last[2];
-    uint32_t state;
-} __attribute__((aligned(16)));
+struct pgl_tb;
 
 /**
  * struct pgl_tb_ops - what the library tells the emulator
@@ -87,11 +82,7 @@ PGL_API void pgl_tb_init(struct pgl_tb *tb);
  *
  * Locks:    none.
  */
-PGL_INLINE void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t first_addr, uint64_t last_addr)
-{
-    tb->first[which] = first_addr;
-    tb->last[which] = last_addr;
-}
+PGL_INLINE void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t first_addr, uint64_t last_addr);
 
 /**
  * pgl_tb_is_live - whether a block is linked and nobody has killed it
@@ -103,18 +94,12 @@ PGL_INLINE void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t fir
  * Locks:    none.
  * Ordering: acquire; pairs with the release store of the claim.
  */
-PGL_INLINE bool pgl_tb_is_live(const struct pgl_tb *tb)
-{
-    return __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_LIVE;
-}
+PGL_INLINE bool pgl_tb_is_live(const struct pgl_tb *tb);
 
 /**
  * pgl_tb_chain_next - the next block of a chain handed to `retired`, or NULL
  */
-PGL_INLINE struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb)
-{
-    return (struct pgl_tb *)tb->next[0];
-}
+PGL_INLINE struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb);
 
 /**
  * pgl_fence - a full memory fence
@@ -122,50 +107,7 @@ PGL_INLINE struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb)
  * On x86 a locked instruction on the stack's top: as strong as mfence for ordinary memory, at a quarter of its cost.
  * gcc's thread sanitizer knows no fences: under it this is a sequentially consistent read-modify-write.
  */
-#if defined(__SANITIZE_THREAD__)
-#define PGL_FENCE_BY_RMW 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define PGL_FENCE_BY_RMW 1
-#endif
-#endif
-PGL_INLINE void pgl_fence(void)
-{
-#if defined(PGL_EXPLORE)
-    void pgl_explore_fence(void);
-    pgl_explore_fence();
-#elif defined(PGL_FENCE_BY_RMW)
-    unsigned char word = 0;
-
-    __atomic_fetch_add(&word, 0, __ATOMIC_SEQ_CST);
-#elif defined(__x86_64__)
-    __asm__ volatile("lock; orl $0, (%%rsp)" ::: "memory", "cc");
-#else
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-#endif
-}
-
-/*
- * The full fence of a bracket, between the read-modify-write that locked a page, or that set its code bit after that,
- * and the reading of the page's bytes. On x86 that instruction was one already (what `first_code` writes is fenced by
- * itself, where it is called). An externally locked table takes no lock and needs no fence: stores are checked under
- * the same big lock.
- *
- * Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and their
- * look-up: they see that the page is locked, and has its code bit set, or the guest bytes that are read from here on
- * are theirs.
- */
-static inline void pgl_fence_after_lock(void)
-{
-#if defined(PGL_EXPLORE)
-    void pgl_explore_fence_after_update(void); /* nothing where memory is x86's */
-    pgl_explore_fence_after_update();
-#elif (defined(__x86_64__) || defined(__i386__)) && !defined(PGL_FENCE_BY_RMW)
-    __asm__ volatile("" ::: "memory");
-#else
-    pgl_fence();
-#endif
-}
+PGL_INLINE void pgl_fence(void);
 
 /* ---- translating ---- */
 
@@ -177,17 +119,7 @@ static inline void pgl_fence_after_lock(void)
  *
  * The caller's: on its stack, or in the vCPU where the translator is left by a jump. Private members.
  */
-struct pgl_bracket {
-    struct pgl_table *table;
-    uint64_t index[2]; /* UINT64_MAX: not held */
-    struct pgl_leaf *leaf[2];
-    uintptr_t head;   /* the first page's, as long as nothing is in the way of a short commit; else 0 */
-    unsigned nstores; /* more than none: the decoded bytes are void */
-    bool crossed;     /* of a second page that is held: this decoding has crossed to it */
-    struct {
-        uint64_t first_addr, last_addr;
-    } stores[PGL_BRACKET_STORES];
-};
+struct pgl_bracket;
 
 /**
  * enum pgl_bracket_result - what became of a step of a bracket
@@ -219,28 +151,6 @@ enum pgl_bracket_result {
  * Errors:   false with nothing held; ENOMEM, EINVAL.
  */
 PGL_API bool pgl_bracket_begin(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index);
-#define pgl_bracket_begin(bracket, table, index) pgl_bracket_begin_at(bracket, table, index, PGL_HERE)
-/* The whole of it. */
-PGL_API bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
-                                    const char *place);
-/* Inline is the common case: a page that has blocks, and is free. */
-PGL_INLINE bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
-                                     const char *place)
-{
-    struct pgl_leaf *leaf = index <= table->last_index ? pgl_leaf_find(table, index) : NULL;
-    uintptr_t head = leaf && !table->special ? __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_RELAXED) : 0;
-
-    if (PGL_UNLIKELY(head < 16u || !pgl_page_lock_seen(pgl_leaf_page(leaf, index), &head)))
-        return pgl_bracket_begin_slow(bracket, table, index, place);
-    bracket->table = table;
-    bracket->index[0] = index;
-    bracket->index[1] = UINT64_MAX;
-    bracket->leaf[0] = leaf;
-    bracket->head = head & PGL_HEAD_HOT ? 0 : head;
-    bracket->nstores = 0;
-    pgl_fence_after_lock();
-    return true;
-}
 
 /**
  * pgl_bracket_cross(bracket, index) - the block runs into a second page
@@ -258,8 +168,6 @@ PGL_INLINE bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_tab
  * Errors:   PGL_BRACKET_ERROR with ENOMEM, or with EINVAL for a third page or one beyond the table.
  */
 PGL_API enum pgl_bracket_result pgl_bracket_cross(struct pgl_bracket *bracket, uint64_t index);
-#define pgl_bracket_cross(bracket, index) pgl_bracket_cross_at(bracket, index, PGL_HERE)
-PGL_API enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64_t index, const char *place);
 
 /**
  * pgl_bracket_store(bracket, addr, len) - a store was made while translating
@@ -279,9 +187,6 @@ PGL_API enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket
  *      table.
  */
 PGL_API enum pgl_bracket_result pgl_bracket_store(struct pgl_bracket *bracket, uint64_t addr, unsigned len);
-#define pgl_bracket_store(bracket, addr, len) pgl_bracket_store_at(bracket, addr, len, PGL_HERE)
-PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len,
-                                                     const char *place);
 
 /**
  * pgl_bracket_commit(bracket, tb, equal) - link a block to its pages and make it findable
@@ -297,9 +202,6 @@ PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket
  */
 PGL_API enum pgl_bracket_result pgl_bracket_commit(struct pgl_bracket *bracket, struct pgl_tb *tb,
                                                    struct pgl_tb **equal);
-#define pgl_bracket_commit(bracket, tb, equal) pgl_bracket_commit_at(bracket, tb, equal, PGL_HERE)
-PGL_API enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb,
-                                                      struct pgl_tb **equal, const char *place);
 
 /**
  * pgl_bracket_abort(bracket) - end a bracket without a block
@@ -310,8 +212,6 @@ PGL_API enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracke
  * Blocks:   not unless stores are remembered: then as pgl_store_check().
  */
 PGL_API void pgl_bracket_abort(struct pgl_bracket *bracket);
-#define pgl_bracket_abort(bracket) pgl_bracket_abort_at(bracket, PGL_HERE)
-PGL_API void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place);
 
 /**
  * pgl_tb_link_unlisted(table, tb) - bring a block to life that is on no page (one-shot or uncached code)
@@ -323,8 +223,6 @@ PGL_API void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place
  * Locks:    none.
  */
 PGL_API void pgl_tb_link_unlisted(struct pgl_table *table, struct pgl_tb *tb);
-#define pgl_tb_link_unlisted(table, tb) pgl_tb_link_unlisted_at(table, tb, PGL_HERE)
-PGL_API void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const char *place);
 
 /* ---- the blocks of a page ---- */
 
@@ -339,10 +237,6 @@ PGL_API void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb,
 PGL_API bool pgl_page_foreach_tb(struct pgl_table *table, struct pgl_page *page,
                                  bool (*visit)(struct pgl_tb *tb, void *opaque) PGL_NOEXCEPT, void *opaque)
     PGL_ANNOTATE(requires_capability(page));
-#define pgl_page_foreach_tb(table, page, visit, opaque) pgl_page_foreach_tb_at(table, page, visit, opaque, PGL_HERE)
-PGL_API bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page,
-                                    bool (*visit)(struct pgl_tb *tb, void *opaque) PGL_NOEXCEPT, void *opaque,
-                                    const char *place) PGL_ANNOTATE(requires_capability(page));
 
 /**
  * pgl_tb_lock_pages(table, tb) - lock the pages of a block, in order, equal ones once
@@ -356,10 +250,6 @@ PGL_API bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *pa
  */
 PGL_API void pgl_tb_lock_pages(struct pgl_table *table, const struct pgl_tb *tb);
 PGL_API void pgl_tb_unlock_pages(struct pgl_table *table, const struct pgl_tb *tb);
-#define pgl_tb_lock_pages(table, tb) pgl_tb_lock_pages_at(table, tb, PGL_HERE)
-#define pgl_tb_unlock_pages(table, tb) pgl_tb_unlock_pages_at(table, tb, PGL_HERE)
-PGL_API void pgl_tb_lock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place);
-PGL_API void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place);
 
 /* ---- invalidating ---- */
 
@@ -383,9 +273,6 @@ PGL_API void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb
  * Blocks:   spins, yields, sleeps; does not allocate.
  */
 PGL_API int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running);
-#define pgl_invalidate_tb(table, tb, running) pgl_invalidate_tb_at(table, tb, running, PGL_HERE)
-PGL_API int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running,
-                                 const char *place);
 
 /**
  * pgl_invalidate_range(table, first_addr, last_addr, running) - kill the blocks with bytes in a range
@@ -408,10 +295,6 @@ PGL_API int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, con
  */
 PGL_API int pgl_invalidate_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
                                  const struct pgl_tb *running);
-#define pgl_invalidate_range(table, first_addr, last_addr, running)                                                    \
-    pgl_invalidate_range_at(table, first_addr, last_addr, running, PGL_HERE)
-PGL_API int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
-                                    const struct pgl_tb *running, const char *place);
 
 /**
  * pgl_invalidate_page(table, index, running) - kill every block of a page; otherwise as pgl_invalidate_range()
@@ -421,96 +304,9 @@ PGL_API int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr
  * buffer that is reset, say) the caller kills it by pgl_invalidate_tb(), or sees that no thread can reach it any more.
  */
 PGL_API int pgl_invalidate_page(struct pgl_table *table, uint64_t index, const struct pgl_tb *running);
-#define pgl_invalidate_page(table, index, running) pgl_invalidate_page_at(table, index, running, PGL_HERE)
-PGL_API int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct pgl_tb *running,
-                                   const char *place);
 PGL_API int pgl_flush(struct pgl_table *table, const struct pgl_tb *running);
-#define pgl_flush(table, running) pgl_flush_at(table, running, PGL_HERE)
-PGL_API int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, const char *place);
 
 /* ---- stores ---- */
-
-/*
- * The bits [*@low, *@high] of a page's exact map that stand for its bytes [@first, @last]. These are offsets; or else
- * addresses, and the bits then count modulo PGL_FILTER_BITS, since what the two have above them is the same.
- */
-static inline void pgl_filter_range(unsigned page_bits, uint64_t first, uint64_t last, unsigned *low, unsigned *high)
-{
-    *low = (unsigned)(first * PGL_FILTER_BITS >> page_bits);
-    *high = (unsigned)((last * PGL_FILTER_BITS + (PGL_FILTER_BITS - 1u)) >> page_bits);
-}
-
-/* The bits of a page's mask that stand for its bytes [@first, @last], offsets or addresses: one for each map word. */
-static inline uint64_t pgl_filter_mask(unsigned page_bits, uint64_t first, uint64_t last)
-{
-    return (UINT64_C(2) << (last >> (page_bits - 6u) & 63u)) - (UINT64_C(1) << (first >> (page_bits - 6u) & 63u));
-}
-
-/* Bits [@low, @high] of a word, shifted, and none beside them; they lie in one word, so @low counts modulo 64. */
-static inline uint64_t pgl_word_bits(uint64_t word, uint64_t low, uint64_t high)
-{
-    return word >> (low & 63u) << (63u - (high - low));
-}
-
-/* Whether the bits of a hot page's map are clear that stand for [@first_addr, @last_addr], which lie on the page. */
-static inline bool pgl_filter_map_is_clean(unsigned page_bits, const struct pgl_leaf *leaf, uint64_t index,
-                                           uint64_t first_addr, uint64_t last_addr)
-{
-    /* relaxed: the acquire of the head that showed the hot flag made both pointers visible */
-    const struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED);
-    const uint64_t *map = __atomic_load_n(&hot->map[index % PGL_LEVEL_SIZE], __ATOMIC_RELAXED);
-    unsigned low, high, end;
-
-    pgl_filter_range(page_bits, first_addr, last_addr, &low, &high);
-    for (;; low = end + 1u) { /* the end may be the highest number there is */
-        end = (low | 63u) < high ? low | 63u : high;
-        /* acquire: pairs with the release in narrow(), as for the mask */
-        if (pgl_word_bits(__atomic_load_n(&map[low % PGL_FILTER_BITS / 64u], __ATOMIC_ACQUIRE), low, end))
-            return false;
-        if (end == high)
-            return true;
-    }
-}
-
-/*
- * Whether the filters of a page say that no listed block has bytes in [@first_addr, @last_addr], which lie on it. @head
- * was read by acquire.
- */
-static inline bool pgl_page_is_clean(unsigned page_bits, struct pgl_leaf *leaf, uint64_t index, uintptr_t head,
-                                     uint64_t first_addr, uint64_t last_addr)
-{
-    /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
-    uint64_t mask = __atomic_load_n(&pgl_leaf_page(leaf, index)->mask, __ATOMIC_ACQUIRE);
-
-    if (!pgl_word_bits(mask, first_addr >> (page_bits - 6u), last_addr >> (page_bits - 6u)))
-        return true;
-    return (head & PGL_HEAD_HOT) && pgl_filter_map_is_clean(page_bits, leaf, index, first_addr, last_addr);
-}
-
-/* The two below in one, @watched known at compile time. */
-static inline __attribute__((always_inline)) bool pgl_store_passes(const struct pgl_table *table, uint64_t addr,
-                                                                   unsigned len, bool watched)
-{
-    const unsigned page_bits = table->page_bits;
-    uint64_t last_addr = addr + (len - 1u), index = addr >> page_bits;
-    struct pgl_leaf *leaf;
-    uintptr_t head;
-
-    if (PGL_UNLIKELY(len - 1u >= 64u || last_addr >> page_bits != index ||
-                     (watched ? index >= table->unwatched : index > table->last_index)))
-        return false;
-    /* Pairs with pgl_fence_after_lock(): either the loads below see what that bracket wrote to the tree and
-     * the head, or the bracket reads the bytes that were stored. */
-    pgl_fence();
-    leaf = pgl_leaf_find(table, index);
-    if (!leaf)
-        return true;
-    /* acquire: pairs with the release in pgl_page_unlock_at(): an unlocked head brings the mask of its time */
-    head = __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_ACQUIRE);
-    if (head & PGL_HEAD_LOCK)
-        return false;
-    return pgl_page_is_clean(page_bits, leaf, index, head, addr, last_addr);
-}
 
 /**
  * pgl_store_is_clean - whether a store, already made, surely met no code; without a lock
@@ -521,20 +317,7 @@ static inline __attribute__((always_inline)) bool pgl_store_passes(const struct 
  * Locks:    none; wait-free.
  * Ordering: a full fence between the store and the look-up.
  */
-PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr, unsigned len)
-{
-    return pgl_store_passes(table, addr, len, false);
-}
-
-/* The same for pgl_store_check(): false throughout in a lock_debug library, which is to see each of these calls. */
-static inline bool pgl_store_is_clean_unwatched(const struct pgl_table *table, uint64_t addr, unsigned len)
-{
-    return pgl_store_passes(table, addr, len, true);
-}
-
-/* The whole of pgl_store_check() for a store that the filters do not answer; fences by itself. */
-PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
-                                 const char *place);
+PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr, unsigned len);
 
 /**
  * pgl_store_check(table, addr, len, running) - a guest store has been made: kill the blocks whose bytes it wrote
@@ -557,22 +340,11 @@ PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigne
  *           longer store call pgl_invalidate_range() after it.
  */
 PGL_API int pgl_store_check(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running);
-#define pgl_store_check(table, addr, len, running) pgl_store_check_at(table, addr, len, running, PGL_HERE)
-PGL_INLINE int pgl_store_check_at(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
-                                  const char *place)
-{
-    if (PGL_LIKELY(pgl_store_is_clean_unwatched(table, addr, len)))
-        return running && !pgl_tb_is_live(running) ? PGL_RUNNING_DEAD : 0;
-    return pgl_store_check_slow(table, addr, len, running, place);
-}
 
 /**
  * struct pgl_store - a store bracket: the pages of a store, held over invalidation and store. Private members.
  */
-struct pgl_store {
-    struct pgl_table *table;
-    uint64_t index[2];
-};
+struct pgl_store;
 
 /**
  * pgl_store_begin(store, table, addr, len, running) - kill the blocks a store will meet, and keep its pages locked
@@ -592,9 +364,6 @@ struct pgl_store {
  */
 PGL_API int pgl_store_begin(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
                             const struct pgl_tb *running);
-#define pgl_store_begin(store, table, addr, len, running) pgl_store_begin_at(store, table, addr, len, running, PGL_HERE)
-PGL_API int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
-                               const struct pgl_tb *running, const char *place);
 
 /**
  * pgl_store_end(store) - the store has been made
@@ -603,8 +372,6 @@ PGL_API int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table,
  * Ordering: release; pairs with the acquire of the next bracket on the page.
  */
 PGL_API void pgl_store_end(struct pgl_store *store);
-#define pgl_store_end(store) pgl_store_end_at(store, PGL_HERE)
-PGL_API void pgl_store_end_at(struct pgl_store *store, const char *place);
 
 /* ---- checking ---- */
 
@@ -626,4 +393,11 @@ PGL_API unsigned pgl_table_check(const struct pgl_table *table,
 #ifdef __cplusplus
 }
 #endif
+
+#include <pagelock/inline/tb.h>
+#include <pagelock/inline/fence.h>
+#include <pagelock/inline/bracket.h>
+#include <pagelock/inline/filter.h>
+#include <pagelock/inline/store.h>
+
 #endif

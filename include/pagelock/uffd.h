@@ -3,8 +3,8 @@
  * A pager on Linux's userfaultfd: memory of this process that is filled from files on its own faults, through the same
  * objects, advice and clusters as in fault.h.
  */
-#ifndef PAGELOCK_UFFD_H
-#define PAGELOCK_UFFD_H
+#ifndef PGL_PAGELOCK_UFFD_H
+#define PGL_PAGELOCK_UFFD_H
 
 #include <stdbool.h>
 #include <stddef.h>

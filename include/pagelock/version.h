@@ -1,29 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef PAGELOCK_VERSION_H
-#define PAGELOCK_VERSION_H
+#ifndef PGL_PAGELOCK_VERSION_H
+#define PGL_PAGELOCK_VERSION_H
 
 #include <stdbool.h>
+
+#include <pagelock/inline/macros.h>
 
 /* The version of these headers, for the preprocessor; that of the library is pgl_version(). */
 #define PGL_VERSION_MAJOR 0
 #define PGL_VERSION_MINOR 1
 #define PGL_VERSION_MICRO 0
-
-/* Marks what the shared library exports. */
-#define PGL_API __attribute__((visibility("default")))
-
-/* Marks an operation that is inline here, and exported by the library too (src/code/exports.c). */
-#define PGL_INLINE static inline
-
-/*
- * Ends the type of each callback. The library calls callbacks with locks held and knows no exceptions, so one that
- * escapes would leave pages locked. From C++17 on the compiler refuses a callback that is not noexcept.
- */
-#if defined(__cplusplus) && __cplusplus >= 201703L
-#define PGL_NOEXCEPT noexcept
-#else
-#define PGL_NOEXCEPT
-#endif
 
 #ifdef __cplusplus
 extern "C" {

@@ -3,7 +3,7 @@
  * The symbols of what the headers make inline, or a macro that adds the place of the call: for other languages, which
  * have neither, and for pointers to these functions.
  */
-#include <pagelock/version.h>
+#include <pagelock/inline/macros.h>
 
 /* Each inline operation of the headers is an ordinary definition here, which is its own prototype. */
 #undef PGL_INLINE

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What a collection is made of. Private. */
+#ifndef PGL_PAGELOCK_INLINE_COLLECTION_H
+#define PGL_PAGELOCK_INLINE_COLLECTION_H
+
+#include <pagelock/collection.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Leaves that a collection holds pages of without allocating. */
+#define PGL_COLLECTION_INLINE 2u
+
+/* The locked pages of one leaf. Private. */
+struct pgl_collection_leaf {
+    struct pgl_leaf *leaf;
+    unsigned words;                 /* a bit for each word of held that has members; the others are not set */
+    uint64_t held[PGL_LEVEL_WORDS]; /* a bit for each page */
+};
+
+struct PGL_ANNOTATE(capability("collection")) pgl_collection {
+    struct pgl_table *table;
+    uint64_t first_addr;
+    uint64_t last_addr;
+    uint64_t max;
+    unsigned members; /* 0, 1, or more: not how many */
+    size_t nleaves;
+    size_t room;
+    struct pgl_collection_leaf *leaves; /* as they came: they do not move when another is put between two */
+    uint32_t *order;                    /* their numbers, ascending by page index */
+    struct pgl_collection_leaf in_place[PGL_COLLECTION_INLINE];
+    uint32_t order_in_place[PGL_COLLECTION_INLINE];
+};
+
+#define pgl_collection_lock(collection, table, first_addr, last_addr)                                                  \
+    pgl_collection_lock_at(collection, table, first_addr, last_addr, PGL_HERE)
+PGL_API bool pgl_collection_lock_at(struct pgl_collection *collection, struct pgl_table *table, uint64_t first_addr,
+                                    uint64_t last_addr, const char *place)
+    PGL_ANNOTATE(try_acquire_capability(true, collection));
+
+#define pgl_collection_unlock(collection) pgl_collection_unlock_at(collection, PGL_HERE)
+PGL_API void pgl_collection_unlock_at(struct pgl_collection *collection, const char *place)
+    PGL_ANNOTATE(release_capability(collection));
+
+PGL_INLINE uint64_t pgl_collection_max(const struct pgl_collection *collection)
+{
+    return collection->members ? collection->max : UINT64_MAX;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

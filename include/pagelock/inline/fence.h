@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Full fences. Private. */
+#ifndef PGL_PAGELOCK_INLINE_FENCE_H
+#define PGL_PAGELOCK_INLINE_FENCE_H
+
+#include <pagelock/inline/macros.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__SANITIZE_THREAD__)
+#define PGL_FENCE_BY_RMW 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define PGL_FENCE_BY_RMW 1
+#endif
+#endif
+PGL_INLINE void pgl_fence(void)
+{
+#if defined(PGL_EXPLORE)
+    void pgl_explore_fence(void);
+    pgl_explore_fence();
+#elif defined(PGL_FENCE_BY_RMW)
+    unsigned char word = 0;
+
+    __atomic_fetch_add(&word, 0, __ATOMIC_SEQ_CST);
+#elif defined(__x86_64__)
+    __asm__ volatile("lock; orl $0, (%%rsp)" ::: "memory", "cc");
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/*
+ * The full fence of a bracket, between the read-modify-write that locked a page, or that set its code bit after that,
+ * and the reading of the page's bytes. On x86 that instruction was one already (what `first_code` writes is fenced by
+ * itself, where it is called). An externally locked table takes no lock and needs no fence: stores are checked under
+ * the same big lock.
+ *
+ * Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and their
+ * look-up: they see that the page is locked, and has its code bit set, or the guest bytes that are read from here on
+ * are theirs.
+ */
+static inline void pgl_fence_after_lock(void)
+{
+#if defined(PGL_EXPLORE)
+    void pgl_explore_fence_after_update(void); /* nothing where memory is x86's */
+    pgl_explore_fence_after_update();
+#elif (defined(__x86_64__) || defined(__i386__)) && !defined(PGL_FENCE_BY_RMW)
+    __asm__ volatile("" ::: "memory");
+#else
+    pgl_fence();
+#endif
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

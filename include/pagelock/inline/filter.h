@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The filters of a page: its mask, and the exact map of a hot page. Private. */
+#ifndef PGL_PAGELOCK_INLINE_FILTER_H
+#define PGL_PAGELOCK_INLINE_FILTER_H
+
+#include <pagelock/inline/table.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Bits of an exact map, whatever the size of the page: one for 1/4 byte of the smallest page to 512 bytes of the
+ * largest. */
+#define PGL_FILTER_BITS 4096u
+
+/*
+ * The bits [*@low, *@high] of a page's exact map that stand for its bytes [@first, @last]. These are offsets; or else
+ * addresses, and the bits then count modulo PGL_FILTER_BITS, since what the two have above them is the same.
+ */
+static inline void pgl_filter_range(unsigned page_bits, uint64_t first, uint64_t last, unsigned *low, unsigned *high)
+{
+    *low = (unsigned)(first * PGL_FILTER_BITS >> page_bits);
+    *high = (unsigned)((last * PGL_FILTER_BITS + (PGL_FILTER_BITS - 1u)) >> page_bits);
+}
+
+/* The bits of a page's mask that stand for its bytes [@first, @last], offsets or addresses: one for each map word. */
+static inline uint64_t pgl_filter_mask(unsigned page_bits, uint64_t first, uint64_t last)
+{
+    return (UINT64_C(2) << (last >> (page_bits - 6u) & 63u)) - (UINT64_C(1) << (first >> (page_bits - 6u) & 63u));
+}
+
+/* Bits [@low, @high] of a word, shifted, and none beside them; they lie in one word, so @low counts modulo 64. */
+static inline uint64_t pgl_word_bits(uint64_t word, uint64_t low, uint64_t high)
+{
+    return word >> (low & 63u) << (63u - (high - low));
+}
+
+/* Whether the bits of a hot page's map are clear that stand for [@first_addr, @last_addr], which lie on the page. */
+static inline bool pgl_filter_map_is_clean(unsigned page_bits, const struct pgl_leaf *leaf, uint64_t index,
+                                           uint64_t first_addr, uint64_t last_addr)
+{
+    /* relaxed: the acquire of the head that showed the hot flag made both pointers visible */
+    const struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED);
+    const uint64_t *map = __atomic_load_n(&hot->map[index % PGL_LEVEL_SIZE], __ATOMIC_RELAXED);
+    unsigned low, high, end;
+
+    pgl_filter_range(page_bits, first_addr, last_addr, &low, &high);
+    for (;; low = end + 1u) { /* the end may be the highest number there is */
+        end = (low | 63u) < high ? low | 63u : high;
+        /* acquire: pairs with the release in narrow(), as for the mask */
+        if (pgl_word_bits(__atomic_load_n(&map[low % PGL_FILTER_BITS / 64u], __ATOMIC_ACQUIRE), low, end))
+            return false;
+        if (end == high)
+            return true;
+    }
+}
+
+/*
+ * Whether the filters of a page say that no listed block has bytes in [@first_addr, @last_addr], which lie on it. @head
+ * was read by acquire.
+ */
+static inline bool pgl_page_is_clean(unsigned page_bits, struct pgl_leaf *leaf, uint64_t index, uintptr_t head,
+                                     uint64_t first_addr, uint64_t last_addr)
+{
+    /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
+    uint64_t mask = __atomic_load_n(&pgl_leaf_page(leaf, index)->mask, __ATOMIC_ACQUIRE);
+
+    if (!pgl_word_bits(mask, first_addr >> (page_bits - 6u), last_addr >> (page_bits - 6u)))
+        return true;
+    return (head & PGL_HEAD_HOT) && pgl_filter_map_is_clean(page_bits, leaf, index, first_addr, last_addr);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

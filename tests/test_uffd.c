@@ -22,6 +22,7 @@
 #include <pagelock/uffd.h>
 
 #include "cm.h"
+#include "uffd_waits.h"
 
 #ifdef __SANITIZE_THREAD__
 #define THREAD_SANITIZED 1
@@ -1326,9 +1327,9 @@ static void test_uffd_fault_waits_for_no_other_while_a_handler_is_idle(void **st
     assert_int_equal(pthread_create(&threads[1], NULL, touch_zero_page, bad + PAGE), 0);
     wait_until_asked(2);
     assert_int_equal(pthread_create(&threads[2], NULL, touch_zero_page, bad + 2 * PAGE), 0);
-    usleep(20 * 1000);
+    uffd_wait_for_pending(1);
     assert_int_equal(pthread_create(&toucher, NULL, touch_zero_page, f->memory), 0);
-    usleep(20 * 1000);
+    uffd_wait_for_pending(2);
     let_answer(1);
     wait_until_asked(3);
     let_answer(2);
@@ -1395,8 +1396,14 @@ struct change {
     unsigned char *from;
     unsigned char *to;
     int file;
+    pid_t tid; /* atomic, as the next is */
     bool done;
 };
+
+static bool is_done(const struct change *c)
+{
+    return __atomic_load_n(&c->done, __ATOMIC_ACQUIRE);
+}
 
 static void *move_away(void *arg)
 {
@@ -1418,7 +1425,9 @@ static void *map_another(void *arg)
 {
     struct change *c = arg;
 
-    c->done = pgl_uffd_map(c->f->uffd, c->from, 64 * PAGE, c->file, 100 * PAGE, PGL_ADVICE_RANDOM);
+    __atomic_store_n(&c->tid, gettid(), __ATOMIC_RELEASE);
+    __atomic_store_n(&c->done, pgl_uffd_map(c->f->uffd, c->from, 64 * PAGE, c->file, 100 * PAGE, PGL_ADVICE_RANDOM),
+                     __ATOMIC_RELEASE);
     return NULL;
 }
 
@@ -1432,6 +1441,7 @@ static void use_address_again(struct fixture *f, void *(*let_go)(void *arg), boo
     struct change old = {.f = f, .from = f->memory, .to = f->memory + 128 * PAGE};
     struct change new = {.f = f, .from = f->memory, .file = f->file};
     unsigned char *bad = f->memory + 256 * PAGE;
+    pid_t tid;
     int empty = memfd_create("empty", MFD_CLOEXEC);
     pthread_t threads[4];
 
@@ -1443,17 +1453,13 @@ static void use_address_again(struct fixture *f, void *(*let_go)(void *arg), boo
     assert_int_equal(ftruncate(empty, 0), 0);
     threads[0] = touch_bad_page(bad);
     assert_int_equal(pthread_create(&threads[1], NULL, touch_zero_page, bad + PAGE), 0);
-    usleep(20 * 1000);
+    uffd_wait_for_pending(1);
     assert_int_equal(pthread_create(&threads[2], NULL, let_go, &old), 0);
-    usleep(50 * 1000);
-    if (moves) { /* of its two events one is read with the other page's fault */
-        let_answer(1);
-        wait_until_asked(2);
-        assert_count(f, remaps, 1);
-    }
+    uffd_wait_for_change();
     assert_ptr_equal(mmap(f->memory, 64 * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0), f->memory);
     assert_int_equal(pthread_create(&threads[3], NULL, map_another, &new), 0);
-    usleep(50 * 1000);
+    while ((tid = __atomic_load_n(&new.tid, __ATOMIC_ACQUIRE)) == 0 || !(uffd_sleeps(tid) || is_done(&new))) {
+    }
     let_answer(UINT_MAX);
     for (unsigned i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);

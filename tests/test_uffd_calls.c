@@ -28,6 +28,7 @@
 #include <pagelock/uffd.h>
 
 #include "cm.h"
+#include "uffd_waits.h"
 
 #define PAGE 4096
 #define NPAGES 64
@@ -90,8 +91,7 @@ static uint64_t clock_now, read_takes;
 static bool gate_closed;
 static unsigned at_gate;
 
-static int kernel = -1;          /* the userfaultfd. Atomic, as the others here. */
-static unsigned wakes;           /* UFFDIO_WAKE */
+static unsigned wakes;           /* UFFDIO_WAKE. Atomic, as the others here. */
 static unsigned sleeps;          /* usleep() on other threads than the first */
 static unsigned timers;          /* expirations that were read */
 static bool joining;             /* pgl_uffd_free() has told the handlers to end */
@@ -249,22 +249,11 @@ long __wrap_syscall(long number, long arg)
 enum { LOOK_NO, LOOK_LATER, LOOK_NOW };
 static int look; /* atomic */
 
-static bool first_thread_sleeps(void)
-{
-    char line[128] = "";
-    FILE *stat = fopen("/proc/self/stat", "r");
-    bool sleeps_now = stat != NULL && fgets(line, sizeof(line), stat) != NULL && strstr(line, ") S ") != NULL;
-
-    if (stat != NULL)
-        fclose(stat);
-    return sleeps_now;
-}
-
 static void hold_event(void)
 {
     while (__atomic_load_n(&look, __ATOMIC_ACQUIRE) == LOOK_LATER) {
     }
-    while (__atomic_load_n(&look, __ATOMIC_ACQUIRE) == LOOK_NOW && !first_thread_sleeps()) {
+    while (__atomic_load_n(&look, __ATOMIC_ACQUIRE) == LOOK_NOW && !uffd_sleeps(getpid())) {
     }
 }
 
@@ -362,8 +351,6 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
     struct uffdio_copy *copy = arg;
     int error = inject(CALL_IOCTL, request);
 
-    if (request == UFFDIO_REGISTER)
-        __atomic_store_n(&kernel, fd, __ATOMIC_RELEASE);
     __atomic_fetch_add(&wakes, request == UFFDIO_WAKE, __ATOMIC_RELEASE);
 
     if (error < 0 && copy->len > PAGE) { /* as the kernel does when a mapping is changed meanwhile */
@@ -530,38 +517,6 @@ static void assert_unlocks(const struct fixture *f, unsigned n)
 }
 
 /* ---- what waits in the kernel ---- */
-
-/* Faults that wait for a handler to read them. */
-static unsigned count_pending(void)
-{
-    char path[64];
-    unsigned n;
-    FILE *info;
-
-    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", __atomic_load_n(&kernel, __ATOMIC_ACQUIRE));
-    info = fopen(path, "r");
-    assert_non_null(info);
-    while (fscanf(info, "pending: %u", &n) != 1)
-        assert_int_not_equal(fscanf(info, "%*[^\n] "), EOF);
-    fclose(info);
-    return n;
-}
-
-static void wait_for_pending(unsigned n)
-{
-    while (count_pending() != n)
-        usleep(100);
-}
-
-/* Until the kernel places no page, for an event that is to be read. */
-static void wait_for_change(void)
-{
-    const uint64_t code = (uintptr_t)wait_for_change & ~(uint64_t)(PAGE - 1);
-    struct uffdio_zeropage zero = {{code, PAGE}, 0, 0};
-
-    while (__real_ioctl(__atomic_load_n(&kernel, __ATOMIC_ACQUIRE), UFFDIO_ZEROPAGE, &zero) == 0 || errno != EAGAIN)
-        usleep(100);
-}
 
 static void close_gate(void)
 {
@@ -1577,7 +1532,7 @@ static void test_uffd_threads_that_want_a_page_read_it_once(void **state)
         usleep(100);
     for (unsigned i = 1; i < 4; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, touch_page_20, f), 0);
-    wait_for_pending(3);
+    uffd_wait_for_pending(3);
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
     for (unsigned i = 0; i < 4; i++) {
         void *wrong;
@@ -1585,9 +1540,9 @@ static void test_uffd_threads_that_want_a_page_read_it_once(void **state)
         assert_int_equal(pthread_join(threads[i], &wrong), 0);
         assert_null(wrong);
     }
-    usleep(20 * 1000); /* what is left of the batch */
+    assert_true(is_page(f, 40)); /* by then the rest of the batch has been answered */
     pgl_uffd_get_stats(f->uffd, &stats);
-    assert_int_equal(stats.bytes_read, 2 * PAGE);
+    assert_int_equal(stats.bytes_read, 3 * PAGE);
     assert_int_equal(stats.present, 0);
 }
 
@@ -1652,9 +1607,9 @@ static struct pgl_uffd_stats run_event_behind_faults(struct fixture *f, unsigned
     crowd_to(&crowd, handlers);
     wait_for_gate(handlers);
     crowd_to(&crowd, MANY);
-    wait_for_pending(MANY - handlers);
+    uffd_wait_for_pending(MANY - (int)handlers);
     assert_int_equal(pthread_create(&late.thread, NULL, change, &late), 0);
-    wait_for_change();
+    uffd_wait_for_change();
     __atomic_store_n(&wakes, 0, __ATOMIC_RELEASE);
     alarm(20);
     open_gate();
@@ -1742,9 +1697,9 @@ static void test_uffd_event_is_read_though_every_page_is_bad(void **state)
     crowd_to(&crowd, 1);
     wait_for_gate(1);
     crowd_to(&crowd, MANY);
-    wait_for_pending(MANY - 1);
+    uffd_wait_for_pending(MANY - 1);
     assert_int_equal(pthread_create(&late.thread, NULL, change, &late), 0);
-    wait_for_change();
+    uffd_wait_for_change();
     __atomic_store_n(&tries_before_event, 0, __ATOMIC_RELEASE);
     alarm(20);
     open_gate();
@@ -1886,7 +1841,7 @@ static void test_uffd_faults_that_wait_at_the_end_are_answered(void **state)
     crowd_to(&crowd, 1);
     wait_for_gate(1);
     crowd_to(&crowd, MANY);
-    wait_for_pending(MANY - 1);
+    uffd_wait_for_pending(MANY - 1);
     __atomic_store_n(&joining, false, __ATOMIC_RELEASE);
     assert_int_equal(pthread_create(&thread, NULL, free_pager, f), 0);
     while (!__atomic_load_n(&joining, __ATOMIC_ACQUIRE))

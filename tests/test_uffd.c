@@ -1344,6 +1344,22 @@ static void test_uffd_fault_waits_for_no_other_while_a_handler_is_idle(void **st
 
 /* Mappings that change */
 
+/* Given back at once: a part, of another advice, and what is beside it. Each page is read once more, in its window. */
+static void test_uffd_pages_of_several_entries_are_given_back(void **state)
+{
+    struct fixture *f = *state;
+
+    map_all(f, PGL_ADVICE_SEQUENTIAL);
+    assert_true(pgl_uffd_advise(f->uffd, f->memory + 64 * PAGE, 64 * PAGE, PGL_ADVICE_RANDOM));
+    assert_pages(f->memory, 192, 0);
+    assert_count(f, requests, 2 + 64 + 2);
+    assert_int_equal(madvise(f->memory + 32 * PAGE, 128 * PAGE, MADV_DONTNEED), 0);
+    assert_pages(f->memory, 192, 0);
+    assert_count(f, requests, 2 + 64 + 2 + 1 + 64 + 1);
+    assert_count(f, pages_fetched, 192 + 128);
+    assert_count(f, present, 0);
+}
+
 static void test_uffd_page_given_back_is_fetched_again(void **state)
 {
     struct fixture *f = *state;
@@ -1841,6 +1857,224 @@ static void test_uffd_forks_without_a_free_descriptor(void **state)
     assert_count(f, errors, 2);
 }
 
+/* A region of two or three pages is cut in two, at each place: each first touch brings all of it. */
+static void test_uffd_region_cut_into_two_mappings_comes_whole(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t at = 0;
+
+    f->config.threads = 1;
+    start_pager(f);
+    for (uint64_t npages = 2; npages <= 3; npages++) {
+        for (uint64_t cut = 1; cut < npages; cut++) {
+            for (uint64_t touched = 0; touched < npages; touched++, at += npages) {
+                unsigned char *memory = f->memory + at * PAGE;
+                struct pgl_uffd_stats before = stats_of(f);
+
+                assert_true(
+                    pgl_uffd_map(f->uffd, memory, npages * PAGE, f->file, (off_t)(at * PAGE), PGL_ADVICE_NORMAL));
+                assert_int_equal(mprotect(memory + cut * PAGE, (npages - cut) * PAGE, PROT_READ), 0);
+                alarm(20); /* it would fault for ever */
+                assert_true(is_page(memory + touched * PAGE, at + touched));
+                alarm(0);
+                assert_pages(memory, npages, at);
+                assert_count(f, requests, before.requests + 1);
+                assert_count(f, pages_fetched, before.pages_fetched + npages);
+            }
+        }
+    }
+    assert_count(f, gone, 0);
+}
+
+/* A forked child that goes on when it is told to, and then ends with what check() returns. */
+struct waiting_child {
+    pid_t pid;
+    int told[2];
+};
+
+static void fork_waiting(struct waiting_child *child, int (*check)(unsigned char *memory), unsigned char *memory)
+{
+    char byte;
+
+    assert_int_equal(pipe(child->told), 0);
+    child->pid = fork();
+    if (child->pid == 0) {
+        _exit(read(child->told[0], &byte, 1) != 1 ? 99 : check(memory));
+    }
+    assert_true(child->pid > 0);
+}
+
+static void tell(const struct waiting_child *child)
+{
+    int status;
+
+    assert_int_equal(write(child->told[1], "", 1), 1);
+    assert_int_equal(waitpid(child->pid, &status, 0), child->pid);
+    assert_int_equal(status, 0);
+    close(child->told[0]);
+    close(child->told[1]);
+}
+
+static int check_zeros(unsigned char *memory)
+{
+    alarm(20);
+    return !is_zero(memory + 8 * PAGE);
+}
+
+/* The pager ends with two children: the userfaultfd of the first is open in the second, and must be of no use. */
+static void test_uffd_children_go_on_without_the_pager(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting_child first, second;
+
+    f->config.follow_forks = true;
+    map_all(f, PGL_ADVICE_RANDOM);
+    fork_waiting(&first, check_zeros, f->memory);
+    fork_waiting(&second, check_zeros, f->memory);
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+    tell(&first);
+    tell(&second);
+}
+
+static int check_one_page(unsigned char *memory)
+{
+    return !is_page(memory + 20 * PAGE, 20);
+}
+
+/* The advice of a part of a region, other than the region's own. */
+static void test_uffd_child_inherits_the_advice(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting_child child;
+
+    f->config.follow_forks = true;
+    map_all(f, PGL_ADVICE_NORMAL);
+    assert_true(pgl_uffd_advise(f->uffd, f->memory, 100 * PAGE, PGL_ADVICE_RANDOM));
+    fork_waiting(&child, check_one_page, f->memory);
+    tell(&child);
+    assert_count(f, pages_fetched, 1);
+}
+
+/* Its parent has the region no more: the child's objects hold the file on their own. */
+static void test_uffd_child_keeps_the_file_that_its_parent_has_unmapped(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting_child child;
+
+    f->config.follow_forks = true;
+    map_all(f, PGL_ADVICE_RANDOM);
+    fork_waiting(&child, check_one_page, f->memory);
+    assert_true(pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE));
+    tell(&child);
+    assert_count(f, errors, 0);
+}
+
+/* A child's own changes, which its child inherits. */
+static int check_moved(unsigned char *memory)
+{
+    unsigned char *room = mmap(NULL, 64 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int status;
+    pid_t child;
+
+    alarm(20);
+    if (mremap(memory + 100 * PAGE, 64 * PAGE, 64 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, room) != room ||
+        munmap(memory + 200 * PAGE, 50 * PAGE) != 0) {
+        return 2;
+    }
+    child = fork();
+    if (child == 0) {
+        alarm(20);
+        _exit(is_page(room + 7 * PAGE, 107) && is_page(memory + 250 * PAGE, 250) ? 0 : 3);
+    }
+    if (waitpid(child, &status, 0) != child || status != 0) {
+        return 4;
+    }
+    return is_page(room + 8 * PAGE, 108) && is_page(memory + 251 * PAGE, 251) ? 0 : 5;
+}
+
+static void test_uffd_childs_changes_are_its_own_and_its_childs(void **state)
+{
+    struct fixture *f = *state;
+    struct waiting_child child;
+
+    f->config.follow_forks = true;
+    map_all(f, PGL_ADVICE_RANDOM);
+    fork_waiting(&child, check_moved, f->memory);
+    tell(&child);
+    assert_count(f, forks, 2);
+    assert_pages(f->memory, NPAGES, 0);
+}
+
+struct child_toucher {
+    unsigned char *memory;
+    uint64_t seed;
+    bool stop; /* atomic */
+    uint64_t wrong;
+};
+
+static void *touch_in_child(void *arg)
+{
+    struct child_toucher *t = arg;
+
+    while (!__atomic_load_n(&t->stop, __ATOMIC_RELAXED)) {
+        uint64_t page = (t->seed = t->seed * UINT64_C(6364136223846793005) + 1442695040888963407) >> 33;
+
+        t->wrong += !is_page(t->memory + page % NPAGES * PAGE, page % NPAGES);
+    }
+    return NULL;
+}
+
+/* More threads fault, all the time, than a handler reads messages at a time. */
+static int check_given_back(unsigned char *memory)
+{
+    enum { NTHREADS = 80, TIMES = 100 };
+    static struct child_toucher touchers[NTHREADS];
+    static pthread_t threads[NTHREADS];
+    uint64_t wrong = 0;
+
+    alarm(60);
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        touchers[i] = (struct child_toucher){.memory = memory, .seed = i};
+        if (pthread_create(&threads[i], NULL, touch_in_child, &touchers[i]) != 0) {
+            return 2;
+        }
+    }
+    for (unsigned i = 0; i < TIMES; i++) {
+        madvise(memory + 100 * PAGE, 300 * PAGE, MADV_DONTNEED);
+    }
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        __atomic_store_n(&touchers[i].stop, true, __ATOMIC_RELAXED);
+    }
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        pthread_join(threads[i], NULL);
+        wrong += touchers[i].wrong;
+    }
+    return wrong != 0;
+}
+
+static void test_uffd_childs_events_are_read_though_its_threads_fault(void **state)
+{
+    struct fixture *f = *state;
+
+#ifdef THREAD_SANITIZED
+    skip(); /* its runtime allows a forked child no threads */
+#endif
+    for (unsigned handlers = 1; handlers <= 4; handlers += 3) {
+        struct waiting_child child;
+
+        f->config.follow_forks = true;
+        f->config.threads = handlers;
+        map_all(f, PGL_ADVICE_RANDOM);
+        fork_waiting(&child, check_given_back, f->memory);
+        tell(&child);
+        assert_count(f, removes, 100);
+        assert_count(f, errors, 0);
+        pgl_uffd_free(f->uffd);
+        f->uffd = NULL;
+    }
+}
+
 /* Many threads */
 
 struct toucher {
@@ -2174,6 +2408,7 @@ int main(void)
         TEST(test_uffd_page_that_stays_bad_holds_nothing_else_up),
         TEST(test_uffd_fault_waits_for_no_other_while_a_handler_is_idle),
         TEST(test_uffd_page_given_back_is_fetched_again),
+        TEST(test_uffd_pages_of_several_entries_are_given_back),
         TEST(test_uffd_part_unmapped_is_left_alone),
         TEST(test_uffd_memory_that_moved_goes_on),
         TEST(test_uffd_event_of_memory_that_moved_is_not_the_next_regions),
@@ -2189,6 +2424,12 @@ int main(void)
         TEST(test_uffd_memory_that_was_refused_is_in_a_child),
         TEST(test_uffd_child_that_fetched_everything_outlives_its_parent),
         TEST(test_uffd_daemon_makes_its_pager_after_its_parent_ended),
+        TEST(test_uffd_region_cut_into_two_mappings_comes_whole),
+        TEST(test_uffd_children_go_on_without_the_pager),
+        TEST(test_uffd_child_inherits_the_advice),
+        TEST(test_uffd_child_keeps_the_file_that_its_parent_has_unmapped),
+        TEST(test_uffd_childs_changes_are_its_own_and_its_childs),
+        TEST(test_uffd_childs_events_are_read_though_its_threads_fault),
         TEST(test_uffd_forks_without_a_free_descriptor),
         TEST(test_uffd_threads_and_handlers_at_once),
         TEST(test_uffd_advice_changes_while_running),

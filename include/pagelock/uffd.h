@@ -47,9 +47,10 @@ struct pgl_uffd_config {
 
 /*
  * A thread that waited for a page finds in the counts what was done for that page, and one that changed memory or forked
- * finds its event. Three kinds may be counted a moment after they can be seen: pages that were read ahead, and that a
- * thread touches without waiting; in unlocks, ns_total and ns_max, a fault that was answered together with another
- * thread's; in gone, a cluster of which some pages came.
+ * finds its event. A page that was read ahead is counted before it can be touched: pages_fetched and pages_zeroed may
+ * be ahead of memory by what a handler is about to place. Two kinds may be counted a moment after they can be seen: in
+ * unlocks, ns_total and ns_max, a fault that was answered together with another thread's; in present and gone, what was
+ * found in a cluster of which some pages came.
  *
  * A fault that is put off for an event, because the kernel would refuse its page, is counted when its thread faults
  * again. A fault whose page failed() wants tried again is counted each time.

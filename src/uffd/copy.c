@@ -178,12 +178,15 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
     error = is_shown(delivery, request, stretch) ? 0 : ENOENT;
     for (*done = 0; error == 0 && *done < stretch->npages;) {
         const unsigned char *data = stretch->data ? stretch->data + *done * page_size : NULL;
-        uint64_t length = (stretch->npages - *done) * page_size;
-        uint64_t made = make_pages(delivery->uffd, addr + *done * page_size, data, length, delivery->write_protect);
+        uint64_t wanted = stretch->npages - *done;
+        uint64_t made;
 
+        pgl_count(stretch->counter, wanted); /* before a thread sees one of them */
+        made = make_pages(delivery->uffd, addr + *done * page_size, data, wanted * page_size, delivery->write_protect) /
+               page_size;
+        pgl_count(stretch->counter, made - wanted); /* 0, or less */
         if (made > 0) {
-            pgl_count(stretch->counter, made / page_size);
-            *done += made / page_size;
+            *done += made;
         } else if (errno == EEXIST) {
             pgl_count(&delivery->stats->present, 1);
             *done += 1;

@@ -101,11 +101,28 @@ static void free_children(struct pgl_table *table, void **node, unsigned shift)
     }
 }
 
+/* The lowest page of a table that some thread holds, UINT64_MAX for none. Nobody locks one meanwhile. */
+static PGL_UNSEEN uint64_t first_locked(const struct pgl_table *table)
+{
+    struct pgl_leaf *leaf;
+
+    for (uint64_t index = 0; (leaf = pgl_leaf_next(table, index, table->last_index)); index += PGL_LEVEL_SIZE) {
+        index = leaf->first_index;
+        for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++)
+            if (__atomic_load_n(&leaf->pages[slot].head, __ATOMIC_RELAXED) & PGL_HEAD_LOCK)
+                return index + slot;
+    }
+    return UINT64_MAX;
+}
+
 void pgl_table_free(struct pgl_table *table)
 {
     if (!table)
         return;
-    pgl_witness_frees(table);
+    if (PGL_WITNESS) {
+        pgl_witness_frees(table, first_locked(table));
+    }
+    pgl_witness_forget(table);
     free_children(table, pgl_table_root(table), table->top_shift);
     free(table);
 }

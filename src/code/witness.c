@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "table_internal.h"
-
 #ifdef PGL_LOCK_DEBUG
 
 struct held_page {
@@ -268,24 +266,9 @@ bool pgl_witness_enters(const struct pgl_table *table, const char *place)
     return true;
 }
 
-/* The lowest page of a table that some thread holds, UINT64_MAX for none. Nobody locks one meanwhile. */
-static PGL_UNSEEN uint64_t first_locked(const struct pgl_table *table)
-{
-    struct pgl_leaf *leaf;
-
-    for (uint64_t index = 0; (leaf = pgl_leaf_next(table, index, table->last_index)); index += PGL_LEVEL_SIZE) {
-        index = leaf->first_index;
-        for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++)
-            if (__atomic_load_n(&leaf->pages[slot].head, __ATOMIC_RELAXED) & PGL_HEAD_LOCK)
-                return index + slot;
-    }
-    return UINT64_MAX;
-}
-
-void pgl_witness_frees(struct pgl_table *table)
+void pgl_witness_frees(struct pgl_table *table, uint64_t first_locked)
 {
     static const char place[] = "pgl_table_free()";
-    uint64_t index = first_locked(table);
     bool reported = false;
 
     for (size_t i = 0; i < held.n;) {
@@ -300,9 +283,8 @@ void pgl_witness_frees(struct pgl_table *table)
         reported = true;
         forget(page);
     }
-    if (!reported && index != UINT64_MAX)
-        report(PGL_BREACH_FREE, index, place, NULL);
-    pgl_witness_forget(table);
+    if (!reported && first_locked != UINT64_MAX)
+        report(PGL_BREACH_FREE, first_locked, place, NULL);
 }
 
 void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place, const char *linked_place)

@@ -10,18 +10,18 @@
 
 #include <pagelock/tb.h>
 
-#ifdef PGL_LOCK_DEBUG
-#define PGL_WITNESS true
-
-/* In a lock_debug build leaves are aligned to this, so that the witness finds a descriptor's page index. */
-#define PGL_LEAF_ALIGN sizeof(struct pgl_page[PGL_LEVEL_SIZE])
-
 /* The explorer's scheduler does not see what such a function reads and writes. */
 #ifdef PGL_EXPLORE
 #define PGL_UNSEEN __attribute__((no_sanitize("thread")))
 #else
 #define PGL_UNSEEN
 #endif
+
+#ifdef PGL_LOCK_DEBUG
+#define PGL_WITNESS true
+
+/* In a lock_debug build leaves are aligned to this, so that the witness finds a descriptor's page index. */
+#define PGL_LEAF_ALIGN sizeof(struct pgl_page[PGL_LEVEL_SIZE])
 
 /* ---- pages (witness.c) ---- */
 
@@ -66,8 +66,11 @@ const char *pgl_witness_place(void);
 void pgl_witness_calls(const char *name);
 void pgl_witness_returns(void);
 
-/* Reports pages of a table that is about to be freed, and forgets them with all that is known of the table's blocks. */
-void pgl_witness_frees(struct pgl_table *table);
+/*
+ * Reports a page of a table that is about to be freed, and forgets those that this thread holds. @first_locked: the
+ * lowest page that any thread holds, or UINT64_MAX.
+ */
+void pgl_witness_frees(struct pgl_table *table, uint64_t first_locked);
 
 /* Reports a breach that is not about a held page. @linked_place: where the block was linked, or NULL. */
 void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place, const char *linked_place);
@@ -169,9 +172,9 @@ static inline void pgl_witness_returns(void)
 {
 }
 
-static inline void pgl_witness_frees(struct pgl_table *table)
+static inline void pgl_witness_frees(struct pgl_table *table, uint64_t first_locked)
 {
-    (void)table;
+    (void)table, (void)first_locked;
 }
 
 static inline void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place,

@@ -44,8 +44,9 @@ static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, s
 {
     bracket->index[which] = index;
     bracket->leaf[which] = leaf;
-    if (!pgl_list_first(pgl_leaf_page(leaf, index)))
+    if (!pgl_list_first(pgl_leaf_page(leaf, index))) {
         pgl_page_claim_code(bracket->table, leaf, index);
+    }
 }
 
 static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf)
@@ -54,16 +55,18 @@ static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, st
     adopt(bracket, which, index, leaf);
 }
 
-static void let_go(struct pgl_bracket *bracket, unsigned which)
+static void unlock_page(struct pgl_bracket *bracket, unsigned which)
 {
     uint64_t index = bracket->index[which];
     struct pgl_page *page;
 
-    if (index == NO_PAGE)
+    if (index == NO_PAGE) {
         return;
+    }
     page = pgl_leaf_page(bracket->leaf[which], index);
-    if (!pgl_list_first(page))
+    if (!pgl_list_first(page)) {
         pgl_page_drop_code(bracket->table, bracket->leaf[which], index);
+    }
     pgl_page_unlock_at(bracket->table, page, pgl_witness_place());
     bracket->index[which] = NO_PAGE;
 }
@@ -75,8 +78,9 @@ static void let_go(struct pgl_bracket *bracket, unsigned which)
  */
 static void answer_stores(struct pgl_bracket *bracket)
 {
-    for (unsigned i = 0; i < bracket->nstores; i++)
+    for (unsigned i = 0; i < bracket->nstores; i++) {
         pgl_kill_range(bracket->table, bracket->stores[i].first_addr, bracket->stores[i].last_addr, true);
+    }
     bracket->nstores = 0;
 }
 
@@ -87,14 +91,16 @@ static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t sec
     struct pgl_leaf *first_leaf = bracket->leaf[0];
 
     bracket->crossed = false;
-    let_go(bracket, 1);
-    let_go(bracket, 0);
+    unlock_page(bracket, 1);
+    unlock_page(bracket, 0);
     answer_stores(bracket);
-    if (second < first)
+    if (second < first) {
         take(bracket, 1, second, second_leaf);
+    }
     take(bracket, 0, first, first_leaf);
-    if (second != NO_PAGE && second > first)
+    if (second != NO_PAGE && second > first) {
         take(bracket, 1, second, second_leaf);
+    }
     pgl_fence_after_lock();
     return PGL_BRACKET_RESTART;
 }
@@ -114,10 +120,12 @@ static bool has_crossed(const struct pgl_bracket *bracket)
  * takes the caller's word. */
 static bool is_under_way(const struct pgl_bracket *bracket, const char *place)
 {
-    if (!PGL_WITNESS)
+    if (!PGL_WITNESS) {
         return true;
-    if (!pgl_witness_may_call(place))
+    }
+    if (!pgl_witness_may_call(place)) {
         return false;
+    }
     if (bracket->index[0] == NO_PAGE) {
         pgl_witness_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, place, NULL);
         return false;
@@ -135,11 +143,13 @@ bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table
 {
     struct pgl_leaf *leaf;
 
-    if (!pgl_witness_enters(table, place))
+    if (!pgl_witness_enters(table, place)) {
         return false;
+    }
     leaf = pgl_leaf_get(table, index);
-    if (!leaf)
+    if (!leaf) {
         return false;
+    }
     bracket->table = table;
     bracket->index[1] = NO_PAGE;
     bracket->head = 0;
@@ -153,28 +163,35 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
 {
     struct pgl_leaf *leaf;
 
-    if (PGL_UNLIKELY(!is_under_way(bracket, place)))
+    if (PGL_UNLIKELY(!is_under_way(bracket, place))) {
         return refuse(EINVAL);
-    if (has_crossed(bracket) && index != bracket->index[1])
+    }
+    if (has_crossed(bracket) && index != bracket->index[1]) {
         return index == bracket->index[0] ? PGL_BRACKET_OK : refuse(EINVAL);
+    }
     bracket->head = 0;
     leaf = pgl_leaf_get(bracket->table, index);
-    if (!leaf)
+    if (!leaf) {
         return PGL_BRACKET_ERROR;
-    if (bracket->nstores)
+    }
+    if (bracket->nstores) {
         return restart(bracket, index, leaf);
+    }
     bracket->crossed = true;
-    if (index == bracket->index[1])
+    if (index == bracket->index[1]) {
         return PGL_BRACKET_OK;
-    let_go(bracket, 1);
-    if (index == bracket->index[0])
+    }
+    unlock_page(bracket, 1);
+    if (index == bracket->index[0]) {
         return PGL_BRACKET_OK;
-    if (index > bracket->index[0])
+    }
+    if (index > bracket->index[0]) {
         take(bracket, 1, index, leaf);
-    else if (pgl_page_trylock_at(bracket->table, pgl_leaf_page(leaf, index), place))
+    } else if (pgl_page_trylock_at(bracket->table, pgl_leaf_page(leaf, index), place)) {
         adopt(bracket, 1, index, leaf);
-    else
+    } else {
         return restart(bracket, index, leaf);
+    }
     pgl_fence_after_lock();
     return PGL_BRACKET_OK;
 }
@@ -186,8 +203,9 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
 static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
 {
     bracket->head = 0;
-    if (bracket->nstores == PGL_BRACKET_STORES)
+    if (bracket->nstores == PGL_BRACKET_STORES) {
         restart_with_the_same(bracket);
+    }
     bracket->stores[bracket->nstores].first_addr = first_addr;
     bracket->stores[bracket->nstores].last_addr = last_addr;
     bracket->nstores++;
@@ -203,14 +221,17 @@ static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint
     size_t killed;
     bool done;
 
-    if (index == bracket->index[0] || index == bracket->index[1])
+    if (index == bracket->index[0] || index == bracket->index[1]) {
         return false;
-    if (pgl_store_is_clean(table, first_addr, (unsigned)(last_addr - first_addr) + 1u))
+    }
+    if (pgl_store_is_clean(table, first_addr, (unsigned)(last_addr - first_addr) + 1u)) {
         return true;
+    }
     leaf = pgl_leaf_find(table, index);
     page = pgl_leaf_page(leaf, index);
-    if (!pgl_page_trylock_at(table, page, pgl_witness_place()))
+    if (!pgl_page_trylock_at(table, page, pgl_witness_place())) {
         return false;
+    }
     done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
     pgl_page_unlock_at(table, page, pgl_witness_place());
     return done;
@@ -223,17 +244,21 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
     uint64_t last_addr = addr + len - 1u;
     uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
 
-    if (PGL_UNLIKELY(!is_under_way(bracket, place)))
+    if (PGL_UNLIKELY(!is_under_way(bracket, place))) {
         return refuse(EINVAL);
-    if (!pgl_store_is_valid(table, addr, len))
+    }
+    if (!pgl_store_is_valid(table, addr, len)) {
         return PGL_BRACKET_ERROR;
+    }
     if (second_page > addr) {
-        if (!store_on_page(bracket, addr, second_page - 1))
+        if (!store_on_page(bracket, addr, second_page - 1)) {
             remember(bracket, addr, second_page - 1);
+        }
         addr = second_page;
     }
-    if (!store_on_page(bracket, addr, last_addr))
+    if (!store_on_page(bracket, addr, last_addr)) {
         remember(bracket, addr, last_addr);
+    }
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }
 
@@ -262,8 +287,9 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
         uint64_t *map = pgl_filter_map(leaf, page, index);
         uint64_t mask = pgl_filter_cover(bracket->table, index, tb, 0, map, page->mask);
 
-        if (pgl_tb_has(tb, 1))
+        if (pgl_tb_has(tb, 1)) {
             mask = pgl_filter_cover(bracket->table, index, tb, 1, map, mask);
+        }
         pgl_head_set(page, list_on_page(page, pgl_head(page), tb, which, mask) | (crosses ? PGL_HEAD_CROSS : 0));
     }
 }
@@ -271,10 +297,12 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
 /* In a lock_debug build: whether the block may be linked. A release build takes the caller's word. */
 static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb)
 {
-    if (!PGL_WITNESS)
+    if (!PGL_WITNESS) {
         return true;
-    if (!pgl_witness_may_link(tb, bracket->index[0], pgl_witness_place()))
+    }
+    if (!pgl_witness_may_link(tb, bracket->index[0], pgl_witness_place())) {
         return false;
+    }
     for (unsigned which = 0; which < 2; which++) {
         uint64_t index = pgl_tb_page(bracket->table, tb, which);
         bool on_one_page = tb->last[which] >> bracket->table->page_bits == index;
@@ -311,8 +339,8 @@ finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other)
     } else {
         list(bracket, tb);
     }
-    let_go(bracket, 1);
-    let_go(bracket, 0);
+    unlock_page(bracket, 1);
+    unlock_page(bracket, 0);
     return other ? PGL_BRACKET_EXISTS : PGL_BRACKET_OK;
 }
 
@@ -321,19 +349,23 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
 {
     struct pgl_tb *other;
 
-    if (!is_under_way(bracket, place))
+    if (!is_under_way(bracket, place)) {
         return refuse(EINVAL);
-    if (bracket->nstores)
+    }
+    if (bracket->nstores) {
         return restart_with_the_same(bracket);
+    }
     if (!may_link(bracket, tb)) {
         pgl_bracket_abort_at(bracket, place);
         return refuse(EINVAL);
     }
     other = publish(bracket->table, tb);
-    if (PGL_WITNESS && other && pgl_witness_knows(bracket->table, other, true, place) && !pgl_tb_is_live(other))
+    if (PGL_WITNESS && other && pgl_witness_knows(bracket->table, other, true, place) && !pgl_tb_is_live(other)) {
         pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place, NULL);
-    if (equal)
+    }
+    if (equal) {
         *equal = other ? other : tb;
+    }
     return finish(bracket, tb, other);
 }
 
@@ -345,13 +377,16 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     uintptr_t head;
 
     /* The common case by itself: one page, with blocks and no exact map, that was free; one extent; no stores. */
-    if (PGL_UNLIKELY(!bracket->head || pgl_tb_has(tb, 1)))
+    if (PGL_UNLIKELY(!bracket->head || pgl_tb_has(tb, 1))) {
         return commit_slow(bracket, tb, equal, place);
+    }
     other = publish(bracket->table, tb);
-    if (equal)
+    if (equal) {
         *equal = other ? other : tb;
-    if (PGL_UNLIKELY(other))
+    }
+    if (PGL_UNLIKELY(other)) {
         return finish(bracket, tb, other);
+    }
     page = pgl_leaf_page(bracket->leaf[0], bracket->index[0]);
     head = list_on_page(page, bracket->head, tb, 0,
                         page->mask | pgl_filter_mask(bracket->table->page_bits, tb->first[0], tb->last[0]));
@@ -362,9 +397,10 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
 
 void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place)
 {
-    if (PGL_UNLIKELY(!is_under_way(bracket, place)))
+    if (PGL_UNLIKELY(!is_under_way(bracket, place))) {
         return;
-    let_go(bracket, 1);
-    let_go(bracket, 0);
+    }
+    unlock_page(bracket, 1);
+    unlock_page(bracket, 0);
     answer_stores(bracket);
 }

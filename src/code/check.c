@@ -23,8 +23,9 @@ static void __attribute__((format(printf, 2, 3))) violation(struct check *check,
     va_list args;
 
     check->violations++;
-    if (!check->say)
+    if (!check->say) {
         return;
+    }
     va_start(args, format);
     vsnprintf(what, sizeof(what), format, args);
     va_end(args);
@@ -39,8 +40,9 @@ static bool is_cyclic(const struct pgl_page *page)
 
     for (uintptr_t hare = tortoise; hare;) {
         hare = *pgl_ref_next(hare);
-        if (hare == tortoise && hare)
+        if (hare == tortoise && hare) {
             return true;
+        }
         if (++steps == stride) {
             tortoise = hare;
             steps = 0;
@@ -54,8 +56,9 @@ static size_t count_refs(const struct pgl_page *page, uintptr_t wanted)
 {
     size_t n = 0;
 
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
         n += ref == wanted;
+    }
     return n;
 }
 
@@ -66,20 +69,22 @@ static void check_tb(struct check *check, uint64_t index, uintptr_t ref)
     struct pgl_tb *tb = pgl_ref_tb(ref);
     unsigned which = ref & 1;
 
-    if (!pgl_tb_is_live(tb))
+    if (!pgl_tb_is_live(tb)) {
         violation(check, "page %#" PRIx64 ": a listed block is not alive", index);
-    if (!pgl_tb_has(tb, which) || pgl_tb_page(table, tb, which) != index)
+    }
+    if (!pgl_tb_has(tb, which) || pgl_tb_page(table, tb, which) != index) {
         violation(check, "page %#" PRIx64 ": a listed block has no bytes here", index);
-    else if (which == 1 && !pgl_tb_crosses(table, tb))
+    } else if (which == 1 && !pgl_tb_crosses(table, tb)) {
         violation(check, "page %#" PRIx64 ": a block on one page is listed by its second link", index);
-    else if (pgl_tb_crosses(table, tb)) {
+    } else if (pgl_tb_crosses(table, tb)) {
         uint64_t other = pgl_tb_page(table, tb, !which);
         const struct pgl_page *page = other <= table->last_index ? pgl_page_find(table, other) : NULL;
 
-        if (!page)
+        if (!page) {
             violation(check, "page %#" PRIx64 ": a block's other page %#" PRIx64 " has no leaf", index, other);
-        else if (is_cyclic(page) || count_refs(page, pgl_ref(tb, !which)) != 1)
+        } else if (is_cyclic(page) || count_refs(page, pgl_ref(tb, !which)) != 1) {
             violation(check, "page %#" PRIx64 ": a block is not once on its other page %#" PRIx64, index, other);
+        }
     }
 }
 
@@ -90,18 +95,23 @@ static void check_filters(struct check *check, const struct pgl_leaf *leaf, cons
     uint64_t words[PGL_FILTER_WORDS], mask = 0;
 
     pgl_filter_from_list(check->table, page, index, words, 0, PGL_FILTER_WORDS - 1);
-    for (unsigned word = 0; word < PGL_FILTER_WORDS; word++)
+    for (unsigned word = 0; word < PGL_FILTER_WORDS; word++) {
         mask |= (uint64_t) !!words[word] << word;
-    if (page->mask != mask)
+    }
+    if (page->mask != mask) {
         violation(check, "page %#" PRIx64 ": the mask is %#" PRIx64 ", by the list %#" PRIx64, index, page->mask, mask);
-    if (!map != !(pgl_head(page) & PGL_HEAD_HOT))
+    }
+    if (!map != !(pgl_head(page) & PGL_HEAD_HOT)) {
         violation(check, "page %#" PRIx64 ": the hot flag and the map do not agree", index);
-    if (!map)
+    }
+    if (!map) {
         return;
+    }
     check->hot_bytes += sizeof(words);
     check->hot_pages++;
-    if (memcmp(map, words, sizeof(words)) != 0)
+    if (memcmp(map, words, sizeof(words)) != 0) {
         violation(check, "page %#" PRIx64 ": the exact map is not what the list says", index);
+    }
 }
 
 static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t index)
@@ -110,11 +120,13 @@ static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t inde
     bool code = leaf->code[index % PGL_LEVEL_SIZE / 64] >> index % 64 & 1;
     bool cross = false;
 
-    if (pgl_head(page) & PGL_HEAD_LOCK)
+    if (pgl_head(page) & PGL_HEAD_LOCK) {
         violation(check, "page %#" PRIx64 " is locked", index);
-    if (code != !!pgl_list_first(page))
+    }
+    if (code != !!pgl_list_first(page)) {
         violation(check, "page %#" PRIx64 ": the code bit is %s, the list is %s", index, code ? "set" : "clear",
                   code ? "empty" : "not empty");
+    }
     if (is_cyclic(page)) {
         violation(check, "page %#" PRIx64 ": the list runs in a circle", index);
         return;
@@ -123,8 +135,9 @@ static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t inde
         check_tb(check, index, ref);
         cross |= pgl_tb_crosses(check->table, pgl_ref_tb(ref));
     }
-    if (cross != !!(pgl_head(page) & PGL_HEAD_CROSS))
+    if (cross != !!(pgl_head(page) & PGL_HEAD_CROSS)) {
         violation(check, "page %#" PRIx64 ": the crossing flag is wrong", index);
+    }
     check_filters(check, leaf, page, index);
 }
 
@@ -132,12 +145,15 @@ static void check_leaf(struct check *check, struct pgl_leaf *leaf, uint64_t firs
 {
     check->leaves++;
     check->bytes += sizeof(*leaf);
-    if (leaf->first_index != first_index)
+    if (leaf->first_index != first_index) {
         violation(check, "the leaf of page %#" PRIx64 " says %#" PRIx64, first_index, leaf->first_index);
-    if (leaf->hot)
+    }
+    if (leaf->hot) {
         check->hot_bytes += sizeof(*leaf->hot);
-    for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++)
+    }
+    for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++) {
         check_page(check, leaf, first_index + slot);
+    }
 }
 
 static void check_node(struct check *check, void **node, unsigned shift, uint64_t first_index)
@@ -150,15 +166,18 @@ static void check_node(struct check *check, void **node, unsigned shift, uint64_
         uint64_t index = first_index + ((uint64_t)slot << shift);
         bool bit = present[slot / 64] >> slot % 64 & 1;
 
-        if (bit != !!node[slot])
+        if (bit != !!node[slot]) {
             violation(check, "%s child at page %#" PRIx64 ", but its bit is %s", node[slot] ? "a" : "no", index,
                       bit ? "set" : "clear");
-        if (!node[slot])
+        }
+        if (!node[slot]) {
             continue;
-        if (shift == PGL_LEVEL_BITS)
+        }
+        if (shift == PGL_LEVEL_BITS) {
             check_leaf(check, node[slot], index);
-        else
+        } else {
             check_node(check, node[slot], shift - PGL_LEVEL_BITS, index);
+        }
     }
 }
 
@@ -169,15 +188,20 @@ unsigned pgl_table_check(const struct pgl_table *table, void (*say)(const char *
 
     check_node(&check, pgl_table_root((struct pgl_table *)table), table->top_shift, 0);
     pgl_table_get_stats(table, &stats);
-    if (stats.leaves != check.leaves)
+    if (stats.leaves != check.leaves) {
         violation(&check, "%" PRIu64 " leaves counted, %" PRIu64 " found", stats.leaves, check.leaves);
-    if (stats.bytes != check.bytes)
+    }
+    if (stats.bytes != check.bytes) {
         violation(&check, "the count of bytes is wrong");
-    if (stats.hot_bytes != check.hot_bytes)
+    }
+    if (stats.hot_bytes != check.hot_bytes) {
         violation(&check, "the count of hot bytes is wrong");
-    if (stats.hot_pages != check.hot_pages)
+    }
+    if (stats.hot_pages != check.hot_pages) {
         violation(&check, "%" PRIu64 " hot pages counted, %" PRIu64 " found", stats.hot_pages, check.hot_pages);
-    if (table->unlisted)
+    }
+    if (table->unlisted) {
         violation(&check, "the list of dying blocks on no page is locked, or not empty");
+    }
     return check.violations;
 }

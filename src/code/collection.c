@@ -49,8 +49,9 @@ void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
 /* Forget the members, which are unlocked. */
 static void empty(struct pgl_collection *set)
 {
-    if (set->leaves != set->in_place)
+    if (set->leaves != set->in_place) {
         free(set->leaves);
+    }
     pgl_set_init(set, set->table);
 }
 
@@ -68,8 +69,9 @@ static bool grow(struct pgl_collection *set)
     order = (uint32_t *)(leaves + room);
     memcpy(leaves, set->leaves, set->nleaves * sizeof(*leaves));
     memcpy(order, set->order, set->nleaves * sizeof(*order));
-    if (set->leaves != set->in_place)
+    if (set->leaves != set->in_place) {
         free(set->leaves);
+    }
     set->leaves = leaves;
     set->order = order;
     set->room = room;
@@ -91,10 +93,11 @@ static size_t position(const struct pgl_collection *set, uint64_t index)
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (in_order(set, middle)->leaf->first_index < first_index)
+        if (in_order(set, middle)->leaf->first_index < first_index) {
             low = middle + 1;
-        else
+        } else {
             high = middle;
+        }
     }
     return low;
 }
@@ -102,16 +105,18 @@ static size_t position(const struct pgl_collection *set, uint64_t index)
 /* The member leaf of @index, which would be at position @at, or NULL. */
 static struct pgl_collection_leaf *find(const struct pgl_collection *set, uint64_t index, size_t at)
 {
-    if (at == set->nleaves || in_order(set, at)->leaf->first_index != index - index % PGL_LEVEL_SIZE)
+    if (at == set->nleaves || in_order(set, at)->leaf->first_index != index - index % PGL_LEVEL_SIZE) {
         return NULL;
+    }
     return in_order(set, at);
 }
 
 /* Put a leaf without members in, as number @at in order. False when memory ran out. */
 static bool insert(struct pgl_collection *set, size_t at, struct pgl_leaf *leaf)
 {
-    if (set->nleaves == set->room && !grow(set))
+    if (set->nleaves == set->room && !grow(set)) {
         return false;
+    }
     memmove(&set->order[at + 1], &set->order[at], (set->nleaves - at) * sizeof(*set->order));
     set->order[at] = (uint32_t)set->nleaves;
     set->leaves[set->nleaves].leaf = leaf;
@@ -141,8 +146,9 @@ static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *
     at->held[word] = (at->words >> word & 1 ? at->held[word] : 0) | bit;
     at->words |= 1u << word;
     count(set, bit);
-    if (index > set->max)
+    if (index > set->max) {
         set->max = index;
+    }
 }
 
 struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t *index)
@@ -171,17 +177,19 @@ static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_
 
     /* Bit by bit: members are neighbours more often than not. */
     for (; bits; bits >>= 1, page++) {
-        if (!(bits & 1))
+        if (!(bits & 1)) {
             continue;
-        if (PGL_UNLIKELY(special))
+        }
+        if (PGL_UNLIKELY(special)) {
             pgl_page_unlock_slow(set->table, page, pgl_witness_place());
-        else
+        } else {
             pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
+        }
     }
 }
 
 /* Unlock the members from @index on, which stay members until the caller locks them again or forgets them. */
-static void let_go_from(struct pgl_collection *set, uint64_t index)
+static void unlock_from(struct pgl_collection *set, uint64_t index)
 {
     for (size_t at = position(set, index); at < set->nleaves; at++) {
         const struct pgl_collection_leaf *member = in_order(set, at);
@@ -194,12 +202,13 @@ static void let_go_from(struct pgl_collection *set, uint64_t index)
     }
 }
 
-static void take_again_from(struct pgl_collection *set, uint64_t index)
+static void lock_again_from(struct pgl_collection *set, uint64_t index)
 {
     struct pgl_page *page;
 
-    for (; (page = pgl_collection_next(set, &index)); index++)
+    for (; (page = pgl_collection_next(set, &index)); index++) {
         pgl_page_lock_at(set->table, page, pgl_witness_place());
+    }
 }
 
 enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
@@ -209,14 +218,16 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
     struct pgl_collection_leaf *at = find(set, index, where);
     struct pgl_page *page;
 
-    if (at && is_member(at, index))
+    if (at && is_member(at, index)) {
         return PGL_SET_MEMBER;
+    }
     if (!at) {
         struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
 
         assert(leaf); /* a page of a listed block has been locked once, so it has a leaf */
-        if (!insert(set, where, leaf))
+        if (!insert(set, where, leaf)) {
             return PGL_SET_NO_MEMORY;
+        }
         at = &set->leaves[set->nleaves - 1];
     }
     page = pgl_leaf_page(at->leaf, index);
@@ -224,10 +235,10 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
         pgl_page_lock_at(set->table, page, pgl_witness_place());
     } else if (!pgl_page_trylock_at(set->table, page, pgl_witness_place())) {
         pgl_count(&set->table->retries, 1);
-        let_go_from(set, index + 1);
+        unlock_from(set, index + 1);
         pgl_page_lock_at(set->table, page, pgl_witness_place());
-        take_again_from(set, index + 1);
-        change = PGL_SET_RETAKEN;
+        lock_again_from(set, index + 1);
+        change = PGL_SET_RELOCKED;
     }
     mark_member(set, at, index);
     return change;
@@ -268,10 +279,12 @@ static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint6
         struct pgl_leaf *leaf = index <= set->table->last_index ? pgl_leaf_find(set->table, index) : NULL;
         bool any = !code_only;
 
-        if (!leaf && !(leaf = pgl_leaf_next(set->table, index, last)))
+        if (!leaf && !(leaf = pgl_leaf_next(set->table, index, last))) {
             break;
-        for (unsigned word = first_word(leaf, first); !any && word < end_word(leaf, last); word++)
+        }
+        for (unsigned word = first_word(leaf, first); !any && word < end_word(leaf, last); word++) {
             any = wanted_bits(leaf, word, first, last, code_only);
+        }
         if (any && !insert(set, set->nleaves, leaf)) {
             empty(set);
             return false;
@@ -294,15 +307,17 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
         struct pgl_page *page = pgl_leaf_page(leaf, 64u * word);
         uint64_t bits = wanted_bits(leaf, word, first, last, code_only);
 
-        if (!bits)
+        if (!bits) {
             continue;
+        }
         member->held[word] = bits;
         member->words |= 1u << word;
         set->max = leaf->first_index + 64u * word + 63u - (unsigned)__builtin_clzll(bits);
         count(set, bits);
         for (; bits; bits >>= 1, page++) {
-            if (!(bits & 1))
+            if (!(bits & 1)) {
                 continue;
+            }
             if (PGL_UNLIKELY(special || !pgl_page_lock_fast(page, &head))) {
                 pgl_page_lock_slow(table, page, pgl_witness_place());
                 head = pgl_head(page);
@@ -326,12 +341,14 @@ static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint
         uint64_t other = pgl_tb_page(set->table, tb, !(ref & 1));
         enum pgl_set_change change;
 
-        if (!pgl_tb_crosses(set->table, tb) || !pgl_tb_meets(tb, set->first_addr, set->last_addr))
+        if (!pgl_tb_crosses(set->table, tb) || !pgl_tb_meets(tb, set->first_addr, set->last_addr)) {
             continue;
+        }
         change = pgl_set_add(set, other);
-        if (change == PGL_SET_NO_MEMORY)
+        if (change == PGL_SET_NO_MEMORY) {
             return false;
-        if (other < index && (change == PGL_SET_RETAKEN || (change == PGL_SET_ADDED && other >= first))) {
+        }
+        if (other < index && (change == PGL_SET_RELOCKED || (change == PGL_SET_ADDED && other >= first))) {
             /* This page was let go, with those between; or a page of the range was made after they were listed. */
             *again = other > first ? other : first;
             return true;
@@ -349,8 +366,9 @@ static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_
     while ((page = pgl_collection_next(set, &index)) && index <= last) {
         uint64_t again = index + 1;
 
-        if ((pgl_head(page) & PGL_HEAD_CROSS) && !add_partners(set, page, index, first, &again))
+        if ((pgl_head(page) & PGL_HEAD_CROSS) && !add_partners(set, page, index, first, &again)) {
             return false;
+        }
         index = again;
     }
     return true;
@@ -365,8 +383,9 @@ static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool co
     struct pgl_page *page;
 
     /* acquire: as in wanted_bits() */
-    if (!leaf || (code_only && !(__atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) & bit)))
+    if (!leaf || (code_only && !(__atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) & bit))) {
         return 0;
+    }
     page = pgl_leaf_page(leaf, index);
     pgl_page_lock_at(set->table, page, pgl_witness_place());
     set->in_place[0].leaf = leaf;
@@ -391,10 +410,12 @@ bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t 
     if (first == last) {
         heads = lock_single(set, first, code_only);
     } else {
-        if (!list_leaves(set, first, last, code_only))
+        if (!list_leaves(set, first, last, code_only)) {
             return false;
-        for (size_t at = 0; at < set->nleaves; at++)
+        }
+        for (size_t at = 0; at < set->nleaves; at++) {
             heads |= lock_leaf(set, &set->leaves[at], first, last, code_only);
+        }
     }
     if ((heads & PGL_HEAD_CROSS) && !add_all_partners(set, first, last)) {
         pgl_collection_unlock_at(set, pgl_witness_place());
@@ -422,16 +443,18 @@ static void __attribute__((noinline)) unlock_many(struct pgl_collection *set)
     for (size_t at = 0; at < set->nleaves; at++) {
         const struct pgl_collection_leaf *member = &set->leaves[at];
 
-        for (unsigned words = member->words; words; words &= words - 1)
+        for (unsigned words = member->words; words; words &= words - 1) {
             unlock_bits(set, member, (unsigned)__builtin_ctz(words), member->held[__builtin_ctz(words)]);
+        }
     }
     empty(set);
 }
 
 void pgl_collection_unlock_at(struct pgl_collection *set, const char *place)
 {
-    if (set->members && !pgl_witness_may_call(place))
+    if (set->members && !pgl_witness_may_call(place)) {
         return;
+    }
     if (set->members == 1 && set->nleaves == 1) {
         set->members = 0;
         set->nleaves = 0;
@@ -445,8 +468,10 @@ void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last)
 {
     struct pgl_page *page;
 
-    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++)
-        if (index < first || index > last)
+    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
+        if (index < first || index > last) {
             pgl_page_unlock_at(set->table, page, pgl_witness_place());
+        }
+    }
     empty(set);
 }

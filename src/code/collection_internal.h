@@ -13,13 +13,13 @@ void pgl_set_init(struct pgl_collection *set, struct pgl_table *table);
  * @PGL_SET_NO_MEMORY: nothing, for want of memory for another leaf
  * @PGL_SET_MEMBER: nothing, it was a member
  * @PGL_SET_ADDED: it was locked
- * @PGL_SET_RETAKEN: it was locked; the members above it were let go meanwhile
+ * @PGL_SET_RELOCKED: it was locked; the members above it were let go meanwhile
  */
 enum pgl_set_change {
     PGL_SET_NO_MEMORY,
     PGL_SET_MEMBER,
     PGL_SET_ADDED,
-    PGL_SET_RETAKEN,
+    PGL_SET_RELOCKED,
 };
 
 /**

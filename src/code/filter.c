@@ -37,21 +37,25 @@ void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *
     uint64_t first, last;
     unsigned low, high;
 
-    for (unsigned word = low_word; word <= high_word; word++)
+    for (unsigned word = low_word; word <= high_word; word++) {
         map[word - low_word] = 0;
+    }
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
         const struct pgl_tb *tb = pgl_ref_tb(ref);
 
-        if (!pgl_tb_meets(tb, first_addr, last_addr))
+        if (!pgl_tb_meets(tb, first_addr, last_addr)) {
             continue;
+        }
         for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
             unsigned word;
 
-            if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
+            if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last)) {
                 continue;
+            }
             pgl_filter_range(table->page_bits, first, last, &low, &high);
-            for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++)
+            for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++) {
                 map[word - low_word] |= pgl_filter_bits(word, low, high);
+            }
         }
     }
 }
@@ -62,8 +66,9 @@ static void cover_in_map(const struct pgl_table *table, uint64_t *map, uint64_t 
 
     pgl_filter_range(table->page_bits, first, last, &low, &high);
     /* relaxed: the unlock's release publishes what is added */
-    for (unsigned word = low / 64; word <= high / 64; word++)
+    for (unsigned word = low / 64; word <= high / 64; word++) {
         __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
+    }
 }
 
 /* Add the bytes that a block has on a page by way of @which to the page's map, if it keeps one, and to @mask. */
@@ -72,10 +77,12 @@ uint64_t pgl_filter_cover(const struct pgl_table *table, uint64_t index, const s
 {
     uint64_t first, last;
 
-    if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
+    if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last)) {
         return mask;
-    if (map)
+    }
+    if (map) {
         cover_in_map(table, map, first, last);
+    }
     return mask | pgl_filter_mask(table->page_bits, first, last);
 }
 
@@ -100,8 +107,9 @@ void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 
 void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
-    if (!pgl_page_has_code(leaf, index))
+    if (!pgl_page_has_code(leaf, index)) {
         return;
+    }
     /* release: pairs with the acquires of those who skip pages without code */
     __atomic_fetch_and(&leaf->code[index % PGL_LEVEL_SIZE / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELEASE);
     if (table->ops && table->ops->no_code) {
@@ -129,8 +137,9 @@ bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t inde
     struct pgl_page *page = pgl_collection_next(set, &at);
     struct pgl_leaf *leaf;
 
-    if (!page || at != index)
+    if (!page || at != index) {
         return false;
+    }
     leaf = pgl_leaf_find(set->table, index);
     first = first > set->first_addr ? first : set->first_addr;
     last = last < set->last_addr ? last : set->last_addr;
@@ -152,15 +161,17 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         struct pgl_hot *fresh = calloc(1, sizeof(*fresh));
 
         /* release: pairs with the acquires of leaf->hot */
-        if (fresh && __atomic_compare_exchange_n(&leaf->hot, &hot, fresh, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        if (fresh && __atomic_compare_exchange_n(&leaf->hot, &hot, fresh, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
             pgl_count(&table->hot_bytes, sizeof(*fresh));
-        else
+        } else {
             free(fresh);
+        }
         return;
     }
     map = calloc(PGL_FILTER_WORDS, sizeof(*map));
-    if (!map)
+    if (!map) {
         return;
+    }
     pgl_page_lock_at(table, page, pgl_witness_place());
     /* Another may have made it meanwhile; or only the array, and the page is not that hot yet. */
     if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {

@@ -20,8 +20,9 @@ static inline uint64_t pgl_filter_bits(unsigned word, unsigned low, unsigned hig
 /* The exact map of a page, or NULL. */
 static inline uint64_t *pgl_filter_map(const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
 {
-    if (!(__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_HOT))
+    if (!(__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_HOT)) {
         return NULL;
+    }
     /* relaxed: whoever set the flag, under the page's lock, saw the array */
     return __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE];
 }

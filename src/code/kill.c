@@ -44,17 +44,19 @@ static bool is_dead(const struct pgl_tb *tb)
 /* Mark the blocks of a page that meet the range. */
 static void mark(struct pgl_page *page, uint64_t first_addr, uint64_t last_addr)
 {
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
-        if (pgl_tb_meets(pgl_ref_tb(ref), first_addr, last_addr))
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+        if (pgl_tb_meets(pgl_ref_tb(ref), first_addr, last_addr)) {
             mark_dead(pgl_ref_tb(ref));
+        }
+    }
 }
 
 /*
  * Take off a page's list the blocks that are dead, and those that meet the range, which die here: from @link on, @n at
  * the most. A block joins the chain as it leaves its first page's list, since the chain goes on through that link.
  */
-static void sweep(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t first_addr, uint64_t last_addr,
-                  struct pgl_tb **chain)
+static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t first_addr, uint64_t last_addr,
+                        struct pgl_tb **chain)
 {
     for (uintptr_t ref; n && (ref = pgl_link_get(page, link));) {
         struct pgl_tb *tb = pgl_ref_tb(ref);
@@ -103,12 +105,14 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
 
         mask |= (uint64_t)(bits != 0) << word;
         /* release, here and below: pairs with the acquires in pgl_page_is_clean(); it comes after `retired` */
-        if (map)
+        if (map) {
             __atomic_store_n(&map[word], bits, __ATOMIC_RELEASE);
+        }
     }
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
-    if (!pgl_list_first(page))
+    if (!pgl_list_first(page)) {
         pgl_page_drop_code(table, leaf, index);
+    }
 }
 
 /* Narrow a page of which it is not known what died, its crossing flag too. */
@@ -117,10 +121,12 @@ static void narrow_whole(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     uintptr_t ref = pgl_list_first(page);
 
-    while (ref && !pgl_tb_crosses(table, pgl_ref_tb(ref)))
+    while (ref && !pgl_tb_crosses(table, pgl_ref_tb(ref))) {
         ref = *pgl_ref_next(ref);
-    if (!ref)
+    }
+    if (!ref) {
         pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_CROSS);
+    }
     narrow(table, leaf, index, 0, (UINT64_C(1) << table->page_bits) - 1);
 }
 
@@ -142,16 +148,19 @@ static struct hits find_hits(const struct pgl_table *table, struct pgl_page *pag
     for (uintptr_t ref = pgl_list_first(page); ref; link = pgl_ref_next(ref), ref = *link) {
         const struct pgl_tb *tb = pgl_ref_tb(ref);
 
-        if (PGL_LIKELY(!pgl_tb_meets(tb, first_addr, last_addr)))
+        if (PGL_LIKELY(!pgl_tb_meets(tb, first_addr, last_addr))) {
             continue;
-        if (!hits.n++)
+        }
+        if (!hits.n++) {
             hits.first = link;
+        }
         hits.cross |= pgl_tb_crosses(table, tb);
         for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
             uint64_t first, last;
 
-            if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last))
+            if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last)) {
                 continue;
+            }
             hits.low = first < hits.low ? first : hits.low;
             hits.high = last > hits.high ? last : hits.high;
         }
@@ -168,7 +177,7 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 
     *killed = hits.cross ? 0 : hits.n;
     if (*killed) {
-        sweep(page, hits.first, hits.n, first_addr, last_addr, &chain);
+        unlink_dead(page, hits.first, hits.n, first_addr, last_addr, &chain);
         retire(table, chain);
         narrow(table, leaf, index, hits.low, hits.high);
     }
@@ -176,28 +185,32 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 }
 
 /* Before any list of a set is walked to kill. */
-static void look_over(struct pgl_collection *set)
+static void witness_lists(struct pgl_collection *set)
 {
     struct pgl_page *page;
 
-    for (uint64_t index = 0; PGL_WITNESS && (page = pgl_collection_next(set, &index)); index++)
+    for (uint64_t index = 0; PGL_WITNESS && (page = pgl_collection_next(set, &index)); index++) {
         pgl_witness_list(set->table, page, index);
+    }
 }
 
 /* Take the dead off all members' lists, retire them, narrow the pages they were on. True when there were any. */
-static bool bury(struct pgl_collection *set)
+static bool retire_dead(struct pgl_collection *set)
 {
     struct pgl_table *table = set->table;
     struct pgl_tb *chain = NULL;
     struct pgl_page *page;
 
-    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++)
-        sweep(page, &page->head, SIZE_MAX, UINT64_MAX, 0, &chain);
-    if (!chain)
+    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
+        unlink_dead(page, &page->head, SIZE_MAX, UINT64_MAX, 0, &chain);
+    }
+    if (!chain) {
         return false;
+    }
     retire(table, chain);
-    for (uint64_t index = 0; pgl_collection_next(set, &index); index++)
+    for (uint64_t index = 0; pgl_collection_next(set, &index); index++) {
         narrow_whole(table, pgl_leaf_find(table, index), index);
+    }
     return true;
 }
 
@@ -207,11 +220,12 @@ bool pgl_kill_in_set(struct pgl_collection *set)
     uint64_t last = set->last_addr >> set->table->page_bits;
     struct pgl_page *page;
 
-    look_over(set);
+    witness_lists(set);
     for (uint64_t index = set->first_addr >> set->table->page_bits;
-         (page = pgl_collection_next(set, &index)) && index <= last; index++)
+         (page = pgl_collection_next(set, &index)) && index <= last; index++) {
         mark(page, set->first_addr, set->last_addr);
-    return bury(set);
+    }
+    return retire_dead(set);
 }
 
 /* Make a set of the pages of a block, or of two pages. It fits into two leaves, so memory cannot run out. */
@@ -220,7 +234,7 @@ static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64
     pgl_set_init(set, table);
     pgl_set_add(set, index < index2 ? index : index2);
     pgl_set_add(set, index < index2 ? index2 : index);
-    look_over(set);
+    witness_lists(set);
 }
 
 static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
@@ -232,7 +246,7 @@ static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
     lock_two(&set, table, index, pgl_tb_has(tb, 1) ? pgl_tb_page(table, tb, 1) : index);
     if (!is_dead(tb)) {
         mark_dead(tb);
-        killed = bury(&set);
+        killed = retire_dead(&set);
     }
     pgl_collection_unlock_at(&set, pgl_witness_place());
     return killed;
@@ -258,9 +272,11 @@ static uintptr_t *find_dying(struct pgl_table *table, const struct pgl_tb *tb)
 {
     uintptr_t *link = &table->unlisted;
 
-    for (struct dying *dying; (dying = dying_at(link)); link = &dying->next)
-        if (dying->tb == tb)
+    for (struct dying *dying; (dying = dying_at(link)); link = &dying->next) {
+        if (dying->tb == tb) {
             return link;
+        }
+    }
     return NULL;
 }
 
@@ -275,8 +291,9 @@ static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
             const struct dying *first = dying_at(&table->unlisted);
 
             pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
-            if (dying_at(&table->unlisted) == first)
+            if (dying_at(&table->unlisted) == first) {
                 pgl_spin_wait(&table->unlisted, round);
+            }
             pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
         }
         pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
@@ -319,23 +336,27 @@ static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, ui
             const struct pgl_tb *tb = pgl_ref_tb(ref);
 
             found = pgl_tb_meets(tb, first_addr, last_addr);
-            if (found && pgl_tb_crosses(table, tb))
+            if (found && pgl_tb_crosses(table, tb)) {
                 other = pgl_tb_page(table, tb, !(ref & 1));
+            }
         }
         pgl_page_unlock_at(table, page, pgl_witness_place());
-        if (!found)
+        if (!found) {
             return result;
+        }
 
         lock_two(&set, table, index, other);
         for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
             struct pgl_tb *tb = pgl_ref_tb(ref);
 
             if (pgl_tb_meets(tb, first_addr, last_addr) &&
-                (!pgl_tb_crosses(table, tb) || pgl_tb_page(table, tb, !(ref & 1)) == other))
+                (!pgl_tb_crosses(table, tb) || pgl_tb_page(table, tb, !(ref & 1)) == other)) {
                 mark_dead(tb);
+            }
         }
-        if (bury(&set))
+        if (retire_dead(&set)) {
             result = PGL_HIT;
+        }
         pgl_collection_unlock_at(&set, pgl_witness_place());
     }
 }
@@ -348,10 +369,12 @@ static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t 
     int result = 0;
 
     for (uint64_t index = first; (leaf = pgl_leaf_next(table, index, last)); index++) {
-        if (index < leaf->first_index)
+        if (index < leaf->first_index) {
             index = leaf->first_index;
-        if (pgl_page_has_code(leaf, index))
+        }
+        if (pgl_page_has_code(leaf, index)) {
             result |= kill_page_by_pairs(table, leaf, index, first_addr, last_addr);
+        }
     }
     return result;
 }
@@ -367,8 +390,9 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     size_t killed = 0;
 
     *result = 0;
-    if (!leaf || !pgl_page_has_code(leaf, index))
+    if (!leaf || !pgl_page_has_code(leaf, index)) {
         return true;
+    }
     page = pgl_leaf_page(leaf, index);
     pgl_page_lock_at(table, page, pgl_witness_place());
     /* Perhaps the page was only locked: the filters are asked again, now that they stand still. */
@@ -377,10 +401,12 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
         wants_more = is_store && done && !killed && pgl_filter_note_miss(leaf, index);
     }
     pgl_page_unlock_at(table, page, pgl_witness_place());
-    if (wants_more)
+    if (wants_more) {
         pgl_filter_add_hot(table, leaf, index);
-    if (killed)
+    }
+    if (killed) {
         *result = PGL_HIT;
+    }
     return done;
 }
 
@@ -391,19 +417,23 @@ int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_a
     struct pgl_collection set;
     int result;
 
-    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, is_store, &result))
+    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, is_store, &result)) {
         return result;
-    if (!pgl_set_lock(&set, table, first_addr, last_addr, true))
+    }
+    if (!pgl_set_lock(&set, table, first_addr, last_addr, true)) {
         return kill_by_pairs(table, first_addr, last_addr);
+    }
     result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
     if (is_store && !result) {
         wants_more[0] = pgl_filter_note_miss_in_set(&set, index[0]);
         wants_more[1] = index[1] != index[0] && pgl_filter_note_miss_in_set(&set, index[1]);
     }
     pgl_collection_unlock_at(&set, pgl_witness_place());
-    for (unsigned i = 0; i < 2; i++)
-        if (wants_more[i])
+    for (unsigned i = 0; i < 2; i++) {
+        if (wants_more[i]) {
             pgl_filter_add_hot(table, pgl_leaf_find(table, index[i]), index[i]);
+        }
+    }
     return result;
 }
 
@@ -412,8 +442,9 @@ int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struc
     bool killed;
 
     if (!pgl_witness_enters(table, place) || !pgl_witness_knows(table, tb, true, place) ||
-        __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW)
+        __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW) {
         return 0;
+    }
     killed = pgl_tb_has(tb, 0) ? kill_listed(table, tb) : kill_unlisted(table, tb);
     return pgl_with_running(killed ? PGL_HIT : 0, running);
 }

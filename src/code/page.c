@@ -19,38 +19,45 @@
 
 static void note_wait(struct pgl_table *table, struct pgl_spin_wait wait)
 {
-    if (!wait.rounds)
+    if (!wait.rounds) {
         return;
+    }
     pgl_count(&table->contended, 1);
-    if (!wait.asleep_ns)
+    if (!wait.asleep_ns) {
         return;
+    }
     pgl_count(&table->slept, 1);
     pgl_count_max(&table->slept_ns_max, wait.asleep_ns);
 }
 
 void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
-    if (!pgl_witness_may_lock(table, page, true, place))
+    if (!pgl_witness_may_lock(table, page, true, place)) {
         return;
-    if (!(table->special & PGL_SPECIAL_EXTERNAL))
+    }
+    if (!(table->special & PGL_SPECIAL_EXTERNAL)) {
         note_wait(table, pgl_spin_lock(&page->head, PGL_HEAD_LOCK));
+    }
     pgl_witness_locked(table, page, place);
 }
 
 bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
-    if (!pgl_witness_may_lock(table, page, false, place))
+    if (!pgl_witness_may_lock(table, page, false, place)) {
         return false;
-    if (!(table->special & PGL_SPECIAL_EXTERNAL) && !pgl_spin_trylock(&page->head, PGL_HEAD_LOCK))
+    }
+    if (!(table->special & PGL_SPECIAL_EXTERNAL) && !pgl_spin_trylock(&page->head, PGL_HEAD_LOCK)) {
         return false;
+    }
     pgl_witness_locked(table, page, place);
     return true;
 }
 
 void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
-    if (pgl_witness_unlocking(table, page, place) && !(table->special & PGL_SPECIAL_EXTERNAL))
+    if (pgl_witness_unlocking(table, page, place) && !(table->special & PGL_SPECIAL_EXTERNAL)) {
         pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
+    }
 }
 
 bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place)
@@ -59,15 +66,18 @@ bool pgl_page_lock_pair_at(struct pgl_table *table, uint64_t index, uint64_t ind
     uint64_t high = index < index2 ? index2 : index;
     struct pgl_page *low_page, *high_page;
 
-    if (!pgl_witness_enters(table, place))
+    if (!pgl_witness_enters(table, place)) {
         return false;
+    }
     low_page = pgl_page_get(table, low);
     high_page = pgl_page_get(table, high);
-    if (!low_page || !high_page)
+    if (!low_page || !high_page) {
         return false;
+    }
     pgl_page_lock_at(table, low_page, place);
-    if (high != low)
+    if (high != low) {
         pgl_page_lock_at(table, high_page, place);
+    }
     return true;
 }
 
@@ -75,19 +85,22 @@ static void unlock_by_index(struct pgl_table *table, uint64_t index)
 {
     struct pgl_page *page = pgl_page_find(table, index);
 
-    if (PGL_WITNESS && !page)
+    if (PGL_WITNESS && !page) {
         pgl_witness_breach(PGL_BREACH_NOT_HELD, index, pgl_witness_place(), NULL);
-    else
+    } else {
         pgl_page_unlock_at(table, page, pgl_witness_place());
+    }
 }
 
 void pgl_page_unlock_pair_at(struct pgl_table *table, uint64_t index, uint64_t index2, const char *place)
 {
-    if (!pgl_witness_may_call(place))
+    if (!pgl_witness_may_call(place)) {
         return;
+    }
     unlock_by_index(table, index);
-    if (index2 != index)
+    if (index2 != index) {
         unlock_by_index(table, index2);
+    }
 }
 
 void pgl_page_assert_held_at(struct pgl_table *table, struct pgl_page *page, const char *place)

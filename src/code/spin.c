@@ -44,8 +44,9 @@ void pgl_spin_wait(const uintptr_t *word, unsigned round)
 #else
     (void)word;
     if (round < PGL_SPIN_PAUSE_ROUNDS) {
-        for (unsigned i = 0; i < 1u << round; i++)
+        for (unsigned i = 0; i < 1u << round; i++) {
             pause_once();
+        }
     } else if (round < PGL_SPIN_AWAKE_ROUNDS) {
         sched_yield();
     } else {
@@ -75,8 +76,9 @@ bool pgl_spin_trylock(uintptr_t *word, uintptr_t bit)
 
     while (!(value & bit)) {
         /* acquire: pairs with the release in pgl_spin_unlock() and pgl_page_unlock_at() */
-        if (__atomic_compare_exchange_n(word, &value, value | bit, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(word, &value, value | bit, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
             return true;
+        }
     }
     return false;
 }
@@ -87,11 +89,13 @@ struct pgl_spin_wait pgl_spin_lock(uintptr_t *word, uintptr_t bit)
     uint64_t asleep_since = 0;
 
     while (!pgl_spin_trylock(word, bit)) {
-        if (wait.rounds == PGL_SPIN_AWAKE_ROUNDS)
+        if (wait.rounds == PGL_SPIN_AWAKE_ROUNDS) {
             asleep_since = now_ns();
+        }
         pgl_spin_wait(word, wait.rounds++);
     }
-    if (wait.rounds > PGL_SPIN_AWAKE_ROUNDS)
+    if (wait.rounds > PGL_SPIN_AWAKE_ROUNDS) {
         wait.asleep_ns = now_ns() - asleep_since;
+    }
     return wait;
 }

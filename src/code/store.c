@@ -18,8 +18,9 @@ bool pgl_store_is_valid(const struct pgl_table *table, uint64_t addr, unsigned l
 {
     uint64_t last_addr = pgl_table_last_addr(table);
 
-    if (len - 1u < 64u && addr <= last_addr && last_addr - addr >= len - 1u)
+    if (len - 1u < 64u && addr <= last_addr && last_addr - addr >= len - 1u) {
         return true;
+    }
     errno = EINVAL;
     return false;
 }
@@ -30,19 +31,23 @@ int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, c
     uint64_t last_addr = addr + len - 1u;
     uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
 
-    if (!pgl_witness_enters(table, place))
+    if (!pgl_witness_enters(table, place)) {
         return PGL_ERROR;
-    if (!pgl_store_is_valid(table, addr, len))
+    }
+    if (!pgl_store_is_valid(table, addr, len)) {
         return PGL_ERROR;
-    if (PGL_WITNESS && pgl_store_is_clean(table, addr, len)) /* which the inline part has not asked */
+    }
+    if (PGL_WITNESS && pgl_store_is_clean(table, addr, len)) { /* which the inline part has not asked */
         return pgl_with_running(0, running);
+    }
     if (second_page > addr) {
         /* Each part by itself, without a lock; each fences. What is left is on one page mostly. */
         bool first_is_clean = pgl_store_is_clean(table, addr, (unsigned)(second_page - addr));
         bool second_is_clean = pgl_store_is_clean(table, second_page, (unsigned)(last_addr - second_page) + 1u);
 
-        if (first_is_clean && second_is_clean)
+        if (first_is_clean && second_is_clean) {
             return pgl_with_running(0, running);
+        }
         addr = first_is_clean ? second_page : addr;
         last_addr = second_is_clean ? second_page - 1 : last_addr;
     } else {
@@ -58,17 +63,20 @@ int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_
     struct pgl_collection set;
     int result;
 
-    if (!pgl_witness_enters(table, place))
+    if (!pgl_witness_enters(table, place)) {
         return PGL_ERROR;
-    if (!pgl_store_is_valid(table, addr, len))
+    }
+    if (!pgl_store_is_valid(table, addr, len)) {
         return PGL_ERROR;
+    }
     *store = (struct pgl_store){
         .table = table,
         .index = {addr >> table->page_bits, last_addr >> table->page_bits},
     };
     if (!pgl_leaf_get(table, store->index[0]) || !pgl_leaf_get(table, store->index[1]) ||
-        !pgl_set_lock(&set, table, addr, last_addr, false))
+        !pgl_set_lock(&set, table, addr, last_addr, false)) {
         return PGL_ERROR;
+    }
     result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
     pgl_set_keep(&set, store->index[0], store->index[1]);
     return pgl_with_running(result, running);

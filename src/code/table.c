@@ -48,8 +48,9 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
     }
     index_bits = config->addr_bits - config->page_bits;
     top_shift = PGL_LEVEL_BITS;
-    while (index_bits > top_shift + PGL_ROOT_BITS_MAX)
+    while (index_bits > top_shift + PGL_ROOT_BITS_MAX) {
         top_shift += PGL_LEVEL_BITS;
+    }
     root_bits = index_bits > top_shift ? index_bits - top_shift : 1;
     bytes = sizeof(*table) + pgl_node_bytes((size_t)1 << root_bits);
     if (posix_memalign(&memory, 64, bytes)) {
@@ -67,10 +68,11 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
         table->special |= PGL_SPECIAL_EXTERNAL;
         table->external_held = config->external_held;
     }
-    if (PGL_WITNESS)
+    if (PGL_WITNESS) {
         table->special |= PGL_SPECIAL_WITNESS;
-    else
+    } else {
         table->unwatched = table->last_index + 1;
+    }
     pgl_witness_forget(table);
     table->ops = config->ops;
     table->opaque = config->opaque;
@@ -79,9 +81,11 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
 
 static void free_leaf(struct pgl_leaf *leaf)
 {
-    if (leaf->hot)
-        for (unsigned i = 0; i < PGL_LEVEL_SIZE; i++)
+    if (leaf->hot) {
+        for (unsigned i = 0; i < PGL_LEVEL_SIZE; i++) {
             free(leaf->hot->map[i]);
+        }
+    }
     free(leaf->hot);
     free(leaf);
 }
@@ -90,8 +94,9 @@ static void free_leaf(struct pgl_leaf *leaf)
 static void free_children(struct pgl_table *table, void **node, unsigned shift)
 {
     for (size_t i = 0; i < pgl_node_slots(table, shift); i++) {
-        if (!node[i])
+        if (!node[i]) {
             continue;
+        }
         if (shift == PGL_LEVEL_BITS) {
             free_leaf(node[i]);
         } else {
@@ -108,17 +113,20 @@ static PGL_UNSEEN uint64_t first_locked(const struct pgl_table *table)
 
     for (uint64_t index = 0; (leaf = pgl_leaf_next(table, index, table->last_index)); index += PGL_LEVEL_SIZE) {
         index = leaf->first_index;
-        for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++)
-            if (__atomic_load_n(&leaf->pages[slot].head, __ATOMIC_RELAXED) & PGL_HEAD_LOCK)
+        for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++) {
+            if (__atomic_load_n(&leaf->pages[slot].head, __ATOMIC_RELAXED) & PGL_HEAD_LOCK) {
                 return index + slot;
+            }
+        }
     }
     return UINT64_MAX;
 }
 
 void pgl_table_free(struct pgl_table *table)
 {
-    if (!table)
+    if (!table) {
         return;
+    }
     if (PGL_WITNESS) {
         pgl_witness_frees(table, first_locked(table));
     }
@@ -144,8 +152,9 @@ static struct pgl_leaf *new_leaf(uint64_t index)
     void *memory;
     struct pgl_leaf *leaf;
 
-    if (posix_memalign(&memory, PGL_LEAF_ALIGN, sizeof(*leaf)))
+    if (posix_memalign(&memory, PGL_LEAF_ALIGN, sizeof(*leaf))) {
         return NULL;
+    }
     leaf = memory;
     memset(leaf, 0, sizeof(*leaf));
     leaf->first_index = index - index % PGL_LEVEL_SIZE;
@@ -213,8 +222,9 @@ static struct pgl_leaf *make_leaf(struct pgl_table *table, uint64_t index)
                 free_chain(chain, index, shift - PGL_LEVEL_BITS);
             }
         }
-        if (shift == PGL_LEVEL_BITS)
+        if (shift == PGL_LEVEL_BITS) {
             return child;
+        }
         node = child;
     }
 }
@@ -246,8 +256,9 @@ static size_t next_present(void **node, size_t slots, size_t slot)
     size_t word = slot / 64;
 
     while (!bits) {
-        if (++word * 64 >= slots)
+        if (++word * 64 >= slots) {
             return slots;
+        }
         bits = __atomic_load_n(&present[word], __ATOMIC_RELAXED);
     }
     return 64 * word + (unsigned)__builtin_ctzll(bits);
@@ -258,24 +269,28 @@ struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, ui
     void **root = pgl_table_root((struct pgl_table *)table), **node = root;
     unsigned shift = table->top_shift;
 
-    if (last > table->last_index)
+    if (last > table->last_index) {
         last = table->last_index;
+    }
     while (index <= last) {
         size_t slots = pgl_node_slots(table, shift), slot = (index >> shift) & (slots - 1);
         size_t next = next_present(node, slots, slot);
         void *child;
 
-        if (next > slot)
+        if (next > slot) {
             index = ((index >> shift) + next - slot) << shift; /* past this node's end when none is left */
+        }
         if (next == slots) {
-            if (node == root)
+            if (node == root) {
                 return NULL;
+            }
             node = root;
             shift = table->top_shift;
             continue;
         }
-        if (index > last)
+        if (index > last) {
             return NULL;
+        }
         /* acquire: pairs with the swap in make_leaf() */
         child = __atomic_load_n(&node[next], __ATOMIC_ACQUIRE);
         if (!child) {
@@ -297,9 +312,11 @@ struct pgl_page *pgl_page_next(const struct pgl_table *table, uint64_t *index, u
 {
     struct pgl_leaf *leaf = pgl_leaf_next(table, *index, last);
 
-    if (!leaf)
+    if (!leaf) {
         return NULL;
-    if (leaf->first_index > *index)
+    }
+    if (leaf->first_index > *index) {
         *index = leaf->first_index;
+    }
     return pgl_leaf_page(leaf, *index);
 }

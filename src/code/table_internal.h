@@ -48,8 +48,9 @@ static inline uint64_t pgl_leaf_bits(const struct pgl_leaf *leaf, unsigned word,
 {
     uint64_t base = leaf->first_index + 64u * word;
 
-    if (first > base + 63u || last < base)
+    if (first > base + 63u || last < base) {
         return 0;
+    }
     return (~UINT64_C(0) << (first > base ? first - base : 0)) &
            (~UINT64_C(0) >> (last < base + 63u ? base + 63u - last : 0));
 }
@@ -66,8 +67,9 @@ static inline void pgl_count_max(uint64_t *counter, uint64_t value)
     uint64_t largest = __atomic_load_n(counter, __ATOMIC_RELAXED);
 
     while (value > largest &&
-           !__atomic_compare_exchange_n(counter, &largest, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+           !__atomic_compare_exchange_n(counter, &largest, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
         ;
+    }
 }
 
 #endif

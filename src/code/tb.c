@@ -23,8 +23,9 @@ void pgl_tb_init(struct pgl_tb *tb)
 void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const char *place)
 {
     pgl_witness_external(table, UINT64_MAX, place);
-    if (!pgl_witness_may_link(tb, UINT64_MAX, place))
+    if (!pgl_witness_may_link(tb, UINT64_MAX, place)) {
         return;
+    }
     if (PGL_WITNESS && pgl_tb_has(tb, 0)) {
         pgl_witness_breach(PGL_BREACH_TB_PAGE, UINT64_MAX, place, NULL);
         return;
@@ -37,24 +38,30 @@ void pgl_tb_link_unlisted_at(struct pgl_table *table, struct pgl_tb *tb, const c
 bool pgl_page_foreach_tb_at(struct pgl_table *table, struct pgl_page *page, bool (*visit)(struct pgl_tb *, void *),
                             void *opaque, const char *place)
 {
-    if (!pgl_witness_may_call(place) || !pgl_witness_holds(table, page, place))
+    if (!pgl_witness_may_call(place) || !pgl_witness_holds(table, page, place)) {
         return false;
-    if (PGL_WITNESS)
+    }
+    if (PGL_WITNESS) {
         pgl_witness_list(table, page, pgl_witness_index(page));
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref))
-        if (!visit(pgl_ref_tb(ref), opaque))
+    }
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+        if (!visit(pgl_ref_tb(ref), opaque)) {
             return false;
+        }
+    }
     return true;
 }
 
 void pgl_tb_lock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place)
 {
-    if (pgl_witness_knows(table, tb, false, place) && pgl_tb_has(tb, 0))
+    if (pgl_witness_knows(table, tb, false, place) && pgl_tb_has(tb, 0)) {
         pgl_page_lock_pair_at(table, pgl_tb_page(table, tb, 0), pgl_tb_page(table, tb, pgl_tb_has(tb, 1)), place);
+    }
 }
 
 void pgl_tb_unlock_pages_at(struct pgl_table *table, const struct pgl_tb *tb, const char *place)
 {
-    if (pgl_witness_knows(table, tb, false, place) && pgl_tb_has(tb, 0))
+    if (pgl_witness_knows(table, tb, false, place) && pgl_tb_has(tb, 0)) {
         pgl_page_unlock_pair_at(table, pgl_tb_page(table, tb, 0), pgl_tb_page(table, tb, pgl_tb_has(tb, 1)), place);
+    }
 }

@@ -52,10 +52,11 @@ static inline uintptr_t pgl_link_get(const struct pgl_page *page, const uintptr_
 
 static inline void pgl_link_set(struct pgl_page *page, uintptr_t *link, uintptr_t ref)
 {
-    if (link == &page->head)
+    if (link == &page->head) {
         pgl_head_set(page, (pgl_head(page) & PGL_HEAD_FLAGS) | ref);
-    else
+    } else {
         *link = ref;
+    }
 }
 
 /* The first reference of a page's list; 0 for none. */

@@ -59,14 +59,18 @@ static void print_and_abort(const struct pgl_breach *breach, void *opaque)
 {
     (void)opaque;
     fprintf(stderr, "libpagelock: the call at %s %s", breach->place, breach->what);
-    if (breach->index != UINT64_MAX)
+    if (breach->index != UINT64_MAX) {
         fprintf(stderr, " (page %#" PRIx64 ")", breach->index);
-    if (breach->held_place)
+    }
+    if (breach->held_place) {
         fprintf(stderr, "; page %#" PRIx64 " was locked at %s", breach->held_index, breach->held_place);
-    if (breach->linked_place)
+    }
+    if (breach->linked_place) {
         fprintf(stderr, "; the block was linked at %s", breach->linked_place);
-    if (breach->callback)
+    }
+    if (breach->callback) {
         fprintf(stderr, "; the callback `%s` was called by the call at %s", breach->callback, breach->callback_place);
+    }
     fputc('\n', stderr);
     abort();
 }
@@ -118,10 +122,11 @@ static size_t position(uint64_t index)
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (held.pages[middle].index < index)
+        if (held.pages[middle].index < index) {
             low = middle + 1;
-        else
+        } else {
             high = middle;
+        }
     }
     return low;
 }
@@ -130,16 +135,19 @@ static struct held_page *find(const struct pgl_page *page)
 {
     uint64_t index = pgl_witness_index(page);
 
-    for (size_t i = position(index); i < held.n && held.pages[i].index == index; i++)
-        if (held.pages[i].page == page)
+    for (size_t i = position(index); i < held.n && held.pages[i].index == index; i++) {
+        if (held.pages[i].page == page) {
             return &held.pages[i];
+        }
+    }
     return NULL;
 }
 
 void pgl_witness_external(const struct pgl_table *table, uint64_t index, const char *place)
 {
-    if (table->external_held && !table->external_held(table->opaque))
+    if (table->external_held && !table->external_held(table->opaque)) {
         report(PGL_BREACH_EXTERNAL, index, place, NULL);
+    }
 }
 
 bool pgl_witness_may_call(const char *place)
@@ -172,17 +180,19 @@ bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool b
     uint64_t index = pgl_witness_index(page);
     const struct held_page *same = find(page);
 
-    if (!pgl_witness_may_call(place))
+    if (!pgl_witness_may_call(place)) {
         return false;
+    }
     pgl_witness_external(table, index, place);
     if (same) {
         report(PGL_BREACH_RECURSION, index, place, same);
         return false;
     }
-    if (held.n && held.pages[0].table != table)
+    if (held.n && held.pages[0].table != table) {
         report(PGL_BREACH_TABLES, index, place, &held.pages[0]);
-    else if (held.n && blocking && held.pages[held.n - 1].index > index)
+    } else if (held.n && blocking && held.pages[held.n - 1].index > index) {
         report(PGL_BREACH_ORDER, index, place, &held.pages[held.n - 1]);
+    }
     return true;
 }
 
@@ -191,8 +201,9 @@ static void make_room(void)
 {
     size_t before = (size_t)(held.pages - held.memory);
 
-    if (before + held.n < held.room)
+    if (before + held.n < held.room) {
         return;
+    }
     if (before > held.n) {
         memmove(held.memory, held.pages, held.n * sizeof(*held.pages));
         before = 0;
@@ -221,10 +232,11 @@ void pgl_witness_locked(struct pgl_table *table, struct pgl_page *page, const ch
 static void forget(struct held_page *gone)
 {
     held.n--;
-    if (gone == held.pages) /* the lowest: whole sets are mostly unlocked in ascending order */
+    if (gone == held.pages) { /* the lowest: whole sets are mostly unlocked in ascending order */
         held.pages++;
-    else
+    } else {
         memmove(gone, gone + 1, (size_t)(&held.pages[held.n] - gone) * sizeof(*gone));
+    }
     if (!held.n) {
         free(held.memory);
         held.pages = held.memory = NULL;
@@ -234,8 +246,9 @@ static void forget(struct held_page *gone)
 
 bool pgl_witness_unlocking(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
-    if (!pgl_witness_may_call(place) || !pgl_witness_holds(table, page, place))
+    if (!pgl_witness_may_call(place) || !pgl_witness_holds(table, page, place)) {
         return false;
+    }
     forget(find(page));
     return true;
 }
@@ -243,16 +256,18 @@ bool pgl_witness_unlocking(struct pgl_table *table, struct pgl_page *page, const
 bool pgl_witness_holds(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
     (void)table;
-    if (find(page))
+    if (find(page)) {
         return true;
+    }
     report(PGL_BREACH_NOT_HELD, pgl_witness_index(page), place, NULL);
     return false;
 }
 
 void pgl_witness_holds_none(enum pgl_breach_kind kind, const char *place)
 {
-    if (held.n)
+    if (held.n) {
         report(kind, UINT64_MAX, place, &held.pages[0]);
+    }
 }
 
 bool pgl_witness_enters(const struct pgl_table *table, const char *place)
@@ -278,13 +293,15 @@ void pgl_witness_frees(struct pgl_table *table, uint64_t first_locked)
             i++;
             continue;
         }
-        if (!reported)
+        if (!reported) {
             report(PGL_BREACH_FREE, page->index, place, page);
+        }
         reported = true;
         forget(page);
     }
-    if (!reported && first_locked != UINT64_MAX)
+    if (!reported && first_locked != UINT64_MAX) {
         report(PGL_BREACH_FREE, first_locked, place, NULL);
+    }
 }
 
 void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place, const char *linked_place)

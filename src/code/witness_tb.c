@@ -91,8 +91,9 @@ static PGL_UNSEEN struct record *slot_of(const struct pgl_tb *tb)
 {
     size_t at = home(tb);
 
-    while (blocks.slots[at].tb && blocks.slots[at].tb != tb)
+    while (blocks.slots[at].tb && blocks.slots[at].tb != tb) {
         at = (at + 1) & (n_slots() - 1);
+    }
     return &blocks.slots[at];
 }
 
@@ -114,11 +115,14 @@ static PGL_UNSEEN void grow(void)
         fputs("libpagelock: no memory for the list of linked blocks\n", stderr);
         abort();
     }
-    for (size_t i = 0; i < n_old; i++)
-        if (old[i].tb)
+    for (size_t i = 0; i < n_old; i++) {
+        if (old[i].tb) {
             *slot_of(old[i].tb) = old[i];
-    if (old)
+        }
+    }
+    if (old) {
         munmap(old, n_old * sizeof(*old));
+    }
 }
 
 /* Empty a slot, and move up those behind it that are in its place for want of it. */
@@ -127,8 +131,9 @@ static PGL_UNSEEN void remove_record(struct record *record)
     size_t mask = n_slots() - 1, hole = (size_t)(record - blocks.slots), at = hole;
 
     while (blocks.slots[at = (at + 1) & mask].tb) {
-        if (((at - home(blocks.slots[at].tb)) & mask) < ((at - hole) & mask))
+        if (((at - home(blocks.slots[at].tb)) & mask) < ((at - hole) & mask)) {
             continue; /* its home lies behind the hole */
+        }
         blocks.slots[hole] = blocks.slots[at];
         hole = at;
     }
@@ -139,8 +144,9 @@ static PGL_UNSEEN void remove_record(struct record *record)
 PGL_UNSEEN void pgl_witness_linked(struct pgl_table *table, struct pgl_tb *tb, const char *place)
 {
     lock_blocks();
-    if (2 * (blocks.n + 1) > n_slots())
+    if (2 * (blocks.n + 1) > n_slots()) {
         grow();
+    }
     *slot_of(tb) = (struct record){.tb = tb,
                                    .table = table,
                                    .place = place,
@@ -156,8 +162,9 @@ PGL_UNSEEN void pgl_witness_unlinked(struct pgl_tb *tb)
 
     lock_blocks();
     record = find(tb);
-    if (record)
+    if (record) {
         remove_record(record);
+    }
     unlock_blocks();
 }
 
@@ -165,10 +172,11 @@ PGL_UNSEEN void pgl_witness_forget(const struct pgl_table *table)
 {
     lock_blocks();
     for (size_t at = 0; at < n_slots();) {
-        if (blocks.slots[at].tb && blocks.slots[at].table == table)
+        if (blocks.slots[at].tb && blocks.slots[at].table == table) {
             remove_record(&blocks.slots[at]); /* another may stand here now */
-        else
+        } else {
             at++;
+        }
     }
     unlock_blocks();
 }
@@ -209,13 +217,15 @@ PGL_UNSEEN bool pgl_witness_may_link(struct pgl_tb *tb, uint64_t index, const ch
     record = find(tb);
     if (record) {
         linked_place = record->place;
-        if (state_of(tb) == PGL_TB_NEW || !has_its_bytes(record))
+        if (state_of(tb) == PGL_TB_NEW || !has_its_bytes(record)) {
             restore(record);
+        }
     }
     may = !record && state_of(tb) == PGL_TB_NEW && (uintptr_t)tb % 16 == 0;
     unlock_blocks();
-    if (!may)
+    if (!may) {
         pgl_witness_breach(PGL_BREACH_TB_STATE, index, place, linked_place);
+    }
     return may;
 }
 
@@ -242,12 +252,15 @@ PGL_UNSEEN bool pgl_witness_knows(const struct pgl_table *table, const struct pg
         verdict = NEVER_LINKED;
     }
     unlock_blocks();
-    if (verdict == ELSEWHERE)
+    if (verdict == ELSEWHERE) {
         pgl_witness_breach(PGL_BREACH_TB_TABLE, UINT64_MAX, place, linked_place);
-    if (verdict == CHANGED)
+    }
+    if (verdict == CHANGED) {
         pgl_witness_breach(PGL_BREACH_TB_CHANGED, UINT64_MAX, place, linked_place);
-    if (verdict == NEVER_LINKED)
+    }
+    if (verdict == NEVER_LINKED) {
         pgl_witness_breach(PGL_BREACH_TB_STATE, UINT64_MAX, place, NULL);
+    }
     return verdict == FINE || verdict == CHANGED;
 }
 
@@ -256,9 +269,11 @@ static PGL_UNSEEN unsigned link_on(const struct record *record, uint64_t index)
 {
     const unsigned page_bits = record->table->page_bits;
 
-    for (unsigned which = 0; which < 2; which++)
-        if (record->first[which] <= record->last[which] && record->first[which] >> page_bits == index)
+    for (unsigned which = 0; which < 2; which++) {
+        if (record->first[which] <= record->last[which] && record->first[which] >> page_bits == index) {
             return which;
+        }
+    }
     return 2;
 }
 
@@ -271,8 +286,9 @@ static PGL_UNSEEN void relist(const struct pgl_table *table, struct pgl_page *pa
         struct record *record = &blocks.slots[at];
         unsigned which = record->tb && record->table == table ? link_on(record, index) : 2;
 
-        if (which == 2)
+        if (which == 2) {
             continue;
+        }
         record->tb->next[which] = list;
         record->stale[which] = false;
         list = pgl_ref(record->tb, which);
@@ -296,8 +312,9 @@ static PGL_UNSEEN bool repair(const struct pgl_table *table, struct pgl_page *pa
 
         if (!record || record->table != table || link_on(record, index) != (ref & 1)) {
             *linked_place = before ? before->place : NULL;
-            if (before)
+            if (before) {
                 restore(before);
+            }
             relist(table, page, index);
             return true;
         }
@@ -325,8 +342,9 @@ PGL_UNSEEN void pgl_witness_list(const struct pgl_table *table, struct pgl_page 
         lock_blocks();
         damaged = repair(table, page, index, &linked_place);
         unlock_blocks();
-        if (damaged)
+        if (damaged) {
             pgl_witness_breach(PGL_BREACH_TB_CHANGED, index, pgl_witness_place(), linked_place);
+        }
     } while (damaged);
 }
 

@@ -32,6 +32,9 @@ done
 for picture in docs/pictures/*.svg; do
     [ -e "${picture%.svg}.dot" ] || [ -e "${picture%.svg}.msc" ] || fail "$picture has no source"
 done
+for file in src/*/*.c; do
+    grep -qF "\`$file\`" docs/design.md || fail "docs/design.md does not say what $file is for"
+done
 # The README names each package that the scripts install.
 needs=$(. .ci/setup.sh; need() { echo "$1"; }; needs_to_measure; needs_to_test)
 named=$(tr '\n' ' ' <README.md | sed -n 's/.*Debian has all of it: `\([^`]*\)`.*/\1/p')

@@ -204,7 +204,7 @@ static void set_bits(uint64_t *bitmap, uint64_t first, uint64_t last)
 }
 
 /* One decision, as the fault driver makes it, of which the advisor is told that @noted came. */
-static void decide(const struct policy *policy, const struct pgl_advice_row *row, struct advisor *advisor,
+static void decide(const struct policy *policy, const struct pgl_advice_row *row, struct pgl_advisor *advisor,
                    struct pgl_cluster_args *args, struct pgl_cluster *cluster, const struct pgl_cluster *noted)
 {
     bool adapts = policy->advice == PGL_ADVICE_ADAPTIVE;
@@ -218,7 +218,7 @@ static void decide(const struct policy *policy, const struct pgl_advice_row *row
 /* What the decisions of a trace are made of: an object has its own pages, and its own advisor. */
 struct decisions {
     uint64_t **resident;
-    struct advisor *advisors;
+    struct pgl_advisor *advisors;
     struct pgl_view *views;
 };
 
@@ -228,7 +228,7 @@ static void decisions_reset(struct decisions *decisions, const struct trace *tra
         uint64_t npages = g_array_index(trace->objects, struct trace_object, i).npages;
 
         memset(decisions->resident[i], 0, (npages / 64 + 1) * sizeof(uint64_t));
-        decisions->advisors[i] = (struct advisor){.confidence = ADVISOR_SURE};
+        decisions->advisors[i] = (struct pgl_advisor){.confidence = PGL_ADVISOR_SURE};
     }
 }
 
@@ -236,7 +236,7 @@ static struct decisions decisions_new(const struct trace *trace)
 {
     struct decisions decisions = {
         .resident = g_new(uint64_t *, trace->objects->len),
-        .advisors = g_new(struct advisor, trace->objects->len),
+        .advisors = g_new(struct pgl_advisor, trace->objects->len),
         .views = g_new(struct pgl_view, trace->entries->len),
     };
 

@@ -8,7 +8,7 @@
 /* Records of 64 pages, far from each other in no regular order. */
 static uint64_t page_of_record(uint64_t number)
 {
-    return (number * number * 7 + number) * CHUNK_PAGES + number % CHUNK_PAGES;
+    return (number * number * 7 + number) * PGL_CHUNK_PAGES + number % PGL_CHUNK_PAGES;
 }
 
 static void make_wide_object(struct fixture *f)
@@ -51,13 +51,13 @@ static void try_ranges(struct fixture *f, uint64_t nrecords, uint64_t distance)
 {
     for (uint64_t first = 0; first < nrecords; first++) {
         for (uint64_t last = first + 1; last < nrecords; last++) {
-            uint64_t from = CHUNK_PAGES * (1 + first * distance);
-            uint64_t to = CHUNK_PAGES * (1 + last * distance) - 1;
+            uint64_t from = PGL_CHUNK_PAGES * (1 + first * distance);
+            uint64_t to = PGL_CHUNK_PAGES * (1 + last * distance) - 1;
 
             make_wide_object(f);
             for (uint64_t i = 0; i < nrecords; i++) {
-                read_page(&f->a, f->object, CHUNK_PAGES * (1 + i * distance) - 1);
-                read_page(&f->a, f->object, CHUNK_PAGES * (1 + i * distance));
+                read_page(&f->a, f->object, PGL_CHUNK_PAGES * (1 + i * distance) - 1);
+                read_page(&f->a, f->object, PGL_CHUNK_PAGES * (1 + i * distance));
             }
             assert_int_equal(pgl_object_remove(f->object, from, to), 2 * (last - first));
             assert_int_equal(stats_of(f->object).resident, 2 * (nrecords - (last - first)));
@@ -140,9 +140,9 @@ static void test_object_withholding_gives_no_access(void **state)
 /* The checker */
 
 /* Page 5 is resident and readable, page 6 is asked for and waited for; both are of the only record. */
-static struct chunk *make_record(struct fixture *f)
+static struct pgl_chunk *make_record(struct fixture *f)
 {
-    struct page page;
+    struct pgl_object_page page;
 
     make_wide_object(f);
     assert_int_equal(read_page(&f->a, f->object, 5), PGL_FAULT_SUCCESS);
@@ -192,7 +192,7 @@ static void assert_broken(struct fixture *f, const char *invariant)
 static void test_object_check_names_each_invariant_that_is_broken(void **state)
 {
     struct fixture *f = *state;
-    struct chunk *chunk = make_record(f);
+    struct pgl_chunk *chunk = make_record(f);
     struct pgl_object_stats *stats = &f->object->stats;
 
     ASSERT_BREAKS(f, "I1", chunk->busy, chunk->busy | PAGE(5));

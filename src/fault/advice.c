@@ -5,11 +5,8 @@
 #include <pagelock/advice.h>
 
 static const char *const names[PGL_ADVICE_COUNT] = {
-    [PGL_ADVICE_DEFAULT] = "default",
-    [PGL_ADVICE_RANDOM] = "random",
-    [PGL_ADVICE_NORMAL] = "normal",
-    [PGL_ADVICE_SEQUENTIAL] = "sequential",
-    [PGL_ADVICE_ADAPTIVE] = "adaptive",
+    [PGL_ADVICE_DEFAULT] = "default",       [PGL_ADVICE_RANDOM] = "random",     [PGL_ADVICE_NORMAL] = "normal",
+    [PGL_ADVICE_SEQUENTIAL] = "sequential", [PGL_ADVICE_ADAPTIVE] = "adaptive",
 };
 
 /*

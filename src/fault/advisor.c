@@ -3,13 +3,13 @@
 
 #include "advisor_internal.h"
 
-#define START_PAGES 16               /* a start's window at full confidence, a third of it before the page */
-#define SKIPPED_PAGES 4              /* that a stream may always skip */
-#define INERTIA 32                   /* faults until confidence has moved by about two thirds */
-#define HOPELESS (ADVISOR_SURE / 10) /* below this a start fetches its page alone */
+#define START_PAGES 16                   /* a start's window at full confidence, a third of it before the page */
+#define SKIPPED_PAGES 4                  /* that a stream may always skip */
+#define INERTIA 32                       /* faults until confidence has moved by about two thirds */
+#define HOPELESS (PGL_ADVISOR_SURE / 10) /* below this a start fetches its page alone */
 
 /* Which side of a stream's last cluster a fault continues: 1 after it, -1 before it, 0 neither. */
-static int side_of(const struct stream *stream, uint64_t index)
+static int side_of(const struct pgl_stream *stream, uint64_t index)
 {
     uint64_t reach = SKIPPED_PAGES + stream->npages / 2;
 
@@ -23,9 +23,9 @@ static int side_of(const struct stream *stream, uint64_t index)
 }
 
 /* Moves a stream to the front; the ones before it step back. */
-static void to_front(struct advisor *advisor, unsigned at)
+static void to_front(struct pgl_advisor *advisor, unsigned at)
 {
-    struct stream stream = advisor->streams[at];
+    struct pgl_stream stream = advisor->streams[at];
 
     memmove(&advisor->streams[1], &advisor->streams[0], at * sizeof(stream));
     advisor->streams[0] = stream;
@@ -36,28 +36,29 @@ static uint32_t at_most(uint32_t npages, uint32_t limit)
     return npages < limit ? npages : limit;
 }
 
-struct pgl_advice_row pgl_advisor_window(struct advisor *advisor, uint64_t index, const struct pgl_advice_row *limit)
+struct pgl_advice_row pgl_advisor_window(struct pgl_advisor *advisor, uint64_t index,
+                                         const struct pgl_advice_row *limit)
 {
-    struct stream *stream = &advisor->streams[0];
+    struct pgl_stream *stream = &advisor->streams[0];
     struct pgl_advice_row row = {0, 0, 0};
     unsigned at = 0;
     uint32_t npages;
     int side = 0;
 
-    while (at < ADVISOR_STREAMS && (side = side_of(&advisor->streams[at], index)) == 0) {
+    while (at < PGL_ADVISOR_STREAMS && (side = side_of(&advisor->streams[at], index)) == 0) {
         at++;
     }
     if (side != 0) {
         to_front(advisor, at);
-        advisor->confidence += (ADVISOR_SURE - advisor->confidence) / INERTIA;
+        advisor->confidence += (PGL_ADVISOR_SURE - advisor->confidence) / INERTIA;
         npages = stream->side == -side ? stream->npages / 2 : 2 * stream->npages;
         row.before = side < 0 ? at_most(npages, limit->before) : 0;
         row.after = side > 0 ? at_most(npages, limit->after) : 0;
         row.behind = side > 0 ? limit->behind : 0; /* below it a reader that goes down is still to come */
     } else {
-        to_front(advisor, ADVISOR_STREAMS - 1);
+        to_front(advisor, PGL_ADVISOR_STREAMS - 1);
         advisor->confidence -= advisor->confidence / INERTIA;
-        npages = (START_PAGES * advisor->confidence + ADVISOR_SURE / 2) / ADVISOR_SURE;
+        npages = (START_PAGES * advisor->confidence + PGL_ADVISOR_SURE / 2) / PGL_ADVISOR_SURE;
         npages = advisor->confidence < HOPELESS ? 0 : npages;
         row.before = at_most(npages / 3, limit->before);
         row.after = at_most(npages - npages / 3, limit->after);
@@ -67,7 +68,7 @@ struct pgl_advice_row pgl_advisor_window(struct advisor *advisor, uint64_t index
     return row;
 }
 
-void pgl_advisor_note(struct advisor *advisor, const struct pgl_cluster *cluster)
+void pgl_advisor_note(struct pgl_advisor *advisor, const struct pgl_cluster *cluster)
 {
     advisor->streams[0].first = cluster->first;
     advisor->streams[0].last = cluster->last;

@@ -21,27 +21,28 @@
 
 #include <pagelock/advice.h>
 
-#define ADVISOR_STREAMS 8
+#define PGL_ADVISOR_STREAMS 8
 
-struct stream {
+struct pgl_stream {
     uint64_t first; /* its last cluster */
     uint64_t last;
     uint32_t npages; /* the window that was */
     int side;        /* 1: it goes up; -1: down; 0: a start */
 };
 
-/* All zero but confidence, which begins at ADVISOR_SURE. Belongs to the object's lock. */
-struct advisor {
-    struct stream streams[ADVISOR_STREAMS]; /* the last used one first; npages 0: none */
+/* All zero but confidence, which begins at PGL_ADVISOR_SURE. Belongs to the object's lock. */
+struct pgl_advisor {
+    struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the last used one first; npages 0: none */
     unsigned confidence;
 };
 
-#define ADVISOR_SURE 65536u
+#define PGL_ADVISOR_SURE 65536u
 
 /* The window for a fault: no more on a side than the limit says. pgl_advisor_note() follows. */
-struct pgl_advice_row pgl_advisor_window(struct advisor *advisor, uint64_t index, const struct pgl_advice_row *limit);
+struct pgl_advice_row pgl_advisor_window(struct pgl_advisor *advisor, uint64_t index,
+                                         const struct pgl_advice_row *limit);
 
 /* What became of the window. */
-void pgl_advisor_note(struct advisor *advisor, const struct pgl_cluster *cluster);
+void pgl_advisor_note(struct pgl_advisor *advisor, const struct pgl_cluster *cluster);
 
 #endif

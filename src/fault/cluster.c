@@ -21,7 +21,7 @@ static inline uint64_t max64(uint64_t a, uint64_t b)
 /* Cuts [*lo, *hi] to the object's pages that a view shows. */
 static bool clip(const struct pgl_view *view, uint64_t *lo, uint64_t *hi)
 {
-    if (view == NULL) {
+    if (!view) {
         return true;
     }
     if (view->first > view->last) {
@@ -37,7 +37,7 @@ static uint64_t run_after(const struct pgl_eligible *eligible, uint64_t demand, 
 {
     uint64_t run = 0;
 
-    if (eligible->word != NULL) {
+    if (eligible->word) {
         while (run < limit) {
             uint64_t index = demand + 1 + run;
             unsigned bit = index & 63;
@@ -50,7 +50,7 @@ static uint64_t run_after(const struct pgl_eligible *eligible, uint64_t demand, 
         }
         return limit;
     }
-    if (eligible->page == NULL) {
+    if (!eligible->page) {
         return limit;
     }
     while (run < limit && eligible->page(eligible->arg, demand + 1 + run)) {
@@ -64,7 +64,7 @@ static uint64_t run_before(const struct pgl_eligible *eligible, uint64_t demand,
 {
     uint64_t run = 0;
 
-    if (eligible->word != NULL) {
+    if (eligible->word) {
         while (run < limit) {
             uint64_t index = demand - 1 - run;
             unsigned bit = index & 63;
@@ -77,7 +77,7 @@ static uint64_t run_before(const struct pgl_eligible *eligible, uint64_t demand,
         }
         return limit;
     }
-    if (eligible->page == NULL) {
+    if (!eligible->page) {
         return limit;
     }
     while (run < limit && eligible->page(eligible->arg, demand - 1 - run)) {

@@ -28,7 +28,7 @@ struct pgl_fault *pgl_fault_new(void)
 {
     struct pgl_fault *fault = calloc(1, sizeof(*fault));
 
-    if (fault == NULL || !pgl_waiter_init(&fault->waiter)) {
+    if (!fault || !pgl_waiter_init(&fault->waiter)) {
         free(fault);
         errno = ENOMEM;
         return NULL;
@@ -38,7 +38,7 @@ struct pgl_fault *pgl_fault_new(void)
 
 void pgl_fault_free(struct pgl_fault *fault)
 {
-    if (fault != NULL) {
+    if (fault) {
         pgl_waiter_fini(&fault->waiter);
         free(fault);
     }
@@ -46,19 +46,19 @@ void pgl_fault_free(struct pgl_fault *fault)
 
 void pgl_fault_interrupt(struct pgl_fault *fault)
 {
-    struct waiter *waiter = &fault->waiter;
-    struct wake_list list = {NULL};
+    struct pgl_waiter *waiter = &fault->waiter;
+    struct pgl_wake_list list = {NULL};
     struct pgl_object *object;
     bool waits;
 
     pthread_mutex_lock(&waiter->lock);
     waiter->interrupted = true;
     object = waiter->queued_on;
-    if (object != NULL) {
+    if (object) {
         pgl_object_ref(object);
     }
     pthread_mutex_unlock(&waiter->lock);
-    if (object == NULL) {
+    if (!object) {
         return;
     }
 
@@ -69,7 +69,7 @@ void pgl_fault_interrupt(struct pgl_fault *fault)
     waiter->interrupted = waiter->interrupted && !waits;
     pthread_mutex_unlock(&waiter->lock);
     if (waits) {
-        pgl_object_settle(object, waiter, OUTCOME_INTERRUPTED, &list);
+        pgl_object_settle(object, waiter, PGL_OUTCOME_INTERRUPTED, &list);
     }
     pthread_mutex_unlock(&object->lock);
     pgl_wake_all(&list);
@@ -87,20 +87,20 @@ static bool has_below(const struct pgl_fault *fault)
 {
     const struct pgl_object_config *config = &fault->object->config;
 
-    return config->backing != NULL && fault->index <= config->backing->config.last - config->backing_first;
+    return config->backing && fault->index <= config->backing->config.last - config->backing_first;
 }
 
 static bool step(struct pgl_fault *fault)
 {
     struct pgl_object *object = fault->object;
-    struct page page;
+    struct pgl_object_page page;
     bool resident, usable, taken, none_here;
 
     pthread_mutex_lock(&object->lock);
     page = pgl_object_page_find(object, fault->index);
-    resident = page.chunk != NULL && page_is(page, page.chunk->resident);
-    usable = resident &&
-             page_is(page, pgl_fault_wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable : page.chunk->readable);
+    resident = page.chunk && pgl_object_page_is(page, page.chunk->resident);
+    usable = resident && pgl_object_page_is(page, pgl_fault_wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable
+                                                                                              : page.chunk->readable);
     if (!fault->counted) {
         pgl_fault_counts(fault)->touches++;
         fault->counted = true;
@@ -112,8 +112,8 @@ static bool step(struct pgl_fault *fault)
     if (usable) {
         return pgl_fault_found(fault, page);
     }
-    taken = page.chunk != NULL && page_is(page, page.chunk->busy | page.chunk->asked);
-    none_here = !resident && !taken && (fault->no_data || !object_has_pager_for(object, fault->index));
+    taken = page.chunk && pgl_object_page_is(page, page.chunk->busy | page.chunk->asked);
+    none_here = !resident && !taken && (fault->no_data || !pgl_object_has_pager_for(object, fault->index));
     if (none_here && has_below(fault)) {
         return pgl_fault_go_down(fault);
     }
@@ -134,22 +134,22 @@ static bool step(struct pgl_fault *fault)
 }
 
 /* The wait is over. What was asked for beside the demand page stays with the pager unless this fault fails. */
-static bool heed(struct pgl_fault *fault, enum outcome outcome)
+static bool heed(struct pgl_fault *fault, enum pgl_outcome outcome)
 {
     switch (outcome) {
-    case OUTCOME_SUPPLIED:
+    case PGL_OUTCOME_SUPPLIED:
         break;
-    case OUTCOME_AGAIN:
+    case PGL_OUTCOME_AGAIN:
         count_retry(fault);
         break;
     case OUTCOME_NO_DATA:
         fault->no_data = true;
         break;
-    case OUTCOME_ERROR:
+    case PGL_OUTCOME_ERROR:
         return pgl_fault_fail(fault, PGL_FAULT_MEMORY_ERROR);
-    case OUTCOME_SHORTAGE:
+    case PGL_OUTCOME_SHORTAGE:
         return pgl_fault_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
-    case OUTCOME_INTERRUPTED:
+    case PGL_OUTCOME_INTERRUPTED:
         return pgl_fault_fail(fault, PGL_FAULT_INTERRUPTED);
     }
     return false;
@@ -160,7 +160,7 @@ static bool find_place(struct pgl_fault *fault)
 {
     const struct pgl_fault_args *args = &fault->args;
 
-    if (args->map != NULL) {
+    if (args->map) {
         if (!pgl_map_copy_place(args->map, args->index, &fault->place)) {
             return false;
         }
@@ -168,7 +168,7 @@ static bool find_place(struct pgl_fault *fault)
         if (args->index > args->object->config.last) {
             return false;
         }
-        fault->place = (struct place){
+        fault->place = (struct pgl_place){
             .object = pgl_object_ref(args->object), .index = args->index, .last = args->object->config.last};
     }
     pgl_fault_go_to_top(fault);
@@ -181,8 +181,7 @@ static bool find_place(struct pgl_fault *fault)
 /* Whether the result stands: not where the entry was changed meanwhile and the page is another one now. */
 static bool conclude(struct pgl_fault *fault)
 {
-    bool stands = fault->args.map == NULL || fault->result == PGL_FAULT_RETRY ||
-                  fault->result == PGL_FAULT_INTERRUPTED ||
+    bool stands = !fault->args.map || fault->result == PGL_FAULT_RETRY || fault->result == PGL_FAULT_INTERRUPTED ||
                   pgl_map_has_place(fault->args.map, fault->args.index, &fault->place);
 
     if (!stands) {
@@ -200,7 +199,7 @@ static bool conclude(struct pgl_fault *fault)
 static enum pgl_fault_result drive(struct pgl_fault *fault, struct pgl_fault_page *page)
 {
     for (;;) {
-        enum outcome outcome;
+        enum pgl_outcome outcome;
         bool over;
 
         if (fault->waiting) {
@@ -215,7 +214,7 @@ static enum pgl_fault_result drive(struct pgl_fault *fault, struct pgl_fault_pag
             return PGL_FAULT_NO_ENTRY;
         }
         if (over && conclude(fault)) {
-            if (page != NULL && fault->result == PGL_FAULT_SUCCESS) {
+            if (page && fault->result == PGL_FAULT_SUCCESS) {
                 *page = fault->found;
             }
             return fault->result;
@@ -234,7 +233,7 @@ static bool args_are_valid(const struct pgl_fault_args *args)
     const unsigned flags =
         PGL_FAULT_FLAG_WIRE | PGL_FAULT_FLAG_RESIDENT | PGL_FAULT_FLAG_NO_WAIT | PGL_FAULT_FLAG_RETRIED;
 
-    return (args->map != NULL || args->object != NULL) && (args->flags & ~flags) == 0 &&
+    return (args->map || args->object) && (args->flags & ~flags) == 0 &&
            (args->access == PGL_ACCESS_READ || args->access == PGL_ACCESS_WRITE);
 }
 

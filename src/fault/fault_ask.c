@@ -17,7 +17,7 @@ static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
     if (config->credits != 0) {
         npages = config->credits - outstanding;
     }
-    if (config->memory_ops != NULL && data) {
+    if (config->memory_ops && data) {
         uint64_t spare = config->memory_ops->spare(config->memory);
         uint64_t owed = config->internal ? 0 : outstanding; /* an external object's frames are taken at the reply */
 
@@ -60,7 +60,7 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
 
 static bool mark_neighbour(struct pgl_object *object, uint64_t index, uint64_t id)
 {
-    struct page page;
+    struct pgl_object_page page;
 
     if (!pgl_object_page_make(object, index, &page) ||
         (object->config.internal && !pgl_object_page_has_frame(object, page))) {
@@ -100,9 +100,9 @@ static bool refused(struct pgl_fault *fault, int error)
                                    : error == EINTR  ? PGL_FAULT_INTERRUPTED
                                    : error == ENOMEM ? PGL_FAULT_MEMORY_SHORTAGE
                                                      : PGL_FAULT_MEMORY_ERROR;
-    enum outcome outcome = result == PGL_FAULT_MEMORY_ERROR ? OUTCOME_ERROR : OUTCOME_AGAIN;
+    enum pgl_outcome outcome = result == PGL_FAULT_MEMORY_ERROR ? PGL_OUTCOME_ERROR : PGL_OUTCOME_AGAIN;
     struct pgl_object *object = fault->object;
-    struct wake_list list = {NULL};
+    struct pgl_wake_list list = {NULL};
     bool unanswered;
 
     pthread_mutex_lock(&object->lock);
@@ -133,7 +133,7 @@ static bool send_request(struct pgl_fault *fault, const struct pgl_cluster *clus
     int error = data ? config->pager_ops->data_request(config->pager, &request)
                      : config->pager_ops->access_request(config->pager, &request);
 
-    if (error == 0 && data && cluster->has_behind && config->pager_ops->behind != NULL) {
+    if (error == 0 && data && cluster->has_behind && config->pager_ops->behind) {
         struct pgl_pager_range behind = {cluster->behind_first + pager_first, cluster->behind_last + pager_first};
 
         config->pager_ops->behind(config->pager, fault->object, behind);
@@ -142,17 +142,17 @@ static bool send_request(struct pgl_fault *fault, const struct pgl_cluster *clus
 }
 
 /* The page is absent, in error, or resident with less access than wanted; nobody else has asked. */
-bool pgl_fault_ask(struct pgl_fault *fault, struct page page)
+bool pgl_fault_ask(struct pgl_fault *fault, struct pgl_object_page page)
 {
     struct pgl_object *object = fault->object;
     const struct pgl_object_config *config = &object->config;
-    bool data = page.chunk == NULL || !page_is(page, page.chunk->resident);
-    bool in_error = page.chunk != NULL && page_is(page, page.chunk->error);
+    bool data = !page.chunk || !pgl_object_page_is(page, page.chunk->resident);
+    bool in_error = page.chunk && pgl_object_page_is(page, page.chunk->error);
     enum pgl_access access = pgl_fault_wanted(fault);
     struct pgl_cluster cluster;
 
-    if (object->terminated || !object_has_pager_for(object, fault->index) ||
-        (!data && config->pager_ops->access_request == NULL)) {
+    if (object->terminated || !pgl_object_has_pager_for(object, fault->index) ||
+        (!data && !config->pager_ops->access_request)) {
         return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_ERROR);
     }
     if (!object->ready || (config->credits != 0 && object->stats.outstanding >= config->credits)) {

@@ -8,8 +8,8 @@
 static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const void *frame)
 {
     struct pgl_object *top = fault->place.object;
-    struct wake_list list = {NULL};
-    struct page page;
+    struct pgl_wake_list list = {NULL};
+    struct pgl_object_page page;
     bool made;
 
     fault->object = top;
@@ -17,9 +17,9 @@ static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const
     made = pgl_object_page_make(top, fault->index, &page) && pgl_object_page_has_frame(top, page);
     if (made) {
         pgl_object_page_fill(top, page, frame, PGL_ACCESS_WRITE);
-        pgl_object_page_settle(top, page, OUTCOME_SUPPLIED, &list);
+        pgl_object_page_settle(top, page, PGL_OUTCOME_SUPPLIED, &list);
     }
-    if (lower != NULL) {
+    if (lower) {
         pthread_mutex_unlock(&lower->lock);
     }
     if (!made) {
@@ -35,20 +35,20 @@ static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const
 bool pgl_fault_copy_up(struct pgl_fault *fault)
 {
     struct pgl_object *lower = fault->object;
-    struct page page;
+    struct pgl_object_page page;
 
     pthread_mutex_unlock(&lower->lock);
     pthread_mutex_lock(&fault->place.object->lock);
     pthread_mutex_lock(&lower->lock);
     page = pgl_object_page_find(lower, fault->index);
-    if (!page_is(page, page.chunk->readable)) { /* it went while nothing was locked: look again */
+    if (!pgl_object_page_is(page, page.chunk->readable)) { /* it went while nothing was locked: look again */
         pthread_mutex_unlock(&fault->place.object->lock);
         pthread_mutex_unlock(&lower->lock);
         return false;
     }
-    pgl_fault_counts(fault)->used += page_is(page, page.chunk->speculative);
+    pgl_fault_counts(fault)->used += pgl_object_page_is(page, page.chunk->speculative);
     page.chunk->speculative &= ~page.bit;
-    return make_in_top(fault, lower, page_frame(lower, page));
+    return make_in_top(fault, lower, pgl_object_page_frame(lower, page));
 }
 
 /* The chain ends here without the page. */
@@ -56,7 +56,7 @@ bool pgl_fault_end_of_chain(struct pgl_fault *fault)
 {
     const struct pgl_object_config *config = &fault->object->config;
 
-    if ((config->pager_ops != NULL && !config->internal) || (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0) {
+    if ((config->pager_ops && !config->internal) || (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0) {
         return pgl_fault_unlock_and_fail(fault, PGL_FAULT_NO_DATA);
     }
     if (!pgl_fault_at_top(fault)) {
@@ -79,7 +79,7 @@ bool pgl_fault_go_down(struct pgl_fault *fault)
     struct pgl_object *object = fault->object;
     struct pgl_object *backing = object->config.backing;
     uint64_t shift = object->config.backing_first;
-    struct page page;
+    struct pgl_object_page page;
 
     if (pgl_fault_at_top(fault) && !may_look(fault)) {
         pgl_fault_count_miss(fault, false);

@@ -7,7 +7,7 @@
 #include "object_internal.h"
 
 struct pgl_fault {
-    struct waiter waiter;
+    struct pgl_waiter waiter;
     struct pgl_fault_args args;
     bool waiting; /* an outcome is due */
     bool placed;  /* place holds */
@@ -16,7 +16,7 @@ struct pgl_fault {
     enum pgl_fault_result result;
     struct pgl_fault_page found;
 
-    struct place place;        /* the top object, and the entry's window on it */
+    struct pgl_place place;    /* the top object, and the entry's window on it */
     struct pgl_object *object; /* where the fault is: the top object, or one below it */
     uint64_t index;            /* the page there */
     uint64_t first;            /* the window there */
@@ -77,9 +77,9 @@ static inline void pgl_fault_go_to_top(struct pgl_fault *fault)
 
 bool pgl_fault_fail(struct pgl_fault *fault, enum pgl_fault_result result);
 bool pgl_fault_unlock_and_fail(struct pgl_fault *fault, enum pgl_fault_result result);
-bool pgl_fault_wait(struct pgl_fault *fault, struct waiter **queue);
-bool pgl_fault_found(struct pgl_fault *fault, struct page page);
-bool pgl_fault_ask(struct pgl_fault *fault, struct page page);
+bool pgl_fault_wait(struct pgl_fault *fault, struct pgl_waiter **queue);
+bool pgl_fault_found(struct pgl_fault *fault, struct pgl_object_page page);
+bool pgl_fault_ask(struct pgl_fault *fault, struct pgl_object_page page);
 bool pgl_fault_copy_up(struct pgl_fault *fault);
 bool pgl_fault_end_of_chain(struct pgl_fault *fault);
 bool pgl_fault_go_down(struct pgl_fault *fault);

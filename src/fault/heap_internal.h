@@ -7,17 +7,17 @@
 
 #include <pagelock/fault.h>
 
-static inline void *heap_alloc(const struct pgl_heap_ops *ops, void *heap, size_t size)
+static inline void *pgl_heap_alloc(const struct pgl_heap_ops *ops, void *heap, size_t size)
 {
-    return ops != NULL ? ops->alloc(heap, size) : calloc(1, size);
+    return ops ? ops->alloc(heap, size) : calloc(1, size);
 }
 
-static inline void heap_free(const struct pgl_heap_ops *ops, void *heap, void *block)
+static inline void pgl_heap_free(const struct pgl_heap_ops *ops, void *heap, void *block)
 {
-    if (block == NULL) {
+    if (!block) {
         return;
     }
-    if (ops != NULL) {
+    if (ops) {
         ops->free(heap, block);
     } else {
         free(block);

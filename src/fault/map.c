@@ -26,10 +26,10 @@ struct pgl_map {
 
 struct pgl_map *pgl_map_new(const struct pgl_heap_ops *heap_ops, void *heap)
 {
-    struct pgl_map *map = heap_alloc(heap_ops, heap, sizeof(*map));
+    struct pgl_map *map = pgl_heap_alloc(heap_ops, heap, sizeof(*map));
 
-    if (map == NULL || pthread_rwlock_init(&map->lock, NULL) != 0) {
-        heap_free(heap_ops, heap, map);
+    if (!map || pthread_rwlock_init(&map->lock, NULL) != 0) {
+        pgl_heap_free(heap_ops, heap, map);
         errno = ENOMEM;
         return NULL;
     }
@@ -40,15 +40,15 @@ struct pgl_map *pgl_map_new(const struct pgl_heap_ops *heap_ops, void *heap)
 
 void pgl_map_free(struct pgl_map *map)
 {
-    if (map == NULL) {
+    if (!map) {
         return;
     }
     for (size_t i = 0; i < map->nentries; i++) {
         pgl_object_unref(map->entries[i].object);
     }
-    heap_free(map->heap_ops, map->heap, map->entries);
+    pgl_heap_free(map->heap_ops, map->heap, map->entries);
     pthread_rwlock_destroy(&map->lock);
-    heap_free(map->heap_ops, map->heap, map);
+    pgl_heap_free(map->heap_ops, map->heap, map);
 }
 
 /* The first entry that ends at or above a page, or nentries. */
@@ -80,15 +80,15 @@ static bool make_room(struct pgl_map *map, size_t more)
     while (room < map->nentries + more) {
         room *= 2;
     }
-    entries = heap_alloc(map->heap_ops, map->heap, room * sizeof(*entries));
-    if (entries == NULL) {
+    entries = pgl_heap_alloc(map->heap_ops, map->heap, room * sizeof(*entries));
+    if (!entries) {
         errno = ENOMEM;
         return false;
     }
     if (map->nentries > 0) {
         memcpy(entries, map->entries, map->nentries * sizeof(*entries));
     }
-    heap_free(map->heap_ops, map->heap, map->entries);
+    pgl_heap_free(map->heap_ops, map->heap, map->entries);
     map->entries = entries;
     map->room = room;
     return true;
@@ -287,13 +287,13 @@ static const struct pgl_map_entry *showing(const struct pgl_map *map, uint64_t m
     return at < map->nentries && map->entries[at].view.first <= map_index ? &map->entries[at] : NULL;
 }
 
-bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct place *place)
+bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct pgl_place *place)
 {
     const struct pgl_map_entry *entry;
 
     pthread_rwlock_rdlock(&map->lock);
     entry = showing(map, map_index);
-    if (entry != NULL) {
+    if (entry) {
         place->object = pgl_object_ref(entry->object);
         place->index = map_index - entry->view.first + entry->view.object_first;
         place->first = entry->view.object_first;
@@ -302,10 +302,10 @@ bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct place *p
         place->version = map->version;
     }
     pthread_rwlock_unlock(&map->lock);
-    return entry != NULL;
+    return entry;
 }
 
-bool pgl_map_has_place(struct pgl_map *map, uint64_t map_index, const struct place *place)
+bool pgl_map_has_place(struct pgl_map *map, uint64_t map_index, const struct pgl_place *place)
 {
     const struct pgl_map_entry *entry;
     bool same;
@@ -314,7 +314,7 @@ bool pgl_map_has_place(struct pgl_map *map, uint64_t map_index, const struct pla
     same = map->version == place->version;
     if (!same) {
         entry = showing(map, map_index);
-        same = entry != NULL && entry->object == place->object &&
+        same = entry && entry->object == place->object &&
                map_index - entry->view.first + entry->view.object_first == place->index;
     }
     pthread_rwlock_unlock(&map->lock);

@@ -6,7 +6,7 @@
 #include <pagelock/fault.h>
 
 /* A copy of what an entry said about one page, in the object's pages, and the version of the map it was copied from. */
-struct place {
+struct pgl_place {
     struct pgl_object *object; /* referenced */
     uint64_t index;
     uint64_t first; /* the entry shows [first, last] of the object */
@@ -16,9 +16,9 @@ struct place {
 };
 
 /* Takes a reference on place->object. Returns false when nothing is mapped there. */
-bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct place *place);
+bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct pgl_place *place);
 
 /* Whether the page is still what the place says. Looks at the entries only when the map was changed at all. */
-bool pgl_map_has_place(struct pgl_map *map, uint64_t map_index, const struct place *place);
+bool pgl_map_has_place(struct pgl_map *map, uint64_t map_index, const struct pgl_place *place);
 
 #endif

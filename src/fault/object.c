@@ -30,22 +30,22 @@
 
 static bool memory_is_whole(const struct pgl_memory_ops *ops)
 {
-    return ops->alloc != NULL && ops->free != NULL && ops->spare != NULL && ops->zero != NULL && ops->copy != NULL;
+    return ops->alloc && ops->free && ops->spare && ops->zero && ops->copy;
 }
 
 static bool config_is_valid(const struct pgl_object_config *config)
 {
     const struct pgl_object *backing = config->backing;
 
-    if (config->pager_ops != NULL &&
-        (config->pager_ops->data_request == NULL || config->pager_range.first > config->pager_range.last)) {
+    if (config->pager_ops &&
+        (!config->pager_ops->data_request || config->pager_range.first > config->pager_range.last)) {
         return false;
     }
-    if (config->memory_ops != NULL && (!memory_is_whole(config->memory_ops) || config->page_size == 0)) {
+    if (config->memory_ops && (!memory_is_whole(config->memory_ops) || config->page_size == 0)) {
         return false;
     }
-    if (backing != NULL && (config->backing_first > backing->config.last ||
-                            (config->memory_ops != NULL) != (backing->config.memory_ops != NULL))) {
+    if (backing &&
+        (config->backing_first > backing->config.last || !!config->memory_ops != !!backing->config.memory_ops)) {
         return false;
     }
     return pgl_advice_valid((int)config->advice);
@@ -59,19 +59,19 @@ struct pgl_object *pgl_object_new(const struct pgl_object_config *config)
         errno = EINVAL;
         return NULL;
     }
-    object = heap_alloc(config->heap_ops, config->heap, sizeof(*object));
-    if (object == NULL || pthread_mutex_init(&object->lock, NULL) != 0) {
-        heap_free(config->heap_ops, config->heap, object);
+    object = pgl_heap_alloc(config->heap_ops, config->heap, sizeof(*object));
+    if (!object || pthread_mutex_init(&object->lock, NULL) != 0) {
+        pgl_heap_free(config->heap_ops, config->heap, object);
         errno = ENOMEM;
         return NULL;
     }
     object->config = *config;
     object->refs = 1;
     object->advice = config->advice;
-    object->table = config->table != NULL ? *config->table : *pgl_advice_shipped();
-    object->advisor.confidence = ADVISOR_SURE;
+    object->table = config->table ? *config->table : *pgl_advice_shipped();
+    object->advisor.confidence = PGL_ADVISOR_SURE;
     object->ready = !config->pager_unready;
-    if (config->backing != NULL) {
+    if (config->backing) {
         pgl_object_ref(config->backing);
     }
     return object;
@@ -87,17 +87,17 @@ static void object_free(struct pgl_object *object)
 {
     pgl_object_pages_free(object);
     pthread_mutex_destroy(&object->lock);
-    heap_free(object->config.heap_ops, object->config.heap, object);
+    pgl_heap_free(object->config.heap_ops, object->config.heap, object);
 }
 
 void pgl_object_unref(struct pgl_object *object)
 {
     /* acquire and release: the last holder sees what every other did before it let go */
-    while (object != NULL && __atomic_sub_fetch(&object->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+    while (object && __atomic_sub_fetch(&object->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         const struct pgl_object_config config = object->config;
 
         object_free(object);
-        if (config.pager_ops != NULL && config.pager_ops->release != NULL) {
+        if (config.pager_ops && config.pager_ops->release) {
             config.pager_ops->release(config.pager);
         }
         object = config.backing;
@@ -106,7 +106,7 @@ void pgl_object_unref(struct pgl_object *object)
 
 void pgl_object_set_ready(struct pgl_object *object)
 {
-    struct wake_list list = {NULL};
+    struct pgl_wake_list list = {NULL};
 
     pthread_mutex_lock(&object->lock);
     object->ready = true;
@@ -115,17 +115,17 @@ void pgl_object_set_ready(struct pgl_object *object)
     pgl_wake_all(&list);
 }
 
-static void take_back_asked(struct pgl_object *object, struct page page, void *list)
+static void take_back_asked(struct pgl_object *object, struct pgl_object_page page, void *list)
 {
-    if (page_is(page, page.chunk->asked)) {
+    if (pgl_object_page_is(page, page.chunk->asked)) {
         pgl_object_page_unmark(object, page);
-        pgl_object_page_settle(object, page, OUTCOME_ERROR, list);
+        pgl_object_page_settle(object, page, PGL_OUTCOME_ERROR, list);
     }
 }
 
 void pgl_object_terminate(struct pgl_object *object)
 {
-    struct wake_list list = {NULL};
+    struct pgl_wake_list list = {NULL};
 
     pthread_mutex_lock(&object->lock);
     object->terminated = true;
@@ -160,13 +160,13 @@ enum pgl_advice pgl_object_advice(struct pgl_object *object)
 void pgl_object_set_table(struct pgl_object *object, const struct pgl_advice_table *table)
 {
     pthread_mutex_lock(&object->lock);
-    object->table = table != NULL ? *table : *pgl_advice_shipped();
+    object->table = table ? *table : *pgl_advice_shipped();
     pthread_mutex_unlock(&object->lock);
 }
 
-static void remove_page(struct pgl_object *object, struct page page, void *removed)
+static void remove_page(struct pgl_object *object, struct pgl_object_page page, void *removed)
 {
-    if (page_is(page, page.chunk->resident & ~page.chunk->asked) && page.chunk->wires[page.slot] == 0) {
+    if (pgl_object_page_is(page, page.chunk->resident & ~page.chunk->asked) && page.chunk->wires[page.slot] == 0) {
         page.chunk->resident &= ~page.bit;
         page.chunk->speculative &= ~page.bit;
         pgl_object_page_allow(page, PGL_ACCESS_NONE);
@@ -190,12 +190,12 @@ uint64_t pgl_object_remove(struct pgl_object *object, uint64_t first, uint64_t l
 
 bool pgl_object_unwire(struct pgl_object *object, uint64_t index)
 {
-    struct page page;
+    struct pgl_object_page page;
     bool wired;
 
     pthread_mutex_lock(&object->lock);
     page = pgl_object_page_find(object, index);
-    wired = page.chunk != NULL && page.chunk->wires[page.slot] > 0;
+    wired = page.chunk && page.chunk->wires[page.slot] > 0;
     if (wired) {
         page.chunk->wires[page.slot]--;
     }
@@ -208,12 +208,12 @@ bool pgl_object_unwire(struct pgl_object *object, uint64_t index)
 
 bool pgl_object_resident(struct pgl_object *object, uint64_t index)
 {
-    struct page page;
+    struct pgl_object_page page;
     bool resident;
 
     pthread_mutex_lock(&object->lock);
     page = pgl_object_page_find(object, index);
-    resident = page.chunk != NULL && page_is(page, page.chunk->resident);
+    resident = page.chunk && pgl_object_page_is(page, page.chunk->resident);
     pthread_mutex_unlock(&object->lock);
     return resident;
 }

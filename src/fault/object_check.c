@@ -17,27 +17,27 @@ static void require(struct check *check, bool holds, const char *what)
 {
     if (!holds) {
         check->violations++;
-        if (check->say != NULL) {
+        if (check->say) {
             check->say(what, check->opaque);
         }
     }
 }
 
-static void check_page(struct check *check, const struct chunk *chunk, unsigned slot)
+static void check_page(struct check *check, const struct pgl_chunk *chunk, unsigned slot)
 {
     uint64_t bit = UINT64_C(1) << slot;
-    bool memory = check->object->config.memory_ops != NULL;
+    bool memory = check->object->config.memory_ops;
     bool marked = ((chunk->busy | chunk->asked) & bit) != 0;
     bool resident = (chunk->resident & bit) != 0;
     bool absent = ((chunk->resident | chunk->busy) & bit) == 0;
 
     require(check, (chunk->id[slot] != 0) == marked, "I5: an id without a mark, or a mark without an id");
-    require(check, !memory || !resident || chunk->frame[slot] != NULL, "I6: a resident page without a frame");
-    require(check, !memory || !absent || chunk->frame[slot] == NULL, "I6: an absent page with a frame");
+    require(check, !memory || !resident || chunk->frame[slot], "I6: a resident page without a frame");
+    require(check, !memory || !absent || !chunk->frame[slot], "I6: an absent page with a frame");
     require(check, resident || chunk->wires[slot] == 0, "I7: a wired page that is not resident");
 }
 
-static void check_chunk(struct check *check, const struct chunk *chunk)
+static void check_chunk(struct check *check, const struct pgl_chunk *chunk)
 {
     uint64_t marked = chunk->busy | chunk->asked;
 
@@ -47,12 +47,12 @@ static void check_chunk(struct check *check, const struct chunk *chunk)
             "I2: an absent page that is asked for, or speculative");
     require(check, (chunk->writable & ~chunk->readable) == 0 && (chunk->readable & ~chunk->resident) == 0,
             "I3: access to a page that cannot have it");
-    for (unsigned slot = 0; slot < CHUNK_PAGES; slot++) {
+    for (unsigned slot = 0; slot < PGL_CHUNK_PAGES; slot++) {
         check_page(check, chunk, slot);
     }
-    for (const struct waiter *waiter = chunk->queue; waiter != NULL; waiter = waiter->next) {
+    for (const struct pgl_waiter *waiter = chunk->queue; waiter; waiter = waiter->next) {
         check->waiting++;
-        require(check, (marked >> waiter->index % CHUNK_PAGES & 1) != 0,
+        require(check, (marked >> waiter->index % PGL_CHUNK_PAGES & 1) != 0,
                 "I8: a fault waits for a page that nobody will bring");
     }
     check->resident += (unsigned)__builtin_popcountll(chunk->resident);
@@ -72,7 +72,7 @@ static void check_counts(struct check *check)
     require(check, credits == 0 || object->stats.outstanding <= credits,
             "I4: more pages outstanding than there are credits");
     require(check,
-            object->queue == NULL || !object->ready ||
+            !object->queue || !object->ready ||
                 (!object->terminated && credits != 0 && object->stats.outstanding >= credits),
             "I9: a fault waits for a credit that there is");
 }
@@ -83,11 +83,11 @@ unsigned pgl_object_check(struct pgl_object *object, void (*say)(const char *wha
 
     pthread_mutex_lock(&object->lock);
     for (uint64_t slot = 0; slot < object->nslots; slot++) {
-        if (object->chunks[slot] != NULL) {
+        if (object->chunks[slot]) {
             check_chunk(&check, object->chunks[slot]);
         }
     }
-    for (const struct waiter *waiter = object->queue; waiter != NULL; waiter = waiter->next) {
+    for (const struct pgl_waiter *waiter = object->queue; waiter; waiter = waiter->next) {
         check.waiting++;
     }
     check_counts(&check);

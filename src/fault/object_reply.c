@@ -14,53 +14,54 @@ struct reply {
     uint64_t taken;
     uint64_t duplicates;
     uint64_t failed; /* asked for, and supplied without a frame to put them */
-    struct wake_list list;
+    struct pgl_wake_list list;
 };
 
 /* A busy page's answer. */
-static void answer_data(struct pgl_object *object, struct page page, struct reply *reply)
+static void answer_data(struct pgl_object *object, struct pgl_object_page page, struct reply *reply)
 {
-    enum outcome outcome = OUTCOME_SUPPLIED;
+    enum pgl_outcome outcome = PGL_OUTCOME_SUPPLIED;
 
     if (reply->kind == REPLY_SUPPLY && pgl_object_page_has_frame(object, page)) {
-        uint64_t distance = page.chunk->number * CHUNK_PAGES + page.slot - reply->first;
-        const char *data = reply->data != NULL ? reply->data + distance * object->config.page_size : NULL;
+        uint64_t distance = page.chunk->number * PGL_CHUNK_PAGES + page.slot - reply->first;
+        const char *data = reply->data ? reply->data + distance * object->config.page_size : NULL;
 
         pgl_object_page_fill(object, page, data, reply->access);
     } else {
         pgl_object_page_unmark(object, page);
         page.chunk->error |= reply->kind == REPLY_ERROR ? page.bit : 0;
         page.chunk->error &= reply->kind == REPLY_NO_DATA ? ~page.bit : UINT64_MAX;
-        outcome = reply->kind == REPLY_SUPPLY    ? OUTCOME_SHORTAGE
+        outcome = reply->kind == REPLY_SUPPLY    ? PGL_OUTCOME_SHORTAGE
                   : reply->kind == REPLY_NO_DATA ? OUTCOME_NO_DATA
-                                                 : OUTCOME_ERROR;
+                                                 : PGL_OUTCOME_ERROR;
     }
-    reply->failed += outcome == OUTCOME_SHORTAGE;
-    reply->taken += outcome != OUTCOME_SHORTAGE;
+    reply->failed += outcome == PGL_OUTCOME_SHORTAGE;
+    reply->taken += outcome != PGL_OUTCOME_SHORTAGE;
     pgl_object_page_settle(object, page, outcome, &reply->list);
 }
 
 /* The answer for a resident page from which access was withheld. A failure takes the request back, never the page. */
-static void answer_access(struct pgl_object *object, struct page page, struct reply *reply)
+static void answer_access(struct pgl_object *object, struct pgl_object_page page, struct reply *reply)
 {
     pgl_object_page_unmark(object, page);
     if (reply->kind == REPLY_GRANT) {
         pgl_object_page_allow(page, reply->access);
     }
     reply->taken++;
-    pgl_object_page_settle(object, page, reply->kind == REPLY_GRANT ? OUTCOME_SUPPLIED : OUTCOME_ERROR, &reply->list);
+    pgl_object_page_settle(object, page, reply->kind == REPLY_GRANT ? PGL_OUTCOME_SUPPLIED : PGL_OUTCOME_ERROR,
+                           &reply->list);
 }
 
-static void answer_page(struct pgl_object *object, struct page page, void *arg)
+static void answer_page(struct pgl_object *object, struct pgl_object_page page, void *arg)
 {
     struct reply *reply = arg;
-    bool ours = page_is(page, page.chunk->asked) && page.chunk->id[page.slot] == reply->id;
+    bool ours = pgl_object_page_is(page, page.chunk->asked) && page.chunk->id[page.slot] == reply->id;
 
-    if (ours && page_is(page, page.chunk->busy) && reply->kind != REPLY_GRANT) {
+    if (ours && pgl_object_page_is(page, page.chunk->busy) && reply->kind != REPLY_GRANT) {
         answer_data(object, page, reply);
-    } else if (ours && page_is(page, page.chunk->resident) && reply->kind != REPLY_SUPPLY) {
+    } else if (ours && pgl_object_page_is(page, page.chunk->resident) && reply->kind != REPLY_SUPPLY) {
         answer_access(object, page, reply);
-    } else if (page_is(page, page.chunk->resident)) {
+    } else if (pgl_object_page_is(page, page.chunk->resident)) {
         reply->duplicates++;
     }
 }
@@ -73,7 +74,7 @@ static bool to_object(const struct pgl_object *object, const struct pgl_pager_ra
     uint64_t pager_first = range->first > own->first ? range->first : own->first;
     uint64_t pager_last = range->last < own->last ? range->last : own->last;
 
-    if (object->config.pager_ops == NULL || range->first > range->last || pager_first > pager_last) {
+    if (!object->config.pager_ops || range->first > range->last || pager_first > pager_last) {
         return false;
     }
     *first = pager_first - own->first;
@@ -101,7 +102,7 @@ static uint64_t answer(struct pgl_object *object, struct pgl_pager_range range, 
     npages += range.first <= range.last && npages < UINT64_MAX;
     pthread_mutex_lock(&object->lock);
     if (to_object(object, &range, &reply->first, &last)) {
-        if (reply->data != NULL) {
+        if (reply->data) {
             reply->data += (reply->first + object->config.pager_range.first - range.first) * object->config.page_size;
         }
         pgl_object_visit(object, reply->first, last, answer_page, reply);
@@ -147,12 +148,12 @@ struct withhold {
     uint64_t npages;
 };
 
-static void withhold_page(struct pgl_object *object, struct page page, void *arg)
+static void withhold_page(struct pgl_object *object, struct pgl_object_page page, void *arg)
 {
     struct withhold *withhold = arg;
 
     (void)object;
-    if (page_is(page, page.chunk->resident)) {
+    if (pgl_object_page_is(page, page.chunk->resident)) {
         page.chunk->writable &= withhold->access == PGL_ACCESS_WRITE ? UINT64_MAX : ~page.bit;
         page.chunk->readable &= withhold->access != PGL_ACCESS_NONE ? UINT64_MAX : ~page.bit;
         withhold->npages++;

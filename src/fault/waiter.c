@@ -4,7 +4,7 @@
 #include "../cancel_internal.h"
 #include "waiter_internal.h"
 
-bool pgl_waiter_init(struct waiter *waiter)
+bool pgl_waiter_init(struct pgl_waiter *waiter)
 {
     if (pthread_mutex_init(&waiter->lock, NULL) != 0) {
         return false;
@@ -16,13 +16,13 @@ bool pgl_waiter_init(struct waiter *waiter)
     return true;
 }
 
-void pgl_waiter_fini(struct waiter *waiter)
+void pgl_waiter_fini(struct pgl_waiter *waiter)
 {
     pthread_cond_destroy(&waiter->woken);
     pthread_mutex_destroy(&waiter->lock);
 }
 
-bool pgl_waiter_queue(struct waiter *waiter, struct waiter **queue, struct pgl_object *object, uint64_t index)
+bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_waiter **queue, struct pgl_object *object, uint64_t index)
 {
     bool interrupted;
 
@@ -40,17 +40,17 @@ bool pgl_waiter_queue(struct waiter *waiter, struct waiter **queue, struct pgl_o
     waiter->index = index;
     waiter->next = *queue;
     waiter->link = queue;
-    if (*queue != NULL) {
+    if (*queue) {
         (*queue)->link = &waiter->next;
     }
     *queue = waiter;
     return true;
 }
 
-void pgl_waiter_dequeue(struct waiter *waiter)
+void pgl_waiter_dequeue(struct pgl_waiter *waiter)
 {
     *waiter->link = waiter->next;
-    if (waiter->next != NULL) {
+    if (waiter->next) {
         waiter->next->link = waiter->link;
     }
     pthread_mutex_lock(&waiter->lock);
@@ -58,7 +58,7 @@ void pgl_waiter_dequeue(struct waiter *waiter)
     pthread_mutex_unlock(&waiter->lock);
 }
 
-void pgl_waiter_settle(struct waiter *waiter, enum outcome outcome, struct wake_list *list)
+void pgl_waiter_settle(struct pgl_waiter *waiter, enum pgl_outcome outcome, struct pgl_wake_list *list)
 {
     pgl_waiter_dequeue(waiter);
     waiter->outcome = outcome;
@@ -67,7 +67,7 @@ void pgl_waiter_settle(struct waiter *waiter, enum outcome outcome, struct wake_
 }
 
 /* Once settled is seen the waiter may be reused or freed: nothing of it is touched after its lock is let go. */
-static void wake(struct waiter *waiter)
+static void wake(struct pgl_waiter *waiter)
 {
     void (*ready)(void *arg);
     void *arg;
@@ -79,27 +79,27 @@ static void wake(struct waiter *waiter)
     waiter->parked = false;
     pthread_cond_signal(&waiter->woken);
     pthread_mutex_unlock(&waiter->lock);
-    if (ready != NULL) {
+    if (ready) {
         ready(arg);
     }
 }
 
-void pgl_wake_all(struct wake_list *list)
+void pgl_wake_all(struct pgl_wake_list *list)
 {
-    while (list->head != NULL) {
-        struct waiter *waiter = list->head;
+    while (list->head) {
+        struct pgl_waiter *waiter = list->head;
 
         list->head = waiter->next;
         wake(waiter);
     }
 }
 
-bool pgl_waiter_await(struct waiter *waiter, enum outcome *outcome)
+bool pgl_waiter_await(struct pgl_waiter *waiter, enum pgl_outcome *outcome)
 {
     bool settled;
 
     pthread_mutex_lock(&waiter->lock);
-    while (!waiter->settled && waiter->ready == NULL) {
+    while (!waiter->settled && !waiter->ready) {
         PGL_UNCANCELLED;
 
         pthread_cond_wait(&waiter->woken, &waiter->lock);

@@ -136,7 +136,7 @@ struct pgl_delivery {
     uint64_t start_ns;            /* when the message was read */
     uint64_t addr;                /* the page that faulted */
     bool placed;                  /* the map had an entry there before the fault was handled; `place` is its copy */
-    struct place place;
+    struct pgl_place place;
     bool protected; /* the page was there, and the fault a write to it */
     bool writes;    /* the fault was a write */
     bool write_protect;

@@ -34,8 +34,9 @@ PGL_INLINE bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_tab
     struct pgl_leaf *leaf = index <= table->last_index ? pgl_leaf_find(table, index) : NULL;
     uintptr_t head = leaf && !table->special ? __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_RELAXED) : 0;
 
-    if (PGL_UNLIKELY(head < 16u || !pgl_page_lock_seen(pgl_leaf_page(leaf, index), &head)))
+    if (PGL_UNLIKELY(head < 16u || !pgl_page_lock_seen(pgl_leaf_page(leaf, index), &head))) {
         return pgl_bracket_begin_slow(bracket, table, index, place);
+    }
     bracket->table = table;
     bracket->index[0] = index;
     bracket->index[1] = UINT64_MAX;

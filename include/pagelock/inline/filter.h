@@ -48,10 +48,12 @@ static inline bool pgl_filter_map_is_clean(unsigned page_bits, const struct pgl_
     for (;; low = end + 1u) { /* the end may be the highest number there is */
         end = (low | 63u) < high ? low | 63u : high;
         /* acquire: pairs with the release in narrow(), as for the mask */
-        if (pgl_word_bits(__atomic_load_n(&map[low % PGL_FILTER_BITS / 64u], __ATOMIC_ACQUIRE), low, end))
+        if (pgl_word_bits(__atomic_load_n(&map[low % PGL_FILTER_BITS / 64u], __ATOMIC_ACQUIRE), low, end)) {
             return false;
-        if (end == high)
+        }
+        if (end == high) {
             return true;
+        }
     }
 }
 
@@ -65,8 +67,9 @@ static inline bool pgl_page_is_clean(unsigned page_bits, struct pgl_leaf *leaf, 
     /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
     uint64_t mask = __atomic_load_n(&pgl_leaf_page(leaf, index)->mask, __ATOMIC_ACQUIRE);
 
-    if (!pgl_word_bits(mask, first_addr >> (page_bits - 6u), last_addr >> (page_bits - 6u)))
+    if (!pgl_word_bits(mask, first_addr >> (page_bits - 6u), last_addr >> (page_bits - 6u))) {
         return true;
+    }
     return (head & PGL_HEAD_HOT) && pgl_filter_map_is_clean(page_bits, leaf, index, first_addr, last_addr);
 }
 

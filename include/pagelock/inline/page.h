@@ -37,8 +37,9 @@ PGL_INLINE void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page,
 {
     uintptr_t head;
 
-    if (PGL_UNLIKELY(table->special || !pgl_page_lock_fast(page, &head)))
+    if (PGL_UNLIKELY(table->special || !pgl_page_lock_fast(page, &head))) {
         pgl_page_lock_slow(table, page, place);
+    }
 }
 
 #define pgl_page_trylock(table, page) pgl_page_trylock_at(table, page, PGL_HERE)
@@ -49,14 +50,16 @@ PGL_INLINE bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *pa
 {
     uintptr_t head;
 
-    if (PGL_UNLIKELY(table->special))
+    if (PGL_UNLIKELY(table->special)) {
         return pgl_page_trylock_slow(table, page, place);
+    }
     head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
     while (!(head & PGL_HEAD_LOCK)) {
         /* acquire: pairs with the release in pgl_page_unlock_at() */
         if (__atomic_compare_exchange_n(&page->head, &head, head | PGL_HEAD_LOCK, false, __ATOMIC_ACQUIRE,
-                                        __ATOMIC_RELAXED))
+                                        __ATOMIC_RELAXED)) {
             return true;
+        }
     }
     return false;
 }

@@ -21,18 +21,21 @@ static inline __attribute__((always_inline)) bool pgl_store_passes(const struct 
     uintptr_t head;
 
     if (PGL_UNLIKELY(len - 1u >= 64u || last_addr >> page_bits != index ||
-                     (watched ? index >= table->unwatched : index > table->last_index)))
+                     (watched ? index >= table->unwatched : index > table->last_index))) {
         return false;
+    }
     /* Pairs with pgl_fence_after_lock(): either the loads below see what that bracket wrote to the tree and
      * the head, or the bracket reads the bytes that were stored. */
     pgl_fence();
     leaf = pgl_leaf_find(table, index);
-    if (!leaf)
+    if (!leaf) {
         return true;
+    }
     /* acquire: pairs with the release in pgl_page_unlock_at(): an unlocked head brings the mask of its time */
     head = __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_ACQUIRE);
-    if (head & PGL_HEAD_LOCK)
+    if (head & PGL_HEAD_LOCK) {
         return false;
+    }
     return pgl_page_is_clean(page_bits, leaf, index, head, addr, last_addr);
 }
 
@@ -55,8 +58,9 @@ PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigne
 PGL_INLINE int pgl_store_check_at(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
                                   const char *place)
 {
-    if (PGL_LIKELY(pgl_store_is_clean_unwatched(table, addr, len)))
+    if (PGL_LIKELY(pgl_store_is_clean_unwatched(table, addr, len))) {
         return running && !pgl_tb_is_live(running) ? PGL_RUNNING_DEAD : 0;
+    }
     return pgl_store_check_slow(table, addr, len, running, place);
 }
 

@@ -90,17 +90,20 @@ static inline struct pgl_leaf *pgl_leaf_find(const struct pgl_table *table, uint
     /* The usual depth, of 43 to 51 address bits at 4 KiB pages, with shifts that the compiler knows. */
     if (PGL_LIKELY(shift == 3u * PGL_LEVEL_BITS)) {
         node = (void *const *)pgl_node_child(node, index >> (3u * PGL_LEVEL_BITS));
-        if (PGL_UNLIKELY(!node))
+        if (PGL_UNLIKELY(!node)) {
             return NULL;
+        }
         node = (void *const *)pgl_node_child(node, (index >> (2u * PGL_LEVEL_BITS)) % PGL_LEVEL_SIZE);
-        if (PGL_UNLIKELY(!node))
+        if (PGL_UNLIKELY(!node)) {
             return NULL;
+        }
         return (struct pgl_leaf *)pgl_node_child(node, (index >> PGL_LEVEL_BITS) % PGL_LEVEL_SIZE);
     }
     for (uint64_t slot = index >> shift;; slot = (index >> shift) % PGL_LEVEL_SIZE) {
         node = (void *const *)pgl_node_child(node, slot);
-        if (!node || shift == PGL_LEVEL_BITS)
+        if (!node || shift == PGL_LEVEL_BITS) {
             return (struct pgl_leaf *)node;
+        }
         shift -= PGL_LEVEL_BITS;
     }
 }
@@ -115,8 +118,9 @@ PGL_INLINE struct pgl_page *pgl_page_find(const struct pgl_table *table, uint64_
 {
     struct pgl_leaf *leaf;
 
-    if (PGL_UNLIKELY(index > table->last_index))
+    if (PGL_UNLIKELY(index > table->last_index)) {
         return NULL;
+    }
     leaf = pgl_leaf_find(table, index);
     return leaf ? pgl_leaf_page(leaf, index) : NULL;
 }

@@ -50,7 +50,7 @@ done
 for file in $(git ls-files 2>/dev/null | grep -vE '\.(md|patch|gz|svg)$|^LICENSE$|^tests/fuzz/(corpus|found)/'); do
     head -n 2 "$file" | grep -q 'SPDX-License-Identifier: LGPL-2\.1-or-later' || fail "$file does not say its licence"
 done
-for name in $(sed -n 's/^PGL_API .*[ *]\(pgl_[a-z0-9_]*\)(.*/\1/p' include/pagelock/*.h | sort -u); do
+for name in $(sed -n 's/^PGL_\(API\|INLINE\) .*[ *]\(pgl_[a-z0-9_]*\)(.*/\2/p' include/pagelock/*.h | sort -u); do
     case $name in
     *_slow) continue ;; # of an inline function, which has the comment
     esac

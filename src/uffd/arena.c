@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A heap in slabs of anonymous memory. Blocks have the size of a power of two, and a free one is on the list of its
+ * class. Larger blocks are mapped one by one. The lock protects the lists and the slabs.
+ */
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,14 +13,14 @@
 #define LARGEST (SMALLEST << (PGL_ARENA_CLASSES - 1))
 #define SLAB_SIZE (16 * (size_t)LARGEST)
 
-/* Before each block: how large it is, itself included. While it is free, the next one of its class comes after. */
+/* The header of a block. While the block is free, the link to the next one of its class follows. */
 struct pgl_arena_block {
-    size_t size;
-    size_t unused; /* keeps what follows aligned to 16 */
+    size_t size;   /* bytes, with this header */
+    size_t unused; /* keeps the block aligned to 16 bytes */
     struct pgl_arena_block *next[];
 };
 
-/* At the start of each slab. */
+/* The start of each slab. */
 struct pgl_arena_slab {
     struct pgl_arena_slab *next;
 };
@@ -28,7 +32,10 @@ static void *map_pages(size_t size)
     return pages != MAP_FAILED ? pages : NULL;
 }
 
-/* Locked. Cuts a block from the newest slab. What is left of a slab that is too full is not used. */
+/*
+ * Cut a block from the newest slab. If it does not fit, map another slab; the rest of the old one stays unused. The
+ * arena is locked.
+ */
 static struct pgl_arena_block *cut(struct pgl_arena *arena, size_t size)
 {
     struct pgl_arena_block *block;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A heap that is not malloc(). A thread that forks holds malloc's locks, and with userfaultfd it sleeps in fork() until
- * a handler has read the event: a handler that called malloc() would wait for it, and both for ever. Private.
+ * a handler has read its event. A handler that called malloc() would wait for that thread, and both would wait for
+ * ever. Private.
  */
 #ifndef PGL_UFFD_ARENA_INTERNAL_H
 #define PGL_UFFD_ARENA_INTERNAL_H
@@ -11,7 +12,7 @@
 
 #include <pagelock/fault.h>
 
-#define PGL_ARENA_CLASSES 11 /* blocks of 64 bytes to 64 KiB; larger ones are mapped one by one */
+#define PGL_ARENA_CLASSES 11 /* blocks of 64 bytes to 64 KiB; larger blocks are mapped one by one */
 
 struct pgl_arena {
     pthread_mutex_t lock;
@@ -25,7 +26,7 @@ extern const struct pgl_heap_ops pgl_arena_heap_ops;
 
 bool pgl_arena_init(struct pgl_arena *arena);
 
-/* Frees what is still allocated, but for blocks of more than 64 KiB. */
+/* Free all blocks but those of more than 64 KiB. */
 void pgl_arena_fini(struct pgl_arena *arena);
 
 #endif

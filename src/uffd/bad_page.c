@@ -1,15 +1,23 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Bad pages: failed() wants them tried again. */
+/*
+ * Pages that could not be read and are due again later.
+ *
+ * BAD PAGES    A bad page could not be read, and failed() asked for another try. It is on a list until a timer expires.
+ *              B1: the threads that want a bad page sleep, and the handlers serve other faults meanwhile.
+ *              B2: the fault of one thread tries the page. The faults of the others find it on the list.
+ *              B3: the timer runs while the list has a page, and wakes the threads of all of them.
+ *              (test_uffd_page_that_stays_bad_holds_nothing_else_up,
+ *              test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler)
+ */
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "uffd_internal.h"
 
-/* A page that failed() wants tried again: whoever faults on it sleeps until the timer expires. */
 struct pgl_bad_page {
     struct pgl_bad_page *next;
-    struct pgl_space *space; /* a reference */
+    struct pgl_space *space; /* referenced */
     uint64_t addr;
 };
 
@@ -65,7 +73,7 @@ void pgl_bad_page_expire(struct pgl_uffd *uffd)
     uint64_t expirations;
 
     pthread_mutex_lock(&uffd->lock);
-    if (read(uffd->timer, &expirations, sizeof(expirations)) == sizeof(expirations)) { /* no other handler has */
+    if (read(uffd->timer, &expirations, sizeof(expirations)) == sizeof(expirations)) { /* this handler is the first */
         pgl_bad_page_wake_all(uffd);
     }
     pthread_mutex_unlock(&uffd->lock);

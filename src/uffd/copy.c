@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How pages get from a file into memory that waits for them: the pager that the userfaultfd handlers give to the fault
- * driver. Everything happens inside data_request(), in the thread that handles the fault: one pread() and one
- * UFFDIO_COPY for each run of data in the cluster, one fstat() and one UFFDIO_ZEROPAGE (with write protection, one
- * UFFDIO_COPY of zeros) for each hole, and one UFFDIO_WAKE for each run. None of them takes the lock under which most
- * file systems write a file, whose holder may be waiting for this very page.
+ * How pages get from a file into memory that waits for them: the pager that the handlers give to the fault driver.
+ * Everything happens inside data_request(), in the thread that handles the fault. Each run of data in the cluster costs
+ * one pread() and one UFFDIO_COPY. Each hole costs one fstat() and one UFFDIO_ZEROPAGE, or with write protection one
+ * UFFDIO_COPY of zeros. Both cost one UFFDIO_WAKE. The thread that holds the lock under which most file systems write a
+ * file may be waiting for this page; none of these calls takes that lock.
  *
- * What the kernel may answer, and what it means here:
- *   EEXIST  the page is there already (another handler's, or a forked child inherited it): as good as copied;
- *   EAGAIN  a mapping is being changed, and its event is still to be read: read it, and go on with the same bytes;
- *   ENOENT  the range is not one registered mapping: page by page, and what is not mapped at all is taken back (so is
- *           what the map does not show there any more: something else may be mapped there since);
- *   ESRCH   the process has gone: taken back.
- * A thread whose page was taken back is woken; if it still wants the page, it faults again.
+ * The answers of the kernel, and what follows from each:
+ *   EEXIST  the page is there already: another handler installed it, or a forked child inherited it. It counts as
+ *           copied.
+ *   EAGAIN  a thread changes memory, and its event is unread: read events and go on with the same bytes.
+ *   ENOENT  the range is not one registered mapping: copy page by page, and roll back the pages that are not mapped.
+ *           The same error stands for pages that the map does not show there any more, because another file may be
+ *           mapped there since.
+ *   ESRCH   the process has ended: roll back.
+ * The thread whose page was rolled back is woken. If it still wants the page, it faults again.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -45,7 +47,7 @@ static void count_answer(struct pgl_delivery *delivery)
     }
 }
 
-/* Wakes every thread that waits for these pages. Everything about them was counted before. */
+/* Wake every thread that waits for these pages. Everything about them has been counted. */
 static void wake(struct pgl_delivery *delivery, uint64_t addr, uint64_t length)
 {
     struct uffdio_range range = {addr, length};
@@ -62,8 +64,8 @@ void pgl_delivery_wake(struct pgl_delivery *delivery)
 }
 
 /*
- * Asks the kernel once for pages of zeros (data NULL) or of data. Returns how many bytes it made, or 0 with errno. It
- * wakes nobody.
+ * Ask the kernel once to install pages of data, or of zeros when @data is NULL. Returns the number of bytes that it
+ * installed, or 0 with errno. No thread is woken.
  */
 static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, uint64_t length, bool protects)
 {
@@ -82,7 +84,7 @@ static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, u
     return made > 0 ? (uint64_t)made : 0;
 }
 
-/* Layout locked. Whether the map shows at the page what it showed when its fault was looked at. */
+/* Whether the map shows the same at the page as when its fault began. The layout is locked. */
 static bool is_same(const struct pgl_delivery *delivery)
 {
     uint64_t index = delivery->addr / delivery->page_size;
@@ -102,7 +104,7 @@ static void note_put(struct pgl_delivery *delivery, uint64_t first, uint64_t las
 
 static int make_zeros(struct pgl_delivery *delivery, void *arg)
 {
-    bool protects = delivery->write_protect && !delivery->writes; /* which the kernel's own zero page cannot be */
+    bool protects = delivery->write_protect && !delivery->writes; /* the kernel's zero page cannot be protected */
     const unsigned char *data = protects ? memset(delivery->buffer, 0, delivery->page_size) : NULL;
     int error = ENOENT;
 
@@ -144,15 +146,15 @@ int pgl_delivery_unprotect(struct pgl_delivery *delivery)
     return pgl_delivery_persist(delivery, unprotect, NULL);
 }
 
-/* Pages that follow each other in a file, on their way to memory. */
+/* Consecutive pages of a file on their way to memory. */
 struct stretch {
-    uint64_t first; /* the pager's */
+    uint64_t first; /* a page of the file */
     uint64_t npages;
     const unsigned char *data; /* NULL: zeros */
-    uint64_t *counter;         /* of pages made */
+    uint64_t *counter;         /* of pages that were installed */
 };
 
-/* Whether the map shows these pages where they are to go. */
+/* Whether the map shows these pages at the addresses where they are to be installed. The layout is locked. */
 static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_request *request,
                      const struct stretch *stretch)
 {
@@ -166,7 +168,7 @@ static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_reque
            entry.view.object_first + (index - entry.view.first) == object_index;
 }
 
-/* Puts a stretch in place. Returns 0 or an errno, and in *done how many of its pages are there then. */
+/* Install a stretch. Returns 0 or an errno; *done is how many of its first pages are in memory then. */
 static int install(struct pgl_delivery *delivery, const struct pgl_request *request, const struct stretch *stretch,
                    uint64_t *done)
 {
@@ -202,8 +204,9 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
 }
 
 /*
- * Tells the driver which pages are in place, and wakes the threads that wait for them. The demand page of a write may be
- * written to if its protection can be removed; its thread is not woken to a page that is still protected.
+ * Report pages that are in memory to the driver, and wake the threads that wait for them. For a write, first remove the
+ * protection of the demand page, and report that page as writable. The thread of a write is not woken while its page is
+ * protected.
  */
 static void supply(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first, uint64_t npages)
 {
@@ -235,12 +238,12 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
     }
 }
 
-/* A stretch of a request that is put in place in one piece or, where memory is not one mapping, page by page. */
+/* A stretch of a request, installed in one piece or, if its memory is not one mapping, page by page. */
 struct placing {
     const struct pgl_request *request;
-    struct stretch rest; /* what is still to do */
+    struct stretch rest; /* not installed yet */
     bool in_pieces;
-    int error; /* the first page's that could not be placed */
+    int error; /* of the first page that could not be installed */
 };
 
 static void skip(struct stretch *stretch, uint64_t npages, size_t page_size)
@@ -250,7 +253,7 @@ static void skip(struct stretch *stretch, uint64_t npages, size_t page_size)
     stretch->data += stretch->data ? npages * page_size : 0;
 }
 
-/* Goes on until the kernel refuses a page for an event, which is EAGAIN, or nothing is left to do. */
+/* Install pages until the kernel refuses one because of an event (EAGAIN), or until none is left. */
 static int place(struct pgl_delivery *delivery, void *arg)
 {
     struct placing *placing = arg;
@@ -287,7 +290,7 @@ static int deliver(struct pgl_delivery *delivery, const struct pgl_request *requ
     return error == ENOENT || error == ESRCH ? EAGAIN : error;
 }
 
-/* Brings the run around a page of the request, and tells which it was. Returns 0 or an errno. */
+/* Bring the run around a page of the request, and return it in *run. Returns 0 or an errno. */
 static int bring(struct pgl_delivery *delivery, const struct pgl_request *request, const struct pgl_source *source,
                  uint64_t page, struct pgl_pager_range *run)
 {
@@ -315,7 +318,7 @@ static int bring(struct pgl_delivery *delivery, const struct pgl_request *reques
     return error != 0 ? error : read_error;
 }
 
-/* The run with the page that somebody waits for comes first, and the others in ascending order. */
+/* Bring the run with the demand page first, and the others in ascending order. */
 static int data_request(void *pager, const struct pgl_request *request)
 {
     const struct pgl_source *source = pager;

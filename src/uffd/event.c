@@ -1,5 +1,28 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the kernel reports about memory: remove, unmap, remap and fork. */
+/*
+ * The kernel reports four changes of a space's memory: remove, unmap, remap and fork.
+ *
+ * EVENTS       A thread that changes memory sleeps in the kernel until a handler has read its event. From the beginning
+ *              of the change until the thread has left the kernel, the kernel refuses to install a page (EAGAIN). It
+ *              hands out every page fault before any event.
+ *              E1: events are applied to the map in the order in which the kernel sent them.
+ *              E2: a handler that is refused keeps the data that it has read, and reads events until the kernel accepts
+ *              the page (pgl_delivery_persist).
+ *              E3: the threads whose faults it reads meanwhile are parked. They sleep until this handler is done, and
+ *              the handler that parks a thread also wakes it.
+ *              E4: a thread that is woken without its page faults again. Therefore it is woken when no event is unread.
+ *              E5: every event is read, even when descriptors or memory run out, and even after the handlers have
+ *              ended.
+ *              E6: an event is read and applied under the pager's lock. Its thread may be awake in between, but it
+ *              finds its event counted, because pgl_uffd_get_stats() takes the lock, too.
+ *              (test_uffd_event_is_read_*, test_uffd_event_is_counted_before_its_thread_sees_the_counts,
+ *              test_uffd_fork_whose_event_cannot_be_read_at_once_returns, test_uffd_stops_while_a_thread_forks)
+ * PROGRESS     An event waits for one copy and for one fault of each thread, however many threads, handlers and spaces
+ *              there are (E3, E4).
+ * NOT PROMISED The right pages in a child that was forked while another thread was in mremap() on a region: the kernel
+ *              sends the two events in either order.
+ *              The arrival of a page while threads change memory without a pause: the kernel refuses it then.
+ */
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <sys/eventfd.h>
@@ -14,7 +37,7 @@ int pgl_event_open_spare(void)
     return eventfd(0, EFD_CLOEXEC);
 }
 
-/* An event has happened, memory or not: what follows from it cannot be left undone. */
+/* Retry when memory is short: the event has happened, and the map has to follow it. */
 static void insist_on_removing(struct pgl_space *space, uint64_t first, uint64_t last)
 {
     while (!pgl_map_remove(space->map, first, last) && errno == ENOMEM) {
@@ -31,8 +54,8 @@ static void insist_on_entering(struct pgl_space *space, const struct pgl_view *v
 }
 
 /*
- * [first, last] was moved to to_first on. What it showed is shown where it was until the kernel says that the memory
- * has gone, too; with MREMAP_DONTUNMAP it has not, and is filled from the file again.
+ * [first, last] was moved to to_first. The old entries stay until an UNMAP event removes them. With MREMAP_DONTUNMAP
+ * that event never comes: the old range stays mapped, and its next faults read the file again.
  */
 static void move(struct pgl_space *space, uint64_t first, uint64_t last, uint64_t to_first)
 {
@@ -47,7 +70,10 @@ static void move(struct pgl_space *space, uint64_t first, uint64_t last, uint64_
     }
 }
 
-/* The child's object for one of the parent's: made with the first entry that shows it. A reference comes with it. */
+/*
+ * Returns a reference to the child's object for the one that the parent's entry shows. The first entry that shows an
+ * object makes the child's.
+ */
 static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_space *parent,
                                         const struct pgl_space *child, const struct pgl_map_entry *entry)
 {
@@ -70,8 +96,8 @@ static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_
 }
 
 /*
- * A child was forked, and its faults come to a userfaultfd of its own. It has inherited the pages that were there; its
- * objects begin empty, and learn of them when the kernel says EEXIST.
+ * Serve a forked child, whose faults come to a userfaultfd of its own. The child has inherited the resident pages. Its
+ * objects begin empty, and a page becomes resident in them when the kernel answers EEXIST to its copy.
  */
 static void adopt(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
 {
@@ -84,7 +110,7 @@ static void adopt(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
     if (uffd->spare < 0) {
         uffd->spare = pgl_event_open_spare();
     }
-    if (uffd->spare < 0) { /* the next event has to be read, too */
+    if (uffd->spare < 0) { /* keep the descriptor for the next event, which has to be read, too */
         close(fd);
         uffd->spare = pgl_event_open_spare();
         child = NULL;
@@ -158,7 +184,7 @@ void pgl_event_read_last(const struct pgl_uffd *uffd, const struct pgl_space *sp
     }
 }
 
-/* The pager's lock is held. The thread that faulted sleeps until unpark(). */
+/* Leave the thread that faulted asleep until unpark(). The pager's lock is held. */
 static void park(const struct pgl_uffd *uffd, struct pgl_space *space, const struct uffd_msg *message)
 {
     uint64_t addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1);
@@ -167,7 +193,7 @@ static void park(const struct pgl_uffd *uffd, struct pgl_space *space, const str
     space->parked_last = addr > space->parked_last ? addr : space->parked_last;
 }
 
-/* Wakes what is parked, and whatever else waits between: each looks again. */
+/* Wake the parked threads, and all others that wait between their addresses. Each tries its access again. */
 static void unpark(struct pgl_uffd *uffd, struct pgl_space *space)
 {
     struct uffdio_range range;
@@ -186,9 +212,9 @@ static void unpark(struct pgl_uffd *uffd, struct pgl_space *space)
 }
 
 /*
- * The kernel hands out faults before events. Reads until an event was applied, or nothing is left to read, and parks what
- * faults: a thread faults again only when it is woken, so it cannot keep the event from being read. Returns whether an
- * event was applied.
+ * Read messages until an event has been applied, or until none is left, and park the threads that fault. A parked
+ * thread cannot fault again before it is woken, and therefore cannot keep an event behind its faults. Returns whether
+ * an event was applied.
  */
 static bool read_events(struct pgl_uffd *uffd, struct pgl_space *space)
 {
@@ -227,7 +253,7 @@ int pgl_delivery_persist(struct pgl_delivery *delivery, int (*attempt)(struct pg
             break;
         }
         if (!read_events(uffd, delivery->space)) {
-            usleep(PGL_UFFD_PAUSE_US / 10); /* it is still to come, or its thread is still to leave the kernel */
+            usleep(PGL_UFFD_PAUSE_US / 10); /* the event is not sent yet, or its thread has not left the kernel */
         }
         error = attempt(delivery, arg);
     }

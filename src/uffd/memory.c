@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The memory of a region: that it is of the kind that can be filled, that it is empty, and that it is the pager's.
+ * The memory of a region: it is of a kind that can be filled, it is empty, and it is registered.
  *
- * Which kind memory is, the kernel alone knows, and /proc is not always there. Of two calls the answer is documented:
- * msync() fails with ENOMEM where something is not mapped, and MADV_WIPEONFORK with EINVAL for all but private
- * anonymous memory. The one changes nothing, and MADV_KEEPONFORK undoes the other.
+ * KIND         Only the kernel knows of which kind memory is, and /proc is not always mounted. Two calls have
+ *              documented answers. msync() fails with ENOMEM when something is not mapped, and changes nothing.
+ *              MADV_WIPEONFORK fails with EINVAL for all but private anonymous memory, and MADV_KEEPONFORK undoes it.
  *
- * A page that exists never faults: a transparent huge page that a neighbour's first touch has made, or those that
- * MAP_POPULATE or mlockall() have. What is there is dropped. That is an event where memory is registered, for which the
- * caller would wait with the locks held that a handler reads it under; so it is dropped while it is not. It is
- * registered before that, too: memory of another userfaultfd is refused without being touched. And it is looked at
- * again when it is registered for good, because a neighbour's huge page may have come between; nothing comes later.
+ * EMPTY        A page that is present never faults. Such pages come from a neighbour's first touch, which may make a
+ *              transparent huge page, from MAP_POPULATE and from mlockall(). pgl_memory_claim() goes four steps:
+ *              1. register the range, which fails for memory of another userfaultfd before anything is changed;
+ *              2. unregister it, because dropping registered pages sends an event, and the caller holds the locks under
+ *                 which a handler would read it;
+ *              3. drop the pages, and register the range again;
+ *              4. look whether it is empty, because a neighbour's huge page may have come in between. After the
+ *                 registration none can come any more. If it is not empty, unregister it and go back to 3.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -19,15 +22,15 @@
 
 #include "uffd_internal.h"
 
-#define ATTEMPTS 16 /* to find memory empty, which other threads may touch */
-#define PIECE 1024  /* pages looked at in one call */
+#define ATTEMPTS 16 /* to find memory empty that other threads may touch */
+#define PIECE 1024  /* pages that one call of mincore() looks at */
 
 static int advise(const struct uffdio_range *range, int advice)
 {
     if (madvise((void *)(uintptr_t)range->start, (size_t)range->len, advice) == 0) {
         return 0;
     }
-    return errno == EAGAIN ? ENOMEM : errno; /* no memory to cut a mapping in two */
+    return errno == EAGAIN ? ENOMEM : errno; /* the kernel has no memory to split a mapping */
 }
 
 int pgl_memory_check(const struct uffdio_range *range)
@@ -42,7 +45,7 @@ int pgl_memory_check(const struct uffdio_range *range)
     return error != 0 ? error : undo_error;
 }
 
-/* Where it fails, because old kernels drop no locked pages, they are found. */
+/* Drop the pages. Old kernels cannot drop locked pages; is_empty() finds those. */
 static void drop(const struct uffdio_range *range)
 {
     if (advise(range, MADV_DONTNEED) != 0) {
@@ -71,7 +74,7 @@ static bool is_empty(const struct uffdio_range *range, size_t page_size)
     return true;
 }
 
-/* Registers a range. Returns 0 or an errno. */
+/* Register a range. Returns 0 or an errno. */
 static int enlist(int uffd, struct uffdio_register *claim)
 {
     return ioctl(uffd, UFFDIO_REGISTER, claim) != 0 ? errno : 0;

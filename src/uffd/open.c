@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Three ways to a userfaultfd: the device /dev/userfaultfd, for whoever its permissions let in; the system call, for
- * who has CAP_SYS_PTRACE, or for everybody where vm.unprivileged_userfaultfd is 1; the same for faults of user mode
- * only, which is granted to everybody. The first two are equal. Fork events are granted with CAP_SYS_PTRACE only.
+ * Three ways to a userfaultfd, tried in this order:
+ *   1. the device /dev/userfaultfd, for users with permission to read and write it;
+ *   2. the system call, for processes with CAP_SYS_PTRACE, or for all if vm.unprivileged_userfaultfd is 1;
+ *   3. the system call for faults in user mode only, which is granted to all, if the configuration allows it.
+ * The first two give the same. Fork events need CAP_SYS_PTRACE in any case.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +30,7 @@ const char *pgl_uffd_explain(int error)
         return "this kernel's userfaultfd lacks events, write protection or the user mode: it needs Linux 5.7 or "
                "newer, and 5.11 for the user mode";
     default:
-        return strerror(error); /* NOLINT(concurrency-mt-unsafe): of an errno it is a constant */
+        return strerror(error); /* NOLINT(concurrency-mt-unsafe): the text of an errno is a constant */
     }
 }
 
@@ -77,7 +79,7 @@ int pgl_uffd_open(const struct pgl_uffd_config *config)
     if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0) {
         return fd;
     }
-    error = errno == EINVAL ? EOPNOTSUPP : errno; /* of a flag or a feature that this kernel does not know */
+    error = errno == EINVAL ? EOPNOTSUPP : errno; /* this kernel does not know a flag or a feature */
     if (fd >= 0) {
         close(fd);
     }

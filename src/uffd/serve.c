@@ -1,5 +1,32 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The handler threads: each reads the kernel's messages, and turns each page fault into a fault of the driver. */
+/*
+ * The handler threads: one fault from its message to its answer. A handler reads the kernel's messages, applies the
+ * events among them, and turns each page fault into a fault of the driver.
+ *
+ * STALE STATE  When the kernel and the driver disagree, the kernel is right.
+ *              R1: a page that the driver has as resident, and finds so without waiting, was removed. Its event raced
+ *              with a copy. The handler forgets the page and fetches it again.
+ *              R2: if the driver waited for another handler's fetch, the message may be older than the copy. The
+ *              handler only wakes the thread, which faults again if the page is still missing.
+ *              R3: memory for which the map has no entry was unmapped, or mremap() added it. The handler installs
+ *              zeros.
+ *              R4: if this handler has installed the page since it read the batch, it only wakes the thread.
+ *              Because of R2 and R4, threads that fault on one page together cost one read.
+ *              (test_uffd_page_given_back_is_fetched_again, test_uffd_threads_that_want_a_page_read_it_once,
+ *              test_uffd_memory_that_grew_is_plain_beyond_its_file)
+ * COUNTS       The kernel wakes no thread that waits for a page. The handler wakes it, after it has counted everything
+ *              that it did for the page.
+ * OUT OF ORDER A thread that forks may hold malloc's locks until its event is read. Therefore neither a handler nor
+ *              code under the pager's lock calls malloc() (arena_internal.h; test_uffd_handlers_do_not_malloc).
+ * PROGRESS     Every fault message leads to a wake-up: by the handler that installs the page or finds that it cannot;
+ *              by the timer when failed() asks for another try; by the handler that parked the thread; or, when the
+ *              pager ends, by unregistering the region.
+ *              A handler waits for another one in two places.
+ *              In the driver it waits for a page that the other one is reading. That one waits for the file, and for
+ *              threads that change memory to leave the kernel, which no handler prevents.
+ *              At the pager's lock and the layout it waits while pages are installed, while events are read and
+ *              applied, and while an allocation for an event is retried. None of these waits for a handler.
+ */
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
@@ -9,14 +36,14 @@
 #include "../fault/object_internal.h"
 #include "uffd_internal.h"
 
-/* For a thread that will fault again, although the kernel has refused nothing: not before events that are to be read. */
+/* For pgl_delivery_persist(): nothing was refused, but the thread will fault again, and events come first (E4). */
 static int ask_for_events(struct pgl_delivery *delivery, void *arg)
 {
     (void)arg;
     return pgl_space_probe(delivery->pager, delivery->space) == EAGAIN ? EAGAIN : 0;
 }
 
-/* A page cannot be had, alone either: it becomes zeros, or is put off. */
+/* The page could not be read, not even alone: install zeros, or put it off. */
 static void give_up(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
 {
     const struct pgl_uffd_config *config = &uffd->config;
@@ -24,15 +51,16 @@ static void give_up(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
 
     if (config->failed && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
         delivery->put_off = pgl_bad_page_add(uffd, delivery->space, delivery->addr) ||
-                            __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED); /* then it waits for the region's end */
+                            __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED); /* then its thread waits for the end */
     } else {
         pgl_count(&uffd->stats.errors, pgl_delivery_zero(delivery));
     }
 }
 
 /*
- * Whatever is not in place when this returns is the next fault's: the thread is woken, or put off. Of a write to a page
- * that is protected nothing is needed but that the driver knows.
+ * Run the fault through the driver. A page that is still missing when this returns is left to the next fault: the
+ * caller wakes the thread unless it was put off. After a write to a protected page only the driver has to know of the
+ * write; the caller removes the protection if this has not.
  */
 static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *delivery, struct pgl_fault_args *args)
 {
@@ -48,7 +76,7 @@ static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *deli
                 return;
             }
             pthread_rwlock_rdlock(&uffd->layout);
-            pgl_space_forget(delivery->space, args->index, args->index); /* reader (i): the kernel does not have it */
+            pgl_space_forget(delivery->space, args->index, args->index); /* R1 */
             pthread_rwlock_unlock(&uffd->layout);
             break;
         case PGL_FAULT_MEMORY_ERROR:
@@ -60,9 +88,9 @@ static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *deli
                 give_up(uffd, delivery);
                 return;
             }
-            failed = true; /* perhaps only for a neighbour: alone, before it is given up */
+            failed = true; /* a neighbour may be the cause: try the page alone before giving up */
             break;
-        case PGL_FAULT_NO_ENTRY: /* memory that was added by mremap(), or let go just now, is plain */
+        case PGL_FAULT_NO_ENTRY: /* R3 */
             pgl_delivery_zero(delivery);
             return;
         case PGL_FAULT_RETRY:
@@ -76,7 +104,7 @@ static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *deli
     }
 }
 
-/* Whether the page was put in place since the batch was read: reader (iv). */
+/* Whether this handler has installed the page since it read the batch (R4). */
 static bool was_put(const struct pgl_handler *handler, uint64_t addr)
 {
     bool put = false;
@@ -139,7 +167,7 @@ static void handle_fault(struct pgl_handler *handler, struct pgl_space *space, c
     }
 }
 
-/* Reads one batch from a space, by its number. Returns how many messages that were: less than max were all. */
+/* Serve one batch of a space, by its number. Returns the number of messages; if it is less than max, none is left. */
 static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
 {
     struct pgl_uffd *uffd = handler->uffd;
@@ -176,7 +204,7 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
     return n;
 }
 
-/* Before the end, answers what waits already. */
+/* Answer the faults that wait already, before the handler ends. */
 static void serve_the_rest(struct pgl_handler *handler)
 {
     struct pgl_uffd *uffd = handler->uffd;
@@ -214,7 +242,7 @@ static void *handle(void *arg)
     }
 }
 
-/* Bytes of the widest cluster. */
+/* Returns the bytes of the widest cluster. */
 static uint64_t widest_cluster(const struct pgl_uffd *uffd)
 {
     uint64_t widest = 1;
@@ -227,7 +255,7 @@ static uint64_t widest_cluster(const struct pgl_uffd *uffd)
     return widest * uffd->page_size;
 }
 
-/* A thread that takes no signals: what the program does about one may touch a page that only this thread can bring. */
+/* Start a thread that takes no signals: a signal handler may touch a page that only this thread can install. */
 static int start_deaf(pthread_t *thread, void *(*start)(void *), void *arg)
 {
     sigset_t all, before;
@@ -245,7 +273,7 @@ int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler)
     uint64_t length = widest_cluster(uffd);
     int error = ENOMEM;
 
-    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): without handlers there was an errno */
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): no handler is started after calloc() has failed */
     handler->uffd = uffd;
     handler->fault = pgl_fault_new();
     handler->buffer = length <= PTRDIFF_MAX ? aligned_alloc(uffd->page_size, (size_t)length) : NULL;

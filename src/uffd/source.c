@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The files that regions show, and where their holes are.
+ * The sources of bytes: the files that regions show, their holes, and reading them.
  *
- * OBJECTS      A file is one open description of the pager's own. Regions share it when their files are one inode, and
- *              their open flags the same: it is held by each source, and closed with the last. A source is the part
- *              that one region shows; a forked child's object shares it.
- * LOCKS        The list's lock protects the list and the counts of the files in it; it is a leaf, and not held while a
- *              file is opened or closed. What else a file and a source have does not change.
+ * OBJECTS      A file is an open file description of the pager's own or, if it cannot open one, a duplicate of the
+ *              caller's descriptor. Regions share it if their files are one inode and were opened with the same flags.
+ *              Each source holds its file, and the last one closes it.
+ *              A source is the part of a file that one region shows. A forked child's object shares it.
+ *              The list's lock protects the list and the counts of references of its files. That of a source is atomic.
+ *              The other fields of files and sources do not change.
+ * LOCK ORDER   The list's lock is a leaf. It is not held while a file is opened or closed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +19,7 @@
 
 #include "uffd_internal.h"
 
-/* Of the flags that a file was opened with: those that reading it depends on. */
+/* The open() flags that make a difference to reading a file. */
 #define READ_FLAGS (O_DIRECT | O_NOATIME)
 
 bool pgl_files_init(struct pgl_files *files, struct pgl_arena *arena)
@@ -31,7 +33,7 @@ void pgl_files_fini(struct pgl_files *files)
     pthread_mutex_destroy(&files->lock);
 }
 
-/* Fills in what tells one file from another. Returns 0, or an errno where the pages of the file cannot be read. */
+/* Fill in what distinguishes one file from another. Returns 0, or an errno when its pages cannot be read. */
 static int examine(int fd, struct stat *st, int *flags)
 {
     *flags = fcntl(fd, F_GETFL);
@@ -48,7 +50,7 @@ static int examine(int fd, struct stat *st, int *flags)
     return 0;
 }
 
-/* Returns NULL, with errno, when there is no descriptor or memory for it. Only this thread knows it. */
+/* Open a file that is not on the list yet. Returns NULL with errno. */
 static struct pgl_file *file_new(struct pgl_arena *arena, int fd, const struct stat *st, int flags)
 {
     struct pgl_file *file = pgl_arena_heap_ops.alloc(arena, sizeof(*file));
@@ -62,7 +64,7 @@ static struct pgl_file *file_new(struct pgl_arena *arena, int fd, const struct s
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     file->fd = open(path, O_RDONLY | O_CLOEXEC | flags);
     file->own = file->fd >= 0;
-    if (!file->own) { /* there is no /proc, or this user may not open the file himself */
+    if (!file->own) { /* there is no /proc, or this user may not open the file */
         file->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     }
     if (file->fd < 0) {
@@ -81,7 +83,7 @@ static void file_free(struct pgl_arena *arena, struct pgl_file *file)
     pgl_arena_heap_ops.free(arena, file);
 }
 
-/* Locked. Returns the file with one reference more, or NULL where the list has none. */
+/* Returns a reference to the file, or NULL when the list has none. The list is locked. */
 static struct pgl_file *find_file(struct pgl_files *files, const struct stat *st, int flags)
 {
     struct pgl_file *file = files->first;
@@ -142,7 +144,7 @@ static void file_put(struct pgl_files *files, struct pgl_file *file)
     }
 }
 
-/* Notes a hole. Returns false, with ENOMEM, when there is no room for it. */
+/* Append a hole. Returns false with ENOMEM. */
 static bool add_hole(struct pgl_source *source, struct pgl_pager_range hole, size_t *room)
 {
     if (source->nholes == *room) {
@@ -165,8 +167,9 @@ static bool add_hole(struct pgl_source *source, struct pgl_pager_range hole, siz
 }
 
 /*
- * Finds the holes once: a look at fault time would wait for whoever writes to the file, and he may wait for the page.
- * Where a file system cannot tell, the rest is data. Returns false, with ENOMEM, when there is no room for them.
+ * Find the holes once, when the file is mapped. lseek() during a fault would wait for a thread that writes to the file,
+ * and that thread may wait for the page. If the file system cannot find a hole, the rest of the file counts as data.
+ * Returns false with ENOMEM.
  */
 static bool find_holes(struct pgl_source *source, size_t page_size)
 {
@@ -183,7 +186,7 @@ static bool find_holes(struct pgl_source *source, size_t page_size)
             return true;
         }
         if (data >= 0 && data < end) {
-            hole.last = (uint64_t)data / page_size - 1; /* wraps at page 0, and so does the count */
+            hole.last = (uint64_t)data / page_size - 1; /* wraps at page 0; the sum below wraps back */
         }
         if (hole.last + 1 > hole.first && !add_hole(source, hole, &room)) {
             return false;
@@ -197,7 +200,7 @@ static bool find_holes(struct pgl_source *source, size_t page_size)
     return true;
 }
 
-/* The last holder is gone, or there never was one. */
+/* Free a source that has no holder any more, or never had one. */
 static void source_free(struct pgl_source *source)
 {
     if (source->file) {
@@ -209,7 +212,7 @@ static void source_free(struct pgl_source *source)
     pgl_arena_heap_ops.free(source->files->arena, source);
 }
 
-/* Looking for holes moves the offset of the description: the caller's own is left alone. */
+/* Open the file and find its holes. That moves a file offset; therefore the caller's own description is not used. */
 static bool open_source(struct pgl_source *source, int fd, const struct stat *st, int flags, size_t page_size)
 {
     bool sparse = (uint64_t)st->st_blocks * 512 < source->size;
@@ -253,7 +256,7 @@ struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offs
 
 void pgl_source_unref(struct pgl_source *source)
 {
-    /* acquire and release: the last holder closes what the others have used */
+    /* acquire and release: pairs with itself in the other holders, which have used the source before it is freed */
     if (__atomic_sub_fetch(&source->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         source_free(source);
     }
@@ -281,7 +284,7 @@ int pgl_source_read(struct pgl_delivery *delivery, const struct pgl_source *sour
             error = errno;
         }
     }
-    have = have < wanted ? have : wanted; /* the file may have grown */
+    have = have < wanted ? have : wanted; /* the file may have grown since it was mapped */
     pgl_count(&delivery->stats->bytes_read, have);
     pgl_count(&delivery->stats->requests, 1);
     memset(delivery->buffer + have, 0, length - have);
@@ -312,7 +315,7 @@ struct pgl_pager_range pgl_source_find_run(const struct pgl_source *source, stru
     size_t low = 0;
     size_t high = source->nholes;
 
-    while (low < high) { /* the first hole that ends at or above the page */
+    while (low < high) { /* find the first hole that ends at or above the page */
         size_t middle = low + (high - low) / 2;
 
         if (holes[middle].last < page) {

@@ -1,5 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The address spaces of a pager: their userfaultfds, what they show, and the end of both. */
+/*
+ * One address space that faults: its userfaultfd, the map of what it shows, and its end.
+ *
+ * OBJECTS      A space is this process or a forked child. It has a userfaultfd and a map from page numbers to objects.
+ *              Each pgl_uffd_map() makes one object, and each fork one for every object that the parent shows.
+ *              The pager's lock protects the list of spaces, their counts of references, the addresses of parked
+ *              threads, and the list of bad pages.
+ *              The layout protects the maps. It is held for writing while events are read and applied, and while a
+ *              region is added or removed. It is held for reading from the look-up that validates a copy until the
+ *              pages have been installed, or until their protection has been removed.
+ * LOCK ORDER   the pager's lock -> layout -> map -> object -> the list of files.
+ * INVARIANTS   S1: a space is held by the list, by each handler that works on it, and by each of its bad pages.
+ *              S2: a late copy does not land in memory that was mapped at its address since. Either the map shows the
+ *              change already, or its event is unread and the kernel refuses the copy (EAGAIN).
+ *              (test_uffd_late_pages_do_not_enter_what_is_mapped_next)
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -79,8 +94,9 @@ static void unregister(const struct pgl_uffd *uffd, const struct pgl_space *spac
 }
 
 /*
- * The kernel makes one mapping of a region and what mremap() has added to it, and none of what belongs to different
- * userfaultfds: a mapping that shows something of ours is ours from its start to its end.
+ * The kernel merges a region with memory that mremap() added to it, but it never merges ranges of different
+ * userfaultfds. If any page of a mapping is in our map, the whole mapping is therefore registered with us, and one call
+ * unregisters it.
  */
 static void unregister_mapping(const struct pgl_uffd *uffd, uint64_t start, uint64_t end)
 {
@@ -91,7 +107,7 @@ static void unregister_mapping(const struct pgl_uffd *uffd, uint64_t start, uint
     }
 }
 
-/* This process's mappings, as the kernel lists them: lines that begin with "START-END ", in hexadecimal digits. */
+/* The kernel lists this process's mappings in lines that begin with "START-END ", in hexadecimal digits. */
 static void unregister_mappings(const struct pgl_uffd *uffd)
 {
     int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);

@@ -1,45 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The userfaultfd pager: handler threads that read the kernel's messages, and turn each page fault into a fault of the
- * driver.
- *
- * OBJECTS      A space is an address space that faults: this process, or a forked child. It has a userfaultfd and a map
- *              from page numbers to objects, one object for each pgl_uffd_map() and each fork. The pager's lock
- *              protects the list of spaces, the addresses of parked threads, and the list of bad pages. A space is held
- *              by the list, by each handler that works on it, and by each of its bad pages. The layout is locked for
- *              writing while events are read and applied to a map, in the order in which the kernel sent them, and
- *              where a region is entered or let go; for reading from a look at a map until pages are where it shows
- *              them, or their protection is gone. So what is late does not enter what was mapped there since: a change
- *              that the kernel has told of is in the map, and before that it refuses (EAGAIN).
- * LOCK ORDER   the pager's lock -> layout -> map -> object -> the list of files.
- * READERS      The kernel knows better. (i) A fault on a page that the driver has as resident, found so at the first
- *              look, means that the page was removed (its event raced with a copy): it is forgotten and fetched again.
- *              (ii) The same fault after a wait for another handler's fetch may be an old message: its thread is only
- *              woken, and faults again if the page is not there. (iii) Where the map has nothing, memory was let go or
- *              has grown by mremap(): it gets zeros. (iv) A message is as old as its batch: where this handler has put
- *              the page in place since, its thread is only woken. So threads that want the same page read it once.
- * EVENTS       The kernel refuses to place a page from the beginning of a change of memory until its thread has left the
- *              kernel, which it does when the event has been read; and it hands out every fault before an event.
- *              (i) A handler that was refused keeps what it has read, and reads events until it is not refused any more
- *              (pgl_delivery_persist). (ii) Threads whose faults it reads meanwhile are parked: they sleep until that
- *              handler is done, and what parks also unparks. (iii) A thread that is woken without its page faults again:
- *              it is woken when no event is to be read. So an event waits for one copy, and behind one fault of each
- *              thread, whatever the number of threads, handlers and spaces.
- * BAD PAGES    A page that failed() wants tried again is on a list until a timer expires, and its threads sleep; the
- *              handlers serve others meanwhile. One thread's fault tries it, the others' find it on the list.
- * COUNTS       The kernel wakes nobody who waits for a page; the handler does, when it has counted what it did for that
- *              page. Reading an event wakes its thread: pgl_uffd_get_stats() waits until the event was applied.
- * OUT OF ORDER Nothing is allocated with malloc() by a handler, or under the pager's lock: see arena.h.
- * PROGRESS     Every fault's message ends in a wake-up: by the handler that made the page, or by hand; by the timer where
- *              failed() wants the page tried again; by the handler that parked its thread; when the pager ends, by
- *              letting the region go. Every event is read, whatever is short, and those that come after the handlers'
- *              end, too. A handler waits for another one in two places. In the driver, for a page that the other is
- *              reading: that one waits for the file, and for threads that change memory to leave the kernel, which no
- *              handler keeps them from. At the two locks, of which layout is held while pages are placed and events are
- *              applied, neither of which waits for a handler.
- * NOT PROMISED The right pages in a child that was forked while another thread was in mremap() on a region: the kernel
- *              sends the two events in either order. A page's arrival while threads change memory without a pause: the
- *              kernel refuses it then.
+ * The calls of the userfaultfd pager: new and free, map and unmap, advise, statistics. uffd_internal.h says what the
+ * other files do. Locks and their order are in space.c, and the protocol between handlers and threads that change
+ * memory is in event.c and serve.c.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -117,7 +80,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
         pgl_event_read_last(uffd, uffd->spaces);
         pgl_space_drop(uffd, &uffd->spaces);
     }
-    for (unsigned i = 0; i < uffd->nhandlers; i++) { /* not before: a thread that forks may hold malloc's locks */
+    for (unsigned i = 0; i < uffd->nhandlers; i++) { /* after the last event: a fork holds malloc's locks */
         pgl_fault_free(uffd->handlers[i].fault);
         free(uffd->handlers[i].buffer);
     }
@@ -138,7 +101,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     free(uffd);
 }
 
-/* Page numbers of a range of memory. Returns false, with EINVAL, when it is not page-aligned, or empty. */
+/* Convert a range of memory to page numbers. Returns false with EINVAL when it is empty or not page-aligned. */
 static bool to_pages(const struct pgl_uffd *uffd, const void *addr, size_t length, uint64_t *first, uint64_t *last)
 {
     uintptr_t start = (uintptr_t)addr;
@@ -152,7 +115,7 @@ static bool to_pages(const struct pgl_uffd *uffd, const void *addr, size_t lengt
     return true;
 }
 
-/* The pager's lock is held, and the layout locked for writing. Shows the object, and asks the kernel for faults. */
+/* Enter the object in the map and register the range. The pager's lock is held, and the layout for writing. */
 static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object)
 {
     const struct uffdio_range range = {first * uffd->page_size, (last - first + 1) * uffd->page_size};
@@ -170,10 +133,11 @@ static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last,
 }
 
 /*
- * Enters a region. Its address may have been let go or moved away from a moment ago, and the event that takes the old
- * memory from the map would take the new one. At any moment since when nothing is under way, it has been applied. Other
- * threads may leave no such moment: after a while the region is entered all the same, unless the map still shows
- * something there; only what mremap() had added is not in it.
+ * Add a region. If memory at this address was unmapped or moved a moment ago, its event may still be unread, and would
+ * then remove the new entry. Therefore wait for a moment in which the kernel has no change under way
+ * (pgl_space_probe() is not EAGAIN): every earlier event has been applied by then. If other threads leave no such
+ * moment, add the region after PGL_UFFD_ENOUGH attempts, as soon as the map has no entry there. (Memory that mremap()
+ * had added has no entry; that case goes unnoticed.)
  */
 static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object)
 {
@@ -283,7 +247,7 @@ void pgl_uffd_get_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats)
     const uint64_t *from = (const uint64_t *)&uffd->stats;
     uint64_t *to = (uint64_t *)stats;
 
-    pthread_mutex_lock(&uffd->lock); /* reading an event wakes its thread: it is applied before the lock is free */
+    pthread_mutex_lock(&uffd->lock); /* E6: an event whose thread is awake has been counted */
     for (size_t i = 0; i < sizeof(*stats) / sizeof(uint64_t); i++) {
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
     }

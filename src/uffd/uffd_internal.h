@@ -221,8 +221,8 @@ void pgl_uffd_lock(struct pgl_uffd *uffd);
 void pgl_uffd_unlock(struct pgl_uffd *uffd);
 
 /*
- * Add a space to the list. It owns the descriptor, which is closed on failure. Returns NULL with errno. The pager's lock
- * is held, or no other thread knows the pager yet.
+ * Add a space to the list. It owns the descriptor, which is closed on failure. Returns NULL with errno. The pager's
+ * lock is held, or no other thread knows the pager yet.
  */
 struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd);
 
@@ -248,13 +248,13 @@ int pgl_space_probe(const struct pgl_uffd *uffd, const struct pgl_space *space);
 /* Unregister all memory of a space. Closing its userfaultfd is not enough, because a forked child may hold it, too. */
 void pgl_space_unregister(const struct pgl_uffd *uffd, const struct pgl_space *space);
 
-/* Make an object that shows a source. Returns NULL when there is no memory. */
+/* Make an object that shows a source, and that takes over a reference of it. Returns NULL when there is no memory. */
 struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_pager_ops *pager_ops,
                                        struct pgl_source *source, enum pgl_advice advice);
 
 /*
- * Fill in the first part of an entry that lies in [*first, last], and move *first behind it. Returns false when no entry
- * is left.
+ * Fill in the first part of an entry that lies in [*first, last], and move *first behind it. Returns false when no
+ * entry is left.
  */
 bool pgl_space_next_part(const struct pgl_space *space, uint64_t *first, uint64_t last, struct pgl_map_entry *part);
 

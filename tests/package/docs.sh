@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Usage: docs.sh SOURCES: names, files and links in the documents exist; each picture is shown and has its source; man
-# pages have a date, files their licence; every exported function has its comment.
+# Usage: docs.sh SOURCES: names, files and links in the documents exist, and no sentence begins with What, Who or Where;
+# each source file has its row in design.md; each picture is shown and has its source; man pages have a date, files their
+# licence; every exported function has its comment.
 set -u
 export LC_ALL=C
 cd "$1" || exit 1
@@ -13,10 +14,12 @@ fail() {
 }
 
 for doc in README.md docs/*.md docs/*.[17]; do
-    # The first column of the change log's tables holds names that are gone.
-    for name in $(sed 's/^| `[^|]*|/|/' "$doc" | grep -oE '\b(pgl|PGL)_[A-Za-z0-9_]*[A-Za-z0-9]' | sort -u); do
+    gone=
+    [ "$doc" != docs/CHANGELOG.md ] || gone='s/^| `[^|]*|/|/' # the first column of its tables
+    for name in $(sed "$gone" "$doc" | grep -oE '\b(pgl|PGL)_[A-Za-z0-9_]*[A-Za-z0-9]' | sort -u); do
         grep -rqw --include="*.[ch]" -- "$name" include src tests || fail "$doc: $name is nowhere in the source"
     done
+    ! grep -nE '(^|[.:] )(What|Who|Whoever|Whose|Where) ' "$doc" | grep -v '?' || fail "$doc: not plain English"
     for link in $(grep -oE '\]\([^)#:]+' "$doc" | cut -c 3-); do
         [ -e "$(dirname "$doc")/$link" ] || fail "$doc: no such file: $link"
     done

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Advice: its names, the windows that it stands for, and which advice a fault follows. */
 #include <stddef.h>
 #include <string.h>
 
@@ -10,8 +11,9 @@ static const char *const names[PGL_ADVICE_COUNT] = {
 };
 
 /*
- * before, after, behind. By default a fault brings its own page alone: the caller has not said that its neighbours are
- * worth fetching. A sequential reader leaves one whole cluster behind: the one before it came with.
+ * Pages before, after and behind. With the default advice a fault fetches its demand page alone, because the caller has
+ * not said that the neighbours are worth fetching. A sequential reader leaves one cluster of 32 pages behind, which is
+ * the previous cluster.
  */
 static const struct pgl_advice_table shipped = {{
     [PGL_ADVICE_DEFAULT] = {0, 0, 0},

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The advisor: see advisor_internal.h. The object's lock protects all of it. */
 #include <string.h>
 
 #include "advisor_internal.h"
 
-#define START_PAGES 16                   /* a start's window at full confidence, a third of it before the page */
-#define SKIPPED_PAGES 4                  /* that a stream may always skip */
-#define INERTIA 32                       /* faults until confidence has moved by about two thirds */
+#define START_PAGES 16  /* a start's window at full confidence; a third of it lies before the page */
+#define SKIPPED_PAGES 4 /* pages that a stream may skip whatever its window is */
+#define INERTIA 32      /* after that many faults of one kind, confidence has moved by about two thirds */
 #define HOPELESS (PGL_ADVISOR_SURE / 10) /* below this a start fetches its page alone */
 
-/* Which side of a stream's last cluster a fault continues: 1 after it, -1 before it, 0 neither. */
+/* The side on which a fault continues a stream: 1 after its last cluster, -1 before it, 0 neither. */
 static int side_of(const struct pgl_stream *stream, uint64_t index)
 {
     uint64_t reach = SKIPPED_PAGES + stream->npages / 2;
@@ -22,7 +23,7 @@ static int side_of(const struct pgl_stream *stream, uint64_t index)
     return index < stream->first && stream->first - index <= reach ? -1 : 0;
 }
 
-/* Moves a stream to the front; the ones before it step back. */
+/* Move a stream to the front. */
 static void to_front(struct pgl_advisor *advisor, unsigned at)
 {
     struct pgl_stream stream = advisor->streams[at];
@@ -54,7 +55,7 @@ struct pgl_advice_row pgl_advisor_window(struct pgl_advisor *advisor, uint64_t i
         npages = stream->side == -side ? stream->npages / 2 : 2 * stream->npages;
         row.before = side < 0 ? at_most(npages, limit->before) : 0;
         row.after = side > 0 ? at_most(npages, limit->after) : 0;
-        row.behind = side > 0 ? limit->behind : 0; /* below it a reader that goes down is still to come */
+        row.behind = side > 0 ? limit->behind : 0; /* a reader that goes down still comes to the pages below */
     } else {
         to_front(advisor, PGL_ADVISOR_STREAMS - 1);
         advisor->confidence -= advisor->confidence / INERTIA;

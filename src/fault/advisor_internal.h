@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The window for adaptive advice: what an object's faults so far say about the next one. Private.
+ * The window for adaptive advice, derived from the earlier faults of an object. Private.
  *
- * STREAMS      Faults that follow each other's clusters are a stream. A fault is of a stream when it comes right after
- *              its last cluster, or right before it, or misses it by no more than half its window and a little: the
- *              reader skipped some pages. The next window opens to that side only, and is twice the last; half of it
- *              when the reader turned round. A few streams are remembered, the last used ones.
- * CONFIDENCE   Any other fault is a new start, and what is worth fetching with it depends on how many faults continue
- *              a stream: confidence is a moving average of that. A start's window is in proportion, and nothing when
- *              hardly any do: at the model's prices a page that comes along and is not used costs a quarter of what a
- *              fault for it would have. So random look-ups soon fetch what they need, and no more.
- * BEHIND       Only a stream that goes up leaves pages behind: below the cluster of one that goes down lie those that
- *              it comes to next, and below that of a start nobody knows what.
+ * STREAMS      A stream is a sequence of faults, each next to the cluster of the previous one. A fault continues a
+ *              stream if it lies after or before the stream's last cluster, at a distance of at most half the window
+ *              and a few pages more, because readers skip pages. The new window opens to that side only. It is twice
+ *              the last one, or half of it if the reader turned round. The most recently used streams are remembered.
+ * CONFIDENCE   Any other fault is a start. Confidence is a moving average of the share of faults that continue a
+ *              stream. A start's window is proportional to it, and empty below a tenth, because a page that is fetched
+ *              and not used costs about a quarter of a fault. Therefore random look-ups soon fetch their demand pages
+ *              alone.
+ * BEHIND       Only a stream that goes up leaves pages behind. Below the cluster of a stream that goes down lie the
+ *              pages that the reader comes to next, and nothing is known about the pages below the cluster of a start.
  *
- * Only faults are looked at, never touches of pages that are there: the kernel does not tell of those. The constants
- * were chosen on the recorded faults; docs/performance.md shows what they give.
+ * The advisor sees faults only, because the kernel does not report touches of resident pages. The constants were chosen
+ * on the recorded faults, and docs/performance.md shows their effect.
  */
 #ifndef PGL_FAULT_ADVISOR_INTERNAL_H
 #define PGL_FAULT_ADVISOR_INTERNAL_H
@@ -26,23 +26,23 @@
 struct pgl_stream {
     uint64_t first; /* its last cluster */
     uint64_t last;
-    uint32_t npages; /* the window that was */
-    int side;        /* 1: it goes up; -1: down; 0: a start */
+    uint32_t npages; /* its last window */
+    int side;        /* 1: it goes up; -1: it goes down; 0: a start */
 };
 
-/* All zero but confidence, which begins at PGL_ADVISOR_SURE. Belongs to the object's lock. */
+/* Initially zero, but confidence is PGL_ADVISOR_SURE. Protected by the object's lock. */
 struct pgl_advisor {
-    struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the last used one first; npages 0: none */
+    struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the most recently used one first; npages 0: unused */
     unsigned confidence;
 };
 
 #define PGL_ADVISOR_SURE 65536u
 
-/* The window for a fault: no more on a side than the limit says. pgl_advisor_note() follows. */
+/* Choose the window for a fault, on each side at most @limit. The caller calls pgl_advisor_note() afterwards. */
 struct pgl_advice_row pgl_advisor_window(struct pgl_advisor *advisor, uint64_t index,
                                          const struct pgl_advice_row *limit);
 
-/* What became of the window. */
+/* Record the cluster that was chosen with the window. */
 void pgl_advisor_note(struct pgl_advisor *advisor, const struct pgl_cluster *cluster);
 
 #endif

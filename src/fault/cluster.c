@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The cluster calculator: how far a cluster may grow on each side of the demand page, and how the sides share a budget
- * that is too short for both. Only distances from the demand page are added and compared, and each is cut to what is
- * left of the object first, so nothing wraps at either end of the 64-bit space.
+ * that is too short for both.
+ *
+ * OVERFLOW     Only distances from the demand page are added and compared, and each is first limited to the rest of the
+ *              object. Therefore nothing wraps at either end of the 64-bit space.
  */
 #include <stddef.h>
 
@@ -18,7 +20,7 @@ static inline uint64_t max64(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Cuts [*lo, *hi] to the object's pages that a view shows. */
+/* Limit [*lo, *hi] to the object's pages that a view shows. */
 static bool clip(const struct pgl_view *view, uint64_t *lo, uint64_t *hi)
 {
     if (!view) {
@@ -32,7 +34,7 @@ static bool clip(const struct pgl_view *view, uint64_t *lo, uint64_t *hi)
     return true;
 }
 
-/* How many of the limit pages right above the demand page are eligible without a gap. */
+/* The number of eligible pages right above the demand page, up to the first gap and at most @limit. */
 static uint64_t run_after(const struct pgl_eligible *eligible, uint64_t demand, uint64_t limit)
 {
     uint64_t run = 0;

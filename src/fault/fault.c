@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The fault driver. One fault goes down a chain of objects a step at a time. A step locks one object, and either finds
- * its answer, or marks something and waits, or goes one object down. Nothing is held between two steps but references,
- * the copy of the entry, and what the fault itself has marked: a placeholder in the top object, and one request's pages
- * in the object where it is. A fault that asks below the top object holds both. So a step may as well be continued by
- * another thread.
+ * The fault driver. A fault goes down a chain of objects step by step. A step locks one object, and finds the answer,
+ * or marks pages and waits, or goes one object down. Between two steps a fault holds references, the copy of the entry,
+ * and its marks: a placeholder in the top object, and the pages of one request in the current object. A fault that asks
+ * below the top object holds both. No lock is held between two steps, and therefore another thread may continue the
+ * fault. fault_chain.c has the steps up and down the chain, fault_ask.c the request to a pager, fault_end.c the end of
+ * a step.
  *
- * PLACEHOLDER  Whoever asks, waits or makes a page below the top object holds one there, so that all who want the page
- *              wait for him. Who only reads looks down the chain without it first: what he finds was the top object's
- *              page a moment ago, as it would be if he had held a placeholder and let it go before he answered. If he
- *              does not find it he begins again at the top, and lays one. With PGL_FAULT_FLAG_RESIDENT there is none ever:
- *              nothing is asked or made, and only what others have asked for is waited for.
- * LOCK ORDER   As in object.c. Two objects are locked at a time only to copy a page up, the upper one first.
- * OUT OF ORDER A reply may come before data_request() has returned: the fault is queued before it asks. Interruption
- *              and reply may come together: whoever takes the fault from its queue, under the object's lock, decides.
- * PROGRESS     A fault waits for pages that a pager was asked for, or that hold another fault's placeholder; and that
- *              one waits further down the chain only, so there is no circle. It looks below without a placeholder
- *              once, and again only after it has waited.
- * NOT PROMISED First come, first served: whoever wakes first asks first.
+ * PLACEHOLDER  A fault that would ask a pager or wait below the top object, or make a page because nothing was found
+ *              below, first marks a placeholder in the top object, so that every other fault on the same page queues
+ *              behind it. A read fault first walks the chain without one. A page found that way is a valid answer,
+ *              because the top object showed it at some moment of the walk. If nothing is found, the fault restarts at
+ *              the top and marks a placeholder. A fault with PGL_FAULT_FLAG_RESIDENT never marks one. It asks for
+ *              nothing and makes nothing, and waits only for pages that other faults have marked.
+ * LOCK ORDER   As in object.c. Two objects are locked together only to copy a page up, the upper one first.
+ * OUT OF ORDER A reply may come before data_request() has returned, because the fault is queued before it asks. If an
+ *              interruption and a reply come together, the thread that removes the fault from its queue, under the
+ *              object's lock, decides on the outcome.
+ * PROGRESS     A fault waits for a page that a pager was asked for, or that holds another fault's placeholder. That
+ *              fault waits only further down the chain, and therefore no circle of waits is possible. A fault walks
+ *              the chain without a placeholder once, and again only after it has waited.
+ * NOT PROMISED Faults are not served in order: the first that wakes asks first.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -62,7 +65,7 @@ void pgl_fault_interrupt(struct pgl_fault *fault)
         return;
     }
 
-    /* Woken since then, it has seen the flag if it came to another wait, and forgotten it there. */
+    /* If the fault was woken and came to another wait meanwhile, that wait has seen and cleared the flag. */
     pthread_mutex_lock(&object->lock);
     pthread_mutex_lock(&waiter->lock);
     waits = waiter->interrupted && waiter->queued_on == object;
@@ -133,7 +136,7 @@ static bool step(struct pgl_fault *fault)
     return pgl_fault_ask(fault, page);
 }
 
-/* The wait is over. What was asked for beside the demand page stays with the pager unless this fault fails. */
+/* Act on the outcome of a wait. Speculative pages stay requested unless the fault fails. */
 static bool heed(struct pgl_fault *fault, enum pgl_outcome outcome)
 {
     switch (outcome) {
@@ -155,7 +158,7 @@ static bool heed(struct pgl_fault *fault, enum pgl_outcome outcome)
     return false;
 }
 
-/* Finds the object, through the entry if there is a map. */
+/* Find the object and the page, through the entry if there is a map. */
 static bool find_place(struct pgl_fault *fault)
 {
     const struct pgl_fault_args *args = &fault->args;
@@ -178,7 +181,7 @@ static bool find_place(struct pgl_fault *fault)
     return true;
 }
 
-/* Whether the result stands: not where the entry was changed meanwhile and the page is another one now. */
+/* Whether the result is valid. It is not if the map changed meanwhile and shows another page now. */
 static bool conclude(struct pgl_fault *fault)
 {
     bool stands = !fault->args.map || fault->result == PGL_FAULT_RETRY || fault->result == PGL_FAULT_INTERRUPTED ||
@@ -204,7 +207,7 @@ static enum pgl_fault_result drive(struct pgl_fault *fault, struct pgl_fault_pag
 
         if (fault->waiting) {
             if (!pgl_waiter_await(&fault->waiter, &outcome)) {
-                return PGL_FAULT_PENDING; /* from here on the fault belongs to whoever continues it */
+                return PGL_FAULT_PENDING; /* from here on the fault belongs to the thread that continues it */
             }
             fault->waiting = false;
             over = heed(fault, outcome);

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Asking a pager: mark the demand page, queue the fault, choose the cluster, mark it outward, unlock, send one request.
+ *
+ * OUT OF ORDER The pager may reply before data_request() has returned, because the fault is queued before it asks.
+ * REFUSAL      If the pager refuses the request, the marks that are left are removed. The fault fails only if its own
+ *              page was not answered before: then it is still queued.
+ */
 #include <errno.h>
 
 #include "fault_internal.h"
 
-/* How many pages may be speculated on: what credits and memory leave, and nothing where a first try went wrong. */
+/* The number of pages that may be requested beside the demand page, as credits and memory allow. None on a retry. */
 static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
 {
     const struct pgl_object *object = fault->object;
@@ -19,7 +26,7 @@ static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
     }
     if (config->memory_ops && data) {
         uint64_t spare = config->memory_ops->spare(config->memory);
-        uint64_t owed = config->internal ? 0 : outstanding; /* an external object's frames are taken at the reply */
+        uint64_t owed = config->internal ? 0 : outstanding; /* an external object allocates its frames at the reply */
 
         spare -= spare < owed ? spare : owed;
         npages = npages < spare ? npages : spare;
@@ -27,7 +34,7 @@ static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
     return npages;
 }
 
-/* The pages to ask for beside the demand page, which is marked already. Data and access differ in who is eligible. */
+/* Choose the cluster around the demand page, which is marked already. Eligibility differs between data and access. */
 static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint64_t npages)
 {
     struct pgl_object *object = fault->object;
@@ -71,7 +78,7 @@ static bool mark_neighbour(struct pgl_object *object, uint64_t index, uint64_t i
     return true;
 }
 
-/* Marks a cluster from the demand page outward, and cuts it where memory runs short. */
+/* Mark a cluster from the demand page outward, and end it where memory runs short. */
 static void mark_outward(struct pgl_fault *fault, struct pgl_cluster *cluster, uint64_t id)
 {
     uint64_t first = fault->index;
@@ -88,12 +95,12 @@ static void mark_outward(struct pgl_fault *fault, struct pgl_cluster *cluster, u
             first -= more;
         }
     }
-    cluster->has_behind = cluster->has_behind && first == cluster->first; /* else it ends before something not asked */
+    cluster->has_behind = cluster->has_behind && first == cluster->first; /* else a gap lies between the two */
     cluster->first = first;
     cluster->last = last;
 }
 
-/* The pager did not take the request, or not all of it. Unlocked. */
+/* Nothing locked. Handle a request that the pager refused in part or as a whole. */
 static bool refused(struct pgl_fault *fault, int error)
 {
     enum pgl_fault_result result = error == EAGAIN   ? PGL_FAULT_RETRY
@@ -111,13 +118,13 @@ static bool refused(struct pgl_fault *fault, int error)
     pthread_mutex_unlock(&object->lock);
     pgl_wake_all(&list);
     if (!unanswered) {
-        return false; /* its own page was answered, or it was interrupted: that is on its way */
+        return false; /* its page was answered, or it was interrupted: the outcome is there or about to be */
     }
     fault->waiting = false;
     return pgl_fault_fail(fault, result);
 }
 
-/* Tells the pager, with nothing locked. The answer for the demand page may have come before this returns. */
+/* Nothing locked. Send the request. The demand page may be answered before this returns. */
 static bool send_request(struct pgl_fault *fault, const struct pgl_cluster *cluster, bool data, enum pgl_access access)
 {
     const struct pgl_object_config *config = &fault->object->config;
@@ -141,7 +148,7 @@ static bool send_request(struct pgl_fault *fault, const struct pgl_cluster *clus
     return error != 0 && refused(fault, error);
 }
 
-/* The page is absent, in error, or resident with less access than wanted; nobody else has asked. */
+/* Ask for a page that is absent, in error, or resident with too little access, and that is not asked for yet. */
 bool pgl_fault_ask(struct pgl_fault *fault, struct pgl_object_page page)
 {
     struct pgl_object *object = fault->object;

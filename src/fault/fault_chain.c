@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The chain of objects: how a fault goes down, copies a page up, and makes a page at the end. fault.c explains the
+ * placeholder.
+ *
+ * LOCK ORDER   Two objects are locked together only to copy a page up, the upper one first. For that the lower one is
+ *              unlocked first, and its page is looked up again.
+ */
 #include "fault_internal.h"
 
 /*
- * Makes the page in the top object, which is locked: a copy of a lower object's, locked too and let go of here, or
- * zeros. It is absent in the top object, but for a placeholder of ours.
+ * Make the page in the top object, which is locked: a copy of @frame, or zeros. @lower, if not NULL, is locked too and
+ * is unlocked here. In the top object the page is absent, or busy with the placeholder of this fault.
  */
 static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const void *frame)
 {
@@ -31,7 +38,7 @@ static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const
     return true;
 }
 
-/* A page of a lower object is to be written: the top object gets a copy in place of the placeholder. */
+/* Copy a page that is to be written from a lower object to the top object, where it replaces the placeholder. */
 bool pgl_fault_copy_up(struct pgl_fault *fault)
 {
     struct pgl_object *lower = fault->object;
@@ -41,7 +48,7 @@ bool pgl_fault_copy_up(struct pgl_fault *fault)
     pthread_mutex_lock(&fault->place.object->lock);
     pthread_mutex_lock(&lower->lock);
     page = pgl_object_page_find(lower, fault->index);
-    if (!pgl_object_page_is(page, page.chunk->readable)) { /* it went while nothing was locked: look again */
+    if (!pgl_object_page_is(page, page.chunk->readable)) { /* removed or withheld meanwhile: look again */
         pthread_mutex_unlock(&fault->place.object->lock);
         pthread_mutex_unlock(&lower->lock);
         return false;
@@ -51,7 +58,7 @@ bool pgl_fault_copy_up(struct pgl_fault *fault)
     return make_in_top(fault, lower, pgl_object_page_frame(lower, page));
 }
 
-/* The chain ends here without the page. */
+/* The chain ends here and no object has the page: make zeros, or answer that there is no data. */
 bool pgl_fault_end_of_chain(struct pgl_fault *fault)
 {
     const struct pgl_object_config *config = &fault->object->config;
@@ -66,14 +73,17 @@ bool pgl_fault_end_of_chain(struct pgl_fault *fault)
     return make_in_top(fault, NULL, NULL);
 }
 
-/* Whether a fault in the top object may go down without a placeholder. One that has asked there may not ask again. */
+/*
+ * Whether a fault in the top object may go down without a placeholder. If the top object's pager has answered that
+ * there is no data, the fault needs one, because a second walk from the top would ask that pager again.
+ */
 static bool may_look(const struct pgl_fault *fault)
 {
     return (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0 ||
            (fault->args.access == PGL_ACCESS_READ && !fault->looked && !fault->no_data);
 }
 
-/* Goes on in the object that this one shadows. */
+/* Go on in the object that this one shadows. */
 bool pgl_fault_go_down(struct pgl_fault *fault)
 {
     struct pgl_object *object = fault->object;
@@ -102,7 +112,7 @@ bool pgl_fault_go_down(struct pgl_fault *fault)
     return false;
 }
 
-/* It was only looked for, and is not to be had for that. */
+/* The walk without a placeholder has not found the page: start again at the top object. */
 bool pgl_fault_back_to_top(struct pgl_fault *fault)
 {
     pthread_mutex_unlock(&fault->object->lock);

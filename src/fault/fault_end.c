@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The end of a step: the page was found, the fault failed, or it waits.
+ *
+ * ROLL-BACK    A fault that fails removes the marks of its last request and its placeholder, and wakes every fault that
+ *              waits for them. Marks are removed by id, so that pages that were answered meanwhile stay as they are.
+ */
 #include "fault_internal.h"
 
 static bool done(struct pgl_fault *fault, enum pgl_fault_result result)
@@ -7,7 +13,7 @@ static bool done(struct pgl_fault *fault, enum pgl_fault_result result)
     return true;
 }
 
-/* Unlocked. Takes the mark in the top object back. Whoever waits for it looks himself, or gets the pager's error. */
+/* Nothing locked. Remove the placeholder. Faults that wait for it look for themselves, or get the pager's error. */
 static void drop_placeholder(struct pgl_fault *fault, enum pgl_outcome outcome)
 {
     struct pgl_object *top = fault->place.object;
@@ -22,7 +28,7 @@ static void drop_placeholder(struct pgl_fault *fault, enum pgl_outcome outcome)
     }
 }
 
-/* Unlocked already. Takes back everything that the fault has marked. */
+/* Nothing locked. Remove all marks of the last request, and the placeholder. */
 bool pgl_fault_fail(struct pgl_fault *fault, enum pgl_fault_result result)
 {
     struct pgl_object *object = fault->asked;
@@ -53,12 +59,12 @@ bool pgl_fault_wait(struct pgl_fault *fault, struct pgl_waiter **queue)
         return pgl_fault_unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
     }
     fault->waiting = true;
-    fault->looked = false; /* a look may do by then */
+    fault->looked = false; /* after the wait, a walk without a placeholder may find the page */
     pthread_mutex_unlock(&object->lock);
     return false;
 }
 
-/* The page is resident and may be used. */
+/* The page is resident and usable: answer the fault. */
 bool pgl_fault_found(struct pgl_fault *fault, struct pgl_object_page page)
 {
     struct pgl_object *object = fault->object;

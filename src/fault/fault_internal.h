@@ -1,32 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the files of the fault driver share. Private. */
+/* A fault, and the steps of which the driver consists. fault.c has the protocol. Private. */
 #ifndef PGL_FAULT_FAULT_INTERNAL_H
 #define PGL_FAULT_FAULT_INTERNAL_H
 
 #include "map_internal.h"
 #include "object_internal.h"
 
+/* The thread that runs or continues the fault owns all members but `waiter`. */
 struct pgl_fault {
     struct pgl_waiter waiter;
     struct pgl_fault_args args;
-    bool waiting; /* an outcome is due */
-    bool placed;  /* place holds */
-    bool counted; /* as a touch: it had its first look */
-    bool hit;     /* nothing was missing so far */
+    bool waiting; /* the fault is or was queued, and its outcome was not read yet */
+    bool placed;  /* place is valid */
+    bool counted; /* it was counted as a touch, at the first look */
+    bool hit;     /* the page was found at each look so far */
     enum pgl_fault_result result;
     struct pgl_fault_page found;
 
-    struct pgl_place place;    /* the top object, and the entry's window on it */
-    struct pgl_object *object; /* where the fault is: the top object, or one below it */
-    uint64_t index;            /* the page there */
-    uint64_t first;            /* the window there */
+    struct pgl_place place;    /* the page in the top object, and the window of the entry */
+    struct pgl_object *object; /* the current object: the top object, or one below it */
+    uint64_t index;            /* the page in the current object */
+    uint64_t first;            /* the window in the current object */
     uint64_t last;
-    bool no_data; /* this object's pager has nothing for the page */
+    bool no_data; /* the current object's pager has answered that there is no data */
 
-    bool looked;              /* down the chain without a placeholder, in vain */
+    bool looked;              /* it has walked down the chain without a placeholder and found nothing */
     uint64_t placeholder;     /* the id of its mark in the top object; 0: none */
-    uint64_t id;              /* of its last request; 0: none */
-    struct pgl_object *asked; /* where that was made */
+    uint64_t id;              /* the id of its last request; 0: none */
+    struct pgl_object *asked; /* the object in which that request was made */
     uint64_t asked_first;
     uint64_t asked_last;
 };
@@ -36,13 +37,13 @@ static inline bool pgl_fault_at_top(const struct pgl_fault *fault)
     return fault->object == fault->place.object;
 }
 
-/* A lower object is only read from: what is written is a copy above it. */
+/* The access that the fault needs in its current object. Lower objects are only read, because writes go to a copy. */
 static inline enum pgl_access pgl_fault_wanted(const struct pgl_fault *fault)
 {
     return pgl_fault_at_top(fault) ? fault->args.access : PGL_ACCESS_READ;
 }
 
-/* The counts of the advice that the fault follows in its object. Object locked. */
+/* The counts of the advice that the fault follows in its current object, which is locked. */
 static inline struct pgl_fault_counts *pgl_fault_counts(const struct pgl_fault *fault)
 {
     struct pgl_object *object = fault->object;
@@ -51,8 +52,9 @@ static inline struct pgl_fault_counts *pgl_fault_counts(const struct pgl_fault *
 }
 
 /*
- * The page was not to be found by looking: it is no hit from here on. Object locked, and the top one when the page was
- * absent: but for a fault that demands residency, which goes down without a placeholder and is not counted.
+ * The page was not usable: the fault is no hit any more, and counts as a fault if the page was absent. The current
+ * object is locked. If the page was absent, it is the top object. Only a fault with PGL_FAULT_FLAG_RESIDENT may be
+ * below it, because it goes down without a placeholder; such a fault is not counted.
  */
 static inline void pgl_fault_count_miss(struct pgl_fault *fault, bool resident)
 {
@@ -60,7 +62,7 @@ static inline void pgl_fault_count_miss(struct pgl_fault *fault, bool resident)
     fault->hit = false;
 }
 
-/* Where the fault begins, or begins again. */
+/* Start at the top object, or start there again. */
 static inline void pgl_fault_go_to_top(struct pgl_fault *fault)
 {
     fault->object = fault->place.object;
@@ -71,10 +73,10 @@ static inline void pgl_fault_go_to_top(struct pgl_fault *fault)
 }
 
 /*
- * The steps: each is entered with fault->object locked and leaves nothing locked. Returns true when the fault is done,
- * with its result; false when it goes on, or waits if fault->waiting says so.
+ * The steps. Each is entered with fault->object locked and returns with nothing locked; only pgl_fault_fail() is
+ * entered with nothing locked. The result is true if the fault is done, with fault->result set. If it is false, the
+ * fault goes on, and waits first if fault->waiting is set.
  */
-
 bool pgl_fault_fail(struct pgl_fault *fault, enum pgl_fault_result result);
 bool pgl_fault_unlock_and_fail(struct pgl_fault *fault, enum pgl_fault_result result);
 bool pgl_fault_wait(struct pgl_fault *fault, struct pgl_waiter **queue);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Zeroed memory from the caller's heap, or from calloc(). Private. */
+/* Zeroed memory from the caller's heap, or from calloc() where @ops is NULL. Private. */
 #ifndef PGL_FAULT_HEAP_INTERNAL_H
 #define PGL_FAULT_HEAP_INTERNAL_H
 

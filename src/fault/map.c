@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Maps: entries in a sorted array, found by bisection. Every change raises the version, so that a fault that let the
- * map go can tell whether what it copied still holds. A change that needs room makes it first: it happens as a whole or
- * not at all. It asks for no more room than the entries that it adds.
+ * Maps: entries in a sorted array, found by bisection.
+ *
+ * VERSION      Every change raises the version. A fault copies an entry with the version and unlocks the map. Before it
+ *              answers, it compares versions to learn whether its copy is still valid.
+ * ALL OR NONE  A change needs memory only for the entries that it adds, and makes room for them before it changes
+ *              anything. Therefore it happens as a whole or not at all.
+ * LOCK ORDER   map -> object, as in object.c.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -12,7 +16,7 @@
 #include "map_internal.h"
 #include "object_internal.h"
 
-/* All but the heap belongs to the lock. */
+/* The lock protects everything but the heap. */
 struct pgl_map {
     const struct pgl_heap_ops *heap_ops;
     void *heap;
@@ -94,7 +98,7 @@ static bool make_room(struct pgl_map *map, size_t more)
     return true;
 }
 
-/* There is room. */
+/* Insert an entry, for which there is room. */
 static void insert(struct pgl_map *map, size_t at, const struct pgl_map_entry *entry)
 {
     memmove(&map->entries[at + 1], &map->entries[at], (map->nentries - at) * sizeof(*entry));
@@ -110,7 +114,7 @@ static void erase(struct pgl_map *map, size_t at)
     memmove(&map->entries[at], &map->entries[at + 1], (map->nentries - at) * sizeof(*map->entries));
 }
 
-/* Split an entry, which shows the page and begins below it, so that the page begins another. There is room. */
+/* Split an entry that begins below the page and shows it, so that a second entry begins at the page. There is room. */
 static void split(struct pgl_map *map, size_t at, uint64_t map_index)
 {
     struct pgl_map_entry upper = map->entries[at];
@@ -121,7 +125,7 @@ static void split(struct pgl_map *map, size_t at, uint64_t map_index)
     insert(map, at + 1, &upper);
 }
 
-/* Makes one entry of two neighbours that a split has left with the same advice. */
+/* Join two neighbours that a split has separated and that have the same advice again. */
 static void join(struct pgl_map *map, size_t at)
 {
     const struct pgl_map_entry *lower = &map->entries[at];
@@ -162,8 +166,8 @@ bool pgl_map_enter(struct pgl_map *map, uint64_t first, uint64_t last, struct pg
 }
 
 /*
- * Take [first, last] from an entry that it overlaps. There is room for one more where parts are left on both sides.
- * Returns where the next entry is.
+ * Remove [first, last] from an entry that overlaps it. If parts are left on both sides, there is room for one more
+ * entry. Returns the position of the next entry.
  */
 static size_t cut(struct pgl_map *map, size_t at, uint64_t first, uint64_t last)
 {
@@ -220,7 +224,7 @@ static bool is_mapped(const struct pgl_map *map, uint64_t first, uint64_t last)
     return false;
 }
 
-/* Whether the page is in the middle of an entry with another advice, which has to be split there. */
+/* Whether the page lies inside an entry with another advice, which therefore has to be split there. */
 static bool splits(const struct pgl_map *map, uint64_t map_index, enum pgl_advice advice)
 {
     size_t at = find(map, map_index);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a fault takes along from a map when it lets the map go. Private. */
+/* The copy of an entry that a fault keeps after it has unlocked the map. Private. */
 #ifndef PGL_FAULT_MAP_INTERNAL_H
 #define PGL_FAULT_MAP_INTERNAL_H
 
 #include <pagelock/fault.h>
 
-/* A copy of what an entry said about one page, in the object's pages, and the version of the map it was copied from. */
+/* One page of an entry, in the object's pages, and the version of the map from which it was copied. */
 struct pgl_place {
     struct pgl_object *object; /* referenced */
     uint64_t index;
@@ -15,10 +15,10 @@ struct pgl_place {
     uint64_t version;
 };
 
-/* Takes a reference on place->object. Returns false when nothing is mapped there. */
+/* Copy the entry of a page, with a reference on place->object. Returns false when nothing is mapped there. */
 bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct pgl_place *place);
 
-/* Whether the page is still what the place says. Looks at the entries only when the map was changed at all. */
+/* Whether the map still shows the same page of the same object. Reads the entries only if the version has changed. */
 bool pgl_map_has_place(struct pgl_map *map, uint64_t map_index, const struct pgl_place *place);
 
 #endif

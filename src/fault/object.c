@@ -1,27 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Memory objects: the states of their pages, and a pager's replies.
+ * Memory objects: their life, and the calls on a whole object. object_pages.c has the states of pages, object_reply.c
+ * a pager's replies, object_check.c the invariants in code.
  *
- * OBJECTS      An object's lock protects its chunks (every bit, id, frame and wire of its pages), the queues of faults
- *              that wait in it, its advice and table, and its counts. What it was made with never changes. A fault
- *              marks pages with an id of its own: whoever takes marks back names the id, so that nothing else can be
- *              hit, whatever happened to the pages meanwhile.
- * LOCK ORDER   map -> object -> the object it shadows -> ... -> waiter. A pager's functions and a fault's ready() are
- *              called with none of them held; memory and heap functions with an object's.
- * INVARIANTS   Checked by pgl_object_check():
- *              I1 a resident page is neither busy nor in error;
- *              I2 only resident and busy pages are asked for, and are speculative;
- *              I3 writable pages are readable, readable ones resident;
- *              I4 the pages asked for are the credits in use, and the other counts fit the bits as well;
- *              I5 a page has an id exactly while it is busy or asked for;
- *              I6 with memory, a resident page has a frame, and one that is neither resident nor busy has none;
- *              I7 only resident pages are wired;
- *              I8 whoever waits for a page waits for one that is busy or asked for: somebody will wake him;
- *              I9 whoever waits for a credit waits while there is none, unless the pager is not ready.
- * PROGRESS     Every mark that another thread can have seen goes through pgl_object_page_settle() when it ends, which
- *              wakes everybody who waits for the page, and everybody who waits for a credit: a single one might no
- *              longer want it, and the rest would sleep on. A fault that was interrupted before it could queue for its
- *              page removes its mark under the lock that it made it under, and nobody waits for that one.
+ * OBJECTS      An object's lock protects its chunks (every bit, id, frame and wire of its pages), the queues of the
+ *              faults that wait in it, its advice and table, and its counts. Its configuration never changes.
+ * IDS          A fault marks pages with an id that the object never uses again. A roll-back names the id, and therefore
+ *              removes no other mark, whatever happened to the pages meanwhile.
+ * LOCK ORDER   map -> object -> the object it shadows -> ... -> waiter. No lock is held while a pager's functions or a
+ *              fault's ready() run, but release() may run with a map locked. Memory and heap functions are called with
+ *              an object locked.
+ * INVARIANTS   pgl_object_check() checks each of them, and test_object breaks each of them:
+ *              I1 A resident page is neither busy nor in error.
+ *              I2 Only resident and busy pages are asked for or speculative.
+ *              I3 Writable pages are readable, and readable pages are resident.
+ *              I4 The pages asked for are the credits in use, and the other counts agree with the bits.
+ *              I5 A page has an id exactly while it is busy or asked for.
+ *              I6 With memory, a resident page has a frame, and a page that is neither resident nor busy has none.
+ *              I7 Only resident pages are wired.
+ *              I8 A fault waits for a page only while the page is busy or asked for, and is therefore woken.
+ *              I9 A fault waits for a credit only while there is none, or while the pager is not ready.
+ * PROGRESS     Each mark that another thread may have seen ends in pgl_object_page_settle(). It wakes every fault that
+ *              waits for the page, and every fault that waits for a credit, because a single one might no longer need
+ *              it and the others would sleep on. A fault that was interrupted before it could queue for its page
+ *              removes its mark before it unlocks the object, and therefore no fault waits for that mark.
  */
 #include <errno.h>
 
@@ -92,7 +94,7 @@ static void object_free(struct pgl_object *object)
 
 void pgl_object_unref(struct pgl_object *object)
 {
-    /* acquire and release: the last holder sees what every other did before it let go */
+    /* acquire and release: the last unref sees everything that the others did before theirs */
     while (object && __atomic_sub_fetch(&object->refs, 1, __ATOMIC_ACQ_REL) == 0) {
         const struct pgl_object_config config = object->config;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The invariants of an object, as object.c numbers them, checked with the object locked. */
 #include "object_internal.h"
 
-/* One check: where violations are reported, and what the walk over all chunks adds up. */
+/* One check: how violations are reported, and the sums of the walk over all chunks. */
 struct check {
     const struct pgl_object *object;
     void (*say)(const char *what, void *opaque);

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The states of an object's pages: a hash table of chunks, the marks, and the queues of faults that wait for a page or
+ * for a credit. Everything here is called with the object locked; object.c has the invariants.
+ */
 #include "heap_internal.h"
 #include "object_internal.h"
 
@@ -12,7 +16,7 @@ static void object_release(const struct pgl_object *object, void *block)
     pgl_heap_free(object->config.heap_ops, object->config.heap, block);
 }
 
-/* Where a chunk is in the table, or would be put. The table has a free slot. */
+/* The slot of a chunk in the table, or the slot for it if it is not there. The table has a free slot. */
 static uint64_t chunk_slot(struct pgl_chunk *const *chunks, uint64_t nslots, uint64_t number)
 {
     uint64_t slot = (number * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (nslots - 1);
@@ -98,7 +102,7 @@ void pgl_object_page_drop_frame(struct pgl_object *object, struct pgl_object_pag
     }
 }
 
-/* No longer asked for: the credit is back. The id goes with whatever mark was the last. */
+/* Clear the page's id; if it was asked for, return its credit. */
 static void page_answered(struct pgl_object *object, struct pgl_object_page page)
 {
     if (pgl_object_page_is(page, page.chunk->asked)) {
@@ -188,7 +192,7 @@ void pgl_object_page_allow(struct pgl_object_page page, enum pgl_access access)
     page.chunk->writable |= access == PGL_ACCESS_WRITE ? page.bit : 0;
 }
 
-/* Its frame is there, if the object has memory. */
+/* Make an absent or busy page resident. It has its frame if the object has memory. */
 void pgl_object_page_fill(struct pgl_object *object, struct pgl_object_page page, const void *data,
                           enum pgl_access access)
 {
@@ -224,7 +228,7 @@ uint64_t pgl_object_unreadable_word(const void *object, uint64_t number)
     return chunk ? chunk->resident & ~chunk->asked & ~chunk->readable : 0;
 }
 
-/* The bits of a chunk's pages that lie in [first, last]. */
+/* The bits of the chunk's pages that lie in [first, last]. */
 static uint64_t chunk_mask(const struct pgl_chunk *chunk, uint64_t first, uint64_t last)
 {
     uint64_t mask = UINT64_MAX;

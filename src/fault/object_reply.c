@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A pager's replies: supply, no data, error, grant, and withhold, which needs no request.
+ *
+ * STALE        A reply changes a page only if the page is asked for under the reply's id. All other pages that it names
+ *              are counted: resident ones as duplicates, the rest as aliens.
+ * PROGRESS     The answer of a page wakes the faults that wait for it, after the object was unlocked.
+ */
 #include <errno.h>
 
 #include "object_internal.h"
@@ -9,15 +16,15 @@ struct reply {
     enum reply_kind kind;
     uint64_t id;
     enum pgl_access access;
-    const char *data; /* of the object's page first */
+    const char *data; /* the bytes of the object's page `first` */
     uint64_t first;
     uint64_t taken;
     uint64_t duplicates;
-    uint64_t failed; /* asked for, and supplied without a frame to put them */
+    uint64_t failed; /* pages that were supplied, but for which there was no frame */
     struct pgl_wake_list list;
 };
 
-/* A busy page's answer. */
+/* Answer a busy page. */
 static void answer_data(struct pgl_object *object, struct pgl_object_page page, struct reply *reply)
 {
     enum pgl_outcome outcome = PGL_OUTCOME_SUPPLIED;
@@ -40,7 +47,7 @@ static void answer_data(struct pgl_object *object, struct pgl_object_page page, 
     pgl_object_page_settle(object, page, outcome, &reply->list);
 }
 
-/* The answer for a resident page from which access was withheld. A failure takes the request back, never the page. */
+/* Answer an access request. A failure removes the request; the page stays resident. */
 static void answer_access(struct pgl_object *object, struct pgl_object_page page, struct reply *reply)
 {
     pgl_object_page_unmark(object, page);
@@ -66,7 +73,7 @@ static void answer_page(struct pgl_object *object, struct pgl_object_page page, 
     }
 }
 
-/* Cuts a pager's range to the object, and turns it into the object's pages. */
+/* Limit a pager's range to the object, and translate it into the object's pages. */
 static bool to_object(const struct pgl_object *object, const struct pgl_pager_range *range, uint64_t *first,
                       uint64_t *last)
 {

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Queues of waiting faults, and their wake-up in two steps: pgl_waiter_settle() under the object's lock, wake() after
+ * it was unlocked, because ready() may call the library again.
+ *
+ * OWNERSHIP    The thread that removes a waiter from its queue, under the object's lock, decides on the outcome. From
+ *              then until wake() has set `settled`, the waiter belongs to that thread.
+ */
 #include <stddef.h>
 
 #include "../cancel_internal.h"
@@ -66,7 +73,7 @@ void pgl_waiter_settle(struct pgl_waiter *waiter, enum pgl_outcome outcome, stru
     list->head = waiter;
 }
 
-/* Once settled is seen the waiter may be reused or freed: nothing of it is touched after its lock is let go. */
+/* Once the fault sees `settled`, it may reuse or free the waiter. Nothing is read from it after the unlock. */
 static void wake(struct pgl_waiter *waiter)
 {
     void (*ready)(void *arg);

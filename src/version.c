@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The version and the form of the library that a program runs with. */
 #include <pagelock/version.h>
 
 const char *pgl_version(void)

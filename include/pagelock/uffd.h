@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A pager on Linux's userfaultfd: memory of this process that is filled from files on its own faults, through the same
+ * A pager on Linux's userfaultfd. It fills memory of this process from files when the process faults, through the same
  * objects, advice and clusters as in fault.h.
  */
 #ifndef PGL_PAGELOCK_UFFD_H
@@ -20,58 +20,88 @@ extern "C" {
 
 struct pgl_uffd; /* a pager: its userfaultfd, its regions, its handler threads */
 
-/* What becomes of a page that could not be read. */
+/**
+ * enum pgl_uffd_remedy - the answer to a page that could not be read
+ * @PGL_UFFD_ZERO: install zeros; the program goes on, and the error is counted
+ * @PGL_UFFD_AGAIN: read the page again in about a millisecond; only threads that want this page wait meanwhile
+ */
 enum pgl_uffd_remedy {
-    PGL_UFFD_ZERO,  /* zeros: the program goes on, and the errors are counted */
-    PGL_UFFD_AGAIN, /* read it again in a millisecond or so; who wants the page waits meanwhile, and nobody else */
+    PGL_UFFD_ZERO,
+    PGL_UFFD_AGAIN,
 };
 
+/**
+ * struct pgl_uffd_config - what a pager is made of
+ * @threads: number of handler threads; 0 means one
+ * @table: copied; NULL means pgl_advice_shipped(). Each thread has a buffer for the widest cluster, before and after
+ *      together
+ * @write_protect: pages are installed write-protected unless a write asked for them. The first write to such a page is
+ *      a fault of its own, and goes the unlock way
+ * @follow_forks: a forked child shows the files, too; needs CAP_SYS_PTRACE. Without it regions are not in the child
+ *      (MADV_DONTFORK): a touch there is SIGSEGV, and does not find zeros that look like data
+ * @allow_user_mode: if nothing better is permitted, bring only pages that the program itself touches. A system call
+ *      that meets an absent page then fails with EFAULT
+ * @failed: called from a handler thread, with no lock held, when a page that the program waits for cannot be read. The
+ *      argument error is an errno, ENODATA when the file ended early because it shrank. The callback touches no page of
+ *      a region. If other threads may fork, it takes no lock that fork() takes; malloc's are among them. NULL means
+ *      PGL_UFFD_ZERO always
+ * @arg: handed to @failed
+ */
 struct pgl_uffd_config {
-    unsigned threads;                     /* handler threads; 0: one */
-    const struct pgl_advice_table *table; /* copied; NULL: pgl_advice_shipped(). Each thread has a buffer for the widest
-                                             cluster, before and after together */
-    bool write_protect;                   /* pages come write-protected unless a write asked for them: each first write
-                                             is a fault of its own and goes the unlock way */
-    bool follow_forks;    /* a forked child shows the files, too; needs CAP_SYS_PTRACE. Otherwise regions are not in the
-                             child (MADV_DONTFORK): a touch is SIGSEGV there, and no zeros that look like data */
-    bool allow_user_mode; /* where nothing better is permitted, bring only pages that the program itself touches: a
-                             system call that meets an absent page fails with EFAULT */
-    /*
-     * Asked from a handler thread, with no lock held, when a page that the program waits for cannot be read: @error is
-     * an errno, ENODATA when the file ended early (it shrank). It touches no page of a region, and, where other threads
-     * may fork, takes no lock that fork() takes: malloc's are among them. NULL: always zeros.
-     */
+    unsigned threads;
+    const struct pgl_advice_table *table;
+    bool write_protect;
+    bool follow_forks;
+    bool allow_user_mode;
     enum pgl_uffd_remedy (*failed)(void *arg, const void *addr, int error) PGL_NOEXCEPT;
     void *arg;
 };
 
-/*
- * A thread that waited for a page finds in the counts what was done for that page, and one that changed memory or forked
- * finds its event. A page that was read ahead is counted before it can be touched: pages_fetched and pages_zeroed may
- * be ahead of memory by what a handler is about to place. Two kinds may be counted a moment after they can be seen: in
- * unlocks, ns_total and ns_max, a fault that was answered together with another thread's; in present and gone, what was
- * found in a cluster of which some pages came.
+/**
+ * struct pgl_uffd_stats - figures of a pager, over all regions and forked children
+ * @faults: page-fault messages, write-protect faults included
+ * @requests: reads of a cluster
+ * @pages_fetched: pages copied to memory
+ * @pages_zeroed: pages of holes, installed without reading
+ * @bytes_read: bytes read from the files
+ * @unlocks: write-protect faults that were answered
+ * @present: pages that were in memory already (EEXIST)
+ * @again: how often the kernel refused a handler (EAGAIN), which then read events before it went on
+ * @gone: clusters whose mapping or process had ended (ENOENT, ESRCH)
+ * @removes: events of madvise() calls that gave pages back
+ * @unmaps: events of munmap()
+ * @remaps: events of mremap()
+ * @forks: events of fork(), with follow_forks; the child's faults are served, too
+ * @errors: pages that could not be read and became zeros, and children that cannot be served because descriptors or
+ *      memory ran out
+ * @ns_total: nanoseconds from reading a fault's message to waking its thread, over all faults that were answered
+ * @ns_max: the longest of those
  *
- * A fault that is put off for an event, because the kernel would refuse its page, is counted when its thread faults
- * again. A fault whose page failed() wants tried again is counted each time.
+ * A thread that waited for a page finds everything counted that was done for the page. A thread that changed memory or
+ * forked finds its event counted. A page that was read ahead is counted before it can be touched; therefore
+ * pages_fetched and pages_zeroed may include pages that a handler is about to install. Two kinds may be counted a
+ * moment after they can be seen: in unlocks, ns_total and ns_max a fault that was answered together with another
+ * thread's; in present and gone a cluster of which some pages were installed.
+ *
+ * A fault that is put off because the kernel would refuse its page is counted when its thread faults again. A fault
+ * whose page is tried again because of @failed is counted each time.
  */
 struct pgl_uffd_stats {
-    uint64_t faults;        /* page-fault messages, write-protect faults included */
-    uint64_t requests;      /* reads of a cluster */
-    uint64_t pages_fetched; /* pages copied in */
-    uint64_t pages_zeroed;  /* pages of holes, filled without reading */
-    uint64_t bytes_read;    /* from the files */
-    uint64_t unlocks;       /* write-protect faults answered */
-    uint64_t present;       /* pages that were there already (EEXIST) */
-    uint64_t again;         /* times that a handler, refused by the kernel (EAGAIN), read events before it went on */
-    uint64_t gone;          /* clusters whose mapping or process had gone (ENOENT, ESRCH) */
-    uint64_t removes;       /* events: madvise() gave pages back */
-    uint64_t unmaps;        /* events: munmap() */
-    uint64_t remaps;        /* events: mremap() */
-    uint64_t forks;         /* events: fork(), with follow_forks; the child's faults are served too */
-    uint64_t errors;   /* pages that could not be read and became zeros; children that cannot be served, for want of a
-                          descriptor or of memory */
-    uint64_t ns_total; /* from reading a fault message to waking its thread, over all faults that were answered */
+    uint64_t faults;
+    uint64_t requests;
+    uint64_t pages_fetched;
+    uint64_t pages_zeroed;
+    uint64_t bytes_read;
+    uint64_t unlocks;
+    uint64_t present;
+    uint64_t again;
+    uint64_t gone;
+    uint64_t removes;
+    uint64_t unmaps;
+    uint64_t remaps;
+    uint64_t forks;
+    uint64_t errors;
+    uint64_t ns_total;
     uint64_t ns_max;
 };
 
@@ -81,21 +111,22 @@ struct pgl_uffd_stats {
  *
  * The threads take no signals.
  *
- * /dev/userfaultfd is tried first, then the system call. The one needs read and write permission on the device, the
- * other CAP_SYS_PTRACE or vm.unprivileged_userfaultfd=1. Where neither is permitted, allow_user_mode asks for a
- * userfaultfd that is: pages come when the program itself touches them. A system call whose buffer is an absent page
- * fails with EFAULT, or does less than it was asked to; so does one that writes to a page that is write-protected.
+ * The device /dev/userfaultfd is tried first, then the system call. The device needs read and write permission, the
+ * system call CAP_SYS_PTRACE or vm.unprivileged_userfaultfd=1. If neither is permitted, allow_user_mode asks for a
+ * userfaultfd that needs no privilege, and brings a page when the program itself touches it. A system call whose buffer
+ * is an absent page then fails with EFAULT, or does less than it was asked to. The same happens to a system call that
+ * writes to a write-protected page.
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_uffd_free().
  * Errors:   NULL with errno EPERM: no privilege, or none for follow_forks (pgl_uffd_explain() says what to set);
- *           ENOSYS: the kernel has none; EOPNOTSUPP: it lacks a feature that is needed; ENOMEM: as usual, or the table
- *           has clusters too wide for memory; EMFILE, EAGAIN: as usual.
+ *           ENOSYS: the kernel has no userfaultfd; EOPNOTSUPP: its userfaultfd lacks a feature that is needed; ENOMEM:
+ *           as usual, or the table has clusters too wide for memory; EMFILE, EAGAIN: as usual.
  */
 PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
 
 /**
- * pgl_uffd_explain - what to do about an error of pgl_uffd_new()
+ * pgl_uffd_explain - say what to do about an error of pgl_uffd_new()
  * @error: the errno
  *
  * Returns a sentence such as "userfaultfd is not permitted: ..." that names what to set.
@@ -106,20 +137,22 @@ PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
 PGL_API const char *pgl_uffd_explain(int error);
 
 /**
- * pgl_uffd_free - stop the handler threads, then let every region go
+ * pgl_uffd_free - stop the handler threads, then release every region
  * @uffd: may be NULL
  *
- * Faults that wait when it is called are answered first, but for those of bad pages and those that are put off because
- * another thread changes memory at that moment. The memory stays mapped; pages that nobody touched are plain
- * anonymous memory afterwards, so that touching them gives zeros, not the file: the caller stops using the regions, or
- * fetches what he still needs, before. A child that was followed keeps what it has, under the same rule; and the end of
- * this process is the end of the pager for it. One that goes on alone fetches everything before, by
- * madvise(MADV_POPULATE_READ) or by touching it; a daemon forks first, and makes the pager in the process that stays.
+ * Faults that wait when it is called are answered first, except those of bad pages and those that are put off because
+ * another thread changes memory at that moment. The memory stays mapped. Pages that were never touched are plain
+ * anonymous memory afterwards, and show zeros instead of the file. Before this call, the caller stops using the regions
+ * or fetches the pages that it still needs.
  *
- * Memory that mremap() has added is let go with its region, while it is one mapping with a page that shows the file.
- * Cut off from that, by mprotect(), munmap() or pgl_uffd_unmap() of the region alone, added in a forked child, or where
- * there is no /proc, it stays registered: touching it may then sleep until every child has ended that was forked
- * before. munmap() it earlier.
+ * A forked child that was followed keeps the pages that it has, under the same rule. For the child the pager also ends
+ * when this process ends. A child that goes on alone fetches everything before, by madvise(MADV_POPULATE_READ) or by
+ * touching it. A daemon forks first, and makes the pager in the process that stays.
+ *
+ * Memory that mremap() added to a region is released with the region as long as the kernel keeps both in one mapping,
+ * of which some page shows the file. munmap() it before this call if mprotect(), munmap() or pgl_uffd_unmap() separated
+ * it from its region, if a forked child added it, or if /proc is not mounted. In these cases it stays registered, and a
+ * touch may sleep until every child forked earlier has ended.
  *
  * Locks:    entry: none; not from the failed() callback, and no other call on @uffd beside it.
  * Blocks:   until the handlers have ended.
@@ -130,57 +163,61 @@ PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
  * pgl_uffd_map - fill a range of memory from a file
  * @addr, @length: page-aligned; private anonymous memory of this process, in pages of the usual size
  * @fd: a regular file, open for reading
- * @offset: page-aligned; the file's byte that is seen at @addr
+ * @offset: page-aligned; the byte of the file that is seen at @addr
+ * @advice: of the range, until pgl_uffd_advise() sets another one
  *
- * The memory shows the file from now on: what it held is dropped, as by mmap() with MAP_FIXED. That includes pages that
- * came without a touch of their own: by MAP_POPULATE, by mlockall(), as part of a transparent huge page. No thread
- * touches the range during the call.
+ * The memory shows the file from now on. Its former contents are dropped, as by mmap() with MAP_FIXED. That includes
+ * pages that exist without a touch of their own: by MAP_POPULATE, by mlockall(), or as part of a transparent huge page.
+ * No thread touches the range during the call.
  *
- * Without follow_forks the range gets MADV_DONTFORK, until it is unmapped here: a forked child does not have it. In any
- * case MADV_WIPEONFORK ends.
+ * Without follow_forks the range gets MADV_DONTFORK until pgl_uffd_unmap(): a forked child does not have it. In both
+ * cases MADV_WIPEONFORK ends.
  *
- * @fd may be closed afterwards. The pager opens the file itself, once for all regions with the same file and the same
- * of the flags O_DIRECT and O_NOATIME. Where it cannot, because there is no /proc or no permission, it duplicates the
- * descriptor, and looks for no holes: the caller's file offset never moves. O_DIRECT is for files whose blocks are no
- * larger than a page.
+ * @fd may be closed afterwards, and the caller's file offset never moves. The pager opens the file itself, once for all
+ * regions with the same file and the same of the flags O_DIRECT and O_NOATIME. If it cannot, because there is no /proc
+ * or no permission, it duplicates the descriptor, and does not look for holes. O_DIRECT is for files whose blocks are
+ * no larger than a page.
  *
- * A hole of the file becomes zero pages that are not read; what is written into it after this call is not seen. The
- * last page of the file may be partial; it ends in zeros. Looking for holes costs two system calls and 16 bytes each.
+ * A hole of the file becomes zero pages that are not read. Data that is written into a hole after this call is not
+ * seen. The last page of the file may be partial; it ends in zeros. Looking for holes costs two system calls and 16
+ * bytes each.
  *
- * Where a file system reads a file under the lock that it writes it under (XFS, some network file systems), an absent
- * page of a region is not to be written to its own file: the writer would wait for the page, and the page for the
+ * Some file systems read a file under the lock under which they write it (XFS, some network file systems). On these, do
+ * not write an absent page of a region to its own file: the writer would wait for the page, and the page for the
  * writer.
  *
  * Locks:    entry: none; not from the failed() callback.
- * Blocks:   while a handler has yet to read that the memory at @addr before was let go or moved; where other threads
- *           change regions without pause, for some ten milliseconds in any case.
+ * Blocks:   while a handler has yet to read that memory at @addr was unmapped or moved; for some ten milliseconds if
+ *           other threads change regions without pause, and longer while the pager still has an entry at @addr.
  * Errors:   false with errno
- *           EINVAL: not page-aligned, nothing or beyond the file's end, an advice that does not exist; memory that is
- *           shared, or of a file, or of huge pages (MAP_HUGETLB), in part or in whole;
+ *           EINVAL: not page-aligned, empty, or beyond the file's end; an advice that does not exist; some of the
+ *           memory is shared, or of a file, or of huge pages (MAP_HUGETLB);
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;
- *           EEXIST: part of it is mapped here already; or it holds pages that do not go: locked ones before Linux 5.18,
- *           or other threads touch it;
+ *           EEXIST: part of it is mapped here already; or it has pages that cannot be dropped, because they are locked
+ *           (before Linux 5.18) or because other threads touch it;
  *           EBADF: @fd is not open for reading; EISDIR: it is a directory; ENODEV: a pipe, a socket, a device;
- *           EMFILE, ENFILE, ENOMEM: as usual. The memory keeps what it held, except where pages did not go, or the
+ *           EMFILE, ENFILE, ENOMEM: as usual. The memory keeps its contents unless pages could not be dropped or the
  *           kernel ran out of memory.
  */
 PGL_API bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset,
                           enum pgl_advice advice);
 
 /**
- * pgl_uffd_unmap - let a range go; it stays mapped as plain anonymous memory
+ * pgl_uffd_unmap - release a range; it stays mapped as plain anonymous memory
+ * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map()
  *
- * What mremap() has added to a region is no part of it: pgl_uffd_free() says what becomes of that.
+ * Memory that mremap() added to a region is no part of it; pgl_uffd_free() says what becomes of that.
  *
  * Locks:    entry: none. The caller touches no absent page of the range meanwhile.
  * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here; the errors of
- *           UFFDIO_UNREGISTER: all is as it was; ENOMEM: to be called again.
+ *           UFFDIO_UNREGISTER: nothing was changed; ENOMEM: call it again.
  */
 PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
 
 /**
- * pgl_uffd_advise - set the advice of a range, also while it is being faulted in
+ * pgl_uffd_advise - set the advice of a range, also while threads fault on it
+ * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map()
  *
  * Locks:    entry: none.
  * Errors:   false with errno EINVAL: not page-aligned, an advice that does not exist; ENOENT: part of it is not mapped
@@ -189,9 +226,10 @@ PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
 PGL_API bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_advice advice);
 
 /**
- * pgl_uffd_get_stats - what happened so far, over all regions and forked children
+ * pgl_uffd_get_stats - read the figures of a pager
+ * @stats: filled in
  *
- * Each count is exact, as far as struct pgl_uffd_stats says; they are read one by one.
+ * Each figure is exact, as far as struct pgl_uffd_stats says. They are read one by one.
  *
  * Locks:    entry: none.
  * Blocks:   while a handler reads and applies events.

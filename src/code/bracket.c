@@ -1,32 +1,38 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The bracket: from before guest bytes are read until the block made of them can be found.
+ * The bracket: it spans from before guest bytes are read until the block that is made of them can be found.
  *
- * OBJECTS: a bracket belongs to one thread and holds one page or two. While it holds a page that has no blocks, that
- * page's code bit is set and `first_code` has been called since the page was taken.
+ * OBJECTS      A bracket belongs to one thread and holds one page or two. While it holds a page that has no blocks, the
+ * code bit of the page is set, and `first_code` has been called since the page was locked.
  *
- * LOCK ORDER: the first page, then a higher second one. A lower second page is tried.
+ * LOCK ORDER   The first page, then a higher second page. A lower second page is tried.
  *
- * OUT OF ORDER: where the try fails, the first page is let go and both are taken in order. Stores may have come in
- * between, so what was decoded is void: restart.
+ * OUT OF ORDER When the try fails, the bracket unlocks its first page and locks both pages in order. Stores may come in
+ * between, therefore the decoded bytes are void, and the caller restarts.
  *
- * WRITERS: take = lock, code bit, `first_code`. After every take, and before the page's bytes are read: full fence.
- * Commit = mark live, publish, list and filters, unlock. Publishing comes before listing, which nobody can tell, since
- * lists, filters and locked heads are read under the lock or not believed while it is held; a block that turns out to
- * have an equal is so never listed.
+ * WRITERS      To take a page is to lock it, set its code bit, and call `first_code`. A full fence follows every take,
+ * before the bytes of the page are read. A commit marks the block live, publishes it, lists it, adds it to the filters,
+ * and unlocks.
+ * The block is published before it is listed, so that a block that turns out to have an equal is never listed. Other
+ * threads cannot observe the gap, because the page is locked until both are done: lists and filters are read under that
+ * lock, or without it but then ignored while the head is locked.
  *
- * A store inside the bracket is answered at once where that takes no waiting. Otherwise the bracket remembers it, and
- * invalidates with no page held before it reports the restart that the store causes. A store that finds no room has the
- * remembered ones answered first; it is the only one that waits.
+ * A store inside the bracket is answered at once if that needs no waiting. Otherwise the bracket remembers
+ * it. Before the bracket reports the restart that the store causes, it unlocks its pages and kills the blocks that the
+ * store meets. A store that finds no room has the remembered stores answered first; no other store waits.
  *
- * INVARIANTS: B1: no guest byte is read between a take and its fence. B2: a page that is let go without blocks has had
- * its code bit cleared and `no_code` called, under the lock. B3: a restart is reported only when nothing is remembered
- * any more. B4: a bracket holds no page but index[0] and index[1]. B5: a bracket's head that is not 0 is the first
- * page's, but for the lock bit, and there is no second page, no exact map and no remembered store. (Tests:
- * test_bracket_*, stress_bracket, tests/explore.)
- * B6: a second page that the decoding under way has crossed to stays held until that decoding is void or the bracket
- * ends; a cross to a third page is refused (test_bracket_cross_to_a_third_page_is_refused).
- * B7: a remembered store keeps its own bytes; two are never merged (test_bracket_remembers_each_store_by_its_bytes).
+ * INVARIANTS
+ *   B1  No guest byte is read between a take and its fence. (stress_bracket, tests/explore)
+ *   B2  When a page is unlocked without blocks, its code bit has been cleared and `no_code` called under its lock.
+ *       (test_bracket_untraps_under_the_lock, test_bracket_abort_untraps_an_empty_page)
+ *   B3  A cross or commit reports a restart only when no remembered store is left.
+ *       (test_bracket_store_restarts_the_next_cross, test_bracket_store_to_a_held_page_restarts_the_commit)
+ *   B4  A bracket holds no pages but index[0] and index[1].
+ *   B5  If the bracket's `head` is not 0, it is the head of the first page without the lock bit, there is no second
+ *       page, the first page has no exact map, and no store is remembered.
+ *   B6  A second page to which the current decoding has crossed stays held until the decoding is void or the bracket
+ *       ends. A cross to a third page is refused. (test_bracket_cross_to_a_third_page_is_refused)
+ *   B7  A remembered store keeps its own bytes; two are never merged. (test_bracket_remembers_each_store_by_its_bytes)
  */
 #include <errno.h>
 
@@ -39,7 +45,7 @@
 
 #define NO_PAGE UINT64_MAX
 
-/* Make page @index, which is locked, the bracket's first or second. */
+/* Make the locked page @index the first or second page of the bracket. */
 static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf)
 {
     bracket->index[which] = index;
@@ -55,6 +61,7 @@ static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, st
     adopt(bracket, which, index, leaf);
 }
 
+/* Unlock the first or second page of the bracket, if it is held. */
 static void unlock_page(struct pgl_bracket *bracket, unsigned which)
 {
     uint64_t index = bracket->index[which];
@@ -72,9 +79,9 @@ static void unlock_page(struct pgl_bracket *bracket, unsigned which)
 }
 
 /*
- * With no page held: answer the stores that were remembered. A store to another page was fenced when that page was
- * looked at. One to a page of the bracket needs no fence: it was held when the store was made, so a block of the old
- * bytes is on its list; and whoever makes one later locks the page after this thread has unlocked it.
+ * Answer the remembered stores. The caller holds no page. store_on_page() fenced after a store to another page. A store
+ * to a page of the bracket needs no fence. The page was held when the store was made, so every block of the old bytes
+ * is on its list; and a thread that makes a block later locks the page after this thread has unlocked it.
  */
 static void answer_stores(struct pgl_bracket *bracket)
 {
@@ -84,7 +91,7 @@ static void answer_stores(struct pgl_bracket *bracket)
     bracket->nstores = 0;
 }
 
-/* Let everything go, answer the stores, and take the first page and, unless there is none, the second, in order. */
+/* Unlock the pages, answer the stores, and take the first page and page @second in order. @second may be NO_PAGE. */
 static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t second, struct pgl_leaf *second_leaf)
 {
     uint64_t first = bracket->index[0];
@@ -110,14 +117,16 @@ static enum pgl_bracket_result restart_with_the_same(struct pgl_bracket *bracket
     return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1]);
 }
 
-/* Whether the decoding under way has crossed: it may have read the second page, which stays until it is void. */
+/* Whether the current decoding has crossed, and may have read the second page, which stays held until it is void. */
 static bool has_crossed(const struct pgl_bracket *bracket)
 {
     return bracket->index[1] != NO_PAGE && bracket->crossed && !bracket->nstores;
 }
 
-/* In a lock_debug build: whether the bracket is under way, and this thread's, outside of any callback. A release build
- * takes the caller's word. */
+/*
+ * In a lock_debug build, report a bracket that has ended or is not of this thread, and a call inside a callback; then
+ * return false. A release build trusts the caller.
+ */
 static bool is_under_way(const struct pgl_bracket *bracket, const char *place)
 {
     if (!PGL_WITNESS) {
@@ -197,8 +206,8 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
 }
 
 /*
- * Keep a store for later. When there is no room, answer the stores before it first, which needs the pages unlocked for
- * a while; that loses nothing, because those stores have made the decoded bytes void. The new one keeps the restart due.
+ * Remember a store. If there is no room, first answer the remembered stores, which unlocks the pages for a while. No
+ * work is lost, because those stores have made the decoded bytes void. The new store keeps the restart due.
  */
 static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
 {
@@ -211,7 +220,7 @@ static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t 
     bracket->nstores++;
 }
 
-/* The part of a bracket's store that lies on one page. False when it could not be answered at once. */
+/* Answer the part of a store that lies on one page. Returns false when it cannot be answered at once. */
 static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
 {
     struct pgl_table *table = bracket->table;
@@ -263,19 +272,23 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
 }
 
 /*
- * Put a block on the list of one of its pages by way of link @which, and set the page's mask. Returns what the page's
- * head, which is @head, becomes. The caller publishes it, and with it what is added here, by a release.
+ * Put a block on the list of one of its pages by link @which, and set the mask of the page. @head is the head of the
+ * page. Returns its new value, which the caller stores by release or under the lock.
  */
 static inline uintptr_t list_on_page(struct pgl_page *page, uintptr_t head, struct pgl_tb *tb, unsigned which,
                                      uint64_t mask)
 {
-    /* That bits were taken away before is told by the bracket's fence, a release too, to who reads this value by
-     * acquire in place of narrow()'s. */
+    /*
+     * Relaxed is enough. A reader that loads this value instead of the one that narrow() stored earlier still sees
+     * everything that narrow() ordered before it: the full fence of the bracket precedes this store and pairs with the
+     * acquire of the reader (docs/locking.md, protocol 5).
+     */
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
     tb->next[which] = head & ~PGL_HEAD_FLAGS;
     return (head & PGL_HEAD_FLAGS) | pgl_ref(tb, which);
 }
 
+/* List a block on its pages and add it to their filters. */
 static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
 {
     bool crosses = pgl_tb_crosses(bracket->table, tb);
@@ -294,7 +307,7 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
     }
 }
 
-/* In a lock_debug build: whether the block may be linked. A release build takes the caller's word. */
+/* In a lock_debug build, report a block that may not be linked and return false. A release build trusts the caller. */
 static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb)
 {
     if (!PGL_WITNESS) {
@@ -316,6 +329,7 @@ static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb)
     return true;
 }
 
+/* Mark a block live and publish it. Returns the equal that can be found already, or NULL. */
 static struct pgl_tb *publish(struct pgl_table *table, struct pgl_tb *tb)
 {
     struct pgl_tb *other;
@@ -329,7 +343,7 @@ static struct pgl_tb *publish(struct pgl_table *table, struct pgl_tb *tb)
     return other != tb ? other : NULL;
 }
 
-/* @tb has been published: @other is its equal, or it is to be listed. */
+/* End the bracket of a published block. List the block, or make it new again when @other is its equal. */
 static enum pgl_bracket_result __attribute__((noinline))
 finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other)
 {
@@ -376,7 +390,7 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     struct pgl_tb *other;
     uintptr_t head;
 
-    /* The common case by itself: one page, with blocks and no exact map, that was free; one extent; no stores. */
+    /* The common case: one extent, no remembered store, and one page that has blocks and no exact map and was free. */
     if (PGL_UNLIKELY(!bracket->head || pgl_tb_has(tb, 1))) {
         return commit_slow(bracket, tb, equal, place);
     }
@@ -390,7 +404,7 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     page = pgl_leaf_page(bracket->leaf[0], bracket->index[0]);
     head = list_on_page(page, bracket->head, tb, 0,
                         page->mask | pgl_filter_mask(bracket->table->page_bits, tb->first[0], tb->last[0]));
-    /* release: as in pgl_page_unlock_at(). The head was read before the lock, so its bit is clear. */
+    /* release: as in pgl_page_unlock_at(). The head was read before the lock, so the lock bit is clear in it. */
     __atomic_store_n(&page->head, head, __ATOMIC_RELEASE);
     return PGL_BRACKET_OK;
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Every invariant of a table at rest. Written for clarity: it follows each list as often as it likes. */
+/*
+ * Check every invariant of a table at rest. The code prefers clarity to speed, and follows each list as often as it
+ * likes.
+ */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -32,7 +35,7 @@ static void __attribute__((format(printf, 2, 3))) violation(struct check *check,
     check->say(what, check->opaque);
 }
 
-/* Whether a list comes back to itself: the hare is sent ahead in growing strides. */
+/* Whether a list runs in a circle. The hare runs ahead of the tortoise in growing strides. */
 static bool is_cyclic(const struct pgl_page *page)
 {
     uintptr_t tortoise = pgl_list_first(page);
@@ -62,7 +65,7 @@ static size_t count_refs(const struct pgl_page *page, uintptr_t wanted)
     return n;
 }
 
-/* One listed block: alive, here by right, and on its other page too. */
+/* Check one listed block. It is alive, belongs on this list, and is on the list of its other page too (T1, T3). */
 static void check_tb(struct check *check, uint64_t index, uintptr_t ref)
 {
     const struct pgl_table *table = check->table;
@@ -88,7 +91,7 @@ static void check_tb(struct check *check, uint64_t index, uintptr_t ref)
     }
 }
 
-/* Mask and exact map against the list. */
+/* Compare mask and exact map with the list (T2). */
 static void check_filters(struct check *check, const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
 {
     const uint64_t *map = leaf->hot ? leaf->hot->map[index % PGL_LEVEL_SIZE] : NULL;

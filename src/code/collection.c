@@ -2,26 +2,33 @@
 /*
  * The ordered set of locked pages.
  *
- * OBJECTS: a collection belongs to one thread. It keeps an array of leaves, each with a bitmap of the pages of that
- * leaf which this thread holds, and their numbers in ascending order: two leaves within the struct, more on the heap.
- * (The array takes the place of a tree: the leaves of the range are appended in order, a partner's leaf elsewhere is
- * put in between once, by moving four bytes for each leaf above it; nothing is allocated for a page, and want of memory
- * is an answer, where a GTree would abort.)
+ * OBJECTS      A collection belongs to one thread. It keeps an array of leaves, each with a bitmap of the pages of that
+ * leaf which this thread holds, and the numbers of the leaves in ascending order. Two leaves lie within the struct,
+ * more on the heap. An array serves as well as a tree: the leaves of the range are appended in order, and the leaf of
+ * another page is inserted once, which moves four bytes for each leaf above it. No memory is allocated for a page, and
+ * a lack of memory is reported, where a GTree would abort.
  *
- * LOCK ORDER: ascending. The pages of the range are locked outright, one after the other; memory for their leaves is
- * found before the first is locked. Then their lists are read, and the other page of each block is added.
+ * LOCK ORDER   Ascending. Memory for the leaves of the range is found before the first page is locked. The pages of the
+ * range are locked one after the other. Then their lists are read, and the other page of each block is added.
  *
- * OUT OF ORDER: a page above `max` is locked outright. Any other is tried. When it is busy, the members above it are
- * let go, it is waited for, and they are taken again in ascending order. Members below it stay held: this thread waits
- * for nothing below what it holds, so there is no cycle. Lists of members that were let go are read again.
+ * OUT OF ORDER A page above `max` is locked at once. Any other page is tried. When it is busy, the thread unlocks the
+ * members above it, waits for it, and locks these members again in ascending order. Members below it stay held. The
+ * thread waits for no page below one that it holds, so there is no cycle. It reads the lists of members again that were
+ * unlocked.
  *
- * INVARIANTS: C1: a member is held whenever no call on the set is running. C2: a page once in the set stays in it until
- * the unlock, so each page is waited for out of order at most once: at most as many retries as pages. C3: when
- * pgl_set_lock() returns, the other page of every block that is listed on a member in the range, and meets the range,
- * is a member. C4: `max` is the highest member. C5: a list is read only while its page is held. (Tests:
- * test_collection_*, stress_collection; models: tests/model.)
+ * INVARIANTS
+ *   C1  A member is held whenever no call on the set is running.
+ *       (test_collection_locks_the_pages_of_the_range_inclusively)
+ *   C2  A page stays in the set until the set is unlocked, so each page is waited for out of order once at most. There
+ *       are at most as many retries as pages. (test_collection_keeps_a_page_that_is_no_longer_needed)
+ *   C3  When pgl_set_lock() returns, the other page of each block that is listed on a member in the range, and meets
+ *       the range, is a member. (test_collection_adds_the_other_pages_of_its_blocks,
+ *       test_collection_reads_lists_again_after_retaking)
+ *   C4  `max` is the highest member. (test_collection_max_follows_partners)
+ *   C5  A list is read only while its page is held. (test_collection_reads_a_list_only_after_locking)
+ * stress_collection, tests/explore and tests/model try them together.
  *
- * PROGRESS: by C2.
+ * PROGRESS     By C2.
  */
 #include "collection_internal.h"
 
@@ -46,7 +53,7 @@ void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
     set->order = set->order_in_place;
 }
 
-/* Forget the members, which are unlocked. */
+/* Forget the members, which have been unlocked. */
 static void empty(struct pgl_collection *set)
 {
     if (set->leaves != set->in_place) {
@@ -55,7 +62,7 @@ static void empty(struct pgl_collection *set)
     pgl_set_init(set, set->table);
 }
 
-/* Leaves and order share an allocation. */
+/* Make room for more leaves. Leaves and order share an allocation. */
 static bool grow(struct pgl_collection *set)
 {
     size_t room = 4 * set->room;
@@ -78,13 +85,13 @@ static bool grow(struct pgl_collection *set)
     return true;
 }
 
-/* The member leaf that is number @at in order. */
+/* The member leaf that is number @at in ascending order. */
 static struct pgl_collection_leaf *in_order(const struct pgl_collection *set, size_t at)
 {
     return &set->leaves[set->order[at]];
 }
 
-/* Where the leaf of @index stands in the order, or would. */
+/* The position of the leaf of @index in the order, or the position at which it would be inserted. */
 static size_t position(const struct pgl_collection *set, uint64_t index)
 {
     uint64_t first_index = index - index % PGL_LEVEL_SIZE;
@@ -102,7 +109,7 @@ static size_t position(const struct pgl_collection *set, uint64_t index)
     return low;
 }
 
-/* The member leaf of @index, which would be at position @at, or NULL. */
+/* The member leaf of @index, or NULL. @at is its position(). */
 static struct pgl_collection_leaf *find(const struct pgl_collection *set, uint64_t index, size_t at)
 {
     if (at == set->nleaves || in_order(set, at)->leaf->first_index != index - index % PGL_LEVEL_SIZE) {
@@ -111,7 +118,7 @@ static struct pgl_collection_leaf *find(const struct pgl_collection *set, uint64
     return in_order(set, at);
 }
 
-/* Put a leaf without members in, as number @at in order. False when memory ran out. */
+/* Insert a leaf without members as number @at in order. Returns false when memory ran out. */
 static bool insert(struct pgl_collection *set, size_t at, struct pgl_leaf *leaf)
 {
     if (set->nleaves == set->room && !grow(set)) {
@@ -132,7 +139,7 @@ static bool is_member(const struct pgl_collection_leaf *at, uint64_t index)
     return (at->words >> word & 1) && (at->held[word] >> index % 64 & 1);
 }
 
-/* Count the members of a word, as far as anybody asks: none, one, or more. */
+/* Count the members of a word. Nothing needs more than whether there are none, one, or several. */
 static inline void count(struct pgl_collection *set, uint64_t bits)
 {
     set->members = set->members || (bits & (bits - 1)) ? 2 : 1;
@@ -175,7 +182,7 @@ static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_
     struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word);
     const unsigned special = set->table->special;
 
-    /* Bit by bit: members are neighbours more often than not. */
+    /* Bit by bit, because members are neighbours more often than not. */
     for (; bits; bits >>= 1, page++) {
         if (!(bits & 1)) {
             continue;
@@ -188,7 +195,7 @@ static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_
     }
 }
 
-/* Unlock the members from @index on, which stay members until the caller locks them again or forgets them. */
+/* Unlock the members from @index on. They stay members until the caller locks them again or forgets them. */
 static void unlock_from(struct pgl_collection *set, uint64_t index)
 {
     for (size_t at = position(set, index); at < set->nleaves; at++) {
@@ -244,7 +251,7 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
     return change;
 }
 
-/* The words of a leaf's bitmaps in which the pages [@first, @last] have bits: the first, and one behind the last. */
+/* The first word of a leaf's bitmaps in which the pages [@first, @last] have bits, and the word behind the last one. */
 static unsigned first_word(const struct pgl_leaf *leaf, uint64_t first)
 {
     return first > leaf->first_index ? (unsigned)(first - leaf->first_index) / 64 : 0;
@@ -255,17 +262,17 @@ static unsigned end_word(const struct pgl_leaf *leaf, uint64_t last)
     return last < leaf->first_index + PGL_LEVEL_SIZE ? (unsigned)(last - leaf->first_index) / 64 + 1 : PGL_LEVEL_WORDS;
 }
 
-/* The pages of a word that are to be locked. */
+/* The pages of a word that are to be locked, as bits. */
 static inline uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t first, uint64_t last,
                                    bool code_only)
 {
     uint64_t bits = pgl_leaf_bits(leaf, word, first, last);
 
-    /* acquire: pairs with the release in pgl_page_drop_code(): a bit that is gone means that `retired` has returned */
+    /* acquire: pairs with the release in pgl_page_drop_code(); `retired` has returned before a bit is cleared */
     return code_only ? bits & __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) : bits;
 }
 
-/* List the leaves that have pages of the range, before anything is locked. */
+/* List the leaves that have pages of the range, before any page is locked. Returns false when memory ran out. */
 static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only)
 {
     if (first / PGL_LEVEL_SIZE == last / PGL_LEVEL_SIZE) { /* one leaf, with members or not */
@@ -294,7 +301,7 @@ static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint6
     return true;
 }
 
-/* Lock the pages of the range that lie in one listed leaf. Returns their heads, or'ed together. */
+/* Lock the pages of the range that lie in one listed leaf. Returns the bitwise or of their heads. */
 static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t first,
                                   uint64_t last, bool code_only)
 {
@@ -329,8 +336,8 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
 }
 
 /*
- * Add the other pages of the blocks on one member that meet the set's range. False when memory ran out. *@again is
- * lowered to the first page of the range whose list has to be read again, or for the first time.
+ * Add the other pages of the blocks on one member that meet the set's range. Returns false when memory ran out. Lower
+ * *@again to the first page of the range whose list is to be read again, or for the first time.
  */
 static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint64_t index, uint64_t first,
                          uint64_t *again)
@@ -349,7 +356,10 @@ static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint
             return false;
         }
         if (other < index && (change == PGL_SET_RELOCKED || (change == PGL_SET_ADDED && other >= first))) {
-            /* This page was let go, with those between; or a page of the range was made after they were listed. */
+            /*
+             * This page was unlocked, with those between. Or a page of the range came to exist after the leaves were
+             * listed.
+             */
             *again = other > first ? other : first;
             return true;
         }
@@ -374,7 +384,10 @@ static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_
     return true;
 }
 
-/* The set of one page, the most frequent one: as list_leaves() and lock_leaf(), without their loops. */
+/*
+ * Lock the set of one page, the most frequent one, like list_leaves() and lock_leaf() without their loops. Returns its
+ * head.
+ */
 static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool code_only)
 {
     struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);

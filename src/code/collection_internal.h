@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The collection, for the invalidating calls. */
+/* The collection, for the calls that kill blocks. */
 #ifndef PGL_CODE_COLLECTION_INTERNAL_H
 #define PGL_CODE_COLLECTION_INTERNAL_H
 
 #include <pagelock/collection.h>
 
-/* An empty set. */
+/* Make a set empty. */
 void pgl_set_init(struct pgl_collection *set, struct pgl_table *table);
 
 /**
- * enum pgl_set_change - what adding a page did
- * @PGL_SET_NO_MEMORY: nothing, for want of memory for another leaf
- * @PGL_SET_MEMBER: nothing, it was a member
- * @PGL_SET_ADDED: it was locked
- * @PGL_SET_RELOCKED: it was locked; the members above it were let go meanwhile
+ * enum pgl_set_change - how adding a page changed the set
+ * @PGL_SET_NO_MEMORY: not at all, because memory for another leaf ran out
+ * @PGL_SET_MEMBER: not at all, because the page was a member
+ * @PGL_SET_ADDED: the page was locked
+ * @PGL_SET_RELOCKED: the page was locked; the members above it were unlocked and locked again
  */
 enum pgl_set_change {
     PGL_SET_NO_MEMORY,
@@ -23,7 +23,7 @@ enum pgl_set_change {
 };
 
 /**
- * pgl_set_add - lock a page and make it a member, wherever it lies
+ * pgl_set_add - lock a page and make it a member, whether above or below the other members
  * @index: a page whose leaf exists
  *
  * Locks:    entry: all members. Exit: all members, and @index unless memory ran out.
@@ -32,17 +32,17 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index);
 
 /**
  * pgl_set_lock - lock pages of a byte range, and the other pages of the blocks that meet it
- * @first_addr, @last_addr: inclusive, not rounded: a block that does not meet them brings in no page
- * @code_only: only pages of the range whose bit is set in their leaf's code bitmap; the caller has fenced
+ * @first_addr, @last_addr: inclusive, not rounded; a block that does not meet them adds no page
+ * @code_only: lock only pages of the range whose bit is set in the code bitmap of their leaf; the caller has fenced
  *
- * Returns false, with nothing held, when memory ran out.
+ * Returns false, with no page held, when memory ran out.
  *
  * Locks:    entry: this thread holds no page. Exit: all members.
  */
 bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
                   bool code_only);
 
-/* Unlock the members outside the pages [@first, @last] and forget the set: its other members stay locked. */
+/* Unlock the members outside the pages [@first, @last] and forget the set, whose other members stay locked. */
 void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last);
 
 #endif

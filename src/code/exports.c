@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The symbols of what the headers make inline, or a macro that adds the place of the call: for other languages, which
- * have neither, and for pointers to these functions.
+ * The symbols of the operations that are inline in the headers, or macros that add the place of the call. Other
+ * languages have neither, and pointers to these functions need them.
  */
 #include <pagelock/inline/macros.h>
 
-/* Each inline operation of the headers is an ordinary definition here, which is its own prototype. */
+/* Each inline operation of the headers is an ordinary definition here, and its own prototype. */
 #undef PGL_INLINE
 #define PGL_INLINE PGL_API
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
@@ -14,7 +14,7 @@
 
 #include "exports_internal.h"
 
-/* The place of a call that has none. */
+/* The place that is reported for a call through one of these functions. */
 #define NO_PLACE "an unknown place"
 
 void pgl_page_lock(struct pgl_table *table, struct pgl_page *page)

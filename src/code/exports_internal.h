@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The headers without the macros that add the place of a call, so that these names mean the exported functions. The
- * unit tests are compiled a second time with this in front.
+ * unit tests are compiled a second time with this file in front.
  */
 #ifndef PGL_CODE_EXPORTS_INTERNAL_H
 #define PGL_CODE_EXPORTS_INTERNAL_H

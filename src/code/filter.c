@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The filters of a page: its mask, its exact map, and its bit in the leaf's code bitmap. Each answers "does this meet
- * code?" without the page's list.
+ * The filters of a page: its mask, its exact map, and its bit in the leaf's code bitmap. They say that bytes meet no
+ * code without a walk of the page's list.
  *
- * OBJECTS: the page's lock protects every change of mask, exact map, code bit and count of misses. All but the count are
- * read without it. The array leaf->hot is put in place once, by a compare-and-swap, and stays until the table is freed.
+ * OBJECTS      The page's lock protects every change of its mask, exact map and code bit, and its count of misses.
+ * Other threads read mask, map and code bit without the lock. leaf->hot is set once, by a compare-and-swap, and never
+ * changes again.
  *
- * READERS without a lock read descriptors, bitmaps and maps, never a block's links. They fence after the guest's store
- * and before they look (pgl_store_is_clean(), pgl_invalidate_range()). (i) An unlocked head that was loaded by acquire
- * brings mask and map of its time or later. (ii) A bracket fences after it set the code bit and locked the page, and
- * before it reads guest bytes: of two fences one is first, so either the reader sees the page locked (or whatever the
- * bracket left when it unlocked it), or the bracket reads the new bytes. (iii) A bit that is gone means that `retired`
- * has returned for every block it stood for.
+ * READERS      A thread without the lock reads descriptors, bitmaps and maps, and never a block's links. It fences
+ * after the guest's store and before the look-up (pgl_store_is_clean(), pgl_invalidate_range()).
+ *   (i)   An unlocked head that was loaded by acquire brings the mask and map of its time, or later ones.
+ *   (ii)  A bracket fences after it has locked the page and set the code bit, and before it reads guest bytes. One of
+ *         the two fences comes first. Therefore the reader sees the page locked, or what the bracket left when it
+ *         unlocked the page, or else the bracket reads the new bytes.
+ *   (iii) A bit is cleared after `retired` has returned for every block that it stood for.
  *
- * INVARIANTS: T2: at every instant mask and map cover each block whose `retired` has not returned; they are written by
- * single stores of their new value. T4: a page with blocks has its code bit set. T5: a map is never taken from a page.
- * (pgl_table_check() verifies T2 and T4 at rest; tests: test_store_*, stress_store; tests/explore for the races.)
+ * INVARIANTS   (T1 is in tb.c; T3, T6 and T7 are in kill.c.)
+ *   T2  Mask and map cover each block from its listing until `retired` has returned for it. Each word is written by a
+ *       single store of its new value. (pgl_table_check(); test_store_filters_cover_the_living_at_every_instant)
+ *   T4  A page with blocks has its code bit set. (pgl_table_check(); test_check_finds_a_wrong_code_bit)
+ *   T5  A page keeps its exact map until the table is freed. (test_store_map_stays_with_its_page)
+ * tests/explore tries the races.
  */
 #include "filter_internal.h"
 
@@ -25,7 +30,7 @@
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
-/* A page gets its exact map after so many stores that passed its mask and hit nothing. */
+/* A page gets its exact map after this many counted stores that its mask did not rule out and that hit no block. */
 #define HOT_MISSES 4
 
 void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
@@ -60,18 +65,18 @@ void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *
     }
 }
 
+/* Set the bits of a page's exact map that stand for its bytes [@first, @last]. */
 static void cover_in_map(const struct pgl_table *table, uint64_t *map, uint64_t first, uint64_t last)
 {
     unsigned low, high;
 
     pgl_filter_range(table->page_bits, first, last, &low, &high);
-    /* relaxed: the unlock's release publishes what is added */
+    /* relaxed: the release of the unlock publishes the added bits */
     for (unsigned word = low / 64; word <= high / 64; word++) {
         __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
     }
 }
 
-/* Add the bytes that a block has on a page by way of @which to the page's map, if it keeps one, and to @mask. */
 uint64_t pgl_filter_cover(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb, unsigned which,
                           uint64_t *map, uint64_t mask)
 {
@@ -88,19 +93,22 @@ uint64_t pgl_filter_cover(const struct pgl_table *table, uint64_t index, const s
 
 bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index)
 {
-    /* acquire: pairs with the release in pgl_page_drop_code(): a bit that is gone means that `retired` has returned */
+    /* acquire: pairs with the release in pgl_page_drop_code(); `retired` has returned before a bit is cleared */
     return __atomic_load_n(&leaf->code[index % PGL_LEVEL_SIZE / 64], __ATOMIC_ACQUIRE) >> index % 64 & 1;
 }
 
 void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
-    /* relaxed: the caller's full fence keeps it before the reading of guest bytes */
+    /* relaxed: the caller's full fence orders it before the reads of guest bytes */
     __atomic_fetch_or(&leaf->code[index % PGL_LEVEL_SIZE / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
     if (table->ops && table->ops->first_code) {
         pgl_witness_calls("first_code");
         table->ops->first_code(index, table->opaque);
         pgl_witness_returns();
-        /* On x86 too, where the caller's fence is the instruction that locked the page: the trap is set after that. */
+        /*
+         * On x86 too, because the fence of the caller is the instruction that locked the page, and the trap is set
+         * after it.
+         */
         pgl_fence();
     }
 }
@@ -110,7 +118,7 @@ void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     if (!pgl_page_has_code(leaf, index)) {
         return;
     }
-    /* release: pairs with the acquires of those who skip pages without code */
+    /* release: pairs with the acquires in pgl_page_has_code(), wanted_bits() and lock_single() */
     __atomic_fetch_and(&leaf->code[index % PGL_LEVEL_SIZE / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELEASE);
     if (table->ops && table->ops->no_code) {
         pgl_witness_calls("no_code");
@@ -119,7 +127,6 @@ void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     }
 }
 
-/* Count a store that passed the filters of a page and hit nothing. True when the page should get more of one. */
 bool pgl_filter_note_miss(struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_hot *hot =
@@ -129,7 +136,6 @@ bool pgl_filter_note_miss(struct pgl_leaf *leaf, uint64_t index)
     return !hot || (!hot->map[slot] && ++hot->misses[slot] >= HOT_MISSES);
 }
 
-/* The same of a page that a set may hold, for the part of the set's range on it, which may not have passed. */
 bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t index)
 {
     const unsigned page_bits = set->table->page_bits;
@@ -146,10 +152,6 @@ bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t inde
     return !pgl_page_is_clean(page_bits, leaf, index, pgl_head(page), first, last) && pgl_filter_note_miss(leaf, index);
 }
 
-/*
- * Give a page what it lacks: first its leaf's array of counts and maps, then an exact map. Allocates with no page held.
- * When memory runs out the page goes on with its mask alone.
- */
 void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE);
@@ -173,12 +175,12 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         return;
     }
     pgl_page_lock_at(table, page, pgl_witness_place());
-    /* Another may have made it meanwhile; or only the array, and the page is not that hot yet. */
+    /* Another thread may have added the map meanwhile, or else the array, and then the page is not hot yet. */
     if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
         pgl_witness_list(table, page, index);
         pgl_filter_from_list(table, page, index, map, 0, PGL_FILTER_WORDS - 1);
         __atomic_store_n(&hot->map[slot], map, __ATOMIC_RELAXED);
-        pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* published by the unlock's release */
+        pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* the release of the unlock publishes it */
         pgl_count(&table->hot_bytes, PGL_FILTER_WORDS * sizeof(*map));
         pgl_count(&table->hot_pages, 1);
         map = NULL;

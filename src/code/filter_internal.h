@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The filters of a page, for those who add blocks to it, kill blocks of it, or check it. What takes a page or an index
- * needs that page's lock.
+ * The filters of a page, for the code that links, kills or checks blocks. The caller of a function that takes a page or
+ * an index holds that page, unless the comment of the function says otherwise.
  */
 #ifndef PGL_CODE_FILTER_INTERNAL_H
 #define PGL_CODE_FILTER_INTERNAL_H
@@ -10,7 +10,7 @@
 
 #define PGL_FILTER_WORDS (PGL_FILTER_BITS / 64u)
 
-/* The bits of word @word of a map that stand for bits [@low, @high] of the map; they meet the word. */
+/* The bits of word @word of a map that stand for bits [@low, @high] of the map. These bits meet the word. */
 static inline uint64_t pgl_filter_bits(unsigned word, unsigned low, unsigned high)
 {
     return (~UINT64_C(0) << (word == low / 64 ? low % 64 : 0)) &
@@ -23,48 +23,55 @@ static inline uint64_t *pgl_filter_map(const struct pgl_leaf *leaf, const struct
     if (!(__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_HOT)) {
         return NULL;
     }
-    /* relaxed: whoever set the flag, under the page's lock, saw the array */
+    /* relaxed: the thread that set the flag, under the lock of the page, had seen the array */
     return __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE];
 }
 
 /**
- * pgl_filter_from_list - the words [@low_word, @high_word] of a page's exact map, by its list
+ * pgl_filter_from_list - compute the words [@low_word, @high_word] of a page's exact map from its list
  * @map: filled in from its beginning
  *
- * Bit n of the page's mask says whether word n of this map has any bit set, whether or not the page keeps the map.
+ * Bit n of the page's mask says whether any bit of word n of this map is set. That holds for pages without a map, too.
  */
 void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
                           unsigned low_word, unsigned high_word);
 
 /*
- * Add the bytes that a block has on a page by way of @which to the page's map, if it keeps one, and to @mask, which is
- * returned.
+ * Add to a page's filters the bytes of extent @which of a block that are on the page. Write the bits to @map unless it
+ * is NULL, and return @mask with its bits added.
  */
 uint64_t pgl_filter_cover(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb, unsigned which,
                           uint64_t *map, uint64_t mask);
 
-/* Whether a page's bit in the code bitmap is set. Needs no lock. */
+/* Whether the bit of a page in the code bitmap is set. Needs no lock. */
 bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index);
 
 /*
- * For a page without blocks. Before one is made: set the page's bit in the code bitmap and call `first_code`, to be
- * followed by a full fence before the page's bytes are read. Before it is unlocked: clear the bit and call `no_code`,
- * if the bit is set.
+ * For a page without blocks. pgl_page_claim_code() comes before a block is made. It sets the bit of the page in the
+ * code bitmap and calls `first_code`; the caller then passes a full fence before it reads the bytes of the page.
+ * pgl_page_drop_code() comes before the page is unlocked without blocks. If the bit is set, it clears the bit and calls
+ * `no_code`.
  */
 void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
-/* Count a store that passed the filters of a page and hit nothing. True when the page should get more of one. */
+/*
+ * Count a store that the filters of a page did not rule out and that hit no block. Returns whether the page should get
+ * another filter by pgl_filter_add_hot().
+ */
 bool pgl_filter_note_miss(struct pgl_leaf *leaf, uint64_t index);
 
-/* The same of a page that a set may hold, for the part of the set's range on it, which may not have passed. */
+/*
+ * Do the same for page @index, if it is a member of @set and its filters do not rule out the part of the set's range on
+ * it.
+ */
 bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t index);
 
 /*
- * Give a page what it lacks: first its leaf's array of counts and maps, then an exact map. Allocates with no page held.
- * When memory runs out the page goes on with its mask alone.
+ * Give a page the next filter that it lacks, which is the array of counts and maps for its leaf, then its exact map. If
+ * memory runs out, the page keeps its mask alone.
  *
- * Locks:    entry and exit: this thread holds no page.
+ * Locks:    entry and exit: this thread holds no page. Allocates before it locks the page.
  */
 void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 

@@ -1,22 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How blocks die: by themselves, with a page, with a range, with all others.
+ * How blocks die: one block, the blocks of a page, those of a range, and all blocks of a table.
  *
- * OBJECTS: a block's state is read by anybody. Its killer writes dead, and holds all of its pages. A block on no page is
- * dead under the lock in the table's `unlisted`.
+ * OBJECTS      The killer of a block marks it dead. It holds all pages of the block; for a block on no page it holds
+ * the lock in the table's `unlisted`. Any thread may read the state of a block without a lock.
  *
- * WRITERS kill in this order: hold every page of every victim; mark the victims dead; take them off their lists; full
- * fence; `retired`; narrow mask and map, clear the code bit, `no_code`; unlock. The fence pairs with the one of a vCPU
- * that caches a block without a lock: it caches, fences, tests the state. Either it sees the block dead or `retired`
- * finds the cache filled.
+ * WRITERS      A call kills in this order:
+ *   1. lock every page of every victim;
+ *   2. mark the victims dead;
+ *   3. unlink them from their pages' lists;
+ *   4. full fence;
+ *   5. `retired`;
+ *   6. narrow mask and exact map; where no block is left, clear the code bit and call `no_code`;
+ *   7. unlock.
+ * The fence pairs with the fence of a vCPU that caches a block without a lock. The vCPU caches the block, fences and
+ * tests the block's state, and therefore it sees the block dead, or `retired` finds the block in the cache.
+ * (test_invalidate_order_is_claim_unlink_retired_narrow_untrap)
  *
- * INVARIANTS: T3: a dead block is on a list only while its killer holds that page; so whoever locks a page sees live
- * blocks. T6: nothing is marked dead before all of its pages are held. T7: after `retired` the library does not touch a
- * block. (Tests: test_invalidate_*, test_store_*, stress_*; tests/explore for the races.)
+ * INVARIANTS   (T1 is in tb.c; T2, T4 and T5 are in filter.c.)
+ *   T3  A dead block is on a list only while its killer holds that page, so a thread that locks a page finds live
+ *       blocks only. (pgl_table_check(); test_check_finds_a_dead_block_on_a_list)
+ *   T6  A block is marked dead only when all of its pages are held.
+ *       (test_invalidate_tb_claims_only_with_all_pages_held, test_invalidate_range_claims_only_with_all_pages_held)
+ *   T7  The library touches no block for which `retired` has returned, except the one that a caller passes as running.
+ * The stress tests and tests/explore try the races.
  *
- * NOT PROMISED: that a range dies at one instant; the order of `retired`'s chain.
+ * NOT PROMISED A range need not die at one instant. The chain that `retired` gets is in no particular order.
  *
- * The MATRIX of what may run beside what is in docs/locking.md.
+ * docs/locking.md says which calls may run at the same time.
  */
 #include "kill_internal.h"
 
@@ -41,7 +52,7 @@ static bool is_dead(const struct pgl_tb *tb)
     return __atomic_load_n(&tb->state, __ATOMIC_RELAXED) == PGL_TB_DEAD;
 }
 
-/* Mark the blocks of a page that meet the range. */
+/* Mark dead the blocks of a page that meet the range. */
 static void mark(struct pgl_page *page, uint64_t first_addr, uint64_t last_addr)
 {
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
@@ -52,8 +63,9 @@ static void mark(struct pgl_page *page, uint64_t first_addr, uint64_t last_addr)
 }
 
 /*
- * Take off a page's list the blocks that are dead, and those that meet the range, which die here: from @link on, @n at
- * the most. A block joins the chain as it leaves its first page's list, since the chain goes on through that link.
+ * Unlink the dead blocks from a page's list, and kill and unlink those that meet the range. Begin at @link and stop
+ * after @n blocks. A block joins the chain when it leaves the list of its first page, because the chain uses the link
+ * of that list.
  */
 static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t first_addr, uint64_t last_addr,
                         struct pgl_tb **chain)
@@ -79,7 +91,7 @@ static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64
 
 static void retire(struct pgl_table *table, struct pgl_tb *chain)
 {
-    /* Pairs with the fence of whoever caches a block without a lock, between the caching and pgl_tb_is_live(). */
+    /* Pairs with the fence of a thread that caches a block without a lock, before it calls pgl_tb_is_live(). */
     pgl_fence();
     pgl_witness_calls("retired");
     table->ops->retired(chain, table->opaque);
@@ -87,8 +99,8 @@ static void retire(struct pgl_table *table, struct pgl_tb *chain)
 }
 
 /*
- * Make a page's filters fit its list again, after blocks died between its offsets @low and @high: only the words there
- * are worked out anew, and only they change.
+ * Fit a page's filters to its list, after blocks died between its offsets @low and @high. Recompute and write only the
+ * words for these offsets.
  */
 static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t low, uint64_t high)
 {
@@ -104,7 +116,7 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
         uint64_t bits = words[word - low_bit / 64];
 
         mask |= (uint64_t)(bits != 0) << word;
-        /* release, here and below: pairs with the acquires in pgl_page_is_clean(); it comes after `retired` */
+        /* release, here and below: pairs with the acquires in pgl_page_is_clean(); `retired` has returned */
         if (map) {
             __atomic_store_n(&map[word], bits, __ATOMIC_RELEASE);
         }
@@ -115,7 +127,7 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
     }
 }
 
-/* Narrow a page of which it is not known what died, its crossing flag too. */
+/* Narrow all filters of a page, and its crossing flag, when the offsets of the dead blocks are unknown. */
 static void narrow_whole(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
@@ -130,12 +142,12 @@ static void narrow_whole(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     narrow(table, leaf, index, 0, (UINT64_C(1) << table->page_bits) - 1);
 }
 
-/* What of a page's list meets a range. */
+/* The blocks of a page's list that meet a range. */
 struct hits {
     size_t n;
     bool cross;         /* one of them is on another page too */
     uintptr_t *first;   /* the link that refers to the first of them */
-    uint64_t low, high; /* their bytes on this page lie between these offsets */
+    uint64_t low, high; /* their bytes on this page lie within these offsets */
 };
 
 static struct hits find_hits(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t first_addr,
@@ -184,7 +196,7 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     return !hits.cross;
 }
 
-/* Before any list of a set is walked to kill. */
+/* In a lock_debug build, check the lists of all members, before any of them is walked to kill. */
 static void witness_lists(struct pgl_collection *set)
 {
     struct pgl_page *page;
@@ -194,7 +206,7 @@ static void witness_lists(struct pgl_collection *set)
     }
 }
 
-/* Take the dead off all members' lists, retire them, narrow the pages they were on. True when there were any. */
+/* Unlink the dead from all members' lists, retire them, and narrow the members. Returns whether there were any. */
 static bool retire_dead(struct pgl_collection *set)
 {
     struct pgl_table *table = set->table;
@@ -214,7 +226,6 @@ static bool retire_dead(struct pgl_collection *set)
     return true;
 }
 
-/* Kill the blocks on members in the set's range that meet it. Their other pages are members (C3). */
 bool pgl_kill_in_set(struct pgl_collection *set)
 {
     uint64_t last = set->last_addr >> set->table->page_bits;
@@ -228,7 +239,7 @@ bool pgl_kill_in_set(struct pgl_collection *set)
     return retire_dead(set);
 }
 
-/* Make a set of the pages of a block, or of two pages. It fits into two leaves, so memory cannot run out. */
+/* Lock the pages of a block, or two pages, as a set. Its at most two leaves fit into the set without an allocation. */
 static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64_t index, uint64_t index2)
 {
     pgl_set_init(set, table);
@@ -237,6 +248,7 @@ static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64
     witness_lists(set);
 }
 
+/* Kill a block that is on a page. Returns whether this call killed it. */
 static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
 {
     uint64_t index = pgl_tb_page(table, tb, 0);
@@ -253,21 +265,22 @@ static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
 }
 
 /*
- * A block on no page that is being retired: on the stack of the thread that claimed it, and on the table's list
- * meanwhile. The word that heads the list has its lock, too; no lock is held while `retired` runs.
+ * Record of an unlisted block that is being retired. It lives on the stack of the killing thread, and is linked into
+ * table->unlisted until `retired` has returned. Bit PGL_HEAD_LOCK of that word is the list's spin lock; it is not held
+ * while `retired` runs.
  */
 struct dying {
     const struct pgl_tb *tb;
     uintptr_t next;
 } __attribute__((aligned(16)));
 
-/* What a link of the list refers to. Atomic: others who want the lock read and swap the word that heads the list. */
+/* The record that a link refers to. Atomic, because threads that want the lock read and swap the first link. */
 static struct dying *dying_at(const uintptr_t *link)
 {
     return (struct dying *)(__atomic_load_n(link, __ATOMIC_RELAXED) & ~(uintptr_t)PGL_HEAD_LOCK);
 }
 
-/* The link that refers to the record of a block, or NULL. The list is locked. */
+/* The link that refers to the record of a block, or NULL. The caller holds the lock of the list. */
 static uintptr_t *find_dying(struct pgl_table *table, const struct pgl_tb *tb)
 {
     uintptr_t *link = &table->unlisted;
@@ -280,6 +293,7 @@ static uintptr_t *find_dying(struct pgl_table *table, const struct pgl_tb *tb)
     return NULL;
 }
 
+/* Kill a block that is on no page. Returns whether this call killed it; `retired` has returned in any case. */
 static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
 {
     struct dying self = {.tb = tb};
@@ -287,7 +301,7 @@ static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
 
     pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
     if (is_dead(tb)) {
-        for (unsigned round = 0; find_dying(table, tb); round++) { /* until the one who claimed it has returned */
+        for (unsigned round = 0; find_dying(table, tb); round++) { /* until `retired` has returned */
             const struct dying *first = dying_at(&table->unlisted);
 
             pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
@@ -316,8 +330,9 @@ static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
 }
 
 /*
- * Kill what meets the range on one page, a pair of pages at a time. A victim is looked for, its pages are noted and
- * then locked in order; by then it may be gone or its memory another block's, so the list is read again from its head.
+ * Kill the blocks of one page that meet the range, with one pair of pages locked at a time. Find a victim, note its
+ * pages, unlock, and lock its pages in order. By then the victim may be gone, or its memory may hold another block;
+ * therefore read the list again from its head.
  */
 static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
                               uint64_t last_addr)
@@ -361,7 +376,7 @@ static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, ui
     }
 }
 
-/* What pgl_kill_range() does when there is no memory for the set: slower, and `retired` is called more than once. */
+/* Kill the blocks that meet a range without memory for the set. This is slower and calls `retired` more than once. */
 static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
 {
     uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
@@ -379,7 +394,7 @@ static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t 
     return result;
 }
 
-/* The part of pgl_kill_range() that needs one page only. False when it does not suffice. */
+/* Kill the blocks that meet a range of one page. Returns false when another page is needed. */
 static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store,
                              int *result)
 {
@@ -395,7 +410,7 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     }
     page = pgl_leaf_page(leaf, index);
     pgl_page_lock_at(table, page, pgl_witness_place());
-    /* Perhaps the page was only locked: the filters are asked again, now that they stand still. */
+    /* The page may have been locked and no more. Ask the filters again while they cannot change. */
     if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
         done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
         wants_more = is_store && done && !killed && pgl_filter_note_miss(leaf, index);
@@ -456,7 +471,7 @@ int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64
         errno = EINVAL;
         return PGL_ERROR;
     }
-    /* Pairs with the fence of a bracket, as in pgl_store_is_clean(). */
+    /* Pairs with pgl_fence_after_lock() of a bracket, as in pgl_store_is_clean(). */
     pgl_fence();
     return pgl_with_running(pgl_kill_range(table, first_addr, last_addr, false), running);
 }

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The page lock, where it is not inline.
+ * The part of the page lock that is not inline.
  *
- * OBJECTS: the lock bit protects the page's list (the rest of the head and the links of the blocks on it), the edits of
- * its mask and exact map, its bit in the leaf's code bitmap, and its count of misses. Mask, map and code bit are read
- * without the lock; docs/locking.md and tb.c say what such a reading means.
+ * OBJECTS      The lock bit of a page protects its list (the rest of the head, and the links of the blocks on it), the
+ * changes of its mask and exact map, its bit in the code bitmap of its leaf, and its count of misses. Mask, map and
+ * code bit are read without the lock; filter.c and docs/locking.md say what such a read means.
  *
- * LOCK ORDER: ascending page index within one table. A page above all held ones is waited for; any other is tried.
+ * LOCK ORDER   Ascending page index within one table. A thread waits for a page above all that it holds, and tries any
+ * other.
  *
- * INVARIANTS: P1: only the holder writes the head while the bit is set, and each of its stores keeps the bit, so that
- * unlocking is a load and a store. P2: in an externally locked table the bit is never set.
+ * INVARIANTS
+ *   P1  While the lock bit is set only its holder writes the head, and each of its stores keeps the bit. Therefore a
+ *       load and a store unlock the page. (test_page_lock_keeps_list_and_filters)
+ *   P2  In an externally locked table the lock bit is never set. (test_external_lock_writes_nothing)
  */
 #include <errno.h>
 
@@ -17,6 +20,7 @@
 #include "table_internal.h"
 #include "witness_internal.h"
 
+/* Add a wait to the table's figures. */
 static void note_wait(struct pgl_table *table, struct pgl_spin_wait wait)
 {
     if (!wait.rounds) {

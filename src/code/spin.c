@@ -2,15 +2,17 @@
 /*
  * Waiting for a lock bit.
  *
- * PROGRESS: the waiter tests before it swaps, so waiters do not take the line from the holder. It pauses for growing
- * stretches, which suits a holder that runs on another core; then yields, which suits one that was preempted on this
- * core; then sleeps, which lets a holder of lower real-time priority run. No queue is kept: a queue would hand the lock
- * to waiters that are not running. The figures behind the constants are in docs/performance.md.
+ * PROGRESS     A waiter tests the bit before it swaps, so that waiters do not take the cache line from the holder. It
+ * pauses for growing stretches, which suits a holder that runs on another core. Then it yields, which suits a holder
+ * that was preempted on this core. Then it sleeps, which lets a holder of lower real-time priority run. There is no
+ * queue, because a queue would hand the lock to waiters that are not running. docs/performance.md has the figures
+ * behind the constants. (test_spin_yields_and_then_sleeps)
  *
- * CANCELLATION: a waiter may hold other locks. The sleep is the only thing here that would be a cancellation point.
+ * CANCELLATION A waiter may hold other locks. The sleep would be the only cancellation point here, and PGL_UNCANCELLED
+ * keeps it from being one.
  *
- * NOT PROMISED: fairness. A waiter gets the lock when it is awake and finds it free. How many had to sleep, and how long
- * the longest, is counted in the table's figures.
+ * NOT PROMISED Fairness. A waiter gets the lock when it is awake and finds it free. The table counts the waiters that
+ * slept, and keeps the longest sleep. (test_spin_counts_the_waits_that_slept_and_the_longest)
  */
 #include "spin_internal.h"
 
@@ -31,7 +33,7 @@ static inline void pause_once(void)
 }
 
 #ifdef PGL_EXPLORE
-/* The explorer of interleavings schedules another thread until the word has been written. */
+/* The explorer of interleavings schedules other threads until the word has been written. */
 void pgl_explore_wait(const uintptr_t *word);
 #endif
 
@@ -61,7 +63,7 @@ void pgl_spin_wait(const uintptr_t *word, unsigned round)
 static uint64_t now_ns(void)
 {
 #ifdef PGL_EXPLORE
-    return 0; /* an explored schedule repeats exactly */
+    return 0; /* an explored schedule has no clock, so that it repeats exactly */
 #else
     struct timespec time;
 

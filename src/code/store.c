@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Guest stores: the check after a store that the inline part does not answer, and the bracket around a store.
+ * Guest stores: the check after a store that the inline part does not answer, and the store bracket.
  *
- * READERS as in filter.c: the check fences between the store and the look-up. A store over a page's end is two stores,
- * each asked for by itself, since most of them leave one page to be locked.
+ * READERS      As in filter.c; the check fences between the store and the look-up.
+ *
+ * A store across a page's end is checked as two stores, one for each page, because mostly one page at most has to be
+ * locked. (test_store_across_a_pages_end_locks_only_the_page_it_hits)
  */
 #include "store_internal.h"
 
@@ -37,11 +39,11 @@ int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, c
     if (!pgl_store_is_valid(table, addr, len)) {
         return PGL_ERROR;
     }
-    if (PGL_WITNESS && pgl_store_is_clean(table, addr, len)) { /* which the inline part has not asked */
+    if (PGL_WITNESS && pgl_store_is_clean(table, addr, len)) { /* the inline part has not asked */
         return pgl_with_running(0, running);
     }
     if (second_page > addr) {
-        /* Each part by itself, without a lock; each fences. What is left is on one page mostly. */
+        /* Check each part by itself without a lock; each check fences. Mostly at most one page is left. */
         bool first_is_clean = pgl_store_is_clean(table, addr, (unsigned)(second_page - addr));
         bool second_is_clean = pgl_store_is_clean(table, second_page, (unsigned)(last_addr - second_page) + 1u);
 
@@ -51,7 +53,7 @@ int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, c
         addr = first_is_clean ? second_page : addr;
         last_addr = second_is_clean ? second_page - 1 : last_addr;
     } else {
-        pgl_fence(); /* the inline check has fenced, but a binder of this function has not */
+        pgl_fence(); /* the inline check has fenced, but a caller that binds this function directly has not */
     }
     return pgl_with_running(pgl_kill_range(table, addr, last_addr, true), running);
 }

@@ -2,22 +2,26 @@
 /*
  * The table.
  *
- * OBJECTS: a child pointer is NULL until a compare-and-swap puts a finished subtree there, and never changes again. A
- * node's `present` bits are only ever set. Neither needs a lock. The counters are relaxed.
+ * OBJECTS      A child pointer is NULL until a compare-and-swap puts a finished subtree there, and never changes again.
+ * The `present` bits of a node are only ever set. Neither needs a lock. The counters are relaxed.
  *
- * READERS: (i) a pointer that was read by acquire shows a finished subtree; (ii) a NULL is an answer about the past
- * only: whoever must not miss a page that is being made fences before looking (pgl_store_check(),
- * pgl_invalidate_range()).
+ * READERS      (i) A pointer that was read by acquire shows a finished subtree. (ii) A NULL says only that the child
+ * was absent at some moment in the past. A thread that must not miss a page that is being allocated fences before it
+ * looks (pgl_store_check(), pgl_invalidate_range()).
  *
- * WRITERS: all that is missing is built aside, down to the leaf, with its own pointers and bits in place; then the bit
- * in the parent is set, then the pointer is swapped in. The loser frees all of its copy and descends into the winner's.
+ * WRITERS      A thread builds the whole missing part aside, down to the leaf, with its own pointers and bits in place.
+ * Then it sets the bit in the parent, and then it swaps the pointer in. A thread that loses this race frees all of its
+ * copy and descends into the copy of the winner.
  *
- * INVARIANTS: I1: nothing is reachable before it is finished. I2: the bit is set before the pointer, so whoever found a
- * leaf by its pointers knows that its bits are set too: a walk that fences and then sees a bit clear knows of every
- * bracket below it that it will read the bytes stored before the walk's fence. I3: a failed allocation changes nothing.
- * (Tests: test_table_*; pgl_table_check() compares pointers, bits and figures.)
+ * INVARIANTS
+ *   I1  A node or leaf is finished before it can be reached. (tests/explore)
+ *   I2  A child's bit is set before its pointer. A bracket reaches its leaf through pointers, so the bits above the
+ *       leaf are set before the bracket's fence. If a walk fences and then finds a bit clear, then any bracket below
+ *       that bit fences later than the walk, and reads the bytes that were stored before the walk's fence. The walk may
+ *       skip the subtree. (pgl_table_check(); test_check_finds_a_child_that_its_parent_does_not_know)
+ *   I3  A failed allocation leaves the table as it was. (tests/test_alloc.c)
  *
- * PROGRESS: a look-up is wait-free; an allocation is lock-free, and tries at most once a level.
+ * PROGRESS     A look-up is wait-free. An allocation is lock-free, and tries once per level at most.
  */
 #include "table_internal.h"
 
@@ -90,7 +94,7 @@ static void free_leaf(struct pgl_leaf *leaf)
     free(leaf);
 }
 
-/* Free what hangs below @node, whose slots are chosen by index bits from @shift on. */
+/* Free the subtrees below @node, whose slots are chosen by index bits from @shift on. */
 static void free_children(struct pgl_table *table, void **node, unsigned shift)
 {
     for (size_t i = 0; i < pgl_node_slots(table, shift); i++) {
@@ -106,7 +110,7 @@ static void free_children(struct pgl_table *table, void **node, unsigned shift)
     }
 }
 
-/* The lowest page of a table that some thread holds, UINT64_MAX for none. Nobody locks one meanwhile. */
+/* The lowest page of a table that any thread holds, or UINT64_MAX. No thread locks one meanwhile. */
 static PGL_UNSEEN uint64_t first_locked(const struct pgl_table *table)
 {
     struct pgl_leaf *leaf;
@@ -173,7 +177,10 @@ static void free_chain(void *chain, uint64_t index, unsigned shift)
     free(chain);
 }
 
-/* What belongs into a slot whose index bits are above @shift: the nodes from @shift downwards, and the leaf. */
+/*
+ * Allocate the subtree for a slot: the nodes from @shift downwards on the way to the leaf of @index, and the leaf. NULL
+ * when memory ran out.
+ */
 static void *new_chain(uint64_t index, unsigned shift)
 {
     void *chain = new_leaf(index);
@@ -193,7 +200,7 @@ static void *new_chain(uint64_t index, unsigned shift)
     return chain;
 }
 
-/* The leaf of @index, making what is missing on the way. */
+/* The leaf of @index; allocate the missing part of the path to it. NULL with ENOMEM when memory ran out. */
 static struct pgl_leaf *make_leaf(struct pgl_table *table, uint64_t index)
 {
     void **node = pgl_table_root(table);
@@ -209,9 +216,9 @@ static struct pgl_leaf *make_leaf(struct pgl_table *table, uint64_t index)
                 errno = ENOMEM;
                 return NULL;
             }
-            /* Relaxed: the swap's release keeps it before the pointer (I2). */
+            /* relaxed: the release of the swap orders it before the pointer (I2) */
             __atomic_fetch_or(&pgl_node_present(node, slots)[slot / 64], UINT64_C(1) << slot % 64, __ATOMIC_RELAXED);
-            /* release: pairs with the acquires of all who descend; acquire when another was first */
+            /* release: pairs with the acquires of all look-ups; acquire when another thread was first */
             if (__atomic_compare_exchange_n(&node[slot], &child, chain, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
                 unsigned nodes = shift / PGL_LEVEL_BITS - 1;
 
@@ -278,7 +285,7 @@ struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, ui
         void *child;
 
         if (next > slot) {
-            index = ((index >> shift) + next - slot) << shift; /* past this node's end when none is left */
+            index = ((index >> shift) + next - slot) << shift; /* past the end of this node when no bit is set */
         }
         if (next == slots) {
             if (node == root) {
@@ -294,7 +301,7 @@ struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, ui
         /* acquire: pairs with the swap in make_leaf() */
         child = __atomic_load_n(&node[next], __ATOMIC_ACQUIRE);
         if (!child) {
-            /* being put in place: not there yet */
+            /* the bit is set and the pointer is not there yet */
             index = ((index >> shift) + 1) << shift;
             node = root;
             shift = table->top_shift;

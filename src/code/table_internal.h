@@ -1,37 +1,40 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The tree of a table, for the code that walks it, and the figures of a table. */
 #ifndef PGL_CODE_TABLE_INTERNAL_H
 #define PGL_CODE_TABLE_INTERNAL_H
 
 #include <pagelock/table.h>
 
-/* As pgl_page_get(), for the page's leaf. */
+/* Return the leaf of a page, as pgl_page_get() returns the page. */
 struct pgl_leaf *pgl_leaf_get(struct pgl_table *table, uint64_t index);
 
 /**
  * pgl_leaf_next - the first leaf with a page in [@index, @last], or NULL
  *
- * Absent subtrees are skipped by the bitmaps of the interior nodes. After a full fence it sees every leaf in which a
- * bracket, that fenced before this thread's fence, has locked a page (I2 in table.c).
+ * The bitmaps of the interior nodes let the walk skip absent subtrees. After a full fence it finds every leaf in which
+ * a bracket that fenced before this thread has locked a page (I2 in table.c).
  */
 struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, uint64_t last);
 
-/* The root of a table, the number of children of a node whose slots are chosen by index bits from @shift on, and the
- * bitmap behind them. */
+/* The root of a table, which is a node behind the struct. */
 static inline void **pgl_table_root(struct pgl_table *table)
 {
     return (void **)(table + 1);
 }
 
+/* The number of children of a node whose slots are chosen by index bits from @shift on. */
 static inline size_t pgl_node_slots(const struct pgl_table *table, unsigned shift)
 {
     return (size_t)1 << (shift == table->top_shift ? table->root_bits : PGL_LEVEL_BITS);
 }
 
+/* The bitmap of present children, behind the children of a node. */
 static inline uint64_t *pgl_node_present(void **node, size_t slots)
 {
     return (uint64_t *)(node + slots);
 }
 
+/* The size of a node. */
 static inline size_t pgl_node_bytes(size_t slots)
 {
     return slots * sizeof(void *) + (slots + 63) / 64 * sizeof(uint64_t);
@@ -55,13 +58,13 @@ static inline uint64_t pgl_leaf_bits(const struct pgl_leaf *leaf, unsigned word,
            (~UINT64_C(0) >> (last < base + 63u ? base + 63u - last : 0));
 }
 
-/* Add to a counter of the table's. */
+/* Add to one of the table's counters. */
 static inline void pgl_count(uint64_t *counter, uint64_t n)
 {
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
-/* Raise a figure of the table's that is the largest value so far. */
+/* Raise a figure of the table that is the largest value so far. */
 static inline void pgl_count_max(uint64_t *counter, uint64_t value)
 {
     uint64_t largest = __atomic_load_n(counter, __ATOMIC_RELAXED);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Blocks, but for how they are made (bracket.c) and how they die (kill.c).
+ * Blocks, except for how they are made (bracket.c) and how they die (kill.c).
  *
- * OBJECTS: a page's lock protects its list and its crossing flag. A block's bytes do not change while it is linked.
- * Anybody reads its state. Its bracket writes it at the commit: live, and new again where an equal block is found. Its
- * killer writes dead. Both hold all of its pages. A block on no page is made live by its owner, without a lock.
+ * OBJECTS      The lock of a page protects its list and its crossing flag. The bytes of a block do not change while it
+ * is linked. Any thread may read the state of a block. Its bracket writes the state at the commit, and its killer marks
+ * it dead; both hold all pages of the block. A block on no page is made live by its owner, without a lock.
  *
- * INVARIANTS: T1: a live block is on the list of each of its pages, once, whenever no bracket holds them; the bracket
- * that commits it makes it live and publishes it first, and lists it before it unlocks. (pgl_table_check() verifies it
- * at rest; tests: test_tb_*, test_bracket_*.) T2, T4 and T5 are in filter.c, T3, T6 and T7 in kill.c.
+ * INVARIANTS   (T2, T4 and T5 are in filter.c; T3, T6 and T7 are in kill.c.)
+ *   T1  Whenever no bracket holds its pages, a live block is once on the list of each of its pages. (pgl_table_check();
+ *       test_tb_is_on_both_of_its_pages, test_tb_on_one_page_twice_is_listed_once)
  */
 #include <pagelock/tb.h>
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Who holds what, and the reports.
+ * The pages that each thread holds, and the reports.
  *
- * OBJECTS: `held` and `here`, one of each for a thread, are touched by that thread alone. `hook` is set while no other
- * thread is in the library.
+ * OBJECTS      Each thread has its own `held` and `here`, and no other thread touches them. `hook` is set while no
+ * other thread is in the library.
  *
- * The witness's own memory is not the library's to lack: when it cannot grow its list, it aborts with a message.
+ * The list of held pages is the memory of the witness and not of the library. If the list cannot grow, the witness
+ * aborts with a message. (test_witness_knows_each_of_many_pages)
  */
 #include "witness_internal.h"
 
@@ -25,13 +26,13 @@ struct held_page {
 };
 
 static _Thread_local struct {
-    struct held_page *memory; /* of so many pages */
+    struct held_page *memory; /* allocated, for `room` pages */
     size_t room;
-    struct held_page *pages; /* those that are held, somewhere in it: ascending by index */
+    struct held_page *pages; /* the held ones, a part of `memory`: ascending by index */
     size_t n;
 } held;
 
-/* The call that this thread is in, or was last, and the callback in which this thread is at the moment, or NULL. */
+/* The call that this thread is in or was in last, and the callback that it is in, or NULL. */
 static _Thread_local struct {
     const char *call_place;
     const char *callback;
@@ -114,7 +115,7 @@ static void report(enum pgl_breach_kind kind, uint64_t index, const char *place,
     report_with(kind, index, place, other, NULL);
 }
 
-/* Where the pages with @index begin among those held, or would. */
+/* The position of the first held page with @index, or the position at which it would be inserted. */
 static size_t position(uint64_t index)
 {
     size_t low = 0, high = held.n;
@@ -196,7 +197,7 @@ bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool b
     return true;
 }
 
-/* Room for one more behind the last one: what the unlocked ones before the first took, or more memory. */
+/* Make room for one more page behind the last one: use the room of unlocked pages before the first one, or allocate. */
 static void make_room(void)
 {
     size_t before = (size_t)(held.pages - held.memory);
@@ -232,7 +233,7 @@ void pgl_witness_locked(struct pgl_table *table, struct pgl_page *page, const ch
 static void forget(struct held_page *gone)
 {
     held.n--;
-    if (gone == held.pages) { /* the lowest: whole sets are mostly unlocked in ascending order */
+    if (gone == held.pages) { /* the lowest page: sets are mostly unlocked in ascending order */
         held.pages++;
     } else {
         memmove(gone, gone + 1, (size_t)(&held.pages[held.n] - gone) * sizeof(*gone));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The witness: in a lock_debug build it knows which pages each thread holds, which blocks are linked, and where both
- * came about, and reports what breaks the contract. In a release build every function here is empty.
+ * The witness. In a lock_debug build it knows the pages that each thread holds, the blocks that are linked, and the
+ * places of the calls that locked or linked them, and it reports breaches of the contract. In a release build every
+ * function here is empty.
  */
 #ifndef PGL_CODE_WITNESS_INTERNAL_H
 #define PGL_CODE_WITNESS_INTERNAL_H
@@ -10,7 +11,7 @@
 
 #include <pagelock/tb.h>
 
-/* The explorer's scheduler does not see what such a function reads and writes. */
+/* The scheduler of the explorer does not see the reads and writes of such a function. */
 #ifdef PGL_EXPLORE
 #define PGL_UNSEEN __attribute__((no_sanitize("thread")))
 #else
@@ -25,80 +26,89 @@
 
 /* ---- pages (witness.c) ---- */
 
-/* The page that a descriptor is of. */
+/* The page index of a descriptor. */
 uint64_t pgl_witness_index(const struct pgl_page *page);
 
-/* Before a lock. False: taking the lock would hang, leave it out. */
+/* Call before a lock. Returns false if the caller must leave the lock out because it would hang. */
 bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool blocking, const char *place);
 
-/* After a lock. */
+/* Call after a lock. */
 void pgl_witness_locked(struct pgl_table *table, struct pgl_page *page, const char *place);
 
-/* Before an unlock. False: this thread does not hold the page, leave the unlock out. */
+/*
+ * Call before an unlock. Returns false if the caller must leave the unlock out because this thread does not hold the
+ * page.
+ */
 bool pgl_witness_unlocking(struct pgl_table *table, struct pgl_page *page, const char *place);
 
-/* Reports unless this thread holds @page. */
+/* Report unless this thread holds @page. */
 bool pgl_witness_holds(struct pgl_table *table, struct pgl_page *page, const char *place);
 
-/* Reports @kind if this thread holds any page. */
+/* Report @kind if this thread holds any page. */
 void pgl_witness_holds_none(enum pgl_breach_kind kind, const char *place);
 
-/* Reports unless the caller's lock is held, of an externally locked table. @index: the page it is about, or UINT64_MAX.
- */
+/* Report if the table is externally locked and its lock is not held. @index: the page of the call, or UINT64_MAX. */
 void pgl_witness_external(const struct pgl_table *table, uint64_t index, const char *place);
 
-/* At a call that no callback may make. False: this thread is inside one, which is reported: leave the call out. */
+/*
+ * Enter a call that no callback may make. In a callback, report it and return false: the caller leaves the call out.
+ * Otherwise keep @place as the place of the call and return true.
+ */
 bool pgl_witness_may_call(const char *place);
 
 /*
- * At the entry of a call that takes pages by itself: reports held pages, and an external lock that is not held. False
- * as pgl_witness_may_call(), with errno EINVAL.
+ * Enter a call that locks pages by itself. Report held pages, and an external lock that is not held. Returns false as
+ * pgl_witness_may_call(), with errno EINVAL.
  */
 bool pgl_witness_enters(const struct pgl_table *table, const char *place);
 
 /*
- * The place of the call that this thread is in: of its last pgl_witness_may_call() that was true. Functions that this
- * call is made of pass it on to the witness without a parameter of theirs.
+ * The place of the call that this thread is in, as the last pgl_witness_may_call() that returned true kept it. The
+ * functions of which a call is made use it and need no parameter for the place.
  */
 const char *pgl_witness_place(void);
 
-/* Around a callback, @name. */
+/* Call around a callback of that name. */
 void pgl_witness_calls(const char *name);
 void pgl_witness_returns(void);
 
 /*
- * Reports a page of a table that is about to be freed, and forgets those that this thread holds. @first_locked: the
- * lowest page that any thread holds, or UINT64_MAX.
+ * Report a locked page of a table that is about to be freed, and forget those that this thread holds. @first_locked:
+ * the lowest page that any thread holds, or UINT64_MAX.
  */
 void pgl_witness_frees(struct pgl_table *table, uint64_t first_locked);
 
-/* Reports a breach that is not about a held page. @linked_place: where the block was linked, or NULL. */
+/* Report a breach that is not about a held page. @linked_place: the place at which the block was linked, or NULL. */
 void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place, const char *linked_place);
 
 /* ---- blocks (witness_tb.c) ---- */
 
-/* A block is being linked: it is about to become alive. */
+/* Call before a block becomes live. */
 void pgl_witness_linked(struct pgl_table *table, struct pgl_tb *tb, const char *place);
 
-/* A block is dead, or is not linked after all. */
+/* Call when a block is dead, or is new again because it has an equal. */
 void pgl_witness_unlinked(struct pgl_tb *tb);
 
-/* Reports (false) a block that is linked already, not new, or not aligned. @index: a page it is about, or UINT64_MAX. */
+/*
+ * Report a block that is linked already, not new, or not aligned, and return false. @index: a page of the call, or
+ * UINT64_MAX.
+ */
 bool pgl_witness_may_link(struct pgl_tb *tb, uint64_t index, const char *place);
 
 /*
- * Reports a block that is linked in another table (false), or that was changed since it was linked, which is undone
- * (true). With @linked_once it also reports (false) one that was never linked.
+ * Report a block that is linked in another table, and return false. Report a block that was changed since it was
+ * linked, undo the change, and return true. With @linked_once, also report a block that was never linked, and return
+ * false.
  */
 bool pgl_witness_knows(const struct pgl_table *table, const struct pgl_tb *tb, bool linked_once, const char *place);
 
 /*
- * Before the list of a page is walked, which this thread holds, and of which it marked no block dead: reports and
- * repairs what was changed of the blocks on it.
+ * Call before a walk of the list of a page that this thread holds, as long as it has marked no block on the list dead.
+ * Report and repair changed blocks on it.
  */
 void pgl_witness_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index);
 
-/* Forget every block of a table. */
+/* Forget all blocks of a table. */
 void pgl_witness_forget(const struct pgl_table *table);
 
 #else

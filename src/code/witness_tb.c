@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Which blocks are linked, in which table, with which bytes, and where that was done.
+ * The linked blocks: their table, their bytes, and the place at which each was linked.
  *
- * OBJECTS: `blocks` has a record for each linked block of the process, found by the block's address. `lock` protects it,
- * and is held over fork(). No call leaves this file while it is held, but for the one to the system for memory.
+ * OBJECTS      `blocks` has a record for each linked block of the process. The address of the block is the key. `lock`
+ * protects the records and is held over fork(). While it is held, no call leaves this file except a system call for
+ * memory. (test_witness_is_as_it_was_in_a_child)
  *
- * A record is added before its block is alive, and removed when the block is dead and before `retired` can pass it on. A
- * thread that saw a block alive, without holding any page, finds a record and the block alive or dead, or else the block
- * dead. A thread that holds a page finds each block on its list alive and as its record says.
+ * INVARIANTS
+ *   W1  A record is added before its block is live. It is removed when the block is dead, and before `retired` can pass
+ *       the block on. (test_witness_allows_a_blocks_memory_to_be_used_again)
+ *   W2  A thread that holds no page and saw a block live finds a record, with the block live or dead; or it finds no
+ *       record and the block dead.
+ *   W3  A thread that holds a page finds each block on its list live and as its record says.
+ *       (test_witness_reports_and_undoes_each_change_of_a_linked_block)
  *
- * REPAIR: where the list of a page is damaged it is made again of the records, in another order. The block that was
- * damaged is on a second page perhaps, whose list is made again before it is walked next (`stale`).
+ * REPAIR       A damaged list of a page is rebuilt from the records, in another order. The damaged block may be on a
+ * second page. The list of that page is rebuilt before it is walked next (`stale`).
+ * (test_witness_reports_each_of_two_blocks_that_were_changed)
  *
- * The memory is the witness's own, never given back, and independent of malloc(3). The explorer, which runs one thread
- * at a time, does not see what is done here.
+ * The records are the witness's own memory, from mmap(2) and not from malloc(3). The explorer, which runs one thread at
+ * a time, does not see the accesses of this file.
  */
 #include "witness_internal.h"
 
@@ -33,10 +39,10 @@ struct record {
     const char *place;
     uint64_t first[2];
     uint64_t last[2];
-    bool stale[2]; /* the list that goes on through this link is to be made again */
+    bool stale[2]; /* the list that continues through this link must be rebuilt */
 };
 
-/* Open addressing: a record is in the first free slot from its home on. At most half of the slots are taken. */
+/* Open addressing. A record is in the first free slot from its home on. At most half of the slots are taken. */
 static struct {
     struct record *slots;
     size_t n;
@@ -45,7 +51,7 @@ static struct {
 
 #ifdef PGL_EXPLORE
 
-/* What this thread wrote before is to be seen, as it would be by a lock. */
+/* Make the earlier writes of this thread visible, as a lock would. */
 static void lock_blocks(void)
 {
     pgl_fence();
@@ -86,7 +92,7 @@ static PGL_UNSEEN size_t home(const struct pgl_tb *tb)
     return (size_t)(((uint64_t)(uintptr_t)tb >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - blocks.bits));
 }
 
-/* The slot of a block, or the empty one where it belongs. There are slots. */
+/* The slot of a block, or the empty slot in which it would be put. The caller has made sure that there are slots. */
 static PGL_UNSEEN struct record *slot_of(const struct pgl_tb *tb)
 {
     size_t at = home(tb);
@@ -125,7 +131,7 @@ static PGL_UNSEEN void grow(void)
     }
 }
 
-/* Empty a slot, and move up those behind it that are in its place for want of it. */
+/* Empty a slot, and move the records behind it closer to their homes. */
 static PGL_UNSEEN void remove_record(struct record *record)
 {
     size_t mask = n_slots() - 1, hole = (size_t)(record - blocks.slots), at = hole;
@@ -173,7 +179,7 @@ PGL_UNSEEN void pgl_witness_forget(const struct pgl_table *table)
     lock_blocks();
     for (size_t at = 0; at < n_slots();) {
         if (blocks.slots[at].tb && blocks.slots[at].table == table) {
-            remove_record(&blocks.slots[at]); /* another may stand here now */
+            remove_record(&blocks.slots[at]); /* another record may be here now */
         } else {
             at++;
         }
@@ -194,7 +200,7 @@ static PGL_UNSEEN bool has_its_bytes(const struct record *record)
            tb->last[1] == record->last[1];
 }
 
-/* Make a block what it was when it was linked. */
+/* Restore a block as it was when it was linked. */
 static PGL_UNSEEN void restore(struct record *record)
 {
     struct pgl_tb *tb = record->tb;
@@ -264,7 +270,7 @@ PGL_UNSEEN bool pgl_witness_knows(const struct pgl_table *table, const struct pg
     return verdict == FINE || verdict == CHANGED;
 }
 
-/* The link by which a linked block is on the list of a page; 2 when it is not. */
+/* The link by which a linked block is on the list of a page, or 2 when it is not on that list. */
 static PGL_UNSEEN unsigned link_on(const struct record *record, uint64_t index)
 {
     const unsigned page_bits = record->table->page_bits;
@@ -277,7 +283,7 @@ static PGL_UNSEEN unsigned link_on(const struct record *record, uint64_t index)
     return 2;
 }
 
-/* Make the list of a page again. */
+/* Rebuild the list of a page from the records. */
 static PGL_UNSEEN void relist(const struct pgl_table *table, struct pgl_page *page, uint64_t index)
 {
     uintptr_t list = 0;
@@ -298,8 +304,8 @@ static PGL_UNSEEN void relist(const struct pgl_table *table, struct pgl_page *pa
 }
 
 /*
- * Find the first damage of a list, and repair it. *@linked_place: where the damaged block was linked; NULL when that is
- * not known. A reference that leads nowhere was in the block before.
+ * Find the first damage of a list and repair it. Set *@linked_place to the place at which the damaged block was linked,
+ * or to NULL when that is not known. A reference that leads to no block was damaged in the block before it.
  */
 static PGL_UNSEEN bool repair(const struct pgl_table *table, struct pgl_page *page, uint64_t index,
                               const char **linked_place)
@@ -324,7 +330,7 @@ static PGL_UNSEEN bool repair(const struct pgl_table *table, struct pgl_page *pa
             relist(table, page, index);
             return true;
         }
-        if (record->stale[ref & 1]) { /* known already: from the head again */
+        if (record->stale[ref & 1]) { /* known already: start again at the head */
             relist(table, page, index);
             return repair(table, page, index, linked_place);
         }

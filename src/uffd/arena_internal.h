@@ -21,7 +21,7 @@ struct pgl_arena {
     size_t slab_used;
 };
 
-/* For struct pgl_heap_ops: the heap is a struct pgl_arena. */
+/* The heap that these functions take is a struct pgl_arena. */
 extern const struct pgl_heap_ops pgl_arena_heap_ops;
 
 bool pgl_arena_init(struct pgl_arena *arena);

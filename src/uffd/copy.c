@@ -183,10 +183,10 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
         uint64_t wanted = stretch->npages - *done;
         uint64_t made;
 
-        pgl_count(stretch->counter, wanted); /* before a thread sees one of them */
+        pgl_count(stretch->counter, wanted); /* now, because a thread may touch a page at once */
         made = make_pages(delivery->uffd, addr + *done * page_size, data, wanted * page_size, delivery->write_protect) /
                page_size;
-        pgl_count(stretch->counter, made - wanted); /* 0, or less */
+        pgl_count(stretch->counter, made - wanted); /* subtract the pages that were not installed */
         if (made > 0) {
             *done += made;
         } else if (errno == EEXIST) {

@@ -59,7 +59,7 @@ static void insist_on_entering(struct pgl_space *space, const struct pgl_view *v
  */
 static void move(struct pgl_space *space, uint64_t first, uint64_t last, uint64_t to_first)
 {
-    uint64_t shift = to_first - first; /* wraps where memory moved down */
+    uint64_t shift = to_first - first; /* wraps if memory moved down */
     struct pgl_map_entry part;
 
     insist_on_removing(space, to_first, to_first + (last - first));

@@ -31,7 +31,7 @@
 
 #define PGL_UFFD_BATCH 64      /* messages that one read returns at most, to the only handler or at the end */
 #define PGL_UFFD_ENOUGH 100    /* attempts to find a moment in which no thread changes memory */
-#define PGL_UFFD_PAUSE_US 1000 /* from an attempt that failed to the next one */
+#define PGL_UFFD_PAUSE_US 1000 /* between two attempts */
 
 /* The numbers by which epoll reports a descriptor: a space's number, or one of these. */
 enum {
@@ -200,7 +200,7 @@ int pgl_event_open_spare(void);
  */
 size_t pgl_event_read(struct pgl_uffd *uffd, const struct pgl_space *space, struct uffd_msg *messages, size_t max);
 
-/* Apply an event to the maps. A page fault is none. Both locks are held, the layout for writing. */
+/* Apply an event to the maps, and ignore a page fault. Both locks are held, the layout for writing. */
 void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struct uffd_msg *message);
 
 /* Release the threads that wait until their event is read. No handler is left, and nothing is registered. */
@@ -265,7 +265,7 @@ void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last);
 
 bool pgl_files_init(struct pgl_files *files, struct pgl_arena *arena);
 
-/* All sources were freed. */
+/* The caller has freed all sources. */
 void pgl_files_fini(struct pgl_files *files);
 
 /* Returns one reference, or NULL with errno when these pages of the file cannot be shown. */
@@ -297,7 +297,7 @@ int pgl_memory_check(const struct uffdio_range *range);
 int pgl_memory_claim(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config,
                      size_t page_size);
 
-/* Undo pgl_memory_claim() but for the pages. Returns 0, or an errno when some of it is still to be undone. */
+/* Undo pgl_memory_claim(), but keep the pages. Returns 0, or an errno when some of it is still to be undone. */
 int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config);
 
 /* open.c */

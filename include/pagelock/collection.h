@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The collection: every page of a byte range, and every page of the blocks on them, locked by one thread in ascending
+ * A collection is every page of a byte range, and every page of the blocks on them. One thread locks them in ascending
  * order of page index.
  */
 #ifndef PGL_PAGELOCK_COLLECTION_H
@@ -15,25 +15,25 @@ extern "C" {
 /**
  * struct pgl_collection - a set of locked pages
  *
- * Lives where the caller likes, usually on the stack, and stays there while it is locked: it is not to be copied. Needs
- * no initialisation before pgl_collection_lock(). The members are private; use the functions below.
+ * The caller provides the memory, usually on its stack, and does not move or copy the struct while it is locked.
+ * pgl_collection_lock() initializes it. The members are private.
  */
 struct pgl_collection;
 
 /**
- * pgl_collection_lock(collection, table, first_addr, last_addr) - lock every page of a range, and of the blocks on it
+ * pgl_collection_lock() - lock every page of a range, and of the blocks on it
  * @collection: the caller's, filled in
  * @table: borrowed; outlives the collection
  * @first_addr, @last_addr: bytes, inclusive
  *
- * Every page of the range that existed when the call began is locked, and every page of each block listed on one of
- * them; pages of the range that were never allocated are not. A page above all held ones is locked outright; any other
- * is tried, and where it is busy the held pages above it are let go, it is waited for, they are taken again in
- * ascending order, and the lists of those in the range are read again.
+ * The call locks every page of the range that existed when it began, and every page of each block listed on one of
+ * them. It skips pages of the range that were never allocated. It locks a page above all held ones outright, and tries
+ * any other. If that one is busy, the call unlocks the held pages above it, waits for it, locks them again in ascending
+ * order, and reads the lists of the pages in the range again.
  *
  * Locks:    entry: this thread holds no page. Exit: all members, when true; none otherwise.
  * Ordering: acquire on each page; pairs with pgl_page_unlock().
- * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than two leaves: before it locks, for the
+ * Blocks:   spins, yields, sleeps. Allocates only for a set that touches more than two leaves: before it locks, for the
  *           leaves of the range; with pages held, for a block's other page in yet another leaf.
  * Owns:     the caller; release with pgl_collection_unlock().
  * Errors:   false; EINVAL when @first_addr > @last_addr or beyond the table; ENOMEM.
@@ -43,7 +43,8 @@ PGL_API bool pgl_collection_lock(struct pgl_collection *collection, struct pgl_t
                                  uint64_t last_addr) PGL_ANNOTATE(try_acquire_capability(true, collection));
 
 /**
- * pgl_collection_unlock(collection) - unlock every member and empty the set; of an empty one, nothing
+ * pgl_collection_unlock() - unlock every member and empty the set
+ * @collection: locked or empty
  *
  * Locks:    entry: all members. Exit: none.
  * Ordering: release on each page.
@@ -51,22 +52,26 @@ PGL_API bool pgl_collection_lock(struct pgl_collection *collection, struct pgl_t
 PGL_API void pgl_collection_unlock(struct pgl_collection *collection) PGL_ANNOTATE(release_capability(collection));
 
 /**
- * pgl_collection_next - walk the set
+ * pgl_collection_next() - find the first member at or after a page index
  * @collection: locked
- * @index: in: where to begin; out: the member's page index when one was found
+ * @index: in: the first index of the walk; out: the member's page index when one was found
  *
- * Returns the first member at or after *@index, or NULL. Members outside the range are other pages of its blocks. Walk
- * the set and not the table: pages that were allocated since are not locked.
+ * Members outside the range are other pages of its blocks. Walk the set and not the table, because pages that were
+ * allocated later are not locked.
  *
- * Locks:    entry: all members.
+ * Locks:    entry and exit: all members.
+ * Owns:     the table, as pgl_page_find().
+ * Errors:   NULL when no member is left.
  */
 PGL_API struct pgl_page *pgl_collection_next(const struct pgl_collection *collection, uint64_t *index)
     PGL_ANNOTATE(requires_capability(collection));
 
 /**
- * pgl_collection_max - the highest page index in the set, in constant time
+ * pgl_collection_max() - return the highest page index in the set, in constant time
+ * @collection: locked or empty
  *
- * Errors:   UINT64_MAX for an empty set, which is no page's index.
+ * Locks:    entry and exit: all members.
+ * Errors:   UINT64_MAX, which is no page's index, for an empty set.
  */
 PGL_INLINE uint64_t pgl_collection_max(const struct pgl_collection *collection);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The layout of the public structs, as constants of the library that is running: for other languages, which cannot read
- * the headers. C and C++ have sizeof and offsetof.
+ * The layout of the public structs, as constants of the library that is running. Languages that cannot read the headers
+ * need them. C and C++ have sizeof and offsetof.
  */
 #ifndef PGL_PAGELOCK_LAYOUT_H
 #define PGL_PAGELOCK_LAYOUT_H
@@ -15,8 +15,8 @@ extern "C" {
 #endif
 
 /*
- * The sizes in bytes of the structs that a caller allocates. Each is aligned as malloc() aligns, but struct pgl_tb:
- * that is a member of the caller's own block, and has its alignment here.
+ * The sizes in bytes of the structs that a caller allocates. The alignment of malloc() is enough for each of them but
+ * struct pgl_tb, which is a member of the caller's own block. Its alignment is here too.
  */
 PGL_API extern const size_t pgl_sizeof_tb;
 PGL_API extern const size_t pgl_alignof_tb;
@@ -45,10 +45,10 @@ PGL_API extern const size_t pgl_sizeof_uffd_config;
 PGL_API extern const size_t pgl_sizeof_uffd_stats;
 
 /**
- * struct pgl_member - where a member of a public struct lies
- * @name: the struct's name without pgl_, a dot, and the member's: "table_config.ops"
+ * struct pgl_member - the place of a member in a public struct
+ * @name: the struct's name without pgl_, a dot, and the member's name, as in "table_config.ops"
  * @offset: from the beginning of the struct, in bytes
- * @size: in bytes; of an array, all of it
+ * @size: in bytes; of an array, the size of the whole array
  */
 struct pgl_member {
     const char *name;
@@ -57,8 +57,8 @@ struct pgl_member {
 };
 
 /*
- * Each member that a caller fills in or reads. Ends with a member whose name is NULL. The order means nothing: look a
- * member up by its name.
+ * Each member that a caller fills in or reads. The last entry has NULL for its name. Look a member up by its name,
+ * because the order has no meaning.
  */
 PGL_API extern const struct pgl_member pgl_members[];
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* libpagelock: page locks for code pages, clusters for faulting pages. Includes every public header. */
+/* Every public header of libpagelock, which has page locks for code pages and clusters for faulting pages. */
 #ifndef PGL_PAGELOCK_PAGELOCK_H
 #define PGL_PAGELOCK_PAGELOCK_H
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Translation blocks: linked to the pages their guest bytes are on, and killed when those bytes are written.
+ * Translation blocks are linked to the pages that their guest bytes are on, and die when a store writes these bytes.
  *
- * A block is made inside a bracket (pgl_bracket_begin() ... pgl_bracket_commit()), which holds its pages from before
- * the first guest byte is read until the block can be found. It dies once, by whichever call gets to it first. See
- * docs/locking.md for the protocol and for what may run beside what.
+ * The emulator translates a block inside a bracket (pgl_bracket_begin() ... pgl_bracket_commit()). The bracket holds
+ * the pages of the block from before the first guest byte is read until the block can be found. A block dies once, by
+ * the first call that claims it. docs/locking.md has the protocol, and says which calls may run at the same time.
  */
 #ifndef PGL_PAGELOCK_TB_H
 #define PGL_PAGELOCK_TB_H
@@ -17,7 +17,7 @@ extern "C" {
 
 /**
  * enum pgl_tb_state - the life of a block
- * @PGL_TB_NEW: made by pgl_tb_init(), never linked
+ * @PGL_TB_NEW: initialized by pgl_tb_init(), never linked
  * @PGL_TB_LIVE: linked
  * @PGL_TB_DEAD: claimed by an invalidation
  */
@@ -30,34 +30,36 @@ enum pgl_tb_state {
 /**
  * struct pgl_tb - the part of a caller's translation block that belongs to the library
  *
- * A member of the caller's own struct, aligned to 16 bytes: malloc() does so on 64-bit machines, elsewhere the caller
- * sees to it. The memory is the caller's: from pgl_tb_init() until nobody can hold a pointer to it any more, be it to
- * run it, because it was returned by pgl_bracket_commit(), or in or about to call pgl_invalidate_tb(). The library
- * follows no pointer to a block once `retired` has been called with it.
+ * This is a member of the caller's own struct, and is aligned to 16 bytes. malloc() aligns so on 64-bit machines, and
+ * the caller does it elsewhere. The caller keeps the memory from pgl_tb_init() until no thread can have a pointer to
+ * the block any more. A thread may have one because it runs the block, because pgl_bracket_commit() returned it, or
+ * because it is in pgl_invalidate_tb() or about to call it. The library follows no pointer to a block after it has
+ * called `retired` with it. The members are private.
  */
 struct pgl_tb;
 
 /**
  * struct pgl_tb_ops - what the library tells the emulator
  *
- * All run with page locks held (but for `retired` of a block on no page): they take no page, start no bracket,
- * invalidate nothing, and call nothing here that does. They neither longjmp nor throw (PGL_NOEXCEPT), and pass no
- * cancellation point with cancellation enabled: each of these would leave the pages locked. Locks of the emulator's own that they take come after the page
- * locks in its lock order; a thread that holds one of those invalidates nothing, not even a block on no page.
+ * The library calls all of them with page locks held, except `retired` of a block on no page. A callback locks no
+ * page, begins no bracket, invalidates nothing, and calls no function of this library that does. It neither longjmps
+ * nor throws (PGL_NOEXCEPT), and passes no cancellation point with cancellation enabled, because each of these would
+ * leave the pages locked. In the emulator's lock order, a lock that a callback takes comes after the page locks. A
+ * thread that holds such a lock invalidates nothing, not even a block on no page.
  *
- * @first_code: a bracket has locked page @index, which holds no code. When this returns, every store to the page that
- *      was not trapped is visible, and every later one traps. Never waits for a thread that may want a page. May be
- *      NULL.
- * @no_code: page @index is about to be unlocked without any block; only this may take the trap away. A vCPU may be
- *      running a dead block of the page even so, and its next stores find no trap: where a block that overwrites
- *      itself has to be left at once, they ask pgl_tb_is_live() themselves, or `retired` makes whoever runs it leave.
- *      May be NULL.
- * @publish: makes @tb findable and returns NULL or @tb; or returns the equal block (same page addresses, same
- *      everything the emulator compares) that can be found already, and leaves @tb alone. @tb is alive and about to be
- *      listed; an equal one is alive too, since `retired` makes the dead unfindable. NULL for an emulator that finds
- *      its blocks by their pages' lists alone.
- * @retired: @chain has died in one call: make each block unfindable, wipe the caches that may hold it once for all.
- *      Walk it with pgl_tb_chain_next(), which is to be read before a block's memory is given up. Must not be NULL.
+ * @first_code: a bracket has locked page @index, which has no code. When this returns, every store to the page that did
+ *      not trap is visible, and every later one traps. It never waits for a thread that may want a page. May be NULL.
+ * @no_code: the last block of page @index is gone, and the page is about to be unlocked. This is the only place where
+ *      the emulator may remove the trap. A vCPU may still be running a dead block of the page, and its stores no longer
+ *      trap. If a block must stop as soon as it overwrites itself, let stores test pgl_tb_is_live(), or let `retired`
+ *      kick out the vCPUs that run the block. May be NULL.
+ * @publish: makes @tb findable and returns NULL or @tb. If an equal block (same page addresses, and same everything
+ *      that the emulator compares) can be found already, it returns that one and does not touch @tb. @tb is alive and
+ *      about to be listed. An equal block is alive too, because `retired` makes dead blocks unfindable. NULL for an
+ *      emulator that finds its blocks only by the lists of their pages.
+ * @retired: all blocks of @chain died in one call. Make each of them unfindable, and then wipe the caches that may hold
+ *      them, once for all. Walk @chain with pgl_tb_chain_next(), and read the next block before the memory of one is
+ *      freed. Must not be NULL.
  */
 struct pgl_tb_ops {
     void (*first_code)(uint64_t index, void *opaque) PGL_NOEXCEPT;
@@ -67,17 +69,17 @@ struct pgl_tb_ops {
 };
 
 /**
- * pgl_tb_init - make a block new, on no page
- * @tb: the caller's; fresh memory, or dead and out of everybody's reach
+ * pgl_tb_init() - initialize a block, on no page
+ * @tb: the caller's; fresh memory, or a dead block to which no thread has a pointer
  *
  * Locks:    none.
  */
 PGL_API void pgl_tb_init(struct pgl_tb *tb);
 
 /**
- * pgl_tb_set_bytes - say which guest bytes a new block was made from
+ * pgl_tb_set_bytes() - set the guest bytes that a new block was translated from
  * @tb: new
- * @which: 0 for the page it begins on, 1 for its second page (higher, lower, or the same one again)
+ * @which: 0 for the page on which it begins, 1 for its second page (higher, lower, or the same one again)
  * @first_addr, @last_addr: guest-physical byte addresses, inclusive, on one page
  *
  * Locks:    none.
@@ -85,49 +87,61 @@ PGL_API void pgl_tb_init(struct pgl_tb *tb);
 PGL_INLINE void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t first_addr, uint64_t last_addr);
 
 /**
- * pgl_tb_is_live - whether a block is linked and nobody has killed it
+ * pgl_tb_is_live() - tell whether a block is linked and not dead
+ * @tb: initialized
  *
- * A vCPU that puts a block into a cache of its own, without a lock, does so, passes pgl_fence(), and then asks this: a
- * false means to take it out again. The killer marks the block, fences, and then calls `retired`, which wipes the
- * caches.
+ * A vCPU that caches a block without a lock stores it in its cache, calls pgl_fence(), and then calls this. If the
+ * result is false, it removes the block from the cache. The killer marks the block dead, fences, and then calls
+ * `retired`, which wipes the caches.
  *
- * Locks:    none.
+ * Locks:    none; wait-free.
  * Ordering: acquire; pairs with the release store of the claim.
  */
 PGL_INLINE bool pgl_tb_is_live(const struct pgl_tb *tb);
 
 /**
- * pgl_tb_chain_next - the next block of a chain handed to `retired`, or NULL
+ * pgl_tb_chain_next() - return the next block of a chain, or NULL
+ * @tb: a block of the chain that `retired` was called with
+ *
+ * Locks:    none; called inside `retired`.
+ * Errors:   NULL after the last block.
  */
 PGL_INLINE struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb);
 
 /**
- * pgl_fence - a full memory fence
+ * pgl_fence() - a full memory fence
  *
- * On x86 a locked instruction on the stack's top: as strong as mfence for ordinary memory, at a quarter of its cost.
- * gcc's thread sanitizer knows no fences: under it this is a sequentially consistent read-modify-write.
+ * On x86-64 this is a locked instruction on the top of the stack, which is as strong as mfence for ordinary memory and
+ * costs a quarter of it. Under a thread sanitizer it is a sequentially consistent read-modify-write, because gcc's
+ * knows no fences.
+ *
+ * Locks:    none; wait-free.
+ * Ordering: a full fence.
  */
 PGL_INLINE void pgl_fence(void);
 
 /* ---- translating ---- */
 
-/* Stores that a bracket remembers at a time. */
+/* The number of stores that a bracket can remember. */
 #define PGL_BRACKET_STORES 8u
 
 /**
  * struct pgl_bracket - the span in which a thread translates one block
  *
- * The caller's: on its stack, or in the vCPU where the translator is left by a jump. Private members.
+ * The caller provides the memory: on its stack, or in the vCPU if a jump may leave the translator. The members are
+ * private.
  */
 struct pgl_bracket;
 
 /**
- * enum pgl_bracket_result - what became of a step of a bracket
- * @PGL_BRACKET_OK: cross: both pages are held, go on. Commit: the block is linked and findable, nothing is held.
- * @PGL_BRACKET_RESTART: what was decoded is void; the pages are held again (both, after a cross): decode from the
- *      beginning. The second page of the new decoding may be another one.
- * @PGL_BRACKET_EXISTS: commit: an equal block is findable already; nothing is held, the new one was never linked
- * @PGL_BRACKET_ERROR: errno is ENOMEM or EINVAL; the bracket is as it was: abort it, or go on otherwise
+ * enum pgl_bracket_result - the result of a step of a bracket
+ * @PGL_BRACKET_OK: after a cross, both pages are held, and decoding goes on. After a commit, the block is linked and
+ *      findable, and nothing is held.
+ * @PGL_BRACKET_RESTART: the decoded bytes are void. The pages are held again (both, after a cross). Decode from the
+ *      beginning; the second page of the new decoding may be another one.
+ * @PGL_BRACKET_EXISTS: after a commit, an equal block is findable already. Nothing is held, and the new block was never
+ *      linked.
+ * @PGL_BRACKET_ERROR: errno is ENOMEM or EINVAL, and the bracket is unchanged. Abort it, or go on in another way.
  */
 enum pgl_bracket_result {
     PGL_BRACKET_OK,
@@ -137,100 +151,118 @@ enum pgl_bracket_result {
 };
 
 /**
- * pgl_bracket_begin(bracket, table, index) - begin to translate a block
+ * pgl_bracket_begin() - begin to translate a block
  * @bracket: the caller's, filled in
  * @table: borrowed until the bracket ends
- * @index: the page on which the block begins; allocated where it is absent
+ * @index: the page on which the block begins; allocated if it is absent
  *
- * When this returns true the page is held, trapped (`first_code`) and fenced: guest bytes of the page may be read.
+ * When this returns true, the page is held, trapped (`first_code`) and fenced, and the caller may read guest bytes of
+ * the page.
  *
  * Locks:    entry: this thread holds no page and has no bracket. Exit: the page.
  * Ordering: acquire on the page, and a full fence; pairs with the fence of pgl_store_check().
  * Blocks:   allocates before it locks; spins, yields, sleeps.
  * Owns:     the caller; ends with pgl_bracket_commit() or pgl_bracket_abort().
- * Errors:   false with nothing held; ENOMEM, EINVAL.
+ * Errors:   false with nothing held; ENOMEM; EINVAL when @index lies beyond the table.
  */
 PGL_API bool pgl_bracket_begin(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index);
 
 /**
- * pgl_bracket_cross(bracket, index) - the block runs into a second page
+ * pgl_bracket_cross() - go on to a second page of the block
+ * @bracket: begun
  * @index: any page, the first one too
  *
- * Bytes of the second page may be read after PGL_BRACKET_OK. A higher page is locked; a lower one is tried, and when it
- * is busy both are taken anew in order, which makes what was decoded void (PGL_BRACKET_RESTART). A second page from
- * before a restart is kept when it is named again and let go when another is. Within one decoding there is one second
- * page: crossing to it again, or to the first page, changes nothing, and crossing to a third page is refused. A caller
- * that begins a new decoding by itself, and comes to another second page there, aborts the bracket and begins again.
+ * After PGL_BRACKET_OK the caller may read bytes of the second page. The call locks a higher page outright, and tries
+ * a lower one. If the lower one is busy, the call unlocks the first page and locks both in order, which makes the
+ * decoded bytes void (PGL_BRACKET_RESTART). A second page from before a restart stays locked if the new decoding names
+ * it again, and is unlocked if it names another. One decoding has one second page. Crossing to it again, or to the
+ * first page, changes nothing, and crossing to a third page fails. A caller that begins a new decoding by itself, and
+ * comes to another second page there, aborts the bracket and begins again.
  *
- * Locks:    entry: the bracket's pages. Exit: the first page, and @index unless it failed.
- * Ordering: acquire on each page taken, and a full fence after them.
+ * Locks:    entry: the bracket's pages. Exit: the first page, and @index unless the call failed.
+ * Ordering: acquire on each page that it locks, and a full fence after them.
  * Blocks:   may allocate the page's leaf; spins, yields, sleeps; for remembered stores as pgl_store_check().
  * Errors:   PGL_BRACKET_ERROR with ENOMEM, or with EINVAL for a third page or one beyond the table.
  */
 PGL_API enum pgl_bracket_result pgl_bracket_cross(struct pgl_bracket *bracket, uint64_t index);
 
 /**
- * pgl_bracket_store(bracket, addr, len) - a store was made while translating
- * @addr, @len: the bytes, 1 to 64, already stored (an accessed bit that a page-table walk set, say)
+ * pgl_bracket_store() - check a store that was made while translating
+ * @bracket: begun
+ * @addr, @len: the bytes, 1 to 64, already stored (for example an accessed bit that a page-table walk has set)
  *
- * Where the store can be answered at once it is; otherwise it is remembered, the next cross or commit answers
- * PGL_BRACKET_RESTART, and the invalidation has happened by then. The second decoding need not store again. Blocks die
- * by the bytes of each store, however many there are. When PGL_BRACKET_STORES stores are remembered and one more has to
- * be, the call unlocks the bracket's pages, answers the remembered ones, and locks the same pages again: what was
- * decoded is void by then, and what the caller read from their lists is too.
+ * The call checks the store at once if it can do so without waiting. Otherwise, and always for a page of the bracket,
+ * the bracket remembers the store. The next cross or commit then invalidates, and returns PGL_BRACKET_RESTART. The
+ * second decoding need not store again. Blocks die by the bytes of each store, for any number of stores. When the
+ * bracket has remembered PGL_BRACKET_STORES stores and has to remember one more, the call unlocks the bracket's pages,
+ * checks the remembered stores, and locks the same pages again. The decoded bytes are void then, and so is all that
+ * the caller read from the lists of these pages.
+ *
+ * Returns PGL_BRACKET_OK when the decoded bytes are still good, and PGL_BRACKET_RESTART when a restart is due. In that
+ * case go on to the next cross or commit, or to the abort.
  *
  * Locks:    entry and exit: the bracket's pages.
- * Blocks:   not for the first PGL_BRACKET_STORES stores that are remembered; then as pgl_bracket_commit().
  * Ordering: a full fence between the store and the check.
- * Errors:   PGL_BRACKET_OK: the decoded bytes are still good; PGL_BRACKET_RESTART: a restart is due, go on to the next
- *      cross or commit, or to the abort; PGL_BRACKET_ERROR with EINVAL: a length outside 1 to 64 or bytes beyond the
- *      table.
+ * Blocks:   not for the first PGL_BRACKET_STORES stores that are remembered; then as pgl_bracket_commit().
+ * Errors:   PGL_BRACKET_ERROR with EINVAL for a length outside 1 to 64 or bytes beyond the table.
  */
 PGL_API enum pgl_bracket_result pgl_bracket_store(struct pgl_bracket *bracket, uint64_t addr, unsigned len);
 
 /**
- * pgl_bracket_commit(bracket, tb, equal) - link a block to its pages and make it findable
+ * pgl_bracket_commit() - link a block to its pages and make it findable
+ * @bracket: begun; ended by this call unless it returns PGL_BRACKET_RESTART
  * @tb: new; its bytes lie on the pages of the bracket
- * @equal: out, may be NULL: the block that can be found now: @tb, or the equal one that @publish returned. The caller
- *      keeps it from being reused while it looks at it.
+ * @equal: out, may be NULL: the block that can be found now, which is @tb or the equal one that `publish` returned. The
+ *      caller prevents its reuse while it looks at it.
+ *
+ * Returns PGL_BRACKET_OK, PGL_BRACKET_EXISTS or PGL_BRACKET_RESTART.
  *
  * Locks:    entry: the bracket's pages. Exit: none; after PGL_BRACKET_RESTART the bracket's pages.
  * Ordering: release on each page; after PGL_BRACKET_RESTART as pgl_bracket_begin().
- * Blocks:   not unless stores are remembered: then as pgl_store_check() and pgl_bracket_begin().
- * Errors:   none: PGL_BRACKET_OK, PGL_BRACKET_EXISTS or PGL_BRACKET_RESTART. (Where a lock_debug library reports @tb,
- *      and the hook returns: PGL_BRACKET_ERROR with EINVAL, and the bracket has been aborted.)
+ * Blocks:   only when stores are remembered; then as pgl_store_check() and pgl_bracket_begin().
+ * Owns:     @tb stays the caller's, and the library links it until `retired` is called with it.
+ * Errors:   PGL_BRACKET_ERROR with EINVAL, and the bracket aborted, when a lock_debug library has reported @tb and the
+ *           hook has returned. There is no other error.
  */
 PGL_API enum pgl_bracket_result pgl_bracket_commit(struct pgl_bracket *bracket, struct pgl_tb *tb,
                                                    struct pgl_tb **equal);
 
 /**
- * pgl_bracket_abort(bracket) - end a bracket without a block
+ * pgl_bracket_abort() - end a bracket without a block
+ * @bracket: begun
  *
- * Stores that were remembered are answered before it returns.
+ * The call checks the stores that the bracket has remembered before it returns.
  *
  * Locks:    entry: the bracket's pages. Exit: none.
- * Blocks:   not unless stores are remembered: then as pgl_store_check().
+ * Ordering: release on each page.
+ * Blocks:   only when stores are remembered; then as pgl_store_check().
  */
 PGL_API void pgl_bracket_abort(struct pgl_bracket *bracket);
 
 /**
- * pgl_tb_link_unlisted(table, tb) - bring a block to life that is on no page (one-shot or uncached code)
+ * pgl_tb_link_unlisted() - make a block live that is on no page (one-shot or uncached code)
+ * @table: borrowed
  * @tb: new, without bytes
  *
- * It is on no list, and neither a store nor pgl_flush() kills it; pgl_invalidate_tb() claims it and calls `retired`,
- * once.
+ * The block is on no list, therefore neither a store nor pgl_flush() kills it. pgl_invalidate_tb() claims it and calls
+ * `retired` once.
  *
  * Locks:    none.
+ * Ordering: release; pairs with the acquire of pgl_tb_is_live().
+ * Owns:     @tb stays the caller's.
  */
 PGL_API void pgl_tb_link_unlisted(struct pgl_table *table, struct pgl_tb *tb);
 
 /* ---- the blocks of a page ---- */
 
 /**
- * pgl_page_foreach_tb(table, page, visit, opaque) - walk the blocks of a page that one holds
- * @visit: called once a block; returns false to stop; may neither link nor kill
+ * pgl_page_foreach_tb() - walk the blocks of a page
+ * @table: borrowed
+ * @page: locked by this thread
+ * @visit: called once for each block; returns false to stop the walk; neither links nor kills a block
+ * @opaque: passed to @visit
  *
- * Returns false when @visit did.
+ * Returns false when @visit has returned false.
  *
  * Locks:    entry and exit: @page.
  */
@@ -239,34 +271,37 @@ PGL_API bool pgl_page_foreach_tb(struct pgl_table *table, struct pgl_page *page,
     PGL_ANNOTATE(requires_capability(page));
 
 /**
- * pgl_tb_lock_pages(table, tb) - lock the pages of a block, in order, equal ones once
- * pgl_tb_unlock_pages(table, tb) - unlock them
- * @tb: linked, alive or dead; nothing is locked for a block on no page
+ * pgl_tb_lock_pages() - lock the pages of a block, in order, equal ones once
+ * pgl_tb_unlock_pages() - unlock the pages of a block
+ * @table: borrowed
+ * @tb: linked, alive or dead; a block on no page has nothing to lock
  *
- * Whether the block is still alive is to be asked after locking.
+ * Test pgl_tb_is_live() after locking, because the block may have died before.
  *
- * Locks:    entry: none, exit: the pages of @tb; and the other way round.
- * Ordering: acquire; release.
+ * Locks:    lock: entry: this thread holds no page; exit: the pages of @tb. Unlock: the other way round.
+ * Ordering: acquire on each page; release on each page.
+ * Blocks:   lock: spins, yields, sleeps.
  */
 PGL_API void pgl_tb_lock_pages(struct pgl_table *table, const struct pgl_tb *tb);
 PGL_API void pgl_tb_unlock_pages(struct pgl_table *table, const struct pgl_tb *tb);
 
 /* ---- invalidating ---- */
 
-/* Answers of the invalidating calls: a set of flags, or PGL_ERROR, which shares no bit with them and is negative. */
+/* The results of the invalidating calls: a set of flags, or PGL_ERROR, a negative number without any of these bits. */
 #define PGL_HIT 1                   /* this call killed at least one block */
-#define PGL_RUNNING_DEAD 2          /* the block that was passed as running is dead, whoever killed it */
+#define PGL_RUNNING_DEAD 2          /* the block that was passed as running is dead, killed by this call or another */
 #define PGL_ERROR (-0x7fffffff - 1) /* the call did nothing; errno says why */
 
 /**
- * pgl_invalidate_tb(table, tb, running) - kill one block
- * @tb: was linked at some time; may be dead by now, may be being killed by others at this moment
+ * pgl_invalidate_tb() - kill one block
+ * @table: borrowed
+ * @tb: has been linked; may be dead, and another thread may be killing it at the same time
  * @running: the block that this vCPU is in, or NULL
  *
- * When this returns `retired` has returned for @tb, in this call or in another's.
+ * When this returns, `retired` has returned for @tb, in this call or in another thread's.
  *
- * Returns PGL_HIT when this call killed it, with PGL_RUNNING_DEAD as it applies; 0 for a block that was never linked,
- * which a lock_debug library reports.
+ * Returns PGL_HIT when this call killed @tb, with PGL_RUNNING_DEAD as it applies. Returns 0 for a block that was never
+ * linked, and a lock_debug library reports that.
  *
  * Locks:    entry and exit: this thread holds no page, has no bracket, and holds no lock that `retired` takes.
  * Ordering: acquire and release on the pages of @tb; a full fence before `retired`.
@@ -275,15 +310,16 @@ PGL_API void pgl_tb_unlock_pages(struct pgl_table *table, const struct pgl_tb *t
 PGL_API int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running);
 
 /**
- * pgl_invalidate_range(table, first_addr, last_addr, running) - kill the blocks with bytes in a range
+ * pgl_invalidate_range() - kill the blocks with bytes in a range
+ * @table: borrowed
  * @first_addr, @last_addr: bytes, inclusive; byte-exact on every page
  * @running: the block that this vCPU is in, or NULL
  *
- * No block made from bytes read before this call survives it, once the caller has stored its own bytes first. Absent
- * subtrees and pages without code are skipped. All pages that are needed are held before anything dies, and `retired`
- * is called once for all. Should memory run out for a set of more than two leaves, the blocks die by pairs of pages
- * instead, with a `retired` and a walk of the page's list for each, until none is left that meets the range: slower,
- * but an invalidation never fails for want of memory.
+ * The caller stores its bytes first. Then every block that was translated from bytes of the range read before this call
+ * dies. The call skips absent subtrees and pages without code. It holds all pages that it needs before any block dies,
+ * and calls `retired` once for all blocks. If memory runs out for a set of more than two leaves, it kills the blocks
+ * pair by pair of pages instead, with one `retired` and one walk of the page's list for each, until no block meets the
+ * range. That is slower, but an invalidation never fails for lack of memory.
  *
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR.
  *
@@ -297,11 +333,20 @@ PGL_API int pgl_invalidate_range(struct pgl_table *table, uint64_t first_addr, u
                                  const struct pgl_tb *running);
 
 /**
- * pgl_invalidate_page(table, index, running) - kill every block of a page; otherwise as pgl_invalidate_range()
- * pgl_flush(table, running) - kill every block of the table that is on a page; otherwise as pgl_invalidate_range()
+ * pgl_invalidate_page() - kill every block of a page
+ * pgl_flush() - kill every block of the table that is on a page
+ * @table: borrowed
+ * @index: the page
+ * @running: the block that this vCPU is in, or NULL
  *
- * A block that pgl_tb_link_unlisted() brought to life stays alive. Before its memory is used for something else (a code
- * buffer that is reset, say) the caller kills it by pgl_invalidate_tb(), or sees that no thread can reach it any more.
+ * Both do what pgl_invalidate_range() does for the bytes of one page, or of all pages. A block from
+ * pgl_tb_link_unlisted() stays alive. Before the caller reuses its memory (for example when it resets a code buffer),
+ * it kills the block by pgl_invalidate_tb(), or makes sure that no thread can reach it any more.
+ *
+ * Locks:    entry and exit: this thread holds no page and has no bracket.
+ * Ordering: as pgl_invalidate_range().
+ * Blocks:   as pgl_invalidate_range().
+ * Errors:   PGL_ERROR with EINVAL when @index lies beyond the table.
  */
 PGL_API int pgl_invalidate_page(struct pgl_table *table, uint64_t index, const struct pgl_tb *running);
 PGL_API int pgl_flush(struct pgl_table *table, const struct pgl_tb *running);
@@ -309,10 +354,11 @@ PGL_API int pgl_flush(struct pgl_table *table, const struct pgl_tb *running);
 /* ---- stores ---- */
 
 /**
- * pgl_store_is_clean - whether a store, already made, surely met no code; without a lock
- * @addr, @len: the bytes; on one page, or false is the answer
+ * pgl_store_is_clean() - tell without a lock that a store, already made, has met no code
+ * @table: borrowed
+ * @addr, @len: the bytes; the result is false unless they are on one page
  *
- * The inline part of pgl_store_check(). False means only that the question needs a lock.
+ * This is the inline part of pgl_store_check(). False means only that the question needs a lock.
  *
  * Locks:    none; wait-free.
  * Ordering: a full fence between the store and the look-up.
@@ -320,53 +366,61 @@ PGL_API int pgl_flush(struct pgl_table *table, const struct pgl_tb *running);
 PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr, unsigned len);
 
 /**
- * pgl_store_check(table, addr, len, running) - a guest store has been made: kill the blocks whose bytes it wrote
+ * pgl_store_check() - kill the blocks whose bytes a guest store, already made, has written
+ * @table: borrowed
  * @addr, @len: the bytes, 1 to 64, possibly across a page's end (the next page is then the next guest-physical one)
  * @running: the block that this vCPU is in, or NULL
  *
- * The order is: store, then this. Until it returns another vCPU may see the new bytes and still run the old block; an
- * emulator that must invalidate before it stores uses pgl_store_begin(). A store that meets no code costs a fence and a
- * few loads, and where the page's filters raise a false alarm a lock of the page and the walk of its list besides.
+ * The caller stores first, and then calls this. Until the call returns, another vCPU may see the new bytes and still
+ * run the old block. An emulator that must invalidate before it stores uses pgl_store_begin(). A store that meets no
+ * code costs a fence and a few loads. A false alarm of the page's filters costs a lock of the page and a walk of its
+ * list besides.
  *
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR. After PGL_RUNNING_DEAD the vCPU leaves its block before
  * it runs another guest instruction.
  *
  * Locks:    entry and exit: this thread holds no page and has no bracket.
  * Ordering: a full fence between the store and the look-up.
- * Blocks:   not when the page's filters say that the store meets no code. Else waits for the page; a page on which the
- *           filters have raised several false alarms is given an exact map, allocated with no page held (without memory
- *           it goes on as it is); for blocks that die on two pages as pgl_invalidate_range().
- * Errors:   PGL_ERROR with EINVAL for a length outside 1 to 64 or bytes beyond the table: nothing was killed. For a
+ * Blocks:   not when the page's filters say that the store meets no code. Otherwise it waits for the page. It allocates
+ *           an exact map, with no page held, for a page whose filters have raised several false alarms, and goes on
+ *           without one if there is no memory. For blocks that die on two pages as pgl_invalidate_range().
+ * Errors:   PGL_ERROR with EINVAL, and nothing killed, for a length outside 1 to 64 or bytes beyond the table. For a
  *           longer store call pgl_invalidate_range() after it.
  */
 PGL_API int pgl_store_check(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running);
 
 /**
- * struct pgl_store - a store bracket: the pages of a store, held over invalidation and store. Private members.
+ * struct pgl_store - a store bracket, which holds the pages of a store over invalidation and store. Private members.
  */
 struct pgl_store;
 
 /**
- * pgl_store_begin(store, table, addr, len, running) - kill the blocks a store will meet, and keep its pages locked
+ * pgl_store_begin() - kill the blocks that a store will meet, and keep its pages locked
  * @store: the caller's, filled in
+ * @table: borrowed until pgl_store_end()
  * @addr, @len: the bytes to be stored, 1 to 64, possibly across a page's end
+ * @running: the block that this vCPU is in, or NULL
  *
- * The caller stores, then calls pgl_store_end(): no thread translates the old bytes in between. It costs far more than
- * pgl_store_check(), because it locks the pages and walks their lists whether or not the store meets code. A thread has
- * one store bracket at a time: with two, threads that open them in opposite order wait for each other for ever.
+ * The caller stores, and then calls pgl_store_end(). No thread translates the old bytes in between. This costs far
+ * more than pgl_store_check(), because it locks the pages and walks their lists whether or not the store meets code. A
+ * thread has one store bracket at a time. With two, threads that begin them in opposite order would wait for each
+ * other for ever.
  *
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR.
  *
  * Locks:    entry: this thread holds no page and has no bracket, a store bracket neither. Exit: the pages of the store
  *           (none after PGL_ERROR).
+ * Ordering: acquire on each page; pairs with the release in pgl_page_unlock().
  * Blocks:   may allocate the pages, and for a set that touches more than two leaves; spins, yields, sleeps.
+ * Owns:     the caller; ends with pgl_store_end().
  * Errors:   PGL_ERROR with nothing held; EINVAL (as pgl_store_check()), ENOMEM.
  */
 PGL_API int pgl_store_begin(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
                             const struct pgl_tb *running);
 
 /**
- * pgl_store_end(store) - the store has been made
+ * pgl_store_end() - end a store bracket after the store
+ * @store: begun
  *
  * Locks:    entry: the pages of the store. Exit: none.
  * Ordering: release; pairs with the acquire of the next bracket on the page.
@@ -376,12 +430,14 @@ PGL_API void pgl_store_end(struct pgl_store *store);
 /* ---- checking ---- */
 
 /**
- * pgl_table_check - verify every invariant of a table at rest
+ * pgl_table_check() - verify every invariant of a table at rest
+ * @table: borrowed
  * @say: called with each violation in words, or NULL
- * @opaque: handed to @say
+ * @opaque: passed to @say
  *
- * No page locked; every listed block alive, listed once on each of its pages, which have leaves; mask, exact map, code
- * bitmap and crossing flag exactly what the lists say; every child in its parent's bitmap; the figures right.
+ * No page is locked. Every listed block is alive, and listed once on each of its pages, which have leaves. The mask,
+ * exact map, code bitmap and crossing flag of each page are exactly those of its list. Every child is in its parent's
+ * bitmap. The figures are right.
  *
  * Returns the number of violations: 0 for a sound table.
  *

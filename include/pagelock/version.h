@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The version of the headers, and that of the library that is running. */
 #ifndef PGL_PAGELOCK_VERSION_H
 #define PGL_PAGELOCK_VERSION_H
 
@@ -6,7 +7,7 @@
 
 #include <pagelock/inline/macros.h>
 
-/* The version of these headers, for the preprocessor; that of the library is pgl_version(). */
+/* The version of these headers, for the preprocessor. pgl_version() returns that of the library. */
 #define PGL_VERSION_MAJOR 0
 #define PGL_VERSION_MINOR 1
 #define PGL_VERSION_MICRO 0
@@ -16,10 +17,10 @@ extern "C" {
 #endif
 
 /**
- * pgl_version - the version of the library that is running
+ * pgl_version() - return the version of the library that is running
  *
- * Returns a static string such as "0.1.0": the shared library's own version, which may be newer than the headers that
- * the caller was compiled with.
+ * Returns a static string such as "0.1.0". It is the shared library's own version, which may be newer than the headers
+ * that the caller was compiled with.
  *
  * Locks:    none.
  * Owns:     the library; never freed.
@@ -27,10 +28,10 @@ extern "C" {
 PGL_API const char *pgl_version(void);
 
 /**
- * pgl_has_lock_debug - whether the running library checks the locking contract
+ * pgl_has_lock_debug() - tell whether the running library checks the locking contract
  *
- * Returns true for a library built with -Dlock_debug=true. Public structs are the same in both builds, so a program can
- * be run against either without being compiled again.
+ * Returns true for a library built with -Dlock_debug=true. Public structs are the same in both builds, therefore one
+ * compiled program runs with either library.
  *
  * Locks:    none.
  */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a bracket is made of, and the short way to begin one. Private. */
+/* Private: the members of a bracket, and the inline way to begin one. */
 #ifndef PGL_PAGELOCK_INLINE_BRACKET_H
 #define PGL_PAGELOCK_INLINE_BRACKET_H
 
@@ -13,21 +13,21 @@ extern "C" {
 
 struct pgl_bracket {
     struct pgl_table *table;
-    uint64_t index[2]; /* UINT64_MAX: not held */
+    uint64_t index[2]; /* UINT64_MAX if not held */
     struct pgl_leaf *leaf[2];
-    uintptr_t head;   /* the first page's, as long as nothing is in the way of a short commit; else 0 */
-    unsigned nstores; /* more than none: the decoded bytes are void */
-    bool crossed;     /* of a second page that is held: this decoding has crossed to it */
+    uintptr_t head;   /* the first page's, as long as nothing prevents a short commit; else 0 */
+    unsigned nstores; /* remembered; if there are any, the decoded bytes are void */
+    bool crossed;     /* this decoding has crossed to the second page */
     struct {
         uint64_t first_addr, last_addr;
     } stores[PGL_BRACKET_STORES];
 };
 
 #define pgl_bracket_begin(bracket, table, index) pgl_bracket_begin_at(bracket, table, index, PGL_HERE)
-/* The whole of it. */
+/* Begin a bracket in the general case. */
 PGL_API bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
                                     const char *place);
-/* Inline is the common case: a page that has blocks, and is free. */
+/* Begin a bracket. Inline is the common case, a page that has blocks and is unlocked. */
 PGL_INLINE bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
                                      const char *place)
 {

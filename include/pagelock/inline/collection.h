@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a collection is made of. Private. */
+/* Private: the members of a collection. */
 #ifndef PGL_PAGELOCK_INLINE_COLLECTION_H
 #define PGL_PAGELOCK_INLINE_COLLECTION_H
 
@@ -9,14 +9,14 @@
 extern "C" {
 #endif
 
-/* Leaves that a collection holds pages of without allocating. */
+/* The number of leaves whose pages a collection can hold without allocating. */
 #define PGL_COLLECTION_INLINE 2u
 
-/* The locked pages of one leaf. Private. */
+/* The locked pages of one leaf. */
 struct pgl_collection_leaf {
     struct pgl_leaf *leaf;
-    unsigned words;                 /* a bit for each word of held that has members; the others are not set */
-    uint64_t held[PGL_LEVEL_WORDS]; /* a bit for each page */
+    unsigned words;                 /* one bit for each word of held that has members; the other words are undefined */
+    uint64_t held[PGL_LEVEL_WORDS]; /* one bit for each page */
 };
 
 struct PGL_ANNOTATE(capability("collection")) pgl_collection {
@@ -24,11 +24,11 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
     uint64_t first_addr;
     uint64_t last_addr;
     uint64_t max;
-    unsigned members; /* 0, 1, or more: not how many */
+    unsigned members; /* 0, 1, or any greater number for more than one */
     size_t nleaves;
     size_t room;
-    struct pgl_collection_leaf *leaves; /* as they came: they do not move when another is put between two */
-    uint32_t *order;                    /* their numbers, ascending by page index */
+    struct pgl_collection_leaf *leaves; /* in the order of arrival: none moves when one is put before it */
+    uint32_t *order;                    /* indices into leaves, ascending by page index */
     struct pgl_collection_leaf in_place[PGL_COLLECTION_INLINE];
     uint32_t order_in_place[PGL_COLLECTION_INLINE];
 };

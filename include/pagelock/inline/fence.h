@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Full fences. Private. */
+/* Private: full fences. */
 #ifndef PGL_PAGELOCK_INLINE_FENCE_H
 #define PGL_PAGELOCK_INLINE_FENCE_H
 
@@ -33,14 +33,14 @@ PGL_INLINE void pgl_fence(void)
 }
 
 /*
- * The full fence of a bracket, between the read-modify-write that locked a page, or that set its code bit after that,
- * and the reading of the page's bytes. On x86 that instruction was one already (what `first_code` writes is fenced by
- * itself, where it is called). An externally locked table takes no lock and needs no fence: stores are checked under
- * the same big lock.
+ * The full fence of a bracket. It stands between the read-modify-write that locked a page, or that set its code bit
+ * after that, and the reads of the page's bytes. On x86 that instruction is a full fence itself, and
+ * pgl_page_claim_code() fences the writes of `first_code`. An externally locked table needs no fence, because stores are
+ * checked under the same big lock.
  *
- * Pairs with the fences in pgl_store_is_clean() and pgl_invalidate_range_at(), between their caller's store and their
- * look-up: they see that the page is locked, and has its code bit set, or the guest bytes that are read from here on
- * are theirs.
+ * Pairs with the fences in pgl_store_passes() and pgl_invalidate_range_at(), which stand between their caller's store
+ * and their look-up. Either the look-up sees that the page is locked and has its code bit set, or the reads after this
+ * fence see the bytes that were stored.
  */
 static inline void pgl_fence_after_lock(void)
 {

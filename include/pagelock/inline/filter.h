@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The filters of a page: its mask, and the exact map of a hot page. Private. */
+/* Private: the filters of a page, which are its mask and, if it is hot, its exact map. */
 #ifndef PGL_PAGELOCK_INLINE_FILTER_H
 #define PGL_PAGELOCK_INLINE_FILTER_H
 
@@ -9,13 +9,16 @@
 extern "C" {
 #endif
 
-/* Bits of an exact map, whatever the size of the page: one for 1/4 byte of the smallest page to 512 bytes of the
- * largest. */
+/*
+ * The bits of an exact map, for every size of pages. One bit stands for 1/4 byte of the smallest page, and for 512
+ * bytes of the largest.
+ */
 #define PGL_FILTER_BITS 4096u
 
 /*
- * The bits [*@low, *@high] of a page's exact map that stand for its bytes [@first, @last]. These are offsets; or else
- * addresses, and the bits then count modulo PGL_FILTER_BITS, since what the two have above them is the same.
+ * Compute the bits [*@low, *@high] of a page's exact map that stand for its bytes [@first, @last]. These are offsets
+ * into the page, or addresses on it. The bits of addresses count modulo PGL_FILTER_BITS, because both ends have the
+ * same number of the page above.
  */
 static inline void pgl_filter_range(unsigned page_bits, uint64_t first, uint64_t last, unsigned *low, unsigned *high)
 {
@@ -23,19 +26,19 @@ static inline void pgl_filter_range(unsigned page_bits, uint64_t first, uint64_t
     *high = (unsigned)((last * PGL_FILTER_BITS + (PGL_FILTER_BITS - 1u)) >> page_bits);
 }
 
-/* The bits of a page's mask that stand for its bytes [@first, @last], offsets or addresses: one for each map word. */
+/* Return the bits of a page's mask that stand for its bytes [@first, @last], offsets or addresses. */
 static inline uint64_t pgl_filter_mask(unsigned page_bits, uint64_t first, uint64_t last)
 {
     return (UINT64_C(2) << (last >> (page_bits - 6u) & 63u)) - (UINT64_C(1) << (first >> (page_bits - 6u) & 63u));
 }
 
-/* Bits [@low, @high] of a word, shifted, and none beside them; they lie in one word, so @low counts modulo 64. */
+/* Return the bits [@low, @high] of a word, shifted, and no others. They lie in one word; @low counts modulo 64. */
 static inline uint64_t pgl_word_bits(uint64_t word, uint64_t low, uint64_t high)
 {
     return word >> (low & 63u) << (63u - (high - low));
 }
 
-/* Whether the bits of a hot page's map are clear that stand for [@first_addr, @last_addr], which lie on the page. */
+/* Tell whether the bits of a hot page's map for [@first_addr, @last_addr], which lie on the page, are all clear. */
 static inline bool pgl_filter_map_is_clean(unsigned page_bits, const struct pgl_leaf *leaf, uint64_t index,
                                            uint64_t first_addr, uint64_t last_addr)
 {
@@ -58,13 +61,13 @@ static inline bool pgl_filter_map_is_clean(unsigned page_bits, const struct pgl_
 }
 
 /*
- * Whether the filters of a page say that no listed block has bytes in [@first_addr, @last_addr], which lie on it. @head
- * was read by acquire.
+ * Tell whether the filters of a page say that no listed block has bytes in [@first_addr, @last_addr], which lie on it.
+ * @head was read by acquire.
  */
 static inline bool pgl_page_is_clean(unsigned page_bits, struct pgl_leaf *leaf, uint64_t index, uintptr_t head,
                                      uint64_t first_addr, uint64_t last_addr)
 {
-    /* acquire: pairs with the release in narrow(): a bit that is gone means that `retired` has returned */
+    /* acquire: pairs with the release in narrow(). If a bit was cleared, `retired` has returned. */
     uint64_t mask = __atomic_load_n(&pgl_leaf_page(leaf, index)->mask, __ATOMIC_ACQUIRE);
 
     if (!pgl_word_bits(mask, first_addr >> (page_bits - 6u), last_addr >> (page_bits - 6u))) {

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The marks and macros that the other headers share. */
+/* The macros that the other headers share. */
 #ifndef PGL_PAGELOCK_INLINE_MACROS_H
 #define PGL_PAGELOCK_INLINE_MACROS_H
 
 /* Marks what the shared library exports. */
 #define PGL_API __attribute__((visibility("default")))
 
-/* Marks an operation that is inline here, and exported by the library too (src/code/exports.c). */
+/* Marks an operation that is inline in C and C++. The library also exports it (src/code/exports.c). */
 #define PGL_INLINE static inline
 
 /*
- * Ends the type of each callback. The library calls callbacks with locks held and knows no exceptions, so one that
- * escapes would leave pages locked. From C++17 on the compiler refuses a callback that is not noexcept.
+ * Ends the type of each callback. The library calls callbacks with locks held and has no handlers for exceptions,
+ * therefore an exception that escapes would leave pages locked. From C++17 on the compiler refuses a callback that is
+ * not noexcept.
  */
 #if defined(__cplusplus) && __cplusplus >= 201703L
 #define PGL_NOEXCEPT noexcept
@@ -20,9 +21,9 @@
 #endif
 
 /*
- * Where a call stands in the source, for the reports of a lock_debug library. An operation that is reported is a macro
- * around the function of its name with _at behind it, which takes this place. The library exports both: the one with
- * the plain name, for other languages and for pointers to it, reports that no place is known.
+ * The place of a call in the source, for the reports of a lock_debug library. An operation that the library reports is
+ * a macro around a function with _at at the end of its name, which takes the place. The library exports both names.
+ * The plain one serves other languages and pointers to functions, and reports an unknown place.
  */
 #define PGL_STRING_(x) #x
 #define PGL_STRING(x) PGL_STRING_(x)
@@ -32,8 +33,8 @@
 #define PGL_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 /*
- * clang's thread-safety analysis (-Wthread-safety) knows pages and collections: it warns of a path that unlocks twice,
- * or not at all. What a bracket holds depends on its answers, which the analysis cannot follow.
+ * clang's thread-safety analysis (-Wthread-safety) knows pages and collections. It warns of a path that unlocks twice,
+ * or not at all. It cannot follow brackets, because the pages that a bracket holds depend on its results.
  */
 #if defined(__clang__)
 #define PGL_ANNOTATE(...) __attribute__((__VA_ARGS__))
@@ -42,7 +43,7 @@
 #endif
 #define PGL_UNCHECKED PGL_ANNOTATE(no_thread_safety_analysis)
 
-/* What is read and written atomically is aligned to its size, which i386 by itself would not do. */
+/* Aligns a 64-bit atomic to its size. i386 by itself would align it to 4 bytes. */
 #define PGL_ALIGN_ATOMIC __attribute__((aligned(8)))
 
 #endif

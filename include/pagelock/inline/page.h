@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The page lock, inline. Private. */
+/* Private: the page lock. */
 #ifndef PGL_PAGELOCK_INLINE_PAGE_H
 #define PGL_PAGELOCK_INLINE_PAGE_H
 
@@ -9,12 +9,12 @@
 extern "C" {
 #endif
 
-/* The parts of the functions below that are not inline, each whole by itself. */
+/* The operations below in the general case, out of line. */
 PGL_API void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
 PGL_API bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
 PGL_API void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page, const char *place);
 
-/* Lock a page of an ordinary table if its head is still *@head, and unlocked; else *@head is what it is now. */
+/* Lock a page of an ordinary table if its head is still *@head and unlocked; otherwise set *@head to its value. */
 static inline bool pgl_page_lock_seen(struct pgl_page *page, uintptr_t *head)
 {
     /* acquire: pairs with the release in pgl_page_unlock_at() */
@@ -22,7 +22,7 @@ static inline bool pgl_page_lock_seen(struct pgl_page *page, uintptr_t *head)
                                                                    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
 }
 
-/* Lock a page of an ordinary table at the first attempt, or not; *@head is what stood there. */
+/* Try once to lock a page of an ordinary table, and set *@head to the value that its head had. */
 static inline bool pgl_page_lock_fast(struct pgl_page *page, uintptr_t *head)
 {
     *head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
@@ -74,8 +74,8 @@ PGL_INLINE void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *pag
         pgl_page_unlock_slow(table, page, place);
         return;
     }
-    /* release: pairs with the acquires above and with the store check's load of the head. Only the holder writes the
-     * word while the bit is set, so a load and a store do. */
+    /* release: pairs with the acquires above and with the store check's load of the head. A load and a store are
+     * enough, because only the holder writes the word while the bit is set. */
     __atomic_store_n(&page->head, __atomic_load_n(&page->head, __ATOMIC_RELAXED) & ~(uintptr_t)PGL_HEAD_LOCK,
                      __ATOMIC_RELEASE);
 }

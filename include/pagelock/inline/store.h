@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The store check without a lock, and what a store bracket is made of. Private. */
+/* Private: the store check without a lock, and the members of a store bracket. */
 #ifndef PGL_PAGELOCK_INLINE_STORE_H
 #define PGL_PAGELOCK_INLINE_STORE_H
 
@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* The two below in one, @watched known at compile time. */
+/* Check a store without a lock, for the two functions below. @watched is known at compile time. */
 static inline __attribute__((always_inline)) bool pgl_store_passes(const struct pgl_table *table, uint64_t addr,
                                                                    unsigned len, bool watched)
 {
@@ -24,14 +24,14 @@ static inline __attribute__((always_inline)) bool pgl_store_passes(const struct 
                      (watched ? index >= table->unwatched : index > table->last_index))) {
         return false;
     }
-    /* Pairs with pgl_fence_after_lock(): either the loads below see what that bracket wrote to the tree and
-     * the head, or the bracket reads the bytes that were stored. */
+    /* Pairs with pgl_fence_after_lock(). Either the loads below see the bracket's writes to the tree and the head, or
+     * the bracket reads the bytes that were stored. */
     pgl_fence();
     leaf = pgl_leaf_find(table, index);
     if (!leaf) {
         return true;
     }
-    /* acquire: pairs with the release in pgl_page_unlock_at(): an unlocked head brings the mask of its time */
+    /* acquire: pairs with the release in pgl_page_unlock_at(). An unlocked head brings the mask of its time. */
     head = __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_ACQUIRE);
     if (head & PGL_HEAD_LOCK) {
         return false;
@@ -44,13 +44,13 @@ PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr,
     return pgl_store_passes(table, addr, len, false);
 }
 
-/* The same for pgl_store_check(): false throughout in a lock_debug library, which is to see each of these calls. */
+/* The same for pgl_store_check(). False in a lock_debug library, which watches every one of these calls. */
 static inline bool pgl_store_is_clean_unwatched(const struct pgl_table *table, uint64_t addr, unsigned len)
 {
     return pgl_store_passes(table, addr, len, true);
 }
 
-/* The whole of pgl_store_check() for a store that the filters do not answer; fences by itself. */
+/* pgl_store_check() in the general case, for a store that the filters do not answer. It has its own fence. */
 PGL_API int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
                                  const char *place);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The tree: what a table, its leaves and its descriptors are made of, and the look-up. Private. */
+/* Private: the structs of a table, its leaves and its descriptors, and the look-up. */
 #ifndef PGL_PAGELOCK_INLINE_TABLE_H
 #define PGL_PAGELOCK_INLINE_TABLE_H
 
@@ -9,58 +9,63 @@
 extern "C" {
 #endif
 
+/* The bits of a page index that one level of the tree uses, and the children or pages of one node. */
 #define PGL_LEVEL_BITS 9u
 #define PGL_LEVEL_SIZE (1u << PGL_LEVEL_BITS)
 #define PGL_LEVEL_WORDS (PGL_LEVEL_SIZE / 64u)
 
 /* Flags in a descriptor's head, below the tagged pointer to the first block of its list. Bit 0 is the pointer's tag. */
-#define PGL_HEAD_LOCK 2u  /* somebody holds the page */
+#define PGL_HEAD_LOCK 2u  /* a thread holds the page */
 #define PGL_HEAD_CROSS 4u /* some listed block has bytes on another page too */
 #define PGL_HEAD_HOT 8u   /* the page has an exact map of its code bytes */
 
-/* A page descriptor: 16 bytes. */
+/* A page descriptor, of 16 bytes. */
 struct PGL_ANNOTATE(capability("page")) pgl_page {
     uintptr_t head;                 /* lock, flags, first block of the list */
-    uint64_t mask PGL_ALIGN_ATOMIC; /* a bit for each 1/64 of the page: some listed block may have bytes there */
+    uint64_t mask PGL_ALIGN_ATOMIC; /* one bit for each 1/64 of the page: a listed block may have bytes there */
 };
 
-/* What the pages of one leaf need once stores begin to miss there: counts of misses, and exact maps of hot pages. */
+/*
+ * The counts of false alarms and the exact maps of the pages of one leaf. The library allocates it at the first false
+ * alarm of the leaf.
+ */
 struct pgl_hot {
     uint64_t *map[PGL_LEVEL_SIZE];
     uint8_t misses[PGL_LEVEL_SIZE];
 };
 
-/* A leaf: 512 neighbouring descriptors, and a header of 80 bytes behind them. */
+/* A leaf has 512 neighbouring descriptors, and 80 bytes of its own behind them. */
 struct pgl_leaf {
     struct pgl_page pages[PGL_LEVEL_SIZE];
-    uint64_t code[PGL_LEVEL_WORDS]; /* a bit a page: holds code, or a bracket is making some */
+    uint64_t code[PGL_LEVEL_WORDS]; /* one bit per page: it has code, or a bracket is translating on it */
     uint64_t first_index;
     struct pgl_hot *hot;
 };
 
 /*
- * An interior node: an array of children, which are nodes or leaves, and behind it a bitmap of those that are present.
- * A child's bit is set before its pointer, and never cleared. The root, of 2 to 4,096 children, follows the table's
- * struct; the other nodes have PGL_LEVEL_SIZE children.
+ * An interior node is an array of children, which are nodes or leaves, and behind it a bitmap of the children that are
+ * present. A child's bit is set before its pointer, and never cleared. The root has 2 to 4,096 children, and follows
+ * the table's struct. The other nodes have PGL_LEVEL_SIZE children.
  */
 #define PGL_ROOT_BITS_MAX 12u
 
-/* How the locks of a table differ from the plain inline ones. */
+/* The reasons why a table does not use the plain inline locks. */
 #define PGL_SPECIAL_EXTERNAL 1u /* the caller's own lock protects the whole table */
 #define PGL_SPECIAL_WITNESS 2u  /* a lock_debug library watches each lock */
 
 struct pgl_table {
     uint64_t last_index;
     uint8_t page_bits;
-    uint8_t top_shift; /* of a page index, to its slot in the root */
+    uint8_t top_shift; /* shifts a page index to its slot in the root */
     uint8_t root_bits;
     uint8_t addr_bits;
     uint8_t special;
     const struct pgl_tb_ops *ops;
     void *opaque;
     bool (*external_held)(void *opaque) PGL_NOEXCEPT;
-    uint64_t unwatched; /* the inline store check answers for pages below this: all, or none in a lock_debug library */
-    /* What is written while the table is in use, on a line of its own: every look-up reads what stands around it. */
+    uint64_t unwatched; /* the inline store check answers for lower pages: all, or none in a lock_debug library */
+    /* Written while the table is in use. These members have a cache line of their own, because every look-up reads the
+     * members above. */
     uint64_t leaves __attribute__((aligned(64)));
     uint64_t bytes;
     uint64_t hot_bytes;
@@ -69,25 +74,25 @@ struct pgl_table {
     uint64_t contended;
     uint64_t slept;
     uint64_t slept_ns_max;
-    uintptr_t unlisted; /* the blocks on no page that are being retired; and PGL_HEAD_LOCK, the lock of their list */
+    uintptr_t unlisted; /* list of the unlisted blocks that are being retired, with PGL_HEAD_LOCK, its lock */
 };
 
-/* A child of a node, or NULL. Acquire: pairs with the release that put it there, in pgl_page_get(). */
+/* Return a child of a node, or NULL. Acquire: pairs with the release that installed it, in pgl_page_get(). */
 static inline void *pgl_node_child(void *const *node, uint64_t slot)
 {
     return __atomic_load_n(&node[slot], __ATOMIC_ACQUIRE);
 }
 
 /*
- * The leaf of a page index, without a lock; NULL when no page of it was ever allocated. @index is not above the table's
- * last. Acquire on each level; pairs with the release that put the level in place, in pgl_page_get().
+ * Find the leaf of a page index without a lock, or return NULL when none of its pages was ever allocated. @index is not
+ * above the table's last. Acquire on each level: pairs with the release that installed the level, in pgl_page_get().
  */
 static inline struct pgl_leaf *pgl_leaf_find(const struct pgl_table *table, uint64_t index)
 {
     void *const *node = (void *const *)(table + 1);
     unsigned shift = table->top_shift;
 
-    /* The usual depth, of 43 to 51 address bits at 4 KiB pages, with shifts that the compiler knows. */
+    /* The usual depth (43 to 51 address bits at 4 KiB pages), with shifts that the compiler knows. */
     if (PGL_LIKELY(shift == 3u * PGL_LEVEL_BITS)) {
         node = (void *const *)pgl_node_child(node, index >> (3u * PGL_LEVEL_BITS));
         if (PGL_UNLIKELY(!node)) {
@@ -108,7 +113,7 @@ static inline struct pgl_leaf *pgl_leaf_find(const struct pgl_table *table, uint
     }
 }
 
-/* The descriptor of a page index in its leaf. */
+/* Return the descriptor of a page index in its leaf. */
 static inline struct pgl_page *pgl_leaf_page(struct pgl_leaf *leaf, uint64_t index)
 {
     return &leaf->pages[index % PGL_LEVEL_SIZE];

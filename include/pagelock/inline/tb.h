@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the library keeps in a block, and the macros that add the place of a call. Private. */
+/* Private: the members of a block, and the macros that add the place of a call. */
 #ifndef PGL_PAGELOCK_INLINE_TB_H
 #define PGL_PAGELOCK_INLINE_TB_H
 
@@ -10,8 +10,8 @@ extern "C" {
 #endif
 
 struct pgl_tb {
-    uintptr_t next[2]; /* a link for each page: tagged pointers */
-    uint64_t first[2]; /* bytes on each page, inclusive; first > last: none */
+    uintptr_t next[2]; /* one link for each page: tagged pointers */
+    uint64_t first[2]; /* bytes on each page, inclusive; none if first > last */
     uint64_t last[2];
     uint32_t state;
 } __attribute__((aligned(16)));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How a mapping expects to be touched (advice), and the cluster that a fault asks for: a demand page with the
- * neighbours that are worth fetching in the same request. Everything here is a pure function: no lock, no allocation.
+ * Advice, which says how a mapping will be touched, and the cluster that a fault asks for: a demand page with the
+ * neighbours that are worth fetching in the same request. All functions are pure. They take no lock and allocate
+ * nothing.
  */
 #ifndef PGL_PAGELOCK_ADVICE_H
 #define PGL_PAGELOCK_ADVICE_H
@@ -15,31 +16,48 @@
 extern "C" {
 #endif
 
+/**
+ * enum pgl_advice - how a mapping will be touched
+ * @PGL_ADVICE_DEFAULT: of an entry: the advice of its object; of an object: the demand page alone, in the shipped table
+ * @PGL_ADVICE_RANDOM: in no order
+ * @PGL_ADVICE_NORMAL: mostly in order
+ * @PGL_ADVICE_SEQUENTIAL: forward, each page once
+ * @PGL_ADVICE_ADAPTIVE: unknown; the object's earlier faults determine the window, up to the limits in its row
+ */
 enum pgl_advice {
-    PGL_ADVICE_DEFAULT, /* an entry's: as its object says; an object's: as shipped, the demand page alone */
+    PGL_ADVICE_DEFAULT,
     PGL_ADVICE_RANDOM,
     PGL_ADVICE_NORMAL,
     PGL_ADVICE_SEQUENTIAL,
-    PGL_ADVICE_ADAPTIVE, /* as the object's faults so far suggest; its row says how far at the most */
+    PGL_ADVICE_ADAPTIVE,
 };
 #define PGL_ADVICE_COUNT 5
 
-/* What one advice means, in pages; the demand page is counted in none of them. */
+/**
+ * struct pgl_advice_row - the window of one advice, in pages beside the demand page
+ * @before: pages before the demand page that a cluster may take
+ * @after: pages after the demand page that a cluster may take
+ * @behind: pages before the cluster that a forward reader leaves behind, see struct pgl_cluster
+ */
 struct pgl_advice_row {
-    uint32_t before; /* pages before the demand page that a cluster may take */
-    uint32_t after;  /* pages after it */
-    uint32_t behind; /* pages before the cluster that the fault leaves behind itself: see struct pgl_cluster */
-};
-
-struct pgl_advice_table {
-    struct pgl_advice_row row[PGL_ADVICE_COUNT]; /* by enum pgl_advice */
+    uint32_t before;
+    uint32_t after;
+    uint32_t behind;
 };
 
 /**
- * pgl_advice_shipped - the table that an object has when it brings none
+ * struct pgl_advice_table - the windows of all advice
+ * @row: by enum pgl_advice
+ */
+struct pgl_advice_table {
+    struct pgl_advice_row row[PGL_ADVICE_COUNT];
+};
+
+/**
+ * pgl_advice_shipped() - return the table of an object that was configured without one
  *
  * Its windows were chosen by measurement on recorded faults; docs/performance.md shows the measurement. The rows of
- * PGL_ADVICE_DEFAULT and PGL_ADVICE_RANDOM are zero: nothing but the demand page is fetched without being asked for.
+ * PGL_ADVICE_DEFAULT and PGL_ADVICE_RANDOM are zero, and therefore fetch the demand page alone.
  *
  * Locks:    none.
  * Owns:     the library; never freed, never changed.
@@ -47,16 +65,16 @@ struct pgl_advice_table {
 PGL_API const struct pgl_advice_table *pgl_advice_shipped(void);
 
 /**
- * pgl_advice_valid - whether a number is an advice that exists
+ * pgl_advice_valid() - return whether a number is an advice that exists
  *
- * Every call that sets an advice refuses another number with EINVAL.
+ * Every call that sets an advice refuses any other number with EINVAL.
  *
  * Locks:    none.
  */
 PGL_API bool pgl_advice_valid(int advice);
 
 /**
- * pgl_advice_name - the word for an advice, such as "sequential"
+ * pgl_advice_name() - return the word for an advice, such as "sequential"
  *
  * Returns NULL for an advice that does not exist.
  *
@@ -66,30 +84,31 @@ PGL_API bool pgl_advice_valid(int advice);
 PGL_API const char *pgl_advice_name(enum pgl_advice advice);
 
 /**
- * pgl_advice_parse - the advice that a word names
+ * pgl_advice_parse() - find the advice that a word names
  * @name: as pgl_advice_name() spells it
- * @advice: where it goes; untouched when there is none
+ * @advice: receives the advice; unchanged if there is none
  *
- * Returns true when there is an advice of that name.
+ * Returns true if there is an advice of that name.
  *
  * Locks:    none.
  */
 PGL_API bool pgl_advice_parse(const char *name, enum pgl_advice *advice);
 
 /**
- * pgl_advice_effective - the advice that a fault follows
- * @entry: the entry's advice; PGL_ADVICE_DEFAULT where there is no entry
+ * pgl_advice_effective() - return the advice that a fault follows
+ * @entry: the entry's advice; PGL_ADVICE_DEFAULT if there is no entry
  * @object: the object's advice
  *
- * The entry's advice wins over its object's unless it is PGL_ADVICE_DEFAULT.
+ * It is the entry's advice, or the object's if the entry's is PGL_ADVICE_DEFAULT.
  *
  * Locks:    none.
  */
 PGL_API enum pgl_advice pgl_advice_effective(enum pgl_advice entry, enum pgl_advice object);
 
-/*
- * Pages [first, last] of another coordinate system (an address space's, a pager's) that show an object's pages from
- * object_first on: page x of theirs is the object's page x - first + object_first.
+/**
+ * struct pgl_view - pages of an address space or of a pager that show pages of an object
+ * @first, @last: the pages of the address space or of the pager, inclusive
+ * @object_first: the object's page that @first shows; page x shows the object's page x - first + object_first
  */
 struct pgl_view {
     uint64_t first;
@@ -97,10 +116,14 @@ struct pgl_view {
     uint64_t object_first;
 };
 
-/*
- * Which neighbours may come along. One of the two functions is given; with neither, every page may. Bit b of word(arg,
- * n) stands for the object's page 64 * n + b; a word is asked for only when it holds a page within the window and the
- * bounds. pgl_absent_word() and pgl_set_word() read plain bitmaps.
+/**
+ * struct pgl_eligible - the neighbours that a cluster may contain
+ * @page: return whether page @index is eligible
+ * @word: return the eligible pages among 64 as bits: bit b of word n is the object's page 64 * n + b. It is called only
+ *      for words with a page inside the window and the bounds. pgl_absent_word() and pgl_set_word() read plain bitmaps.
+ * @arg: passed to the function
+ *
+ * At most one of the functions is set. Without any, every page is eligible.
  */
 struct pgl_eligible {
     bool (*page)(const void *arg, uint64_t index) PGL_NOEXCEPT;
@@ -108,22 +131,33 @@ struct pgl_eligible {
     const void *arg;
 };
 
-/* One decision's input. Everything is in the object's pages, but for the views' own first and last. */
+/**
+ * struct pgl_cluster_args - the input of a decision, in the object's pages but for first and last of the views
+ * @demand: the page that faulted
+ * @object_last: the object's pages are [0, object_last]
+ * @entry: the mapping that faulted; NULL: none, for a copy made inside the VM
+ * @pager: the part of the object that the pager has; NULL: all of it
+ * @row: the window
+ * @budget: the largest number of speculative pages; the demand page does not count
+ * @forward: a short budget goes to the pages after the demand page first; otherwise both sides share it
+ * @eligible: the pages that the cluster may contain
+ */
 struct pgl_cluster_args {
-    uint64_t demand;              /* the page that faulted */
-    uint64_t object_last;         /* the object's pages are [0, object_last] */
-    const struct pgl_view *entry; /* the mapping that faulted; NULL: none (a copy made inside the VM) */
-    const struct pgl_view *pager; /* what the pager has of the object; NULL: all of it */
-    struct pgl_advice_row row;    /* the window */
-    uint64_t budget;              /* speculative pages at the most; the demand page is outside the budget */
-    bool forward;                 /* a short budget goes to the pages after first; else both sides share it */
+    uint64_t demand;
+    uint64_t object_last;
+    const struct pgl_view *entry;
+    const struct pgl_view *pager;
+    struct pgl_advice_row row;
+    uint64_t budget;
+    bool forward;
     struct pgl_eligible eligible;
 };
 
-/*
- * The decision, in the object's pages. [behind_first, behind_last] is what a reader that goes forward has passed and
- * may be paged out (drop-behind): at most row.behind pages that end right before the cluster, within every bound;
- * has_behind says whether there are any. Which of them are resident is not looked at.
+/**
+ * struct pgl_cluster - a decision, in the object's pages @first, @last: the cluster @has_behind: whether there are
+ * pages behind it @behind_first, @behind_last: pages that a forward reader has passed, and that may be paged out
+ * (drop-behind). They are
+ *      at most row.behind pages, end right before the cluster, and lie within every bound. They need not be resident.
  */
 struct pgl_cluster {
     uint64_t first;
@@ -134,25 +168,26 @@ struct pgl_cluster {
 };
 
 /**
- * pgl_cluster_decide - choose the pages to ask for with a demand page
+ * pgl_cluster_decide() - choose the pages to ask for with a demand page
  * @args: borrowed for the call
- * @cluster: where the decision goes; untouched when there is none
+ * @cluster: receives the decision; unchanged if there is none
  *
- * The cluster contains the demand page, lies within the object, the entry and the pager, is contiguous, holds no
- * ineligible page but perhaps the demand page (whose eligibility is not asked), and has at most args->budget pages
- * beside it. A larger budget gives a cluster that contains the smaller one's. Where both sides share a short budget,
- * each has half (the odd page goes after), and what one side cannot use goes to the other.
+ * The cluster is contiguous, contains the demand page, and lies within the object, the entry and the pager. All its
+ * other pages are eligible, and there are at most args->budget of them. The eligibility of the demand page is not
+ * checked. A larger budget gives a cluster that contains the one of a smaller budget. If both sides share a short
+ * budget, each gets half, an odd page goes to the side after the demand page, and a part that one side cannot use goes
+ * to the other.
  *
- * Returns false when the demand page lies outside the object, the entry or the pager, or a view's first is above its
- * last: nothing may be asked for then.
+ * Returns false if the demand page lies outside the object, the entry or the pager, or if a view's first is above its
+ * last. Nothing may be requested then. The function is async-signal-safe if the eligibility function is.
  *
- * Locks:    none. Pure but for the eligibility function; safe in a signal handler when that is.
+ * Locks:    none.
  */
 PGL_API bool pgl_cluster_decide(const struct pgl_cluster_args *args, struct pgl_cluster *cluster);
 
 /**
- * pgl_absent_word - eligibility for pagein from a residency bitmap
- * @bitmap: const uint64_t *: bit b of word n is set when page 64 * n + b is resident (or on its way)
+ * pgl_absent_word() - eligibility for pagein from a residency bitmap
+ * @bitmap: const uint64_t *; bit b of word n is set if page 64 * n + b is resident or requested
  * @number: the word
  *
  * For struct pgl_eligible: the pages whose bit is clear are eligible.
@@ -162,8 +197,8 @@ PGL_API bool pgl_cluster_decide(const struct pgl_cluster_args *args, struct pgl_
 PGL_API uint64_t pgl_absent_word(const void *bitmap, uint64_t number);
 
 /**
- * pgl_set_word - eligibility from a bitmap of the eligible pages
- * @bitmap: const uint64_t *: bit b of word n is set when page 64 * n + b is eligible
+ * pgl_set_word() - eligibility from a bitmap of the eligible pages
+ * @bitmap: const uint64_t *; bit b of word n is set if page 64 * n + b is eligible
  * @number: the word
  *
  * Locks:    none.

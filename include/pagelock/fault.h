@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Memory objects, the maps that show them, and the fault driver: a fault finds its page, or marks a cluster, asks a
- * pager for it in one request, and takes back everything it marked when that fails. docs/fault.md tells the whole
- * protocol.
+ * Memory objects, the maps that show them, and the fault driver. A fault finds its page, or marks a cluster and asks a
+ * pager for it in one request. If that fails, it removes its marks. docs/fault.md describes the protocol.
  *
- * Three coordinate systems, never mixed: a map's pages, an object's pages (both plain uint64_t, named map_index or
- * index) and a pager's pages, which only ever appear inside struct pgl_pager_range or with pager_ before their name.
+ * There are three coordinate systems: a map's pages, an object's pages (both uint64_t, named map_index or first and
+ * last for a map, index for an object) and a pager's pages, which appear only inside struct pgl_pager_range or in names
+ * that begin with pager_.
  */
 #ifndef PGL_PAGELOCK_FAULT_H
 #define PGL_PAGELOCK_FAULT_H
@@ -21,140 +21,233 @@
 extern "C" {
 #endif
 
-struct pgl_object; /* something that a pager fills, or plain zero-filled memory; may shadow another */
-struct pgl_map;    /* an address space: entries, each showing a part of an object */
-struct pgl_fault;  /* what one thread needs to fault: made once, used again for each fault */
+/**
+ * struct pgl_object - memory that a pager fills, or zero-filled memory; may shadow another object
+ */
+struct pgl_object;
 
-/* What may be done with a page. Writing includes reading. */
+/**
+ * struct pgl_map - an address space: entries, each of which shows a part of an object
+ */
+struct pgl_map;
+
+/**
+ * struct pgl_fault - the state of one fault; serves any number of faults, one after the other
+ */
+struct pgl_fault;
+
+/**
+ * enum pgl_access - the access to a page
+ * @PGL_ACCESS_NONE: neither reading nor writing
+ * @PGL_ACCESS_READ: reading
+ * @PGL_ACCESS_WRITE: reading and writing
+ */
 enum pgl_access {
     PGL_ACCESS_NONE = 0,
     PGL_ACCESS_READ = 1,
     PGL_ACCESS_WRITE = 3,
 };
 
+/**
+ * enum pgl_fault_result - the result of a fault
+ * @PGL_FAULT_SUCCESS: the page is resident with the requested access
+ * @PGL_FAULT_RETRY: with PGL_FAULT_FLAG_NO_WAIT, there is no credit or the pager is not ready; or the pager returned
+ *      EAGAIN
+ * @PGL_FAULT_INTERRUPTED: pgl_fault_interrupt() was called, or the pager returned EINTR
+ * @PGL_FAULT_MEMORY_SHORTAGE: there is no memory for the demand page, or the pager returned ENOMEM
+ * @PGL_FAULT_MEMORY_ERROR: the pager failed, or the object was terminated
+ * @PGL_FAULT_NO_DATA: the pager has no data for the page; or, with PGL_FAULT_FLAG_RESIDENT, the page is not resident
+ * @PGL_FAULT_NO_ENTRY: nothing is mapped there, or the page lies outside the object
+ * @PGL_FAULT_PENDING: only from pgl_fault_start() and pgl_fault_continue(): the fault waits, and will call ready()
+ * @PGL_FAULT_INVALID: with errno EINVAL: an access or a flag that does not exist, or neither a map nor an object
+ */
 enum pgl_fault_result {
-    PGL_FAULT_SUCCESS,     /* the page is resident, with the access asked for */
-    PGL_FAULT_RETRY,       /* not now: no credit or no pager yet and PGL_FAULT_FLAG_NO_WAIT, or the pager said EAGAIN */
-    PGL_FAULT_INTERRUPTED, /* pgl_fault_interrupt(), or the pager said EINTR */
-    PGL_FAULT_MEMORY_SHORTAGE, /* no memory for the demand page */
-    PGL_FAULT_MEMORY_ERROR,    /* the pager failed, or the object was terminated */
-    PGL_FAULT_NO_DATA,         /* the pager has nothing there; or not resident and PGL_FAULT_FLAG_RESIDENT */
-    PGL_FAULT_NO_ENTRY,        /* nothing is mapped there, or the page lies outside the object */
-    PGL_FAULT_PENDING,         /* of a continued fault only: it waits, and will call back */
-    PGL_FAULT_INVALID,         /* errno EINVAL: an access or a flag that does not exist, neither map nor object */
+    PGL_FAULT_SUCCESS,
+    PGL_FAULT_RETRY,
+    PGL_FAULT_INTERRUPTED,
+    PGL_FAULT_MEMORY_SHORTAGE,
+    PGL_FAULT_MEMORY_ERROR,
+    PGL_FAULT_NO_DATA,
+    PGL_FAULT_NO_ENTRY,
+    PGL_FAULT_PENDING,
+    PGL_FAULT_INVALID,
 };
 
-/* A range of a pager's own pages. */
+/**
+ * struct pgl_pager_range - a range of a pager's own pages
+ * @first, @last: inclusive
+ */
 struct pgl_pager_range {
     uint64_t first;
     uint64_t last;
 };
 
-/* What a pager is asked. Borrowed for the call; @id is what the replies name. */
+/**
+ * struct pgl_request - a request to a pager, borrowed for the call
+ * @id: named by the replies; never 0, never used twice by an object
+ * @object: alive during the call; a pager that replies later takes a reference
+ * @range: the requested pages; contains @pager_demand
+ * @pager_demand: the page for which a fault waits; answer it first if possible
+ * @access: the access to the demand page; every other page is requested for reading only
+ * @cookie: the fault's, from struct pgl_fault_args
+ */
 struct pgl_request {
-    uint64_t id;                  /* never 0, never used twice by an object */
-    struct pgl_object *object;    /* alive during the call: a pager that replies later takes a reference */
-    struct pgl_pager_range range; /* contains pager_demand */
-    uint64_t pager_demand;        /* the page somebody waits for; answer it first where that can be done */
-    enum pgl_access access;       /* for the demand page; every other page is asked for reading only */
-    void *cookie;                 /* the fault's, from struct pgl_fault_args */
+    uint64_t id;
+    struct pgl_object *object;
+    struct pgl_pager_range range;
+    uint64_t pager_demand;
+    enum pgl_access access;
+    void *cookie;
 };
 
-/*
- * A pager. The functions are called with no lock of the library held, and may reply before they return. They return 0
- * when the request is taken: then each of its pages is to be answered sooner or later, by whatever thread, in whatever
- * order and portions. Another value is the errno for what is not answered yet: everything of the request that is still
- * marked is taken back, as if by pgl_pager_error(), except that EAGAIN, EINTR and ENOMEM give the fault
- * PGL_FAULT_RETRY, PGL_FAULT_INTERRUPTED and PGL_FAULT_MEMORY_SHORTAGE, and let whoever else waits try for himself.
+/**
+ * struct pgl_pager_ops - the functions of a pager
+ * @data_request: bring the pages of a request. Must not be NULL.
+ * @access_request: give more access to pages that are resident. NULL for a pager that never withholds access.
+ * @behind: a hint, may be NULL: a fault of a forward reader sent a request that the pager accepted, and @range lies
+ *      right before it
+ * @release: the object was freed, and the pager gets no more calls. May be NULL. It may run with a map locked, and
+ *      calls nothing of this library.
+ *
+ * The functions are called with no lock of the library held, but for @release, and may reply before they return. The
+ * two requests return 0 to accept a request. The pager then answers each of its pages at some time, from any thread, in
+ * any order and portions.
+ *
+ * Any other value is an errno and cancels the pages of the request that have not been answered, as pgl_pager_error()
+ * would. Three errnos are treated as temporary: EAGAIN, EINTR and ENOMEM end the fault with PGL_FAULT_RETRY,
+ * PGL_FAULT_INTERRUPTED or PGL_FAULT_MEMORY_SHORTAGE, and faults that wait for the same pages ask again for themselves.
  */
 struct pgl_pager_ops {
     int (*data_request)(void *pager, const struct pgl_request *request) PGL_NOEXCEPT;
-    /* The pages are resident; more access is wanted. NULL for a pager that never withholds any. */
     int (*access_request)(void *pager, const struct pgl_request *request) PGL_NOEXCEPT;
-    /* A hint, may be NULL: a fault went forward, its request was taken, and these pages lie right before it. */
     void (*behind)(void *pager, struct pgl_object *object, struct pgl_pager_range range) PGL_NOEXCEPT;
-    /* The object is gone, nothing is asked any more. May be NULL. Perhaps with a map locked: calls nothing here. */
     void (*release)(void *pager) PGL_NOEXCEPT;
 };
 
-/*
- * Where pages live. All five functions are needed. They are called with an object's lock held, and call nothing of this
- * library. alloc() returns NULL when there is no frame.
+/**
+ * struct pgl_memory_ops - the memory that holds pages
+ * @alloc: allocate the frame of one page; NULL if there is none
+ * @free: free a frame
+ * @spare: the number of frames that speculation may take: the free ones less a reserve
+ * @zero: fill a frame with zeros
+ * @copy: copy a page into a frame
+ *
+ * All five are needed. They are called with an object locked, and call nothing of this library.
  */
 struct pgl_memory_ops {
     void *(*alloc)(void *memory)PGL_NOEXCEPT;
     void (*free)(void *memory, void *frame) PGL_NOEXCEPT;
-    uint64_t (*spare)(void *memory) PGL_NOEXCEPT; /* frames that speculation may take: the free ones less a reserve */
+    uint64_t (*spare)(void *memory) PGL_NOEXCEPT;
     void (*zero)(void *memory, void *frame) PGL_NOEXCEPT;
     void (*copy)(void *memory, void *frame, const void *from) PGL_NOEXCEPT;
 };
 
-/* Where the library's own records come from. alloc() returns zeroed memory or NULL. May be called under any lock. */
+/**
+ * struct pgl_heap_ops - the heap for the library's own records
+ * @alloc: allocate zeroed memory; NULL if there is none
+ * @free: free a block
+ *
+ * Both may be called with any lock of the library held, and call nothing of it.
+ */
 struct pgl_heap_ops {
     void *(*alloc)(void *heap, size_t size)PGL_NOEXCEPT;
     void (*free)(void *heap, void *block) PGL_NOEXCEPT;
 };
 
-/*
- * What an object is made of. All zero but last: a zero-filled object of frameless pages, which takes the shipped table
- * and PGL_ADVICE_DEFAULT, under which a fault brings its own page alone.
+/**
+ * struct pgl_object_config - the configuration of an object
+ * @last: its pages are [0, last]
+ * @pager_ops, @pager: the pager, or NULL
+ * @pager_range: object page i is the pager's page pager_range.first + i. The pager has nothing beyond pager_range.last,
+ *      which may lie beyond the object; UINT64_MAX means up to the end of the object.
+ * @pager_unready: faults that need the pager wait until pgl_object_set_ready()
+ * @internal: frames are allocated before the pager is asked, and at the end of the chain a page without data is zero.
+ *      An external object allocates frames at the reply, and a fault that ends there gets PGL_FAULT_NO_DATA.
+ * @credits: the number of pages that may be outstanding at the pager; 0: no limit
+ * @memory_ops, @memory: the memory of the pages, or NULL. Without memory a page is only a state, and the pager or the
+ *      caller keeps its bytes.
+ * @page_size: the distance of pages in the data for pgl_pager_supply()
+ * @backing, @backing_first: the object that this one shadows, or NULL. Page i that is not in this object is searched
+ *      there, at page backing_first + i. Both objects have memory, or neither.
+ * @advice: the object's advice
+ * @table: copied; NULL: pgl_advice_shipped()
+ * @heap_ops, @heap: the heap for the records; NULL: calloc() and free()
+ *
+ * With all members zero but @last, it is a zero-filled object without frames, with the shipped table and
+ * PGL_ADVICE_DEFAULT.
  */
 struct pgl_object_config {
-    uint64_t last; /* its pages are [0, last] */
+    uint64_t last;
 
-    /* The pager, or none. Object page i is the pager's page pager_range.first + i; it has nothing past its last, which
-     * may lie beyond the object: UINT64_MAX leaves it to the object where to end. */
     const struct pgl_pager_ops *pager_ops;
     void *pager;
     struct pgl_pager_range pager_range;
-    bool pager_unready; /* faults wait until pgl_object_set_ready() */
-    bool internal;      /* memory is reserved before the pager is asked, and where it has no data there are zeros */
-    uint64_t credits;   /* pages that may be outstanding at the pager at a time; 0: no limit */
+    bool pager_unready;
+    bool internal;
+    uint64_t credits;
 
-    /* Memory, or none: then a page is a state only, and the pager or the caller keeps its bytes. */
     const struct pgl_memory_ops *memory_ops;
     void *memory;
-    size_t page_size; /* the distance of pages in what pgl_pager_supply() is given */
+    size_t page_size;
 
-    /* What is not in this object is looked for there, from its page backing_first on: a shadow. Same kind of memory. */
     struct pgl_object *backing;
     uint64_t backing_first;
 
     enum pgl_advice advice;
-    const struct pgl_advice_table *table; /* copied; NULL: pgl_advice_shipped() */
+    const struct pgl_advice_table *table;
 
-    const struct pgl_heap_ops *heap_ops; /* NULL: calloc() and free() */
+    const struct pgl_heap_ops *heap_ops;
     void *heap;
 };
 
-/*
- * Counts, by the advice that the faults followed. The first two are kept by the object that was faulted on, for the
- * whole chain, and a fault with PGL_FAULT_FLAG_RESIDENT is only a touch; the others by the object where it happened.
+/**
+ * struct pgl_fault_counts - the counts of the faults that followed one advice
+ * @touches: faults of any kind, on resident pages too
+ * @faults: faults whose page was absent, and was waited for, requested, copied up or made
+ * @requests: data requests sent
+ * @demanded: pages requested because a fault needed them
+ * @speculative: pages requested beside them
+ * @used: speculative pages that were touched later
+ * @unlocks: access requests sent
+ * @retries: restarts of a fault, because its entry had changed, or because it was woken to try again
+ *
+ * @touches and @faults are counted in the object that was faulted on, for the whole chain. A fault with
+ * PGL_FAULT_FLAG_RESIDENT counts as a touch only. The others are counted in the object where they happened.
  */
 struct pgl_fault_counts {
-    uint64_t touches;     /* faults of any kind, resident pages included */
-    uint64_t faults;      /* those whose page was absent: it was waited for, asked for, copied up or made */
-    uint64_t requests;    /* data requests made */
-    uint64_t demanded;    /* pages asked for because somebody waits */
-    uint64_t speculative; /* pages asked for beside them */
-    uint64_t used;        /* speculative pages that were touched later */
-    uint64_t unlocks;     /* access requests made */
-    uint64_t retries;     /* times a fault began again: its entry changed, or it was woken to try for itself */
-};
-
-struct pgl_object_stats {
-    struct pgl_fault_counts by_advice[PGL_ADVICE_COUNT];
-    uint64_t resident;    /* pages, now */
-    uint64_t busy;        /* pages marked, now: asked for, or placeholders */
-    uint64_t outstanding; /* credits in use, now: pages asked for, for their data or for access */
-    uint64_t waiting;     /* faults waiting, now */
-    uint64_t duplicates;  /* pages a reply brought that were resident already */
-    uint64_t aliens;      /* pages a reply named that it was not, or no longer, asked for */
+    uint64_t touches;
+    uint64_t faults;
+    uint64_t requests;
+    uint64_t demanded;
+    uint64_t speculative;
+    uint64_t used;
+    uint64_t unlocks;
+    uint64_t retries;
 };
 
 /**
- * pgl_object_new - make an object
- * @config: borrowed for the call; what it points to, but for the table, outlives the object
+ * struct pgl_object_stats - the counts of an object
+ * @by_advice: the counts of its faults, by enum pgl_advice
+ * @resident: pages that are resident now
+ * @busy: pages that are marked now, as requested or as placeholders
+ * @outstanding: credits in use now: pages requested for their data or for access
+ * @waiting: faults that wait now
+ * @duplicates: pages that a reply brought although they were resident
+ * @aliens: pages that a reply named although they were not, or no longer, requested from it
+ */
+struct pgl_object_stats {
+    struct pgl_fault_counts by_advice[PGL_ADVICE_COUNT];
+    uint64_t resident;
+    uint64_t busy;
+    uint64_t outstanding;
+    uint64_t waiting;
+    uint64_t duplicates;
+    uint64_t aliens;
+};
+
+/**
+ * pgl_object_new() - create an object
+ * @config: borrowed for the call; everything that it points to, but for the table, outlives the object
  *
  * Returns the object with one reference, which the caller owns.
  *
@@ -162,12 +255,12 @@ struct pgl_object_stats {
  * Owns:     the caller; release with pgl_object_unref(). Takes a reference on the backing object.
  * Errors:   NULL with errno EINVAL: an advice that does not exist, a pager range whose first is above its last, a
  *           backing_first outside the backing object, a pager without data_request, memory that lacks a function or a
- *           page_size, a backing object that has memory when this one has none or the other way round; ENOMEM.
+ *           page_size, memory in only one of the object and its backing object. NULL with errno ENOMEM.
  */
 PGL_API struct pgl_object *pgl_object_new(const struct pgl_object_config *config);
 
 /**
- * pgl_object_ref - take another reference
+ * pgl_object_ref() - take another reference
  *
  * Returns the object.
  *
@@ -176,40 +269,43 @@ PGL_API struct pgl_object *pgl_object_new(const struct pgl_object_config *config
 PGL_API struct pgl_object *pgl_object_ref(struct pgl_object *object);
 
 /**
- * pgl_object_unref - let a reference go; the last one frees the object, its frames, and its hold on its backing object
+ * pgl_object_unref() - drop a reference
  * @object: may be NULL
  *
- * At the last reference no fault is under way in the object and no request is outstanding: a pager that may still reply
- * holds a reference. So does pgl_fault_interrupt() while it runs, so that the object may be there a moment longer than
- * its faults: the pager's release(), which is called last, says when what the object was made with may go.
+ * The last unref frees the object and its frames, calls the pager's release(), and drops the reference on the backing
+ * object. At that moment no fault is under way in the object and no request is outstanding; a pager that may still
+ * reply holds a reference.
+ *
+ * pgl_fault_interrupt() holds a reference while it runs, and therefore the object may live a moment longer than its
+ * faults. The caller may free the things that the configuration points to once release() is called.
  *
  * Locks:    entry: none.
  */
 PGL_API void pgl_object_unref(struct pgl_object *object);
 
 /**
- * pgl_object_set_ready - the pager is ready: faults that wait for it go on
+ * pgl_object_set_ready() - declare the pager ready, and wake the faults that wait for that
  *
  * Locks:    entry: none.
  */
 PGL_API void pgl_object_set_ready(struct pgl_object *object);
 
 /**
- * pgl_object_terminate - the pager is gone: nobody waits for it any more
+ * pgl_object_terminate() - cancel all requests, because the pager is gone
  *
- * Everything asked for is taken back, whoever waits gets PGL_FAULT_MEMORY_ERROR, and so does each later fault that
- * would have asked. Resident pages stay. Later replies are aliens.
+ * All outstanding requests are cancelled. The faults that wait for them get PGL_FAULT_MEMORY_ERROR, and so does each
+ * later fault that would have to ask. Resident pages stay. Later replies are counted as aliens.
  *
- * A fault that was about to ask when this was called may still call its pager after this has returned: what it asks for
- * has been taken back by then, and it ends in the same error. So what the object was made with has to last until the
- * pager's release(), and not only until here.
+ * A fault that is about to send a request may still call the pager after this has returned. Its request is cancelled
+ * already, and it ends in the same error. Therefore the things that the configuration points to are needed until the
+ * pager's release().
  *
  * Locks:    entry: none.
  */
 PGL_API void pgl_object_terminate(struct pgl_object *object);
 
 /**
- * pgl_object_advise - set an object's advice
+ * pgl_object_advise() - set an object's advice
  *
  * Locks:    entry: none. Faults that have chosen their cluster keep it.
  * Errors:   false with errno EINVAL for an advice that does not exist.
@@ -217,14 +313,14 @@ PGL_API void pgl_object_terminate(struct pgl_object *object);
 PGL_API bool pgl_object_advise(struct pgl_object *object, enum pgl_advice advice);
 
 /**
- * pgl_object_advice - an object's advice
+ * pgl_object_advice() - return an object's advice
  *
  * Locks:    entry: none.
  */
 PGL_API enum pgl_advice pgl_object_advice(struct pgl_object *object);
 
 /**
- * pgl_object_set_table - replace an object's advice table
+ * pgl_object_set_table() - replace an object's advice table
  * @table: copied; NULL: pgl_advice_shipped()
  *
  * Locks:    entry: none.
@@ -232,19 +328,20 @@ PGL_API enum pgl_advice pgl_object_advice(struct pgl_object *object);
 PGL_API void pgl_object_set_table(struct pgl_object *object, const struct pgl_advice_table *table);
 
 /**
- * pgl_object_remove - forget resident pages
+ * pgl_object_remove() - remove resident pages
  * @first, @last: inclusive
  *
- * Returns how many pages were forgotten; their frames are freed, and the next fault asks the pager again. Pages that
- * are marked by a fault, asked for, or wired are left as they are.
+ * Frees the pages' frames; the next fault asks the pager again. Pages that are marked by a fault, requested, or wired
+ * are left as they are. Returns the number of pages removed. The cost depends on the pages that were ever touched, not
+ * on the width of the range.
  *
- * Locks:    entry: none. Cost follows the pages that were ever touched, never the width of the range.
+ * Locks:    entry: none.
  */
 PGL_API uint64_t pgl_object_remove(struct pgl_object *object, uint64_t first, uint64_t last);
 
 /**
- * pgl_object_unwire - undo one successful fault with PGL_FAULT_FLAG_WIRE
- * @object, @index: as that fault's struct pgl_fault_page said
+ * pgl_object_unwire() - undo one successful fault with PGL_FAULT_FLAG_WIRE
+ * @object, @index: from that fault's struct pgl_fault_page
  *
  * Locks:    entry: none.
  * Errors:   false with errno EINVAL when the page is not wired.
@@ -252,91 +349,104 @@ PGL_API uint64_t pgl_object_remove(struct pgl_object *object, uint64_t first, ui
 PGL_API bool pgl_object_unwire(struct pgl_object *object, uint64_t index);
 
 /**
- * pgl_object_resident - whether a page is resident in this very object
+ * pgl_object_resident() - return whether a page is resident in this object, backing objects left aside
  *
- * Locks:    entry: none. Without a wire the answer may be old when it arrives.
+ * Unless the page is wired, the answer may be stale when it arrives.
+ *
+ * Locks:    entry: none.
  */
 PGL_API bool pgl_object_resident(struct pgl_object *object, uint64_t index);
 
 /**
- * pgl_object_get_stats - an object's counts
+ * pgl_object_get_stats() - read an object's counts
  *
- * Locks:    entry: none. The counts fit together: they are read under one lock.
+ * The counts are consistent with each other, because they are read under one lock.
+ *
+ * Locks:    entry: none.
  */
 PGL_API void pgl_object_get_stats(struct pgl_object *object, struct pgl_object_stats *stats);
 
 /**
- * pgl_object_check - verify every invariant of an object
+ * pgl_object_check() - verify every invariant of an object
  * @say: called with each violation in words, or NULL; the object is locked, and @say calls nothing of this library
- * @opaque: handed to @say
+ * @opaque: passed to @say
  *
- * Returns the number of violations: 0 for a sound object. May be called at any time.
+ * Returns the number of violations: 0 for a sound object. May be called at any time. The cost depends on the pages that
+ * were ever touched.
  *
- * Locks:    entry: none. Cost follows the pages that were ever touched.
+ * Locks:    entry: none.
  */
 PGL_API unsigned pgl_object_check(struct pgl_object *object, void (*say)(const char *what, void *opaque) PGL_NOEXCEPT,
                                   void *opaque);
 
 /*
- * A pager's replies. Each names the request and any part of its range; pages beyond it, pages of another request, pages
- * answered already, and everything after a roll-back are left alone and counted (duplicates, aliens). They may be given
- * in any order, from any thread, with no lock of the library held, also inside data_request().
+ * A pager's replies. Each names a request by its id, and any part of the request's range. Pages outside that range,
+ * pages of another request, pages that were answered before, and cancelled pages are not changed, and are counted as
+ * duplicates or aliens. Replies may come in any order, from any thread, with no lock of the library held, and inside
+ * data_request().
  */
 
 /**
- * pgl_pager_supply - here are pages
- * @range: in the pager's pages
- * @data: the pages' bytes, page_size apart, the first belonging to range.first; NULL: the object has no memory, or its
- *        pages are zero
- * @access: what may be done with them; PGL_ACCESS_NONE: resident, but to be asked for before it is read
+ * pgl_pager_supply() - supply requested pages @id: of the request @range: in the pager's pages @data: the pages' bytes,
+ * page_size apart, beginning with range.first; NULL: the object has no memory, or the pages are
+ *      zero
+ * @access: the access to the pages; with PGL_ACCESS_NONE they are resident, and an access request precedes any use
  *
- * Returns how many pages were taken. A page of an external object whose frame cannot be had stays absent, and whoever
- * waits for it gets PGL_FAULT_MEMORY_SHORTAGE.
+ * Returns the number of pages that became resident. A page of an external object stays absent if there is no frame for
+ * it, and the faults that wait for it get PGL_FAULT_MEMORY_SHORTAGE.
  *
  * Locks:    entry: none.
- * Errors:   0 with errno EINVAL: an access that does not exist. The pages stay asked for.
+ * Errors:   0 with errno EINVAL: an access that does not exist. The pages stay requested.
  */
 PGL_API uint64_t pgl_pager_supply(struct pgl_object *object, uint64_t id, struct pgl_pager_range range,
                                   const void *data, enum pgl_access access);
 
 /**
- * pgl_pager_no_data - the pager has nothing there
+ * pgl_pager_no_data() - answer that the pager has no data for these pages
+ * @id: of the request
+ * @range: in the pager's pages
  *
- * Returns how many pages were still asked for. Whoever waits looks in the backing object; at the end of the chain there
- * are zeros where the object is internal, and PGL_FAULT_NO_DATA where it is not.
+ * Returns the number of pages that were still requested. The faults that wait for them look in the backing object. At
+ * the end of the chain an internal object gets zeros, and for an external one the fault gets PGL_FAULT_NO_DATA.
  *
  * Locks:    entry: none.
  */
 PGL_API uint64_t pgl_pager_no_data(struct pgl_object *object, uint64_t id, struct pgl_pager_range range);
 
 /**
- * pgl_pager_error - the pager cannot bring these pages, or cannot give the access
+ * pgl_pager_error() - answer that the pager cannot supply these pages, or cannot give access to them
+ * @id: of the request
+ * @range: in the pager's pages
  *
- * Returns how many pages were still asked for. Whoever waits gets PGL_FAULT_MEMORY_ERROR. A page whose data failed is
- * in error: it is never speculated, and a fault on it asks for it alone, until it is supplied, or there is no data. A
- * page that only lacked access stays as it is.
+ * Returns the number of pages that were still requested. The faults that wait for them get PGL_FAULT_MEMORY_ERROR. A
+ * page whose data failed is in error until it is supplied or the pager answers that there is no data. While it is, it
+ * is never requested as a neighbour, and a fault on it asks for it alone. A page that only lacked access stays
+ * resident.
  *
  * Locks:    entry: none.
  */
 PGL_API uint64_t pgl_pager_error(struct pgl_object *object, uint64_t id, struct pgl_pager_range range);
 
 /**
- * pgl_pager_grant - the answer to an access request
- * @access: what may be done with the pages from now on
+ * pgl_pager_grant() - answer an access request
+ * @id: of the request
+ * @range: in the pager's pages
+ * @access: the access to the pages from now on
  *
- * Returns how many pages had been asked for. A fault that still lacks access asks again.
+ * Returns the number of pages that were still requested. A fault that still lacks access asks again.
  *
  * Locks:    entry: none.
- * Errors:   0 with errno EINVAL: an access that does not exist. The pages stay asked for.
+ * Errors:   0 with errno EINVAL: an access that does not exist. The pages stay requested.
  */
 PGL_API uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct pgl_pager_range range,
                                  enum pgl_access access);
 
 /**
- * pgl_pager_withhold - allow no more than this from now on, unasked
- * @access: what may still be done; access that a page lacks already is not given
+ * pgl_pager_withhold() - reduce the access to resident pages, without a request
+ * @range: in the pager's pages
+ * @access: the access that is left; a page that has less keeps less
  *
- * Returns how many resident pages are in the range. Their frames and wires stay.
+ * Returns the number of resident pages in the range. Their frames and wires stay.
  *
  * Locks:    entry: none.
  * Errors:   0 with errno EINVAL: an access that does not exist.
@@ -344,8 +454,8 @@ PGL_API uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct 
 PGL_API uint64_t pgl_pager_withhold(struct pgl_object *object, struct pgl_pager_range range, enum pgl_access access);
 
 /**
- * pgl_map_new - make an empty address space
- * @heap_ops, @heap: where its records come from; NULL: calloc() and free()
+ * pgl_map_new() - create an empty address space
+ * @heap_ops, @heap: the heap for its records; NULL: calloc() and free()
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_map_free().
@@ -354,96 +464,120 @@ PGL_API uint64_t pgl_pager_withhold(struct pgl_object *object, struct pgl_pager_
 PGL_API struct pgl_map *pgl_map_new(const struct pgl_heap_ops *heap_ops, void *heap);
 
 /**
- * pgl_map_free - free a map, and its references on the objects it shows
+ * pgl_map_free() - free a map, and drop its references on the objects that it shows
  * @map: may be NULL; no fault is under way in it
  */
 PGL_API void pgl_map_free(struct pgl_map *map);
 
 /**
- * pgl_map_enter - show a part of an object
+ * pgl_map_enter() - add an entry that shows a part of an object
  * @first, @last: the map's pages, inclusive
  * @object: borrowed; the map takes a reference
- * @object_first: the object's page that is seen at @first
+ * @object_first: the object's page that the map shows at @first
+ * @advice: of the entry; PGL_ADVICE_DEFAULT: the object's
  *
  * Locks:    entry: none.
  * Errors:   false with errno EINVAL: @first above @last, an entry that would leave its object, an advice that does not
- *           exist; EEXIST: something is mapped in the range; ENOMEM. The map is then as it was.
+ *           exist; EEXIST: something is mapped in the range; ENOMEM. After an error the map is unchanged.
  */
 PGL_API bool pgl_map_enter(struct pgl_map *map, uint64_t first, uint64_t last, struct pgl_object *object,
                            uint64_t object_first, enum pgl_advice advice);
 
 /**
- * pgl_map_remove - show nothing in a range any more
- * @first, @last: the map's pages, inclusive; entries that reach beyond are cut, holes are fine
+ * pgl_map_remove() - unmap a range
+ * @first, @last: the map's pages, inclusive; entries that reach beyond it are cut, holes are allowed
  *
- * Faults that are under way there find out, and answer for what is mapped when they end.
+ * A fault that is under way in the range notices the change when it ends, and starts again with the new entry, if any.
  *
- * Locks:    entry: none.
- * Errors:   false with errno EINVAL: @first above @last; ENOMEM: one entry had to become two, because parts of it are
- *           left on both sides of the range. The map is then as it was. Nothing else needs memory.
+ * Locks:    entry: none. Errors:   false with errno EINVAL: @first above @last; ENOMEM: parts of one entry are left on
+ * both sides of the range,
+ *           and there is no memory for the second. Nothing else needs memory. After an error the map is unchanged.
  */
 PGL_API bool pgl_map_remove(struct pgl_map *map, uint64_t first, uint64_t last);
 
 /**
- * pgl_map_advise - set the advice of a range
- * @first, @last: the map's pages, inclusive; an entry with another advice is split where the range starts or ends
- *                inside it
+ * pgl_map_advise() - set the advice of a range
+ * @first, @last: the map's pages, inclusive; if the range starts or ends inside an entry with another advice, the entry
+ *      is split
  *
  * Locks:    entry: none.
  * Errors:   false with errno EINVAL: @first above @last, an advice that does not exist; ENOENT: a page of the range is
- *           not mapped; ENOMEM: an entry had to be split. The map is then as it was. Nothing else needs memory.
+ *           not mapped; ENOMEM: an entry had to be split. Nothing else needs memory. After an error the map is
+ *           unchanged.
  */
 PGL_API bool pgl_map_advise(struct pgl_map *map, uint64_t first, uint64_t last, enum pgl_advice advice);
 
-/* One entry, as pgl_map_lookup() copies it out. */
+/**
+ * struct pgl_map_entry - an entry of a map
+ * @view: its pages; first and last are the map's pages
+ * @object: the object that it shows
+ * @advice: its advice
+ */
 struct pgl_map_entry {
-    struct pgl_view view; /* first and last in the map's pages */
+    struct pgl_view view;
     struct pgl_object *object;
     enum pgl_advice advice;
 };
 
 /**
- * pgl_map_lookup - the entry that shows a page, or the next one above it
- * @entry: where its copy goes; the object in it carries no reference of its own
+ * pgl_map_lookup() - copy the entry that shows a page, or the next entry above the page
+ * @entry: receives the copy; the object in it carries no reference of its own
  *
- * Returns false when nothing is mapped at @map_index or above: entry->view.first tells which of the two it was. So a
- * walk goes on at entry->view.last + 1, and ends at the last page.
+ * Returns false when nothing is mapped at @map_index or above. If entry->view.first is above @map_index, the page
+ * itself is not mapped. A walk over a map goes on at entry->view.last + 1. The copy may be stale when it arrives.
  *
- * Locks:    entry: none. The copy may be old when it arrives.
+ * Locks:    entry: none.
  */
 PGL_API bool pgl_map_lookup(struct pgl_map *map, uint64_t map_index, struct pgl_map_entry *entry);
 
-/* Of struct pgl_fault_args; PGL_FAULT_INVALID answers any other. */
-#define PGL_FAULT_FLAG_WIRE 1u     /* keep the page until pgl_object_unwire(); does not speculate */
-#define PGL_FAULT_FLAG_RESIDENT 2u /* the page has to be resident already: no pager is asked, no page is made */
-#define PGL_FAULT_FLAG_NO_WAIT 4u  /* no credit, or a pager that is not ready: PGL_FAULT_RETRY instead of waiting */
-#define PGL_FAULT_FLAG_RETRIED 8u  /* the caller tries again what went wrong before: does not speculate */
+/* The flags of struct pgl_fault_args. A fault with any other flag gets PGL_FAULT_INVALID. */
+#define PGL_FAULT_FLAG_WIRE 1u     /* keep the page resident until pgl_object_unwire(); request no neighbours */
+#define PGL_FAULT_FLAG_RESIDENT 2u /* succeed only if the page is resident: ask no pager, make no page */
+#define PGL_FAULT_FLAG_NO_WAIT 4u  /* without a credit or a ready pager, return PGL_FAULT_RETRY and do not wait */
+#define PGL_FAULT_FLAG_RETRIED 8u  /* the caller repeats a fault that failed: request no neighbours */
 
-struct pgl_fault_args {
-    struct pgl_map *map;       /* the fault is on a page of this map ... */
-    struct pgl_object *object; /* ... or, when map is NULL, of this object: no entry, its own advice and bounds */
-    uint64_t index;            /* a page of the map, or of the object */
-    enum pgl_access access;    /* READ or WRITE; PGL_FAULT_INVALID answers NONE and every other number */
-    unsigned flags;
-    void *cookie; /* handed to the pager with each request of this fault */
-};
-
-/*
- * Where the page was found. One that was found below may have been copied up by another thread's write before this is
- * read: who maps pages for several threads sees to it that the copy is what stays mapped.
+/**
+ * struct pgl_fault_args - the arguments of a fault
+ * @map: the map that the fault is in, or NULL
+ * @object: used if @map is NULL: the object that the fault is in, with its own advice and bounds
+ * @index: a page of the map, or of the object
+ * @access: PGL_ACCESS_READ or PGL_ACCESS_WRITE; any other value gets PGL_FAULT_INVALID
+ * @flags: PGL_FAULT_FLAG_...
+ * @cookie: passed to the pager with each request of this fault
  */
-struct pgl_fault_page {
-    struct pgl_object *object; /* the object or one below it in the shadow chain; no reference of its own */
-    uint64_t index;            /* its page there */
-    void *frame;               /* NULL where the object has no memory */
-    enum pgl_access access;    /* READ: the mapping has to trap a write, which will fault again */
-    bool hit;                  /* there at the first look, here or below: nothing was waited for, asked for or made */
+struct pgl_fault_args {
+    struct pgl_map *map;
+    struct pgl_object *object;
+    uint64_t index;
+    enum pgl_access access;
+    unsigned flags;
+    void *cookie;
 };
 
 /**
- * pgl_fault_new - make what a thread needs to fault
+ * struct pgl_fault_page - the page that a fault has found
+ * @object: the top object, or one below it in the shadow chain; carries no reference of its own
+ * @index: the page in @object
+ * @frame: NULL if the object has no memory
+ * @access: if it is PGL_ACCESS_READ, map the page read-only, so that a write faults again
+ * @hit: the page was resident at the first look, in the top object or below; the fault has not waited, asked or made
+ *      anything
  *
- * One serves for any number of faults, one after the other: a fault allocates nothing here.
+ * If the page was found below the top object, another thread's write may already have copied it up. A caller that maps
+ * pages for several threads ensures that the copy stays mapped, and not the page from below.
+ */
+struct pgl_fault_page {
+    struct pgl_object *object;
+    uint64_t index;
+    void *frame;
+    enum pgl_access access;
+    bool hit;
+};
+
+/**
+ * pgl_fault_new() - allocate the state of a fault
+ *
+ * It serves any number of faults, one after the other. None of them allocates anything in it.
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_fault_free().
@@ -452,39 +586,42 @@ struct pgl_fault_page {
 PGL_API struct pgl_fault *pgl_fault_new(void);
 
 /**
- * pgl_fault_free - free it; no fault is under way with it, and nobody interrupts it any more
- * @fault: may be NULL
+ * pgl_fault_free() - free the state of a fault
+ * @fault: may be NULL; not under way, and no thread calls pgl_fault_interrupt() on it now or later
  */
 PGL_API void pgl_fault_free(struct pgl_fault *fault);
 
 /**
- * pgl_fault_run - handle one fault, sleeping where it has to wait
+ * pgl_fault_run() - handle one fault, and sleep while it waits
  * @args: borrowed for the call
- * @page: where the page was found; only with PGL_FAULT_SUCCESS; may be NULL
+ * @page: set with PGL_FAULT_SUCCESS only; may be NULL
  *
- * With any other result nothing that this fault marked is still marked, its credits are back, and whoever waited for
- * its pages is awake. Speculative pages that were supplied stay; those still outstanding after success, or of a request
- * whose demand page was answered before this fault had to make another one, stay asked for until the pager answers.
+ * If the result is not PGL_FAULT_SUCCESS, all marks of the fault's last request are removed, its credits are returned,
+ * and faults that waited for its pages are woken. Speculative pages that were supplied stay resident. Speculative pages
+ * that are still outstanding after a success, or that belong to an earlier request of the same fault, stay requested
+ * until the pager answers.
  *
- * Without PGL_FAULT_FLAG_WIRE the page may be removed again before the caller looks at it.
+ * Without PGL_FAULT_FLAG_WIRE the page may be removed before the caller uses it.
  *
  * Locks:    entry: none of the library's.
- * Blocks:   until the pager answers, a credit is free, the pager is ready, or pgl_fault_interrupt(). No cancellation
- *           point; what the pager's own functions pass is the pager's concern.
+ * Blocks:   until the pager answers, a credit is free, the pager is ready, or pgl_fault_interrupt() is called. No
+ *           cancellation point, but for those in the pager's own functions.
  */
 PGL_API enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struct pgl_fault_args *args,
                                             struct pgl_fault_page *page);
 
 /**
- * pgl_fault_start - handle one fault, without ever sleeping
- * @args: copied; the fault keeps the map borrowed and the objects referenced
+ * pgl_fault_start() - handle one fault without sleeping
+ * @args: copied; the fault borrows the map until it ends, and takes references on its objects
  * @page: as for pgl_fault_run()
- * @ready, @arg: called once for each PGL_FAULT_PENDING, when the fault can go on; by the thread that made it so, with
- *               no lock of the library held, perhaps before pgl_fault_start() has returned PGL_FAULT_PENDING
+ * @ready, @arg: called once for each PGL_FAULT_PENDING, when the fault can go on. The thread that answers, wakes or
+ *      interrupts the fault calls it, with no lock of the library held, maybe before pgl_fault_start() has returned.
  *
- * A fault that is pending holds no lock and no stack: whoever calls pgl_fault_continue() after @ready goes on with it.
- * What it knew of its entry is a copy with a version, which is checked before it answers. Others may wait for what it
- * has marked: it has to be continued to its end, if need be after pgl_fault_interrupt().
+ * A pending fault holds no lock and no stack. Any thread may call pgl_fault_continue() after @ready. The fault keeps a
+ * copy of its entry with the map's version, and checks the version before it answers.
+ *
+ * Continue each fault to its end, if necessary after pgl_fault_interrupt(), because other faults may wait for the pages
+ * that it has marked.
  *
  * Locks:    entry: none of the library's.
  */
@@ -493,21 +630,23 @@ PGL_API enum pgl_fault_result pgl_fault_start(struct pgl_fault *fault, const str
                                               void *arg);
 
 /**
- * pgl_fault_continue - go on with a pending fault, once, after its ready() was called
+ * pgl_fault_continue() - continue a pending fault, once for each call of its ready()
  * @page: as for pgl_fault_run()
  *
- * Returns PGL_FAULT_PENDING when it has to wait again; ready() will be called again then.
+ * Returns PGL_FAULT_PENDING when the fault has to wait again. Its ready() is then called again.
  *
  * Locks:    entry: none of the library's.
  */
 PGL_API enum pgl_fault_result pgl_fault_continue(struct pgl_fault *fault, struct pgl_fault_page *page);
 
 /**
- * pgl_fault_interrupt - end the fault that is under way, or else the next one, if it has to wait
+ * pgl_fault_interrupt() - interrupt the wait of the fault that is under way, or else of the next one
+ * @fault: not freed meanwhile
  *
- * It answers PGL_FAULT_INTERRUPTED at the wait that it is in or comes to; what needs no waiting still succeeds.
+ * The fault returns PGL_FAULT_INTERRUPTED from the wait that it is in or comes to. A fault that does not have to wait
+ * still succeeds. Any thread may call this.
  *
- * Locks:    entry: none of the library's. Any thread; @fault is not freed meanwhile.
+ * Locks:    entry: none of the library's.
  */
 PGL_API void pgl_fault_interrupt(struct pgl_fault *fault);
 

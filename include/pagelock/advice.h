@@ -154,10 +154,12 @@ struct pgl_cluster_args {
 };
 
 /**
- * struct pgl_cluster - a decision, in the object's pages @first, @last: the cluster @has_behind: whether there are
- * pages behind it @behind_first, @behind_last: pages that a forward reader has passed, and that may be paged out
- * (drop-behind). They are
- *      at most row.behind pages, end right before the cluster, and lie within every bound. They need not be resident.
+ * struct pgl_cluster - a decision, in the object's pages
+ * @first, @last: the cluster
+ * @has_behind: whether there are pages behind it
+ * @behind_first, @behind_last: pages that a forward reader has passed, and that may be paged out (drop-behind). They
+ *      are at most row.behind pages, end right before the cluster, and lie within every bound. They need not be
+ *      resident.
  */
 struct pgl_cluster {
     uint64_t first;

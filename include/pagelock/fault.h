@@ -307,7 +307,9 @@ PGL_API void pgl_object_terminate(struct pgl_object *object);
 /**
  * pgl_object_advise() - set an object's advice
  *
- * Locks:    entry: none. Faults that have chosen their cluster keep it.
+ * Faults that have chosen their cluster keep it.
+ *
+ * Locks:    entry: none.
  * Errors:   false with errno EINVAL for an advice that does not exist.
  */
 PGL_API bool pgl_object_advise(struct pgl_object *object, enum pgl_advice advice);
@@ -387,9 +389,11 @@ PGL_API unsigned pgl_object_check(struct pgl_object *object, void (*say)(const c
  */
 
 /**
- * pgl_pager_supply() - supply requested pages @id: of the request @range: in the pager's pages @data: the pages' bytes,
- * page_size apart, beginning with range.first; NULL: the object has no memory, or the pages are
- *      zero
+ * pgl_pager_supply() - supply requested pages
+ * @id: of the request
+ * @range: in the pager's pages
+ * @data: the pages' bytes, page_size apart, beginning with range.first; NULL: the object has no memory, or the pages
+ *      are zero
  * @access: the access to the pages; with PGL_ACCESS_NONE they are resident, and an access request precedes any use
  *
  * Returns the number of pages that became resident. A page of an external object stays absent if there is no frame for
@@ -489,9 +493,10 @@ PGL_API bool pgl_map_enter(struct pgl_map *map, uint64_t first, uint64_t last, s
  *
  * A fault that is under way in the range notices the change when it ends, and starts again with the new entry, if any.
  *
- * Locks:    entry: none. Errors:   false with errno EINVAL: @first above @last; ENOMEM: parts of one entry are left on
- * both sides of the range,
- *           and there is no memory for the second. Nothing else needs memory. After an error the map is unchanged.
+ * Locks:    entry: none.
+ * Errors:   false with errno EINVAL: @first above @last; ENOMEM: parts of one entry are left on both sides of the
+ *           range, and there is no memory for the second. Nothing else needs memory. After an error the map is
+ *           unchanged.
  */
 PGL_API bool pgl_map_remove(struct pgl_map *map, uint64_t first, uint64_t last);
 

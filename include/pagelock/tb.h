@@ -39,7 +39,7 @@ enum pgl_tb_state {
 struct pgl_tb;
 
 /**
- * struct pgl_tb_ops - what the library tells the emulator
+ * struct pgl_tb_ops - the emulator's callbacks
  *
  * The library calls all of them with page locks held, except `retired` of a block on no page. A callback locks no
  * page, begins no bracket, invalidates nothing, and calls no function of this library that does. It neither longjmps
@@ -49,10 +49,10 @@ struct pgl_tb;
  *
  * @first_code: a bracket has locked page @index, which has no code. When this returns, every store to the page that did
  *      not trap is visible, and every later one traps. It never waits for a thread that may want a page. May be NULL.
- * @no_code: the last block of page @index is gone, and the page is about to be unlocked. This is the only place where
- *      the emulator may remove the trap. A vCPU may still be running a dead block of the page, and its stores no longer
- *      trap. If a block must stop as soon as it overwrites itself, let stores test pgl_tb_is_live(), or let `retired`
- *      kick out the vCPUs that run the block. May be NULL.
+ * @no_code: page @index has no block, and is about to be unlocked. This is the only place where the emulator may
+ *      remove the trap. A vCPU may still be running a dead block of the page, and its stores no longer trap. If a block
+ *      must stop as soon as it overwrites itself, let stores test pgl_tb_is_live(), or let `retired` kick out the vCPUs
+ *      that run the block. May be NULL.
  * @publish: makes @tb findable and returns NULL or @tb. If an equal block (same page addresses, and same everything
  *      that the emulator compares) can be found already, it returns that one and does not touch @tb. @tb is alive and
  *      about to be listed. An equal block is alive too, because `retired` makes dead blocks unfindable. NULL for an
@@ -112,8 +112,8 @@ PGL_INLINE struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb);
  * pgl_fence() - a full memory fence
  *
  * On x86-64 this is a locked instruction on the top of the stack, which is as strong as mfence for ordinary memory and
- * costs a quarter of it. Under a thread sanitizer it is a sequentially consistent read-modify-write, because gcc's
- * knows no fences.
+ * costs a quarter of it. Under a thread sanitizer it is a sequentially consistent read-modify-write, because
+ * gcc's thread sanitizer knows no fences.
  *
  * Locks:    none; wait-free.
  * Ordering: a full fence.
@@ -279,8 +279,9 @@ PGL_API bool pgl_page_foreach_tb(struct pgl_table *table, struct pgl_page *page,
  * Test pgl_tb_is_live() after locking, because the block may have died before.
  *
  * Locks:    lock: entry: this thread holds no page; exit: the pages of @tb. Unlock: the other way round.
- * Ordering: acquire on each page; release on each page.
+ * Ordering: lock: acquire on each page. Unlock: release on each page.
  * Blocks:   lock: spins, yields, sleeps.
+ * Owns:     lock: the caller; release with pgl_tb_unlock_pages().
  */
 PGL_API void pgl_tb_lock_pages(struct pgl_table *table, const struct pgl_tb *tb);
 PGL_API void pgl_tb_unlock_pages(struct pgl_table *table, const struct pgl_tb *tb);

@@ -38,6 +38,13 @@ done
 for file in src/*/*.c; do
     grep -qF "\`$file\`" docs/design.md || fail "docs/design.md does not say what $file is for"
 done
+# Each tag of a protocol is defined.
+tags=$(grep -rhoE '^ \* [A-Z][A-Z ]{11} [^ ]|^ \* [A-Z][A-Z ]+[A-Z]$' --include='*.[ch]' src |
+    sed -E 's/^ \* //; s/ +[^ ]?$//; s/ /_/g' | sort -u)
+for tag in ${tags:-none}; do
+    tag=$(echo "$tag" | tr _ ' ')
+    grep -qE "^\| ([A-Z ]+, )*$tag(, [A-Z ]+)* \|" docs/CONTRIBUTING.md || fail "docs/CONTRIBUTING.md does not define $tag"
+done
 # The README names each package that the scripts install.
 needs=$(. .ci/setup.sh; need() { echo "$1"; }; needs_to_measure; needs_to_test)
 named=$(tr '\n' ' ' <README.md | sed -n 's/.*Debian has all of it: `\([^`]*\)`.*/\1/p')

@@ -11,8 +11,8 @@
 
 #include <pagelock/uffd.h>
 
-#include "emu.h"
-#include "sim.h"
+#include "code/emu.h"
+#include "fault/sim.h"
 
 int __real_nanosleep(const struct timespec *time, struct timespec *left);
 int __wrap_nanosleep(const struct timespec *time, struct timespec *left);

@@ -19,7 +19,7 @@
  *       leaf are set before the bracket's fence. If a walk fences and then finds a bit clear, then any bracket below
  *       that bit fences later than the walk, and reads the bytes that were stored before the walk's fence. The walk may
  *       skip the subtree. (pgl_table_check(); test_check_finds_a_child_that_its_parent_does_not_know)
- *   I3  A failed allocation leaves the table as it was. (tests/test_alloc.c)
+ *   I3  A failed allocation leaves the table as it was. (tests/code/test_alloc.c)
  *
  * PROGRESS     A look-up is wait-free. An allocation is lock-free, and tries once per level at most.
  */

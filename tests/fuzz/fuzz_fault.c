@@ -13,7 +13,7 @@
 #include <pagelock/fault.h>
 
 #include "fuzz.h"
-#include "sim.h"
+#include "../fault/sim.h"
 
 enum {
     NOBJECTS = 4,

@@ -16,7 +16,7 @@
 
 #include <pagelock/pagelock.h>
 
-#include "sim.h"
+#include "../fault/sim.h"
 #include "soak.h"
 
 #define NPAGES 192u

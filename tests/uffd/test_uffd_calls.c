@@ -27,7 +27,7 @@
 
 #include <pagelock/uffd.h>
 
-#include "cm.h"
+#include "../cm.h"
 #include "uffd_waits.h"
 
 #define PAGE 4096

@@ -5,7 +5,7 @@
  */
 #include "sim.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 struct reader {
     struct sim sim;

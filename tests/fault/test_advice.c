@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <pagelock/advice.h>
 
-#include "cm.h"
+#include "../cm.h"
 
 static const enum pgl_advice all[] = {PGL_ADVICE_DEFAULT, PGL_ADVICE_RANDOM, PGL_ADVICE_NORMAL, PGL_ADVICE_SEQUENTIAL,
                                       PGL_ADVICE_ADAPTIVE};

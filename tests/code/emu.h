@@ -12,7 +12,7 @@
 
 #include <pagelock/tb.h>
 
-#include "cm.h"
+#include "../cm.h"
 
 /* A block. pgl_tb comes first: both have one address. */
 struct emu_block {

@@ -11,7 +11,7 @@
 
 #include <zlib.h>
 
-#include "cm.h"
+#include "../cm.h"
 
 #include "bench.h"
 #include "engine.h"

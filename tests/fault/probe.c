@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "probe.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 /* before, after, behind */
 const struct pgl_advice_table probe_table = {{

@@ -17,7 +17,7 @@
 
 #include "sim.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 #define NPAGES 320
 #define NWORKERS 6

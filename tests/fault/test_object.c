@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Objects: the table of their records, ranges of pages, and the checker of their invariants. */
-#include "../src/fault/object_internal.h"
+#include "../../src/fault/object_internal.h"
 #include "probe.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 /* Records of 64 pages, far from each other in no regular order. */
 static uint64_t page_of_record(uint64_t number)

@@ -2,7 +2,7 @@
 /* Every count of struct pgl_object_stats, after known faults: each test compares all of them, also those that stay. */
 #include "probe.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 /* The counts that an object is expected to have. */
 struct ledger {

@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../src/uffd/arena_internal.h"
+#include "../../src/uffd/arena_internal.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 #define PAGE 4096
 #define HEADER (2 * sizeof(size_t))

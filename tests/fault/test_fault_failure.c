@@ -6,7 +6,7 @@
 
 #include "probe.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 /* Failure */
 

@@ -7,7 +7,7 @@
 
 #include "probe.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 /* Finding, asking, replying */
 

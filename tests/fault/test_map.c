@@ -3,7 +3,7 @@
 
 #include "sim.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 struct fixture {
     struct sim sim;

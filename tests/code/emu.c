@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "../src/code/spin_internal.h"
+#include "../../src/code/spin_internal.h"
 
 static void __attribute__((format(printf, 2, 3))) note(struct emu *emu, const char *format, ...)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cm.h"
+#include "../cm.h"
 
 #include "bench.h"
 #include "engine.h"

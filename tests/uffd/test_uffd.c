@@ -21,7 +21,7 @@
 
 #include <pagelock/uffd.h>
 
-#include "cm.h"
+#include "../cm.h"
 #include "uffd_waits.h"
 
 #ifdef __SANITIZE_THREAD__

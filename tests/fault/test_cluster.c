@@ -10,7 +10,7 @@
 
 #include <pagelock/advice.h>
 
-#include "cm.h"
+#include "../cm.h"
 
 __extension__ typedef __int128 wide;
 

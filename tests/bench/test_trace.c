@@ -6,7 +6,7 @@
 
 #include <zlib.h>
 
-#include "cm.h"
+#include "../cm.h"
 #include "trace.h"
 
 #define CODE "# pagelock-trace 1 kind=code page_bits=12 vcpus=4\n"

@@ -4,7 +4,7 @@
 
 #include "probe.h"
 
-#include "cm.h"
+#include "../cm.h"
 
 /* Shadow chains */
 

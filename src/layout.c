@@ -33,6 +33,7 @@ const size_t pgl_alignof_tb = _Alignof(struct pgl_tb);
     .name = #type "." #member_, .offset = offsetof(struct pgl_##type, member_),                                        \
     .size = sizeof(((struct pgl_##type *)0)->member_)
 
+/* NOLINTBEGIN(bugprone-sizeof-expression): the size of a member that is a pointer is meant */
 const struct pgl_member pgl_members[] = {
     {MEMBER(table_config, page_bits)},
     {MEMBER(table_config, addr_bits)},
@@ -173,3 +174,4 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_stats, ns_max)},
     {.name = NULL},
 };
+/* NOLINTEND(bugprone-sizeof-expression) */

@@ -53,6 +53,7 @@ struct pgl_leaf {
 #define PGL_SPECIAL_EXTERNAL 1u /* the caller's own lock protects the whole table */
 #define PGL_SPECIAL_WITNESS 2u  /* a lock_debug library watches each lock */
 
+/* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): two groups of members, each on cache lines of its own */
 struct pgl_table {
     uint64_t last_index;
     uint8_t page_bits;

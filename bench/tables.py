@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Write bench/results/PROCESSOR.md from the outputs of bench/figures. Usage: tables.py DIRECTORY"""
+"""Write RESULTS/PROCESSOR.md from the outputs of bench/figures in DIRECTORY. Usage: tables.py DIRECTORY RESULTS"""
 import contextlib
 import io
 import json
@@ -8,7 +8,7 @@ import re
 import sys
 
 OUT = pathlib.Path(sys.argv[1])
-RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+RESULTS = pathlib.Path(sys.argv[2])
 
 
 def rows(name, **members):

@@ -2058,7 +2058,7 @@ static void test_uffd_childs_events_are_read_though_its_threads_fault(void **sta
     struct fixture *f = *state;
 
 #ifdef THREAD_SANITIZED
-    skip(); /* its runtime allows a forked child no threads */
+    SKIP_BECAUSE("the thread sanitizer's runtime allows a forked child no threads");
 #endif
     for (unsigned handlers = 1; handlers <= 4; handlers += 3) {
         struct waiting_child child;

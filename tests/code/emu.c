@@ -184,6 +184,13 @@ enum pgl_bracket_result emu_translate_across(struct emu *emu, struct emu_block *
     return result;
 }
 
+void emu_init_block(struct emu_block *block, uint64_t first, uint64_t last)
+{
+    memset(block, 0, sizeof(*block));
+    pgl_tb_init(&block->tb);
+    pgl_tb_set_bytes(&block->tb, 0, first, last);
+}
+
 void emu_link(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last)
 {
     emu_link2(emu, block, first, last, 1, 0);

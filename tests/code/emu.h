@@ -58,6 +58,9 @@ void emu_assert_sound(const struct emu *emu);
 /* The log of the callbacks since the last call: "first 5, publish, retired 1, none 5" (page indices in hexadecimal) */
 const char *emu_log(struct emu *emu);
 
+/* Make a new block of no key with these bytes, linked nowhere. */
+void emu_init_block(struct emu_block *block, uint64_t first, uint64_t last);
+
 /* Translate: link a block with these bytes, which is alive afterwards. Restarts are obeyed. */
 void emu_link(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last);
 void emu_link2(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last, uint64_t first2,

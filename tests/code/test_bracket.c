@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The translation bracket: begin, abort, cross and commit. */
 #include <errno.h>
 #include <string.h>
 
 #include "emu.h"
-
-static void init_block(struct emu_block *block, uint64_t first, uint64_t last)
-{
-    memset(block, 0, sizeof(*block));
-    pgl_tb_init(&block->tb);
-    pgl_tb_set_bytes(&block->tb, 0, first, last);
-}
 
 /* ---- begin ---- */
 
@@ -185,7 +179,7 @@ static void test_bracket_cross_to_a_third_page_is_refused(void **state)
         struct emu emu;
 
         emu_init(&emu);
-        init_block(&block, 0x5ff0, 0x5fff);
+        emu_init_block(&block, 0x5ff0, 0x5fff);
         pgl_tb_set_bytes(&block.tb, 1, 0x6000, 0x600f);
         pgl_bracket_begin(&bracket, emu.table, 5);
         assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
@@ -213,7 +207,7 @@ static void test_bracket_cross_after_a_restart_may_name_another_page(void **stat
         struct emu emu;
 
         emu_init(&emu);
-        init_block(&block, 0x5ff0, 0x5fff);
+        emu_init_block(&block, 0x5ff0, 0x5fff);
         pgl_bracket_begin(&bracket, emu.table, 5);
         assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
         assert_int_equal(pgl_bracket_store(&bracket, 0x5000, 1), PGL_BRACKET_RESTART);
@@ -245,7 +239,7 @@ static void test_bracket_cross_after_a_restart_to_the_same_page_counts(void **st
 
     (void)state;
     emu_init(&emu);
-    init_block(&block, 0x5ff0, 0x5fff);
+    emu_init_block(&block, 0x5ff0, 0x5fff);
     pgl_bracket_begin(&bracket, emu.table, 5);
     pgl_bracket_cross(&bracket, 6);
     pgl_bracket_store(&bracket, 0x5000, 1);
@@ -339,7 +333,7 @@ static void test_bracket_cross_to_a_busy_lower_page_restarts_with_both(void **st
 
     (void)state;
     emu_init(&emu);
-    init_block(&block, 0x5ff0, 0x5fff);
+    emu_init_block(&block, 0x5ff0, 0x5fff);
     pgl_tb_set_bytes(&block.tb, 1, 0x3000, 0x3003);
     emu_hold(&holder, &emu, 3);
     emu_call(&call, &emu, translate, &crossing);
@@ -378,7 +372,7 @@ static void test_bracket_traps_again_after_anothers_abort(void **state)
 
     (void)state;
     emu_init(&emu);
-    init_block(&block, 0x5ff0, 0x5fff);
+    emu_init_block(&block, 0x5ff0, 0x5fff);
     pgl_tb_set_bytes(&block.tb, 1, 0x3000, 0x3003);
     emu_hold(&holder, &emu, 3);
     emu_call(&call, &emu, translate, &crossing);
@@ -456,7 +450,7 @@ static void test_bracket_commit_returns_the_equal_block(void **state)
 
     (void)state;
     emu_init(&emu);
-    init_block(&first, 0x5ff0, 0x5fff);
+    emu_init_block(&first, 0x5ff0, 0x5fff);
     pgl_tb_set_bytes(&first.tb, 1, 0x3000, 0x3003);
     first.key = 7;
     second = first;
@@ -507,7 +501,7 @@ static void test_bracket_duplicate_untraps_the_pages_it_leaves_empty(void **stat
     untrapped = 0;
     pgl_tb_init(&elsewhere.tb);
     pgl_tb_link_unlisted(emu.table, &elsewhere.tb);
-    init_block(&block, 0x5000, 0x5003);
+    emu_init_block(&block, 0x5000, 0x5003);
     assert_int_equal(emu_translate(&emu, &block, NULL), PGL_BRACKET_EXISTS);
     assert_int_equal(untrapped, 1);
     assert_false(emu_code_bit(&emu, 5));
@@ -523,7 +517,7 @@ static void test_bracket_callbacks_but_retired_may_be_absent(void **state)
     struct emu_block block;
 
     (void)state;
-    init_block(&block, 0x5000, 0x5003);
+    emu_init_block(&block, 0x5000, 0x5003);
     assert_int_equal(emu_translate(&emu, &block, NULL), PGL_BRACKET_OK);
     assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT);
     emu_assert_sound(&emu);
@@ -552,7 +546,7 @@ static void test_bracket_commit_lets_an_unused_second_page_go(void **state)
 
     (void)state;
     emu_init(&emu);
-    init_block(&block, 0x5000, 0x5003);
+    emu_init_block(&block, 0x5000, 0x5003);
     pgl_bracket_begin(&bracket, emu.table, 5);
     pgl_bracket_cross(&bracket, 6);
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
@@ -580,258 +574,6 @@ static void test_bracket_locks_out_a_store_check_until_it_ends(void **state)
 
 /* ---- stores inside a bracket ---- */
 
-static void test_bracket_store_elsewhere_without_code_is_nothing(void **state)
-{
-    struct pgl_bracket bracket;
-    struct emu_block block;
-    struct emu emu;
-
-    (void)state;
-    emu_init(&emu);
-    init_block(&block, 0x5000, 0x5003);
-    pgl_bracket_begin(&bracket, emu.table, 5);
-    assert_int_equal(pgl_bracket_store(&bracket, 0x9000, 8), PGL_BRACKET_OK);
-    assert_int_equal(pgl_bracket_store(&bracket, 0x9ffc, 8), PGL_BRACKET_OK);
-    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-    emu_fini(&emu);
-}
-
-static void test_bracket_store_refuses_what_is_no_store(void **state)
-{
-    struct pgl_bracket bracket;
-    struct emu_block block;
-    struct emu emu;
-
-    (void)state;
-    emu_init(&emu);
-    init_block(&block, 0x5000, 0x5003);
-    pgl_bracket_begin(&bracket, emu.table, 5);
-    errno = 0;
-    assert_int_equal(pgl_bracket_store(&bracket, 0x9000, 0), PGL_BRACKET_ERROR);
-    assert_int_equal(errno, EINVAL);
-    assert_int_equal(pgl_bracket_store(&bracket, 0x9000, 65), PGL_BRACKET_ERROR);
-    assert_int_equal(pgl_bracket_store(&bracket, (UINT64_C(1) << 48) - 1, 2), PGL_BRACKET_ERROR);
-    assert_int_equal(pgl_bracket_store(&bracket, UINT64_MAX, 2), PGL_BRACKET_ERROR);
-    assert_int_equal(pgl_bracket_store(&bracket, (UINT64_C(1) << 48) - 1, 1), PGL_BRACKET_OK);
-    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-    emu_fini(&emu);
-}
-
-static void test_bracket_store_to_a_held_page_restarts_the_commit(void **state)
-{
-    (void)state;
-    for (unsigned which = 0; which < 2; which++) {
-        struct pgl_bracket bracket;
-        struct emu_block old, block;
-        struct emu emu;
-
-        emu_init(&emu);
-        emu_link(&emu, &old, which ? 0x6100 : 0x5100, which ? 0x6103 : 0x5103);
-        init_block(&block, 0x5ffc, 0x5fff);
-        pgl_tb_set_bytes(&block.tb, 1, 0x6000, 0x6003);
-        pgl_bracket_begin(&bracket, emu.table, 5);
-        pgl_bracket_cross(&bracket, 6);
-        assert_int_equal(pgl_bracket_store(&bracket, which ? 0x6100 : 0x5100, 1), PGL_BRACKET_RESTART);
-        assert_true(emu_is_live(&old)); /* its pages are held: not now */
-        assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_RESTART);
-        assert_false(emu_is_live(&old)); /* but before the restart was said */
-        assert_int_equal(old.retired, 1);
-        assert_true(emu_is_locked(&emu, 5));
-        assert_true(emu_is_locked(&emu, 6));
-        assert_int_equal(block.tb.state, PGL_TB_NEW);
-        /* The second decoding does not store again. */
-        assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
-        assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-        emu_fini(&emu);
-    }
-}
-
-static void test_bracket_store_restarts_the_next_cross(void **state)
-{
-    static const uint64_t second[] = {3, 5, 9};
-
-    (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        struct pgl_bracket bracket;
-        struct emu_block old, block;
-        struct emu emu;
-
-        emu_init(&emu);
-        emu_link(&emu, &old, 0x5100, 0x5103);
-        init_block(&block, 0x5ffc, 0x5fff);
-        pgl_tb_set_bytes(&block.tb, 1, second[i] << 12, (second[i] << 12) + 3);
-        pgl_bracket_begin(&bracket, emu.table, 5);
-        assert_int_equal(pgl_bracket_store(&bracket, 0x5103, 1), PGL_BRACKET_RESTART);
-        assert_int_equal(pgl_bracket_cross(&bracket, second[i]), PGL_BRACKET_RESTART);
-        assert_false(emu_is_live(&old));
-        assert_true(emu_is_locked(&emu, 5));
-        assert_true(emu_is_locked(&emu, second[i]));
-        assert_int_equal(pgl_bracket_cross(&bracket, second[i]), PGL_BRACKET_OK);
-        assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-        emu_fini(&emu);
-    }
-}
-
-static void test_bracket_store_elsewhere_kills_at_once_what_needs_one_page(void **state)
-{
-    struct pgl_bracket bracket;
-    struct emu_block old, block;
-    struct emu emu;
-
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &old, 0x3100, 0x3103);
-    init_block(&block, 0x5000, 0x5003);
-    pgl_bracket_begin(&bracket, emu.table, 5);
-    assert_int_equal(pgl_bracket_store(&bracket, 0x3100, 1), PGL_BRACKET_OK);
-    assert_false(emu_is_live(&old));
-    assert_false(emu_is_locked(&emu, 3));
-    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-    emu_fini(&emu);
-}
-
-static void test_bracket_store_that_kills_across_pages_is_remembered(void **state)
-{
-    struct pgl_bracket bracket;
-    struct emu_block old, block;
-    struct emu emu;
-
-    (void)state;
-    emu_init(&emu);
-    emu_link2(&emu, &old, 0x3ffc, 0x3fff, 0x5000, 0x5003); /* on the bracket's page too */
-    init_block(&block, 0x5800, 0x5803);
-    pgl_bracket_begin(&bracket, emu.table, 5);
-    assert_int_equal(pgl_bracket_store(&bracket, 0x3ffc, 1), PGL_BRACKET_RESTART);
-    assert_true(emu_is_live(&old));
-    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_RESTART);
-    assert_false(emu_is_live(&old));
-    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-    emu_fini(&emu);
-}
-
-static void test_bracket_store_to_a_busy_page_is_remembered_without_waiting(void **state)
-{
-    struct pgl_bracket bracket;
-    struct emu_holder holder;
-    struct emu_block old;
-    struct emu emu;
-
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &old, 0x9000, 0x9003);
-    emu_hold(&holder, &emu, 9);
-    pgl_bracket_begin(&bracket, emu.table, 5);
-    assert_int_equal(pgl_bracket_store(&bracket, 0x9000, 4), PGL_BRACKET_RESTART);
-    emu_release(&holder);
-    assert_true(emu_is_live(&old));
-    pgl_bracket_abort(&bracket); /* answers it as well */
-    assert_false(emu_is_live(&old));
-    emu_fini(&emu);
-}
-
-static void test_bracket_store_across_a_pages_end_counts_on_both(void **state)
-{
-    struct pgl_bracket bracket;
-    struct emu_block left, right, held;
-    struct emu emu;
-
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &left, 0x7fff, 0x7fff);
-    emu_link(&emu, &right, 0x8000, 0x8000);
-    emu_link(&emu, &held, 0x5000, 0x5000);
-    pgl_bracket_begin(&bracket, emu.table, 5);
-    assert_int_equal(pgl_bracket_store(&bracket, 0x7fff, 2), PGL_BRACKET_OK);
-    assert_false(emu_is_live(&left));
-    assert_false(emu_is_live(&right));
-    assert_int_equal(pgl_bracket_store(&bracket, 0x4fff, 2), PGL_BRACKET_RESTART); /* its tail is on the held page */
-    pgl_bracket_abort(&bracket);
-    assert_false(emu_is_live(&held));
-    emu_fini(&emu);
-}
-
-/* One store, and between every two of them a block that no store meets. */
-enum {
-    FAR = 3 * PGL_BRACKET_STORES,
-};
-
-static struct emu_block hit[FAR], spared[FAR];
-
-static void link_hit_and_spared(struct emu *emu)
-{
-    for (uint64_t i = 0; i < FAR; i++) {
-        emu_link(emu, &hit[i], 0x5010 + 0x20 * i, 0x5013 + 0x20 * i);
-        emu_link(emu, &spared[i], 0x5018 + 0x20 * i, 0x501b + 0x20 * i);
-    }
-}
-
-/* The ninth store was once merged with the eighth, and whatever lay between them died. */
-static void test_bracket_remembers_each_store_by_its_bytes(void **state)
-{
-    static const unsigned counts[] = {1, PGL_BRACKET_STORES - 1, PGL_BRACKET_STORES, PGL_BRACKET_STORES + 1, FAR};
-
-    (void)state;
-    for (size_t c = 0; c < sizeof(counts) / sizeof(*counts); c++) {
-        for (unsigned by_abort = 0; by_abort < 2; by_abort++) {
-            struct pgl_bracket bracket;
-            struct emu_block fresh;
-            struct emu emu;
-
-            emu_init(&emu);
-            link_hit_and_spared(&emu);
-            pgl_bracket_begin(&bracket, emu.table, 5);
-            for (unsigned i = 0; i < counts[c]; i++) /* to and fro */
-                assert_int_equal(pgl_bracket_store(&bracket, 0x5013 + 0x20 * (i * 7 % FAR), 1), PGL_BRACKET_RESTART);
-            init_block(&fresh, 0x5f00, 0x5f03);
-            if (by_abort)
-                pgl_bracket_abort(&bracket);
-            else
-                assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_RESTART);
-            for (unsigned i = 0; i < FAR; i++) {
-                assert_int_equal(emu_is_live(&hit[i * 7 % FAR]), i >= counts[c]);
-                assert_int_equal(hit[i * 7 % FAR].retired, i < counts[c]);
-                assert_true(emu_is_live(&spared[i]));
-            }
-            if (!by_abort)
-                assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_OK);
-            emu_fini(&emu);
-        }
-    }
-}
-
-/* The store that finds no room answers those before it, takes the pages again, and keeps the restart due. */
-static void test_bracket_store_without_room_answers_the_others_at_once(void **state)
-{
-    (void)state;
-    for (unsigned second = 4; second <= 6; second += 2) { /* lower and higher */
-        struct pgl_bracket bracket;
-        struct emu_block fresh;
-        struct emu emu;
-
-        emu_init(&emu);
-        link_hit_and_spared(&emu);
-        pgl_bracket_begin(&bracket, emu.table, 5);
-        pgl_bracket_cross(&bracket, second);
-        for (unsigned i = 0; i < PGL_BRACKET_STORES; i++)
-            pgl_bracket_store(&bracket, 0x5010 + 0x20 * i, 1);
-        assert_true(emu_is_live(&hit[0]));
-        emu_log(&emu);
-        assert_int_equal(pgl_bracket_store(&bracket, 0x5010 + 0x20 * PGL_BRACKET_STORES, 1), PGL_BRACKET_RESTART);
-        for (unsigned i = 0; i < PGL_BRACKET_STORES; i++)
-            assert_false(emu_is_live(&hit[i]));
-        assert_true(emu_is_live(&hit[PGL_BRACKET_STORES]));
-        assert_true(emu_is_locked(&emu, 5)); /* both are held and trapped again */
-        assert_true(emu_is_locked(&emu, second));
-        assert_true(emu_code_bit(&emu, second));
-        assert_int_equal(emu.n_first_code, emu.n_no_code + 2);
-        init_block(&fresh, 0x5f00, 0x5f03);
-        assert_int_equal(pgl_bracket_cross(&bracket, 9), PGL_BRACKET_RESTART); /* no third page: all is void */
-        assert_false(emu_is_live(&hit[PGL_BRACKET_STORES]));
-        assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_OK);
-        emu_fini(&emu);
-    }
-}
-
 /* A block with two extents on the bracket's page: the mask of both is set, though the bracket never crossed. */
 static void test_bracket_commit_of_two_extents_without_a_cross(void **state)
 {
@@ -842,7 +584,7 @@ static void test_bracket_commit_of_two_extents_without_a_cross(void **state)
     (void)state;
     emu_init(&emu);
     emu_link(&emu, &old, 0x5000, 0x5003); /* so that begin and commit may take their short ways */
-    init_block(&block, 0x5ff0, 0x5fff);
+    emu_init_block(&block, 0x5ff0, 0x5fff);
     pgl_tb_set_bytes(&block.tb, 1, 0x5800, 0x5803);
     assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
@@ -862,29 +604,12 @@ static void test_bracket_commit_after_a_cross_of_one_extent(void **state)
     (void)state;
     emu_init(&emu);
     emu_link(&emu, &old, 0x5000, 0x5003);
-    init_block(&block, 0x5ffc, 0x5fff);
+    emu_init_block(&block, 0x5ffc, 0x5fff);
     assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
     assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_OK);
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
     assert_false(emu_is_locked(&emu, 5));
     assert_false(emu_is_locked(&emu, 6));
-    emu_fini(&emu);
-}
-
-static void test_bracket_abort_answers_what_was_remembered(void **state)
-{
-    struct pgl_bracket bracket;
-    struct emu_block old;
-    struct emu emu;
-
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &old, 0x5100, 0x5103);
-    pgl_bracket_begin(&bracket, emu.table, 5);
-    pgl_bracket_store(&bracket, 0x5100, 8);
-    pgl_bracket_abort(&bracket);
-    assert_false(emu_is_live(&old));
-    assert_int_equal(old.retired, 1);
     emu_fini(&emu);
 }
 
@@ -915,19 +640,8 @@ int main(void)
         cmocka_unit_test(test_bracket_without_callbacks_is_aborted),
         cmocka_unit_test(test_bracket_commit_lets_an_unused_second_page_go),
         cmocka_unit_test(test_bracket_locks_out_a_store_check_until_it_ends),
-        cmocka_unit_test(test_bracket_store_elsewhere_without_code_is_nothing),
-        cmocka_unit_test(test_bracket_store_refuses_what_is_no_store),
-        cmocka_unit_test(test_bracket_store_to_a_held_page_restarts_the_commit),
-        cmocka_unit_test(test_bracket_store_restarts_the_next_cross),
-        cmocka_unit_test(test_bracket_store_elsewhere_kills_at_once_what_needs_one_page),
-        cmocka_unit_test(test_bracket_store_that_kills_across_pages_is_remembered),
-        cmocka_unit_test(test_bracket_store_to_a_busy_page_is_remembered_without_waiting),
-        cmocka_unit_test(test_bracket_store_across_a_pages_end_counts_on_both),
-        cmocka_unit_test(test_bracket_remembers_each_store_by_its_bytes),
-        cmocka_unit_test(test_bracket_store_without_room_answers_the_others_at_once),
         cmocka_unit_test(test_bracket_commit_of_two_extents_without_a_cross),
         cmocka_unit_test(test_bracket_commit_after_a_cross_of_one_extent),
-        cmocka_unit_test(test_bracket_abort_answers_what_was_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

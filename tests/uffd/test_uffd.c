@@ -645,7 +645,7 @@ static int check_in_jail(struct fixture *f, const char *jail)
         return 1;
     }
     f->uffd = pgl_uffd_new(&f->config);
-    if (f->uffd == NULL || lseek(f->file, 123, SEEK_SET) != 123 ||
+    if (!f->uffd || lseek(f->file, 123, SEEK_SET) != 123 ||
         !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
         return 2;
     }
@@ -1139,7 +1139,7 @@ static void test_uffd_without_privilege_says_what_to_set(void **state)
     if (child == 0) {
         const struct pgl_uffd_config config = {0};
 
-        _exit(setuid(65534) != 0 || pgl_uffd_new(&config) != NULL ? 1 : errno == EPERM ? 0 : 2);
+        _exit(setuid(65534) != 0 || pgl_uffd_new(&config) ? 1 : errno == EPERM ? 0 : 2);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
@@ -1762,7 +1762,7 @@ static void fetch_and_outlive(struct fixture *f, int to)
     }
     f->config.follow_forks = true;
     f->uffd = pgl_uffd_new(&f->config);
-    if (f->uffd == NULL || !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
+    if (!f->uffd || !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
         _exit(2);
     }
     if (fork() == 0) {
@@ -1790,7 +1790,7 @@ static void begin_as_daemon(struct fixture *f, int to)
         close(alive[1]);
         wait_for_end(alive[0]);
         f->uffd = pgl_uffd_new(&f->config);
-        if (f->uffd == NULL || !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
+        if (!f->uffd || !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
             _exit(2);
         }
         report_pages(f->memory, to);
@@ -2354,7 +2354,7 @@ static bool permitted(void)
 
     may_malloc = true;
     uffd = pgl_uffd_new(&config);
-    if (uffd == NULL) {
+    if (!uffd) {
         printf("SKIP: %s\n", pgl_uffd_explain(errno));
         return false;
     }

@@ -99,8 +99,9 @@ static __thread bool is_freeing; /* a thread that calls pgl_uffd_free() */
 
 static int inject_mine(enum call call, unsigned long request)
 {
-    if (++mine.n != mine.at)
+    if (++mine.n != mine.at) {
         return 0;
+    }
     mine.call = call;
     mine.request = request;
     return mine.error;
@@ -171,14 +172,18 @@ off_t __wrap_lseek64(int fd, off_t offset, int whence)
 {
     unsigned i = 0;
 
-    if (inject(CALL_LSEEK, (unsigned long)whence))
+    if (inject(CALL_LSEEK, (unsigned long)whence)) {
         return -1;
-    if (!extents)
+    }
+    if (!extents) {
         return __real_lseek64(fd, offset, whence);
-    while (extents[i + 1] <= offset)
+    }
+    while (extents[i + 1] <= offset) {
         i++;
-    if (i % 2 == (whence == SEEK_DATA))
+    }
+    if (i % 2 == (whence == SEEK_DATA)) {
         return offset; /* it is in such a one */
+    }
     return extents[i + 1];
 }
 
@@ -189,8 +194,9 @@ int __real_madvise(void *addr, size_t length, int advice);
 int __wrap_madvise(void *addr, size_t length, int advice);
 int __wrap_madvise(void *addr, size_t length, int advice)
 {
-    if (inject(CALL_MADVISE, (unsigned long)advice))
+    if (inject(CALL_MADVISE, (unsigned long)advice)) {
         return -1;
+    }
     if (nothing_drops && (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED)) {
         errno = EINVAL;
         return -1;
@@ -221,14 +227,18 @@ int __real_open64(const char *path, int flags);
 int __wrap_open64(const char *path, int flags);
 int __wrap_open64(const char *path, int flags)
 {
-    if (inject(CALL_OPEN, 0))
+    if (inject(CALL_OPEN, 0)) {
         return -1;
-    if (strncmp(path, "/proc/self/fd/", 14) == 0)
+    }
+    if (strncmp(path, "/proc/self/fd/", 14) == 0) {
         meet_to_open();
-    if (strcmp(path, "/dev/userfaultfd") != 0)
+    }
+    if (strcmp(path, "/dev/userfaultfd") != 0) {
         return __real_open64(path, direct ? flags & ~O_DIRECT : flags);
-    if (doors.device < 0)
+    }
+    if (doors.device < 0) {
         errno = EACCES;
+    }
     return doors.device < 0 ? -1 : dup(doors.device);
 }
 
@@ -236,8 +246,9 @@ long __real_syscall(long number, long arg);
 long __wrap_syscall(long number, long arg);
 long __wrap_syscall(long number, long arg)
 {
-    if (inject(CALL_USERFAULTFD, 0))
+    if (inject(CALL_USERFAULTFD, 0)) {
         return -1;
+    }
     if (doors.restricted && !(arg & UFFD_USER_MODE_ONLY)) {
         errno = EPERM;
         return -1;
@@ -263,8 +274,9 @@ ssize_t __wrap_read(int fd, void *buffer, size_t length)
 {
     ssize_t n = inject(CALL_READ, 0) ? -1 : __real_read(fd, buffer, length);
 
-    if (n == sizeof(struct uffd_msg) && ((struct uffd_msg *)buffer)->event != UFFD_EVENT_PAGEFAULT)
+    if (n == sizeof(struct uffd_msg) && ((struct uffd_msg *)buffer)->event != UFFD_EVENT_PAGEFAULT) {
         hold_event();
+    }
     __atomic_fetch_add(&timers, n == sizeof(uint64_t), __ATOMIC_RELEASE); /* messages are longer */
     return n;
 }
@@ -281,18 +293,21 @@ int __real_pthread_join(pthread_t thread, void **result);
 int __wrap_pthread_join(pthread_t thread, void **result);
 int __wrap_pthread_join(pthread_t thread, void **result)
 {
-    if (is_freeing)
+    if (is_freeing) {
         __atomic_store_n(&joining, true, __ATOMIC_RELEASE);
+    }
     return __real_pthread_join(thread, result);
 }
 
 static void wait_at_gate(void)
 {
-    if (!__atomic_load_n(&gate_closed, __ATOMIC_ACQUIRE))
+    if (!__atomic_load_n(&gate_closed, __ATOMIC_ACQUIRE)) {
         return;
+    }
     __atomic_fetch_add(&at_gate, 1, __ATOMIC_RELEASE);
-    while (__atomic_load_n(&gate_closed, __ATOMIC_ACQUIRE))
+    while (__atomic_load_n(&gate_closed, __ATOMIC_ACQUIRE)) {
         __real_usleep(100);
+    }
     __atomic_fetch_sub(&at_gate, 1, __ATOMIC_RELEASE);
 }
 
@@ -302,8 +317,9 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 {
     uint64_t ns = __atomic_load_n(&clock_now, __ATOMIC_RELAXED);
 
-    if (!__atomic_load_n(&clock_stopped, __ATOMIC_ACQUIRE))
+    if (!__atomic_load_n(&clock_stopped, __ATOMIC_ACQUIRE)) {
         return __real_clock_gettime(clock, now);
+    }
     *now = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
     return 0;
 }
@@ -318,9 +334,11 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset)
     off_t bad = __atomic_load_n(&bad_offset, __ATOMIC_ACQUIRE);
     off_t slow = offset;
 
-    if (__atomic_compare_exchange_n(&slow_offset, &slow, SLOW_NOW, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-        while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) == SLOW_NOW)
+    if (__atomic_compare_exchange_n(&slow_offset, &slow, SLOW_NOW, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) == SLOW_NOW) {
             usleep(100);
+        }
+    }
     __atomic_fetch_add(&clock_now, __atomic_load_n(&read_takes, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
     if (direct && (offset % PAGE != 0 || length % PAGE != 0)) {
         errno = EINVAL;
@@ -330,8 +348,9 @@ ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset)
         errno = EIO;
         return -1;
     }
-    if (offset < bad && (off_t)length > bad - offset)
+    if (offset < bad && (off_t)length > bad - offset) {
         length = (size_t)(bad - offset);
+    }
     return error > 0 ? -1 : __real_pread64(fd, buffer, error ? length / 2 + 1 : length, offset);
 }
 
@@ -409,8 +428,9 @@ static void fill(int file, uint64_t first, uint64_t npages)
     uint64_t words[PAGE / 8];
 
     for (uint64_t page = first; page < first + npages; page++) {
-        for (uint64_t i = 0; i < PAGE / 8; i++)
+        for (uint64_t i = 0; i < PAGE / 8; i++) {
             words[i] = word_at(page * PAGE + i * 8);
+        }
         assert_int_equal(pwrite(file, words, PAGE, (off_t)(page * PAGE)), PAGE);
     }
 }
@@ -419,9 +439,11 @@ static bool shows(const struct fixture *f, uint64_t page, uint64_t file_page)
 {
     const uint64_t *words = (const uint64_t *)(const void *)(f->memory + page * PAGE);
 
-    for (uint64_t i = 0; i < PAGE / 8; i++)
-        if (words[i] != word_at(file_page * PAGE + i * 8))
+    for (uint64_t i = 0; i < PAGE / 8; i++) {
+        if (words[i] != word_at(file_page * PAGE + i * 8)) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -432,9 +454,11 @@ static bool is_page(const struct fixture *f, uint64_t page)
 
 static bool is_zero(const struct fixture *f, uint64_t page)
 {
-    for (size_t i = 0; i < PAGE; i++)
-        if (f->memory[page * PAGE + i] != 0)
+    for (size_t i = 0; i < PAGE; i++) {
+        if (f->memory[page * PAGE + i] != 0) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -466,8 +490,9 @@ static int tear_down(void **state)
     __atomic_store_n(&gate_closed, false, __ATOMIC_RELEASE);
     __atomic_store_n(&clock_stopped, false, __ATOMIC_RELEASE);
     pgl_uffd_free(f->uffd);
-    if (doors.device >= 0)
+    if (doors.device >= 0) {
         close(doors.device);
+    }
     doors.device = -1;
     doors.restricted = false;
     direct = nothing_drops = false;
@@ -482,16 +507,18 @@ static unsigned count_fds(void)
 {
     unsigned n = 0;
 
-    for (int fd = 0; fd < 256; fd++)
+    for (int fd = 0; fd < 256; fd++) {
         n += fcntl(fd, F_GETFD) >= 0;
+    }
     return n;
 }
 
 /* A handler may hold what it worked on for a moment after its page was there. */
 static void assert_fds(unsigned n)
 {
-    for (unsigned tries = 0; tries < 2000 && count_fds() != n; tries++)
+    for (unsigned tries = 0; tries < 2000 && count_fds() != n; tries++) {
         usleep(1000);
+    }
     assert_int_equal(count_fds(), n);
 }
 
@@ -511,8 +538,9 @@ static void assert_errors(const struct fixture *f, unsigned n)
 /* A fault that is answered together with another thread's is counted a moment later. */
 static void assert_unlocks(const struct fixture *f, unsigned n)
 {
-    for (unsigned tries = 0; tries < 2000 && stats_of(f).unlocks < n; tries++)
+    for (unsigned tries = 0; tries < 2000 && stats_of(f).unlocks < n; tries++) {
         usleep(1000);
+    }
     assert_int_equal(stats_of(f).unlocks, n);
 }
 
@@ -530,8 +558,9 @@ static void open_gate(void)
 
 static void wait_for_gate(unsigned n)
 {
-    while (__atomic_load_n(&at_gate, __ATOMIC_ACQUIRE) != n)
+    while (__atomic_load_n(&at_gate, __ATOMIC_ACQUIRE) != n) {
         usleep(100);
+    }
 }
 
 /* More threads than a handler reads messages at a time, each with a page of its own, and some pages that none touches. */
@@ -660,14 +689,18 @@ static bool is_spare(void)
 /* What the library makes of an error. */
 static int told(int error)
 {
-    if (mine.call == CALL_IOCTL && mine.request == UFFDIO_API && error == EINVAL)
+    if (mine.call == CALL_IOCTL && mine.request == UFFDIO_API && error == EINVAL) {
         return EOPNOTSUPP;
-    if (mine.call == CALL_USERFAULTFD && error == EINVAL)
+    }
+    if (mine.call == CALL_USERFAULTFD && error == EINVAL) {
         return EOPNOTSUPP;
-    if (mine.call == CALL_MADVISE && error == EAGAIN)
+    }
+    if (mine.call == CALL_MADVISE && error == EAGAIN) {
         return ENOMEM;
-    if (mine.call == CALL_MSYNC && error == ENOMEM)
+    }
+    if (mine.call == CALL_MSYNC && error == ENOMEM) {
         return EFAULT;
+    }
     return error;
 }
 
@@ -682,8 +715,9 @@ static unsigned each_fails(struct fixture *f, bool (*try)(struct fixture *f), vo
         if (done) {
             undo(f);
             assert_fds(nfds);
-            if (mine.call == CALL_NONE)
+            if (mine.call == CALL_NONE) {
                 return failures; /* there are no more calls */
+            }
             assert_true(is_spare());
             continue;
         }
@@ -716,8 +750,9 @@ static void test_uffd_new_fails_with_the_errno_of_each_call(void **state)
     assert_true(each_fails(f, try_new, undo_new) >= 20);
     f->config.follow_forks = true;
     doors.device = __real_open64("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
-    if (doors.device >= 0)
+    if (doors.device >= 0) {
         assert_true(each_fails(f, try_new, undo_new) >= 15);
+    }
 }
 
 static bool try_map(struct fixture *f)
@@ -749,8 +784,9 @@ static void test_uffd_map_fails_with_the_errno_of_each_call(void **state)
     assert_true(try_new(f));
     assert_true(each_fails(f, try_map, undo_map) >= 7);
     assert_true(try_map(f));
-    for (uint64_t page = 0; page < NPAGES; page++)
+    for (uint64_t page = 0; page < NPAGES; page++) {
         assert_true(page < 20 || (page >= 40 && page < 50) ? is_page(f, page) : is_zero(f, page));
+    }
 }
 
 /* A file system that cannot tell where holes are, or not all of them: the file is read, and right. */
@@ -772,8 +808,9 @@ static void test_uffd_file_whose_holes_cannot_be_told_is_read(void **state)
         fail_theirs(CALL_LSEEK, all[i].whence, all[i].error, 1);
         assert_true(try_map(f));
         assert_int_equal(count_fired(), 1);
-        for (uint64_t page = 0; page < NPAGES; page++)
+        for (uint64_t page = 0; page < NPAGES; page++) {
             assert_true(page < 20 ? is_page(f, page) : is_zero(f, page));
+        }
         pgl_uffd_get_stats(f->uffd, &after);
         assert_int_equal(after.bytes_read - before.bytes_read, NPAGES * PAGE);
         undo_map(f);
@@ -796,8 +833,9 @@ static void test_uffd_holes_are_whole_pages(void **state)
     extents = blocks;
     assert_true(try_new(f));
     assert_true(try_map(f));
-    for (uint64_t page = 0; page < NPAGES; page++)
+    for (uint64_t page = 0; page < NPAGES; page++) {
         assert_true(page <= 20 || page == 30 || page >= 40 ? is_page(f, page) : is_zero(f, page));
+    }
     assert_int_equal(stats_of(f).pages_zeroed, 9 + 9);
     assert_int_equal(stats_of(f).pages_fetched, NPAGES - 9 - 9);
 }
@@ -812,8 +850,9 @@ static void test_uffd_file_is_read_in_whole_pages(void **state)
     assert_true(try_new(f));
     assert_true(try_map(f));
     fail_theirs(CALL_PREAD, 0, 0, 1);
-    for (uint64_t page = 0; page < NPAGES - 1; page++)
+    for (uint64_t page = 0; page < NPAGES - 1; page++) {
         assert_true(is_page(f, page));
+    }
     assert_int_equal(count_fired(), 1);
     assert_int_equal(*(uint64_t *)(void *)(f->memory + (NPAGES - 1) * PAGE), word_at((NPAGES - 1) * PAGE));
     assert_int_equal(stats_of(f).bytes_read, (NPAGES - 1) * PAGE + 100);
@@ -865,8 +904,9 @@ static void test_uffd_map_of_more_holes_than_there_is_memory_for_fails(void **st
 
     assert_int_equal(ftruncate(f->file, 0), 0);
     assert_int_equal(ftruncate(f->file, (off_t)(npages * PAGE)), 0);
-    for (uint64_t page = 0; page < npages; page += 2)
+    for (uint64_t page = 0; page < npages; page += 2) {
         fill(f->file, page, 1);
+    }
     assert_true(try_new(f));
     nfds = count_fds();
     fail_theirs(CALL_MMAP, 0, ENOMEM, 1);
@@ -875,8 +915,9 @@ static void test_uffd_map_of_more_holes_than_there_is_memory_for_fails(void **st
     assert_int_equal(errno, ENOMEM);
     assert_fds(nfds);
     assert_true(pgl_uffd_map(f->uffd, memory, npages * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
-    for (uint64_t page = 0; page < npages; page++)
+    for (uint64_t page = 0; page < npages; page++) {
         assert_true(*(uint64_t *)(void *)(memory + page * PAGE) == (page % 2 == 0 ? word_at(page * PAGE) : 0));
+    }
     pgl_uffd_get_stats(f->uffd, &stats);
     assert_int_equal(stats.bytes_read, npages / 2 * PAGE);
     munmap(memory, npages * PAGE);
@@ -887,8 +928,9 @@ static bool is_in_a_child(const struct fixture *f)
     pid_t child = fork();
     int status;
 
-    if (child == 0)
+    if (child == 0) {
         _exit(__real_msync(f->memory, NPAGES * PAGE, MS_ASYNC) != 0);
+    }
     assert_int_equal(waitpid(child, &status, 0), child);
     return status == 0;
 }
@@ -961,13 +1003,15 @@ static int copy_words(const struct fixture *f)
     int pipes[2], error = 0;
     uint64_t word;
 
-    if (pipe(pipes) != 0)
+    if (pipe(pipes) != 0) {
         return errno;
+    }
     for (uint64_t page = 0; page < NPAGES && error == 0; page++) {
-        if (write(pipes[1], f->memory + page * PAGE, 8) != 8)
+        if (write(pipes[1], f->memory + page * PAGE, 8) != 8) {
             error = errno;
-        else if (__real_read(pipes[0], &word, 8) != 8 || word != word_at(page * PAGE))
+        } else if (__real_read(pipes[0], &word, 8) != 8 || word != word_at(page * PAGE)) {
             error = EIO;
+        }
     }
     close(pipes[0]);
     close(pipes[1]);
@@ -981,20 +1025,27 @@ static int page_in_as_nobody(struct fixture *f, bool kernel_first)
 {
     int error = 0;
 
-    if (setgid(65534) != 0 || setuid(65534) != 0)
+    if (setgid(65534) != 0 || setuid(65534) != 0) {
         return NOT_NOBODY;
+    }
     f->uffd = pgl_uffd_new(&f->config);
-    if (f->uffd == NULL)
+    if (!f->uffd) {
         return errno == EPERM ? EPERM : NO_PAGER;
-    if (!try_map(f))
+    }
+    if (!try_map(f)) {
         return NO_REGION;
-    if (kernel_first)
+    }
+    if (kernel_first) {
         error = copy_words(f);
-    for (uint64_t page = 0; page < NPAGES; page++)
-        if (!is_page(f, page))
+    }
+    for (uint64_t page = 0; page < NPAGES; page++) {
+        if (!is_page(f, page)) {
             return WRONG_PAGES;
-    if (!kernel_first)
+        }
+    }
+    if (!kernel_first) {
         error = copy_words(f);
+    }
     pgl_uffd_free(f->uffd);
     return error;
 }
@@ -1004,8 +1055,9 @@ static int run_as_nobody(struct fixture *f, bool kernel_first)
     pid_t child = fork();
     int status;
 
-    if (child == 0)
+    if (child == 0) {
         _exit(page_in_as_nobody(f, kernel_first));
+    }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
     return WEXITSTATUS(status);
@@ -1097,18 +1149,22 @@ static void fault_failing(struct fixture *f, enum call call, unsigned long reque
     uint64_t page = hole ? 50 : 10;
 
     fail_theirs(call, request, error, times);
-    if (outcome == BYTES)
+    if (outcome == BYTES) {
         assert_true(hole ? is_zero(f, page) : is_page(f, page));
-    else
+    } else {
         assert_true(is_zero(f, page));
+    }
     f->memory[page * PAGE] = 'w';
     assert_int_equal(f->memory[page * PAGE], 'w');
     assert_errors(f, outcome == ZEROS);
-    if (outcome == ZEROS)
+    if (outcome == ZEROS) {
         assert_int_equal(__atomic_load_n(&told_error, __ATOMIC_ACQUIRE), error);
-    for (uint64_t i = 0; i < NPAGES; i++)
-        if (i != page)
+    }
+    for (uint64_t i = 0; i < NPAGES; i++) {
+        if (i != page) {
             assert_true(i < NPAGES / 2 ? is_page(f, i) : is_zero(f, i));
+        }
+    }
     assert_true(count_fired() >= 1);
 }
 
@@ -1180,10 +1236,11 @@ static void test_uffd_handler_outlives_each_error_of_its_calls(void **state)
     for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
         printf("call %u, request %#lx: errno %d\n", all[i].call, all[i].request, all[i].error);
         try_failing(f, all[i].call, all[i].request, all[i].error, 1, BYTES);
-        if (all[i].outcome == ZEROS) /* with its cluster, and alone */
+        if (all[i].outcome == ZEROS) { /* with its cluster, and alone */
             try_failing(f, all[i].call, all[i].request, all[i].error, 2, ZEROS);
-        else
+        } else {
             try_failing(f, all[i].call, all[i].request, all[i].error, 3, all[i].outcome);
+        }
     }
 }
 
@@ -1291,8 +1348,9 @@ static void test_uffd_late_write_unprotects_no_other_file(void **state)
     fill(f->file, 0, NPAGES);
     __atomic_store_n(&slow_offset, 3 * PAGE, __ATOMIC_RELEASE);
     assert_int_equal(pthread_create(&thread, NULL, write_page_3, f), 0);
-    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW)
+    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW) {
         usleep(100);
+    }
     assert_int_equal(munmap(f->memory, NPAGES * PAGE), 0);
     assert_ptr_equal(mmap(f->memory, NPAGES * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0), f->memory);
     assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
@@ -1317,13 +1375,15 @@ static void test_uffd_late_pages_do_not_enter_what_is_mapped_next(void **state)
     assert_true(try_map(f));
     __atomic_store_n(&slow_offset, 2 * PAGE, __ATOMIC_RELEASE);
     assert_true(is_page(f, 0));
-    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW)
+    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW) {
         usleep(100);
+    }
     assert_true(try_unmap(f));
     assert_true(pgl_uffd_map(f->uffd, f->memory + 2 * PAGE, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
-    for (uint64_t page = 2; page < 10; page++)
+    for (uint64_t page = 2; page < 10; page++) {
         assert_true(shows(f, page, page + 18));
+    }
     assert_true(is_zero(f, 11));
 }
 
@@ -1359,14 +1419,16 @@ static void test_uffd_page_that_is_waited_for_comes_first(void **state)
     assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     __atomic_store_n(&slow_offset, 20 * PAGE, __ATOMIC_RELEASE);
     assert_int_equal(pthread_create(&thread, NULL, touch_page_30, &w), 0);
-    for (unsigned tries = 0; tries < 2000 && !__atomic_load_n(&w.came, __ATOMIC_ACQUIRE); tries++)
+    for (unsigned tries = 0; tries < 2000 && !__atomic_load_n(&w.came, __ATOMIC_ACQUIRE); tries++) {
         usleep(1000);
+    }
     assert_true(__atomic_load_n(&w.came, __ATOMIC_ACQUIRE));
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(w.value, (unsigned char)word_at(30 * PAGE));
-    for (uint64_t page = 0; page < NPAGES; page++)
+    for (uint64_t page = 0; page < NPAGES; page++) {
         assert_true(page == 25 ? is_zero(f, page) : is_page(f, page));
+    }
 }
 
 /* A forked child that cannot be watched is let go: it goes on without the file, and is counted. */
@@ -1386,8 +1448,9 @@ static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
 
         fail_theirs(CALL_EPOLL_CTL, 0, errors[i], 1);
         child = fork();
-        if (child == 0)
+        if (child == 0) {
             _exit(!is_page(f, 0) || !is_zero(f, NPAGES - 1));
+        }
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_int_equal(status, 0);
         pgl_uffd_get_stats(f->uffd, &stats);
@@ -1436,8 +1499,9 @@ static void test_uffd_fork_whose_event_cannot_be_read_at_once_returns(void **sta
 
         fail_theirs(CALL_READ, 0, all[i].error, all[i].times);
         child = fork();
-        if (child == 0)
+        if (child == 0) {
             _exit(!is_page(f, 0) || !is_page(f, NPAGES - 1));
+        }
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_int_equal(status, 0);
         assert_int_equal(count_fired(), all[i].times);
@@ -1459,10 +1523,11 @@ static void on_signal(int number)
     int error = errno;
 
     (void)number;
-    if (is_programs)
+    if (is_programs) {
         (void)*(volatile unsigned char *)(signalled->memory + page * PAGE);
-    else
+    } else {
         __atomic_fetch_add(&strays, 1, __ATOMIC_RELAXED);
+    }
     errno = error;
 }
 
@@ -1470,8 +1535,9 @@ static void on_signal(int number)
 static void touch_under_signals(struct fixture *f, unsigned enough)
 {
     for (unsigned round = 0; __atomic_load_n(&signals, __ATOMIC_RELAXED) < enough || round < 50; round++) {
-        for (uint64_t page = 0; page < NPAGES; page++)
+        for (uint64_t page = 0; page < NPAGES; page++) {
             assert_true(is_page(f, (page * 13 + round) % NPAGES));
+        }
         assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
     }
 }
@@ -1528,10 +1594,12 @@ static void test_uffd_threads_that_want_a_page_read_it_once(void **state)
     assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     __atomic_store_n(&slow_offset, 0, __ATOMIC_RELEASE);
     assert_int_equal(pthread_create(&threads[0], NULL, touch_page_0, f), 0);
-    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW)
+    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW) {
         usleep(100);
-    for (unsigned i = 1; i < 4; i++)
+    }
+    for (unsigned i = 1; i < 4; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, touch_page_20, f), 0);
+    }
     uffd_wait_for_pending(3);
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
     for (unsigned i = 0; i < 4; i++) {
@@ -1566,8 +1634,9 @@ static void let_go(unsigned char *memory)
 
 static void move_down(unsigned char *memory)
 {
-    if (mremap(memory + PAGE, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, memory) != memory)
+    if (mremap(memory + PAGE, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, memory) != memory) {
         abort();
+    }
 }
 
 #ifndef THREAD_SANITIZED /* whose runtime is locked while a thread forks */
@@ -1576,10 +1645,12 @@ static void fork_a_child(unsigned char *memory)
     pid_t child = fork();
 
     (void)memory;
-    if (child == 0)
+    if (child == 0) {
         _exit(0);
-    if (waitpid(child, NULL, 0) != child)
+    }
+    if (waitpid(child, NULL, 0) != child) {
         abort();
+    }
 }
 #endif
 
@@ -1614,12 +1685,14 @@ static struct pgl_uffd_stats run_event_behind_faults(struct fixture *f, unsigned
     alarm(20);
     open_gate();
     assert_int_equal(pthread_join(late.thread, NULL), 0);
-    for (unsigned i = 0; i < MANY; i++)
+    for (unsigned i = 0; i < MANY; i++) {
         assert_int_equal(pthread_join(crowd.member[i].thread, NULL), 0);
+    }
     alarm(0);
     stats = stats_of(f);
-    for (unsigned i = 0; i < MANY; i++)
+    for (unsigned i = 0; i < MANY; i++) {
         assert_true(crowd.member[i].right);
+    }
     undo_new(f);
     munmap(crowd.memory, (size_t)(MANY + SPARE) * PAGE);
     return stats;
@@ -1650,8 +1723,9 @@ static void test_uffd_event_is_read_before_faults_are_answered(void **state)
         assert_int_equal(stats.bytes_read, MANY * PAGE);
         assert_int_equal(stats.pages_fetched, MANY);
         assert_int_equal(__atomic_load_n(&wakes, __ATOMIC_ACQUIRE), MANY + 1);
-        if (acts[i] != move_down)
+        if (acts[i] != move_down) {
             assert_int_equal(stats.again, 1);
+        }
     }
 }
 
@@ -1798,13 +1872,16 @@ static void test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler(vo
     __atomic_store_n(&timers, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&sleeps, 0, __ATOMIC_RELEASE);
     alarm(20);
-    for (unsigned i = 0; i < NTHREADS; i++)
+    for (unsigned i = 0; i < NTHREADS; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, touch_bad_page, f), 0);
-    while ((tries = __atomic_load_n(&asked, __ATOMIC_ACQUIRE)) < NTRIES)
+    }
+    while ((tries = __atomic_load_n(&asked, __ATOMIC_ACQUIRE)) < NTRIES) {
         usleep(100);
+    }
     assert_true(tries <= __atomic_load_n(&timers, __ATOMIC_ACQUIRE) + 1);
-    for (uint64_t page = 0; page < NPAGES; page++)
+    for (uint64_t page = 0; page < NPAGES; page++) {
         assert_true(page == 5 || is_page(f, page));
+    }
     assert_int_equal(__atomic_load_n(&sleeps, __ATOMIC_ACQUIRE), 0);
     __atomic_store_n(&enough, true, __ATOMIC_RELEASE);
     for (unsigned i = 0; i < NTHREADS; i++) {
@@ -1844,8 +1921,9 @@ static void test_uffd_faults_that_wait_at_the_end_are_answered(void **state)
     uffd_wait_for_pending(MANY - 1);
     __atomic_store_n(&joining, false, __ATOMIC_RELEASE);
     assert_int_equal(pthread_create(&thread, NULL, free_pager, f), 0);
-    while (!__atomic_load_n(&joining, __ATOMIC_ACQUIRE))
+    while (!__atomic_load_n(&joining, __ATOMIC_ACQUIRE)) {
         usleep(100);
+    }
     alarm(20);
     open_gate();
     assert_int_equal(pthread_join(thread, NULL), 0);
@@ -1858,7 +1936,7 @@ static bool permitted(void)
     const struct pgl_uffd_config config = {.follow_forks = true};
     struct pgl_uffd *uffd = pgl_uffd_new(&config);
 
-    if (uffd == NULL) {
+    if (!uffd) {
         printf("SKIP: %s\n", pgl_uffd_explain(errno));
         return false;
     }

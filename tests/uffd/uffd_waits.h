@@ -39,7 +39,7 @@ static inline int uffd_count_pending_of(int fd)
 
     snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
     line = uffd_read_text(path, text, sizeof(text)) ? strstr(text, "pending:") : NULL;
-    if (line != NULL) {
+    if (line) {
         sscanf(line, "pending: %d", &n);
     }
     return n;

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../cm.h"
+#include "calls.h"
+#include "uffd_waits.h"
+
+struct failing_call mine;
+__thread bool is_mine;
+
+/* Of the handlers: so many calls of a kind fail. Under the lock. */
+static struct {
+    pthread_mutex_t lock;
+    enum call call;
+    unsigned long request; /* of an ioctl(), the advice of a madvise(), or whence of an lseek() */
+    int error;             /* 0: they do less than they were asked to; LIE: and say that they did it all */
+    unsigned times, fired;
+} theirs = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+off_t bad_offset = -1;
+off_t slow_offset = -1;
+
+bool clock_stopped;
+uint64_t clock_now, read_takes;
+
+bool gate_closed;
+unsigned at_gate;
+
+unsigned wakes;
+unsigned timers;
+
+static int inject_mine(enum call call, unsigned long request)
+{
+    if (++mine.n != mine.at) {
+        return 0;
+    }
+    mine.call = call;
+    mine.request = request;
+    return mine.error;
+}
+
+static int inject_theirs(enum call call, unsigned long request)
+{
+    int error = 0;
+
+    pthread_mutex_lock(&theirs.lock);
+    if (call == theirs.call && request == theirs.request && theirs.times) {
+        theirs.times--;
+        theirs.fired++;
+        error = theirs.error ? theirs.error : -1;
+    }
+    pthread_mutex_unlock(&theirs.lock);
+    return error;
+}
+
+/* 0: go on; otherwise the errno, or -1: do less, or LIE. */
+static int inject(enum call call, unsigned long request)
+{
+    int before = errno, error = is_mine ? inject_mine(call, request) : inject_theirs(call, request);
+
+    errno = error > 0 ? error : before;
+    return error;
+}
+
+/* By the names that the linker sees where files are large. */
+#define WRAP(result, name, parameters, arguments, call, request)                                                       \
+    result __real_##name parameters;                                                                                   \
+    result __wrap_##name parameters;                                                                                   \
+    result __wrap_##name parameters                                                                                    \
+    {                                                                                                                  \
+        return inject(call, (unsigned long)(request)) ? (result)-1 : __real_##name arguments;                          \
+    }
+
+WRAP(int, epoll_create1, (int flags), (flags), CALL_EPOLL_CREATE, 0)
+WRAP(int, epoll_ctl, (int fd, int op, int of, struct epoll_event *event), (fd, op, of, event), CALL_EPOLL_CTL, 0)
+WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout), (fd, events, n, timeout),
+     CALL_EPOLL_WAIT, 0)
+WRAP(int, eventfd, (unsigned n, int flags), (n, flags), CALL_EVENTFD, 0)
+WRAP(int, fstat64, (int fd, struct stat *st), (fd, st), CALL_FSTAT, 0)
+WRAP(void *, mmap64, (void *addr, size_t length, int prot, int flags, int fd, off_t offset),
+     (addr, length, prot, flags, fd, offset), CALL_MMAP, 0)
+WRAP(int, timerfd_create, (int clock, int flags), (clock, flags), CALL_TIMERFD, 0)
+WRAP(int, mincore, (void *addr, size_t length, unsigned char *resident), (addr, length, resident), CALL_MINCORE, 0)
+WRAP(int, msync, (void *addr, size_t length, int flags), (addr, length, flags), CALL_MSYNC, 0)
+
+bool direct;
+
+int __real_fcntl64(int fd, int command, long arg);
+int __wrap_fcntl64(int fd, int command, long arg);
+int __wrap_fcntl64(int fd, int command, long arg)
+{
+    int result = inject(CALL_FCNTL, 0) ? -1 : __real_fcntl64(fd, command, arg);
+
+    return result >= 0 && command == F_GETFL && direct ? result | O_DIRECT : result;
+}
+
+const off_t *extents;
+
+off_t __real_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence);
+off_t __wrap_lseek64(int fd, off_t offset, int whence)
+{
+    unsigned i = 0;
+
+    if (inject(CALL_LSEEK, (unsigned long)whence)) {
+        return -1;
+    }
+    if (!extents) {
+        return __real_lseek64(fd, offset, whence);
+    }
+    while (extents[i + 1] <= offset) {
+        i++;
+    }
+    if (i % 2 == (whence == SEEK_DATA)) {
+        return offset; /* it is in such a one */
+    }
+    return extents[i + 1];
+}
+
+bool nothing_drops;
+
+int __real_madvise(void *addr, size_t length, int advice);
+int __wrap_madvise(void *addr, size_t length, int advice);
+int __wrap_madvise(void *addr, size_t length, int advice)
+{
+    if (inject(CALL_MADVISE, (unsigned long)advice)) {
+        return -1;
+    }
+    if (nothing_drops && (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED)) {
+        errno = EINVAL;
+        return -1;
+    }
+    return __real_madvise(addr, length, advice);
+}
+
+unsigned to_open;
+
+static void meet_to_open(void)
+{
+    unsigned n = __atomic_load_n(&to_open, __ATOMIC_ACQUIRE);
+
+    while (n && !__atomic_compare_exchange_n(&to_open, &n, n - 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    }
+    while (__atomic_load_n(&to_open, __ATOMIC_ACQUIRE)) {
+    }
+}
+
+struct doors doors = {.device = -1};
+
+int __real_open64(const char *path, int flags);
+int __wrap_open64(const char *path, int flags);
+int __wrap_open64(const char *path, int flags)
+{
+    if (inject(CALL_OPEN, 0)) {
+        return -1;
+    }
+    if (strncmp(path, "/proc/self/fd/", 14) == 0) {
+        meet_to_open();
+    }
+    if (strcmp(path, "/dev/userfaultfd") != 0) {
+        return __real_open64(path, direct ? flags & ~O_DIRECT : flags);
+    }
+    if (doors.device < 0) {
+        errno = EACCES;
+    }
+    return doors.device < 0 ? -1 : dup(doors.device);
+}
+
+long __real_syscall(long number, long arg);
+long __wrap_syscall(long number, long arg);
+long __wrap_syscall(long number, long arg)
+{
+    if (inject(CALL_USERFAULTFD, 0)) {
+        return -1;
+    }
+    if (doors.restricted && !(arg & UFFD_USER_MODE_ONLY)) {
+        errno = EPERM;
+        return -1;
+    }
+    return __real_syscall(number, arg);
+}
+
+int look;
+
+static void hold_event(void)
+{
+    while (__atomic_load_n(&look, __ATOMIC_ACQUIRE) == LOOK_LATER) {
+    }
+    while (__atomic_load_n(&look, __ATOMIC_ACQUIRE) == LOOK_NOW && !uffd_sleeps(getpid())) {
+    }
+}
+
+ssize_t __real_read(int fd, void *buffer, size_t length);
+ssize_t __wrap_read(int fd, void *buffer, size_t length);
+ssize_t __wrap_read(int fd, void *buffer, size_t length)
+{
+    ssize_t n = inject(CALL_READ, 0) ? -1 : __real_read(fd, buffer, length);
+
+    if (n == sizeof(struct uffd_msg) && ((struct uffd_msg *)buffer)->event != UFFD_EVENT_PAGEFAULT) {
+        hold_event();
+    }
+    __atomic_fetch_add(&timers, n == sizeof(uint64_t), __ATOMIC_RELEASE); /* messages are longer */
+    return n;
+}
+
+static void wait_at_gate(void)
+{
+    if (!__atomic_load_n(&gate_closed, __ATOMIC_ACQUIRE)) {
+        return;
+    }
+    __atomic_fetch_add(&at_gate, 1, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&gate_closed, __ATOMIC_ACQUIRE)) {
+        usleep(100);
+    }
+    __atomic_fetch_sub(&at_gate, 1, __ATOMIC_RELEASE);
+}
+
+ssize_t __real_pread64(int fd, void *buffer, size_t length, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset);
+ssize_t __wrap_pread64(int fd, void *buffer, size_t length, off_t offset)
+{
+    wait_at_gate();
+
+    int error = inject(CALL_PREAD, 0);
+    off_t bad = __atomic_load_n(&bad_offset, __ATOMIC_ACQUIRE);
+    off_t slow = offset;
+
+    if (__atomic_compare_exchange_n(&slow_offset, &slow, SLOW_NOW, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) == SLOW_NOW) {
+            usleep(100);
+        }
+    }
+    __atomic_fetch_add(&clock_now, __atomic_load_n(&read_takes, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+    if (direct && (offset % PAGE != 0 || length % PAGE != 0)) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (offset == bad) {
+        errno = EIO;
+        return -1;
+    }
+    if (offset < bad && (off_t)length > bad - offset) {
+        length = (size_t)(bad - offset);
+    }
+    return error > 0 ? -1 : __real_pread64(fd, buffer, error ? length / 2 + 1 : length, offset);
+}
+
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+    int error = inject(CALL_THREAD, 0);
+
+    return error ? error : __real_pthread_create(thread, attr, start, arg);
+}
+
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+    struct uffdio_copy *copy = arg;
+    int error = inject(CALL_IOCTL, request);
+
+    __atomic_fetch_add(&wakes, request == UFFDIO_WAKE, __ATOMIC_RELEASE);
+
+    if (error < 0 && copy->len > PAGE) { /* as the kernel does when a mapping is changed meanwhile */
+        __u64 length = copy->len;
+
+        copy->len = PAGE;
+        __real_ioctl(fd, request, copy);
+        copy->len = length;
+        if (error == LIE) { /* as if the other pages had been removed at once */
+            copy->copy = (__s64)length;
+            return 0;
+        }
+        errno = EAGAIN;
+        return -1;
+    }
+    return error > 0 ? -1 : __real_ioctl(fd, request, arg);
+}
+
+void fail_theirs(enum call call, unsigned long request, int error, unsigned times)
+{
+    pthread_mutex_lock(&theirs.lock);
+    theirs.call = call;
+    theirs.request = request;
+    theirs.error = error;
+    theirs.times = times;
+    theirs.fired = 0;
+    pthread_mutex_unlock(&theirs.lock);
+}
+
+unsigned count_fired(void)
+{
+    unsigned fired;
+
+    pthread_mutex_lock(&theirs.lock);
+    fired = theirs.fired;
+    pthread_mutex_unlock(&theirs.lock);
+    return fired;
+}
+
+bool shows(const struct fixture *f, uint64_t page, uint64_t file_page)
+{
+    return is_page(f->memory + page * PAGE, file_page);
+}
+
+bool shows_page(const struct fixture *f, uint64_t page)
+{
+    return shows(f, page, page);
+}
+
+bool shows_zeros(const struct fixture *f, uint64_t page)
+{
+    return is_zero(f->memory + page * PAGE);
+}
+
+void new_memory(struct fixture *f)
+{
+    f->memory = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(f->memory != MAP_FAILED);
+}
+
+int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    f->file = memfd_create("pages", MFD_CLOEXEC);
+    fill(f->file, 0, NPAGES);
+    new_memory(f);
+    *state = f;
+    return 0;
+}
+
+int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    is_mine = false;
+    fail_theirs(CALL_NONE, 0, 0, 0);
+    __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
+    __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
+    __atomic_store_n(&gate_closed, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&clock_stopped, false, __ATOMIC_RELEASE);
+    pgl_uffd_free(f->uffd);
+    if (doors.device >= 0) {
+        close(doors.device);
+    }
+    doors.device = -1;
+    doors.restricted = false;
+    direct = nothing_drops = false;
+    extents = NULL;
+    munmap(f->memory, NPAGES * PAGE);
+    close(f->file);
+    free(f);
+    return 0;
+}
+
+void assert_errors(const struct fixture *f, unsigned n)
+{
+    assert_int_equal(stats_of(f).errors, n);
+}
+
+void assert_unlocks(const struct fixture *f, unsigned n)
+{
+    for (unsigned tries = 0; tries < 2000 && stats_of(f).unlocks < n; tries++) {
+        usleep(1000);
+    }
+    assert_int_equal(stats_of(f).unlocks, n);
+}
+
+void close_gate(void)
+{
+    __atomic_store_n(&gate_closed, true, __ATOMIC_RELEASE);
+}
+
+void open_gate(void)
+{
+    __atomic_store_n(&gate_closed, false, __ATOMIC_RELEASE);
+}
+
+void wait_for_gate(unsigned n)
+{
+    while (__atomic_load_n(&at_gate, __ATOMIC_ACQUIRE) != n) {
+        usleep(100);
+    }
+}
+
+bool run_failing(struct fixture *f, bool (*try)(struct fixture *f), unsigned at, int error)
+{
+    bool done;
+
+    mine.n = 0;
+    mine.at = at;
+    mine.error = error;
+    mine.call = CALL_NONE;
+    errno = 0;
+    is_mine = true;
+    done = try(f);
+    is_mine = false;
+    return done;
+}
+
+bool try_new(struct fixture *f)
+{
+    f->uffd = pgl_uffd_new(&f->config);
+    return f->uffd != NULL;
+}
+
+void undo_new(struct fixture *f)
+{
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+}
+
+bool try_map(struct fixture *f)
+{
+    return pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_SEQUENTIAL);
+}
+
+bool try_unmap(struct fixture *f)
+{
+    return pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE);
+}
+
+void undo_map(struct fixture *f)
+{
+    assert_true(shows_page(f, 3));
+    assert_true(pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE));
+    munmap(f->memory, NPAGES * PAGE);
+    new_memory(f);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The calls between the userfaultfd pager and the kernel: each returns an error, does less than it was asked to, or
+ * waits, as a test says. Programs that link it are linked with --wrap for each call that calls.c wraps.
+ */
+#ifndef PGL_TESTS_UFFD_CALLS_H
+#define PGL_TESTS_UFFD_CALLS_H
+
+#include <sys/types.h>
+
+#include "pages.h"
+
+#define NPAGES 64
+
+enum call {
+    CALL_NONE,
+    CALL_EPOLL_CREATE,
+    CALL_EPOLL_CTL,
+    CALL_EPOLL_WAIT,
+    CALL_EVENTFD,
+    CALL_FCNTL,
+    CALL_FSTAT,
+    CALL_IOCTL,
+    CALL_LSEEK,
+    CALL_MADVISE,
+    CALL_MINCORE,
+    CALL_MMAP,
+    CALL_MSYNC,
+    CALL_OPEN,
+    CALL_PREAD,
+    CALL_READ,
+    CALL_THREAD,
+    CALL_TIMERFD,
+    CALL_USERFAULTFD,
+};
+
+/* Of the thread that calls the library: its call number `at` (from 1) fails. */
+struct failing_call {
+    unsigned n, at;
+    int error;
+    enum call call;        /* which that is */
+    unsigned long request; /* of an ioctl(), or the advice of a madvise() */
+};
+
+extern struct failing_call mine;
+extern __thread bool is_mine;
+
+#define LIE (-2)
+
+/* Of the file. Both atomic. */
+extern off_t bad_offset;  /* a page that cannot be read */
+extern off_t slow_offset; /* a page that is read slowly: SLOW_NOW once that has begun, it ends when that changes */
+
+#define SLOW_NOW (-2)
+
+/* Of the clock, in nanoseconds, while it is stopped: it goes on with each read of the file. Both atomic. */
+extern bool clock_stopped;
+extern uint64_t clock_now, read_takes;
+
+/* While the gate is closed every read of the file waits: so many of them are at it. Both atomic. */
+extern bool gate_closed;
+extern unsigned at_gate;
+
+extern unsigned wakes;  /* UFFDIO_WAKE. Atomic, as the others here. */
+extern unsigned timers; /* expirations that were read */
+
+/* Of the files: all are open with O_DIRECT, and are read in whole pages only. */
+extern bool direct;
+
+/* Where data begins and ends, in turn, in bytes, after a hole before the first: of a file whose blocks are smaller than a page. NULL: ask the kernel. */
+extern const off_t *extents;
+
+/* Memory keeps its pages, whatever is advised. */
+extern bool nothing_drops;
+
+/* So many threads open the file at the same time: each waits for the others. Atomic. */
+extern unsigned to_open;
+
+/* The ways to a userfaultfd that there are. */
+struct doors {
+    int device;      /* what /dev/userfaultfd is opened as; -1: nobody has it */
+    bool restricted; /* the system call is permitted for user mode only */
+};
+
+extern struct doors doors;
+
+/* The first thread looks at the counts: the handler that has read its event waits until it has done so, or sleeps. */
+enum { LOOK_NO, LOOK_LATER, LOOK_NOW };
+extern int look; /* atomic */
+
+int __real_msync(void *addr, size_t length, int flags);
+int __real_open64(const char *path, int flags);
+ssize_t __real_read(int fd, void *buffer, size_t length);
+
+void fail_theirs(enum call call, unsigned long request, int error, unsigned times);
+
+unsigned count_fired(void);
+
+bool shows(const struct fixture *f, uint64_t page, uint64_t file_page);
+
+bool shows_page(const struct fixture *f, uint64_t page);
+
+bool shows_zeros(const struct fixture *f, uint64_t page);
+
+void new_memory(struct fixture *f);
+
+int set_up(void **state);
+
+int tear_down(void **state);
+
+void assert_errors(const struct fixture *f, unsigned n);
+
+/* A fault that is answered together with another thread's is counted a moment later. */
+void assert_unlocks(const struct fixture *f, unsigned n);
+
+void close_gate(void);
+
+void open_gate(void);
+
+void wait_for_gate(unsigned n);
+
+/* Calls try() with its call number `at` failing. Returns whether try() succeeded. */
+bool run_failing(struct fixture *f, bool (*try)(struct fixture *f), unsigned at, int error);
+
+bool try_new(struct fixture *f);
+
+void undo_new(struct fixture *f);
+
+bool try_map(struct fixture *f);
+
+bool try_unmap(struct fixture *f);
+
+void undo_map(struct fixture *f);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The tests of the userfaultfd pager share this: a file whose words tell their places, memory that shows it, and
+ * descriptors.
+ */
+#ifndef PGL_TESTS_UFFD_PAGES_H
+#define PGL_TESTS_UFFD_PAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <pagelock/uffd.h>
+
+#ifdef __SANITIZE_THREAD__
+#define THREAD_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZED 1
+#endif
+#endif
+#if defined(THREAD_SANITIZED) || defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#define PAGE 4096
+
+/* A file in memory whose words tell where they are, some memory, and a pager between the two. */
+struct fixture {
+    int file;
+    unsigned char *memory;
+    struct pgl_uffd_config config;
+    struct pgl_uffd *uffd;
+    unsigned failures; /* told to the failed() callback */
+    int last_error;
+};
+
+/* The word at an offset of a file: each tells its place. */
+uint64_t word_at(uint64_t offset);
+
+/* Write pages of a file. */
+void fill(int file, uint64_t first, uint64_t npages);
+
+/* Whether memory shows a page of a file. */
+bool is_page(const unsigned char *memory, uint64_t file_page);
+
+bool is_zero(const unsigned char *memory);
+
+void assert_pages(const unsigned char *memory, uint64_t npages, uint64_t file_page);
+
+/* How many descriptors are open. */
+unsigned count_fds(void);
+
+/* The last holder of a file may be a handler, which closes it a moment later. */
+void assert_fds(unsigned n);
+
+struct pgl_uffd_stats stats_of(const struct fixture *f);
+
+/* Whether this process may use userfaultfd. Otherwise print what to set. */
+bool permitted(void);
+
+#endif

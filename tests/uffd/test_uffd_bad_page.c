@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Pages that cannot be read, when threads wait for them and for their neighbours. Linked with --wrap for usleep(), too.
+ */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../cm.h"
+#include "calls.h"
+
+static unsigned sleeps; /* usleep() on other threads than the first. Atomic. */
+
+/* A cluster that fails because of a neighbour says nothing about the page that the program waits for. */
+static void test_uffd_bad_page_spoils_no_neighbour(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    __atomic_store_n(&bad_offset, 8 * PAGE, __ATOMIC_RELEASE);
+    for (uint64_t i = 0; i < NPAGES; i++) {
+        uint64_t page = (i + 9) % NPAGES;
+
+        assert_true(page == 8 ? shows_zeros(f, page) : shows_page(f, page));
+    }
+    assert_errors(f, 1);
+}
+
+/* Pages that are resident here but not in memory are looked for again, and then it is a first try that fails. */
+static void test_uffd_page_looked_for_again_is_read_again_if_it_fails(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    fail_theirs(CALL_IOCTL, UFFDIO_COPY, LIE, 1);
+    assert_true(shows_page(f, 0));
+    assert_int_equal(count_fired(), 1);
+    fail_theirs(CALL_PREAD, 0, EIO, 1);
+    assert_true(shows_page(f, 1));
+    assert_int_equal(count_fired(), 1);
+    assert_errors(f, 0);
+}
+
+int __real_usleep(useconds_t us);
+int __wrap_usleep(useconds_t us);
+int __wrap_usleep(useconds_t us)
+{
+    __atomic_fetch_add(&sleeps, gettid() != getpid(), __ATOMIC_RELEASE);
+    return __real_usleep(us);
+}
+
+static unsigned asked; /* atomic, as the other is */
+static bool enough;
+
+static enum pgl_uffd_remedy on_failure_again(void *arg, const void *addr, int error)
+{
+    (void)arg;
+    (void)addr;
+    (void)error;
+    __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
+    return __atomic_load_n(&enough, __ATOMIC_ACQUIRE) ? PGL_UFFD_ZERO : PGL_UFFD_AGAIN;
+}
+
+static void *touch_bad_page(void *arg)
+{
+    const struct fixture *f = arg;
+
+    return shows_zeros(f, 5) ? NULL : arg;
+}
+
+/* Sixteen threads wait for a page that is tried again and again: once each time, and no handler sleeps over it. */
+static void test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler(void **state)
+{
+    enum { NTHREADS = 16, NTRIES = 5 };
+    struct fixture *f = *state;
+    pthread_t threads[NTHREADS];
+    unsigned tries;
+
+    f->config.failed = on_failure_again;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&enough, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&bad_offset, 5 * PAGE, __ATOMIC_RELEASE);
+    __atomic_store_n(&timers, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&sleeps, 0, __ATOMIC_RELEASE);
+    alarm(20);
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, touch_bad_page, f), 0);
+    }
+    while ((tries = __atomic_load_n(&asked, __ATOMIC_ACQUIRE)) < NTRIES) {
+        usleep(100);
+    }
+    assert_true(tries <= __atomic_load_n(&timers, __ATOMIC_ACQUIRE) + 1);
+    for (uint64_t page = 0; page < NPAGES; page++) {
+        assert_true(page == 5 || shows_page(f, page));
+    }
+    assert_int_equal(__atomic_load_n(&sleeps, __ATOMIC_ACQUIRE), 0);
+    __atomic_store_n(&enough, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < NTHREADS; i++) {
+        void *wrong;
+
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    alarm(0);
+    assert_errors(f, 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_uffd_bad_page_spoils_no_neighbour),
+        TEST(test_uffd_page_looked_for_again_is_read_again_if_it_fails),
+        TEST(test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler),
+    };
+#undef TEST
+
+    return permitted() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
+}

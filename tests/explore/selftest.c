@@ -2,59 +2,9 @@
 /*
  * What the explorer must find, and what it must not: litmus tests whose outcomes are known, and the classic mistakes.
  */
-#include <pthread.h>
 #include <stdlib.h>
 
-#include "../cm.h"
-#include "search.h"
-
-static uint64_t x, y, lock_a, lock_b;
-static uint64_t plain;
-static uint64_t seen[EXPLORE_THREADS][2];
-static uint64_t *pointer;
-
-static uint64_t load(uint64_t *word, int order)
-{
-    return order == __ATOMIC_ACQUIRE ? __atomic_load_n(word, __ATOMIC_ACQUIRE)
-                                     : __atomic_load_n(word, __ATOMIC_RELAXED);
-}
-
-static void store(uint64_t *word, uint64_t value, int order)
-{
-    if (order == __ATOMIC_RELEASE) {
-        __atomic_store_n(word, value, __ATOMIC_RELEASE);
-    } else {
-        __atomic_store_n(word, value, __ATOMIC_RELAXED);
-    }
-}
-
-static void fence(void)
-{
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-
-static void acquire(uint64_t *lock)
-{
-    while (__atomic_exchange_n(lock, 1, __ATOMIC_ACQUIRE) != 0) {
-        while (load(lock, __ATOMIC_RELAXED) != 0) {
-            pgl_explore_wait(lock);
-        }
-    }
-}
-
-static void release(uint64_t *lock)
-{
-    store(lock, 0, __ATOMIC_RELEASE);
-}
-
-static void reset(void)
-{
-    x = y = lock_a = lock_b = plain = 0;
-    pointer = NULL;
-    for (int t = 0; t < EXPLORE_THREADS; t++) {
-        seen[t][0] = seen[t][1] = 0;
-    }
-}
+#include "litmus.h"
 
 /* Store buffering: both threads store, then read what the other stores. */
 
@@ -370,147 +320,6 @@ static const struct explore_scenario leaked = {"leak", "", reset, {publish_relea
 static const struct explore_scenario unpublished = {"unpub", "", reset, {publish_relaxed, look}, free_pointer};
 static const struct explore_scenario freed = {"uaf", "", reset, {publish_and_free, look}, NULL};
 
-/*
- * Objects of the threads library in memory that is freed: a message is posted under its lock, and whoever takes it frees
- * the memory. After the unlock the poster must touch it no more.
- */
-
-static struct post {
-    pthread_mutex_t lock;
-    pthread_cond_t posted;
-    bool there;
-} * post;
-
-static void init_post(void)
-{
-    reset();
-    post = calloc(1, sizeof *post);
-    pthread_mutex_init(&post->lock, NULL);
-    pthread_cond_init(&post->posted, NULL);
-}
-
-static void signal_then_unlock(void)
-{
-    pthread_mutex_lock(&post->lock);
-    post->there = true;
-    pthread_cond_signal(&post->posted);
-    pthread_mutex_unlock(&post->lock);
-}
-
-static void unlock_then_signal(void)
-{
-    pthread_mutex_lock(&post->lock);
-    post->there = true;
-    pthread_mutex_unlock(&post->lock);
-    pthread_cond_signal(&post->posted);
-}
-
-static void unlock_then_broadcast(void)
-{
-    pthread_mutex_lock(&post->lock);
-    post->there = true;
-    pthread_mutex_unlock(&post->lock);
-    pthread_cond_broadcast(&post->posted);
-}
-
-static void unlock_then_lock(void)
-{
-    unlock_then_signal();
-    pthread_mutex_lock(&post->lock);
-    pthread_mutex_unlock(&post->lock);
-}
-
-static void await_post(void)
-{
-    pthread_mutex_lock(&post->lock);
-    while (!post->there) {
-        pthread_cond_wait(&post->posted, &post->lock);
-    }
-    pthread_mutex_unlock(&post->lock);
-}
-
-/* Nobody waits on the condition, and all that was done to it happened before. */
-static void fini_post(void)
-{
-    pthread_cond_destroy(&post->posted);
-    pthread_mutex_destroy(&post->lock);
-    free(post);
-}
-
-static void await_and_free(void)
-{
-    await_post();
-    fini_post();
-}
-
-/* Destroyed, but the memory is kept: only the object itself tells. */
-static void await_and_destroy(void)
-{
-    await_post();
-    pthread_cond_destroy(&post->posted);
-}
-
-static void free_post(void)
-{
-    free(post);
-}
-
-/* It has seen the message without the lock: the mutex is destroyed while the poster may still be unlocking it. */
-static void unlock_and_flag(void)
-{
-    store(&x, 1, __ATOMIC_RELEASE);
-    pthread_mutex_lock(&post->lock);
-    pthread_mutex_unlock(&post->lock);
-}
-
-static void destroy_mutex_when_flagged(void)
-{
-    if (load(&x, __ATOMIC_ACQUIRE) == 1) {
-        pthread_mutex_destroy(&post->lock);
-    }
-}
-
-/* Takes the first wake for the message. */
-static void await_once_and_free(void)
-{
-    pthread_mutex_lock(&post->lock);
-    if (!post->there) {
-        pthread_cond_wait(&post->posted, &post->lock);
-    }
-    explore_check(post->there);
-    pthread_mutex_unlock(&post->lock);
-    fini_post();
-}
-
-/* The condition is taken away under another lock than the one it is waited on with. */
-static void destroy_condition(void)
-{
-    acquire(&lock_a);
-    pthread_cond_destroy(&post->posted);
-    pthread_cond_init(&post->posted, NULL);
-    release(&lock_a);
-    signal_then_unlock();
-}
-
-static const struct explore_scenario post_signalled = {
-    "post", "", init_post, {signal_then_unlock, await_and_free}, NULL};
-static const struct explore_scenario post_awaited_once = {
-    "postonce", "", init_post, {signal_then_unlock, await_once_and_free}, NULL};
-static const struct explore_scenario post_late_signal = {
-    "postsignal", "", init_post, {unlock_then_signal, await_and_free}, NULL};
-static const struct explore_scenario post_late_broadcast = {
-    "postbroadcast", "", init_post, {unlock_then_broadcast, await_and_free}, NULL};
-static const struct explore_scenario post_late_lock = {
-    "postlock", "", init_post, {unlock_then_lock, await_and_free}, NULL};
-static const struct explore_scenario post_destroyed = {
-    "postdestroy", "", init_post, {unlock_then_signal, await_and_destroy}, free_post};
-static const struct explore_scenario post_mutex_destroyed = {
-    "postmutex", "", init_post, {unlock_and_flag, destroy_mutex_when_flagged}, free_post};
-static const struct explore_scenario post_replaced = {
-    "postreplace", "", init_post, {destroy_condition, await_post}, fini_post};
-static const struct explore_scenario post_kept = {
-    "postkept", "", init_post, {unlock_then_broadcast, await_post}, fini_post};
-
 /* Histories: a register that two threads write and read. */
 
 enum { REGISTER_WRITE, REGISTER_READ };
@@ -560,31 +369,6 @@ static const struct explore_scenario reg = {"register", "", reset, {register_wri
 static const struct explore_scenario stale = {"stale", "", reset, {register_write, stale_read}, register_final};
 
 /* Verdicts. */
-
-static bool fails(const struct explore_scenario *scenario, enum explore_memory memory)
-{
-    struct search *search = search_new(scenario, 1);
-    search_exhaust(search, memory, 4, search_now() + 60);
-    const struct tally *tally = search_tally(search);
-    bool failed = tally->failed;
-
-    if (failed) {
-        char why[512];
-        assert_true(search_replay(scenario, memory, false, tally->replay, NULL, why));
-        assert_string_equal(why, tally->why);
-    } else {
-        assert_true(tally->exhausted[memory] || tally->complete[memory] >= 4);
-    }
-    search_free(search);
-    return failed;
-}
-
-static void assert_verdicts(const struct explore_scenario *scenario, bool sc, bool tso, bool weak)
-{
-    assert_int_equal(fails(scenario, MEMORY_SC), sc);
-    assert_int_equal(fails(scenario, MEMORY_TSO), tso);
-    assert_int_equal(fails(scenario, MEMORY_WEAK), weak);
-}
 
 static void test_explore_needs_both_fences_of_store_buffering(void **state)
 {
@@ -663,21 +447,6 @@ static void test_explore_finds_misuse_of_memory(void **state)
     assert_verdicts(&freed, true, true, true);
 }
 
-/* A check of the object's memory before the scheduling point misses each of these. */
-static void test_explore_finds_misuse_of_the_threads_library(void **state)
-{
-    (void)state;
-    assert_verdicts(&post_signalled, false, false, false);
-    assert_verdicts(&post_kept, false, false, false);
-    assert_verdicts(&post_awaited_once, true, true, true);
-    assert_verdicts(&post_late_signal, true, true, true);
-    assert_verdicts(&post_late_broadcast, true, true, true);
-    assert_verdicts(&post_late_lock, true, true, true);
-    assert_verdicts(&post_destroyed, true, true, true);
-    assert_verdicts(&post_mutex_destroyed, true, true, true);
-    assert_verdicts(&post_replaced, true, true, true);
-}
-
 static void test_explore_finds_the_history_that_is_not_linearizable(void **state)
 {
     (void)state;
@@ -728,7 +497,6 @@ int main(void)
         cmocka_unit_test(test_explore_finds_the_lost_update),
         cmocka_unit_test(test_explore_finds_deadlock_and_lost_progress),
         cmocka_unit_test(test_explore_finds_misuse_of_memory),
-        cmocka_unit_test(test_explore_finds_misuse_of_the_threads_library),
         cmocka_unit_test(test_explore_finds_the_history_that_is_not_linearizable),
         cmocka_unit_test(test_explore_enumerates_each_interleaving_once),
         cmocka_unit_test(test_explore_random_strategies_find_it_too),

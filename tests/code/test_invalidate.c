@@ -100,31 +100,37 @@ static void test_invalidate_tb_returns_only_after_anothers_retired(void **state)
     }
 }
 
-static void wait_unless_key_1(struct emu *emu, struct pgl_tb *chain)
+/* Each block has its own word of @go, by its key. */
+static void wait_for_its_go(struct emu *emu, struct pgl_tb *chain)
 {
-    if (((struct emu_block *)chain)->key != 1)
-        wait_for_go(emu, chain);
+    unsigned *go = emu->arg;
+
+    while (!__atomic_load_n(&go[((struct emu_block *)chain)->key], __ATOMIC_ACQUIRE))
+        usleep(100);
 }
 
-/* Blocks on no page are being retired, by threads that wait for something of ours; another one dies meanwhile. */
+/*
+ * Blocks on no page are being retired, by threads that wait for something of this thread's. Another one dies meanwhile.
+ * The first is done first, and a second kill of the other one still waits.
+ */
 static void test_invalidate_tb_on_no_page_waits_for_no_other_block(void **state)
 {
     struct emu_block blocks[3];
-    struct killing killing[3];
-    unsigned go = 0;
+    struct killing killing[3], again = {.block = &blocks[1]};
+    unsigned go[3] = {0, 0, 1};
     struct emu emu;
 
     (void)state;
     emu_init(&emu);
-    emu.arg = &go;
+    emu.arg = go;
+    emu.at_retired = wait_for_its_go;
     memset(blocks, 0, sizeof(blocks));
     for (unsigned i = 0; i < 3; i++) {
+        blocks[i].key = i;
         pgl_tb_init(&blocks[i].tb);
         pgl_tb_link_unlisted(emu.table, &blocks[i].tb);
         killing[i].block = &blocks[i];
     }
-    blocks[2].key = 1;
-    emu.at_retired = wait_unless_key_1;
     for (unsigned i = 0; i < 2; i++) {
         emu_call(&killing[i].call, &emu, kill, &killing[i]);
         EMU_WAIT_UNTIL(!emu_is_live(&blocks[i]));
@@ -132,11 +138,17 @@ static void test_invalidate_tb_on_no_page_waits_for_no_other_block(void **state)
     assert_int_equal(pgl_invalidate_tb(emu.table, &blocks[2].tb, NULL), PGL_HIT);
     assert_int_equal(blocks[2].retired, 1);
     assert_false(emu_has_returned(&killing[0].call));
-    __atomic_store_n(&go, 1, __ATOMIC_RELEASE);
-    for (unsigned i = 0; i < 2; i++) {
-        emu_join(&killing[i].call);
-        assert_int_equal(killing[i].answer, PGL_HIT);
-    }
+    __atomic_store_n(&go[0], 1, __ATOMIC_RELEASE);
+    emu_join(&killing[0].call);
+    emu_call(&again.call, &emu, kill, &again);
+    assert_true(emu_is_stuck(&again.call));
+    __atomic_store_n(&go[1], 1, __ATOMIC_RELEASE);
+    emu_join(&killing[1].call);
+    emu_join(&again.call);
+    assert_int_equal(killing[0].answer, PGL_HIT);
+    assert_int_equal(killing[1].answer, PGL_HIT);
+    assert_int_equal(again.answer, 0);
+    assert_int_equal(again.retired_at_return, 1);
     emu_fini(&emu);
 }
 

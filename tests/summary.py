@@ -2,7 +2,7 @@
 """Usage: summary.py LEFT-OUT LOG...: the last lines of tests/run, from meson's logs.
 
 Each test that did not run is named with its reason: those that this build does not have (a line each in the file
-LEFT-OUT), and those that skipped themselves. A test that skips itself, whole or one function of it, prints a line that
+LEFT-OUT), and those that skipped themselves. Each test that failed is named. A test that skips itself, whole or one function of it, prints a line that
 begins with "SKIP: ". A skip without such a line is a failure.
 """
 import json
@@ -41,6 +41,8 @@ def main():
         for what in silent:
             print(f"skipped: {name}: FAILED: {what} gives no reason")
         unexplained += len(silent)
+        if test["result"] not in PASSED | {"SKIP"}:
+            print(f"failed: {name}: {test['result']} after {test['duration']:.0f} s")
     passed = sum(test["result"] in PASSED for test in tests)
     skipped = sum(test["result"] == "SKIP" for test in tests)
     print(f"{passed} passed, {len(tests) - passed - skipped} failed, {skipped} skipped")

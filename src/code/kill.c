@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How blocks die: one block, the blocks of a page, those of a range, and all blocks of a table.
+ * How blocks die on held pages: one page, or a set of pages. invalidate.c locks the pages, and unlisted.c kills the
+ * blocks that are on no page.
  *
- * OBJECTS      The killer of a block marks it dead. It holds all pages of the block; for a block on no page it holds
- * the lock in the table's `unlisted`. Any thread may read the state of a block without a lock.
+ * OBJECTS      The killer of a block marks it dead. It holds all pages of the block. Any thread may read the state of a
+ * block without a lock.
  *
  * WRITERS      A call kills in this order:
- *   1. lock every page of every victim;
+ *   1. lock every page of every victim (invalidate.c);
  *   2. mark the victims dead;
  *   3. unlink them from their pages' lists;
  *   4. full fence;
@@ -25,39 +26,24 @@
  *   T7  The library touches no block for which `retired` has returned, except the one that a caller passes as running.
  * The stress tests and tests/explore try the races.
  *
- * NOT PROMISED A range need not die at one instant. The chain that `retired` gets is in no particular order.
+ * NOT PROMISED The chain that `retired` gets is in no particular order.
  *
  * docs/locking.md says which calls may run at the same time.
  */
 #include "kill_internal.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
 #include "collection_internal.h"
 #include "filter_internal.h"
-#include "spin_internal.h"
 #include "table_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
-
-static void mark_dead(struct pgl_tb *tb)
-{
-    /* release: pairs with the acquire in pgl_tb_is_live() */
-    __atomic_store_n(&tb->state, PGL_TB_DEAD, __ATOMIC_RELEASE);
-}
-
-static bool is_dead(const struct pgl_tb *tb)
-{
-    return __atomic_load_n(&tb->state, __ATOMIC_RELAXED) == PGL_TB_DEAD;
-}
 
 /* Mark dead the blocks of a page that meet the range. */
 static void mark(struct pgl_page *page, uint64_t first_addr, uint64_t last_addr)
 {
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
         if (pgl_tb_meets(pgl_ref_tb(ref), first_addr, last_addr)) {
-            mark_dead(pgl_ref_tb(ref));
+            pgl_tb_mark_dead(pgl_ref_tb(ref));
         }
     }
 }
@@ -74,8 +60,8 @@ static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64
         struct pgl_tb *tb = pgl_ref_tb(ref);
 
         if (pgl_tb_meets(tb, first_addr, last_addr)) {
-            mark_dead(tb);
-        } else if (!is_dead(tb)) {
+            pgl_tb_mark_dead(tb);
+        } else if (!pgl_tb_is_dead(tb)) {
             link = pgl_ref_next(ref);
             continue;
         }
@@ -89,7 +75,7 @@ static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64
     }
 }
 
-static void retire(struct pgl_table *table, struct pgl_tb *chain)
+void pgl_kill_retire(struct pgl_table *table, struct pgl_tb *chain)
 {
     /* Pairs with the fence of a thread that caches a block without a lock, before it calls pgl_tb_is_live(). */
     pgl_fence();
@@ -190,14 +176,13 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     *killed = hits.cross ? 0 : hits.n;
     if (*killed) {
         unlink_dead(page, hits.first, hits.n, first_addr, last_addr, &chain);
-        retire(table, chain);
+        pgl_kill_retire(table, chain);
         narrow(table, leaf, index, hits.low, hits.high);
     }
     return !hits.cross;
 }
 
-/* In a lock_debug build, check the lists of all members, before any of them is walked to kill. */
-static void witness_lists(struct pgl_collection *set)
+void pgl_witness_set_lists(struct pgl_collection *set)
 {
     struct pgl_page *page;
 
@@ -206,8 +191,7 @@ static void witness_lists(struct pgl_collection *set)
     }
 }
 
-/* Unlink the dead from all members' lists, retire them, and narrow the members. Returns whether there were any. */
-static bool retire_dead(struct pgl_collection *set)
+bool pgl_kill_marked(struct pgl_collection *set)
 {
     struct pgl_table *table = set->table;
     struct pgl_tb *chain = NULL;
@@ -219,7 +203,7 @@ static bool retire_dead(struct pgl_collection *set)
     if (!chain) {
         return false;
     }
-    retire(table, chain);
+    pgl_kill_retire(table, chain);
     for (uint64_t index = 0; pgl_collection_next(set, &index); index++) {
         narrow_whole(table, pgl_leaf_find(table, index), index);
     }
@@ -231,264 +215,10 @@ bool pgl_kill_in_set(struct pgl_collection *set)
     uint64_t last = set->last_addr >> set->table->page_bits;
     struct pgl_page *page;
 
-    witness_lists(set);
+    pgl_witness_set_lists(set);
     for (uint64_t index = set->first_addr >> set->table->page_bits;
          (page = pgl_collection_next(set, &index)) && index <= last; index++) {
         mark(page, set->first_addr, set->last_addr);
     }
-    return retire_dead(set);
-}
-
-/* Lock the pages of a block, or two pages, as a set. Its at most two leaves fit into the set without an allocation. */
-static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64_t index, uint64_t index2)
-{
-    pgl_set_init(set, table);
-    pgl_set_add(set, index < index2 ? index : index2);
-    pgl_set_add(set, index < index2 ? index2 : index);
-    witness_lists(set);
-}
-
-/* Kill a block that is on a page. Returns whether this call killed it. */
-static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
-{
-    uint64_t index = pgl_tb_page(table, tb, 0);
-    struct pgl_collection set;
-    bool killed = false;
-
-    lock_two(&set, table, index, pgl_tb_has(tb, 1) ? pgl_tb_page(table, tb, 1) : index);
-    if (!is_dead(tb)) {
-        mark_dead(tb);
-        killed = retire_dead(&set);
-    }
-    pgl_collection_unlock_at(&set, pgl_witness_place());
-    return killed;
-}
-
-/*
- * Record of an unlisted block that is being retired. It lives on the stack of the killing thread, and is linked into
- * table->unlisted until `retired` has returned. Bit PGL_HEAD_LOCK of that word is the list's spin lock; it is not held
- * while `retired` runs.
- */
-struct dying {
-    const struct pgl_tb *tb;
-    uintptr_t next;
-} __attribute__((aligned(16)));
-
-/* The record that a link refers to. Atomic, because threads that want the lock read and swap the first link. */
-static struct dying *dying_at(const uintptr_t *link)
-{
-    return (struct dying *)(__atomic_load_n(link, __ATOMIC_RELAXED) & ~(uintptr_t)PGL_HEAD_LOCK);
-}
-
-/* The link that refers to the record of a block, or NULL. The caller holds the lock of the list. */
-static uintptr_t *find_dying(struct pgl_table *table, const struct pgl_tb *tb)
-{
-    uintptr_t *link = &table->unlisted;
-
-    for (struct dying *dying; (dying = dying_at(link)); link = &dying->next) {
-        if (dying->tb == tb) {
-            return link;
-        }
-    }
-    return NULL;
-}
-
-/* Kill a block that is on no page. Returns whether this call killed it; `retired` has returned in any case. */
-static bool kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
-{
-    struct dying self = {.tb = tb};
-    uintptr_t *link;
-
-    pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
-    if (is_dead(tb)) {
-        for (unsigned round = 0; find_dying(table, tb); round++) { /* until `retired` has returned */
-            const struct dying *first = dying_at(&table->unlisted);
-
-            pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
-            if (dying_at(&table->unlisted) == first) {
-                pgl_spin_wait(&table->unlisted, round);
-            }
-            pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
-        }
-        pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
-        return false;
-    }
-    mark_dead(tb);
-    pgl_witness_unlinked(tb);
-    self.next = (uintptr_t)dying_at(&table->unlisted);
-    __atomic_store_n(&table->unlisted, (uintptr_t)&self | PGL_HEAD_LOCK, __ATOMIC_RELAXED);
-    pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
-
-    tb->next[0] = 0;
-    retire(table, tb);
-
-    pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
-    link = find_dying(table, tb);
-    __atomic_store_n(link, self.next | (link == &table->unlisted ? PGL_HEAD_LOCK : 0), __ATOMIC_RELAXED);
-    pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
-    return true;
-}
-
-/*
- * Kill the blocks of one page that meet the range, with one pair of pages locked at a time. Find a victim, note its
- * pages, unlock, and lock its pages in order. By then the victim may be gone, or its memory may hold another block;
- * therefore read the list again from its head.
- */
-static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
-                              uint64_t last_addr)
-{
-    struct pgl_page *page = pgl_leaf_page(leaf, index);
-    int result = 0;
-
-    for (;;) {
-        struct pgl_collection set;
-        uint64_t other = index;
-        bool found = false;
-
-        pgl_page_lock_at(table, page, pgl_witness_place());
-        pgl_witness_list(table, page, index);
-        for (uintptr_t ref = pgl_list_first(page); ref && !found; ref = *pgl_ref_next(ref)) {
-            const struct pgl_tb *tb = pgl_ref_tb(ref);
-
-            found = pgl_tb_meets(tb, first_addr, last_addr);
-            if (found && pgl_tb_crosses(table, tb)) {
-                other = pgl_tb_page(table, tb, !(ref & 1));
-            }
-        }
-        pgl_page_unlock_at(table, page, pgl_witness_place());
-        if (!found) {
-            return result;
-        }
-
-        lock_two(&set, table, index, other);
-        for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-            struct pgl_tb *tb = pgl_ref_tb(ref);
-
-            if (pgl_tb_meets(tb, first_addr, last_addr) &&
-                (!pgl_tb_crosses(table, tb) || pgl_tb_page(table, tb, !(ref & 1)) == other)) {
-                mark_dead(tb);
-            }
-        }
-        if (retire_dead(&set)) {
-            result = PGL_HIT;
-        }
-        pgl_collection_unlock_at(&set, pgl_witness_place());
-    }
-}
-
-/* Kill the blocks that meet a range without memory for the set. This is slower and calls `retired` more than once. */
-static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
-{
-    uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
-    struct pgl_leaf *leaf;
-    int result = 0;
-
-    for (uint64_t index = first; (leaf = pgl_leaf_next(table, index, last)); index++) {
-        if (index < leaf->first_index) {
-            index = leaf->first_index;
-        }
-        if (pgl_page_has_code(leaf, index)) {
-            result |= kill_page_by_pairs(table, leaf, index, first_addr, last_addr);
-        }
-    }
-    return result;
-}
-
-/* Kill the blocks that meet a range of one page. Returns false when another page is needed. */
-static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store,
-                             int *result)
-{
-    uint64_t index = first_addr >> table->page_bits;
-    struct pgl_leaf *leaf = pgl_leaf_find(table, index);
-    struct pgl_page *page;
-    bool done = true, wants_more = false;
-    size_t killed = 0;
-
-    *result = 0;
-    if (!leaf || !pgl_page_has_code(leaf, index)) {
-        return true;
-    }
-    page = pgl_leaf_page(leaf, index);
-    pgl_page_lock_at(table, page, pgl_witness_place());
-    /* The page may have been locked and no more. Ask the filters again while they cannot change. */
-    if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
-        done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
-        wants_more = is_store && done && !killed && pgl_filter_note_miss(leaf, index);
-    }
-    pgl_page_unlock_at(table, page, pgl_witness_place());
-    if (wants_more) {
-        pgl_filter_add_hot(table, leaf, index);
-    }
-    if (killed) {
-        *result = PGL_HIT;
-    }
-    return done;
-}
-
-int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store)
-{
-    const uint64_t index[2] = {first_addr >> table->page_bits, last_addr >> table->page_bits};
-    bool wants_more[2] = {false, false};
-    struct pgl_collection set;
-    int result;
-
-    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, is_store, &result)) {
-        return result;
-    }
-    if (!pgl_set_lock(&set, table, first_addr, last_addr, true)) {
-        return kill_by_pairs(table, first_addr, last_addr);
-    }
-    result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
-    if (is_store && !result) {
-        wants_more[0] = pgl_filter_note_miss_in_set(&set, index[0]);
-        wants_more[1] = index[1] != index[0] && pgl_filter_note_miss_in_set(&set, index[1]);
-    }
-    pgl_collection_unlock_at(&set, pgl_witness_place());
-    for (unsigned i = 0; i < 2; i++) {
-        if (wants_more[i]) {
-            pgl_filter_add_hot(table, pgl_leaf_find(table, index[i]), index[i]);
-        }
-    }
-    return result;
-}
-
-int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running, const char *place)
-{
-    bool killed;
-
-    if (!pgl_witness_enters(table, place) || !pgl_witness_knows(table, tb, true, place) ||
-        __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW) {
-        return 0;
-    }
-    killed = pgl_tb_has(tb, 0) ? kill_listed(table, tb) : kill_unlisted(table, tb);
-    return pgl_with_running(killed ? PGL_HIT : 0, running);
-}
-
-int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
-                            const struct pgl_tb *running, const char *place)
-{
-    if (!pgl_witness_enters(table, place) || first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
-        errno = EINVAL;
-        return PGL_ERROR;
-    }
-    /* Pairs with pgl_fence_after_lock() of a bracket, as in pgl_store_is_clean(). */
-    pgl_fence();
-    return pgl_with_running(pgl_kill_range(table, first_addr, last_addr, false), running);
-}
-
-int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct pgl_tb *running, const char *place)
-{
-    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
-
-    if (index > table->last_index) {
-        errno = EINVAL;
-        return PGL_ERROR;
-    }
-    return pgl_invalidate_range_at(table, index << table->page_bits, index << table->page_bits | in_page, running,
-                                   place);
-}
-
-int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, const char *place)
-{
-    return pgl_invalidate_range_at(table, 0, pgl_table_last_addr(table), running, place);
+    return pgl_kill_marked(set);
 }

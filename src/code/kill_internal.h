@@ -1,9 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* How blocks die: the functions for brackets and stores. */
+/* How blocks die: the functions for brackets, stores and invalidations. */
 #ifndef PGL_CODE_KILL_INTERNAL_H
 #define PGL_CODE_KILL_INTERNAL_H
 
 #include <pagelock/tb.h>
+
+/* Mark a block dead. The caller holds its pages; for a block on no page, the lock in the table's `unlisted`. */
+static inline void pgl_tb_mark_dead(struct pgl_tb *tb)
+{
+    /* release: pairs with the acquire in pgl_tb_is_live() */
+    __atomic_store_n(&tb->state, PGL_TB_DEAD, __ATOMIC_RELEASE);
+}
+
+/* Whether a block is dead. The caller holds what pgl_tb_mark_dead() needs. */
+static inline bool pgl_tb_is_dead(const struct pgl_tb *tb)
+{
+    return __atomic_load_n(&tb->state, __ATOMIC_RELAXED) == PGL_TB_DEAD;
+}
+
+/* Fence, and call `retired` with a chain of dead blocks that are on no list. */
+void pgl_kill_retire(struct pgl_table *table, struct pgl_tb *chain);
 
 /**
  * pgl_page_kill_local - kill the blocks of one page that meet a range, if none of them is on another page
@@ -21,6 +37,18 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
  * died.
  */
 bool pgl_kill_in_set(struct pgl_collection *set);
+
+/*
+ * Unlink the blocks that are marked dead from all members' lists, retire them, and narrow the members. All their pages
+ * are members. Returns whether there were any.
+ */
+bool pgl_kill_marked(struct pgl_collection *set);
+
+/* In a lock_debug build, check the lists of all members, before any of them is walked to kill. */
+void pgl_witness_set_lists(struct pgl_collection *set);
+
+/* Kill a block that is on no page. Returns whether this call killed it; `retired` has returned in any case. */
+bool pgl_kill_unlisted(struct pgl_table *table, struct pgl_tb *tb);
 
 /**
  * pgl_kill_range - kill the blocks that meet a byte range

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Blocks, except for how they are made (bracket.c) and how they die (kill.c).
+ * Blocks, except for how they are made (bracket.c) and how they die (kill.c, unlisted.c).
  *
  * OBJECTS      The lock of a page protects its list and its crossing flag. The bytes of a block do not change while it
  * is linked. Any thread may read the state of a block. Its bracket writes the state at the commit, and its killer marks

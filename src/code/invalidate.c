@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The calls that kill blocks: one block, a page, a range, all of a table. They lock pages; kill.c and unlisted.c kill.
+ *
+ * INVARIANTS   (T3, T6 and T7 are in kill.c.)
+ *   Every page of every victim of a call is held before the first of them dies.
+ *
+ * NOT PROMISED A range need not die at one instant.
+ *
+ * docs/locking.md says which calls may run at the same time.
+ */
+#include "kill_internal.h"
+
+#include <errno.h>
+
+#include "collection_internal.h"
+#include "filter_internal.h"
+#include "table_internal.h"
+#include "tblist_internal.h"
+#include "witness_internal.h"
+
+/* Lock the pages of a block, or two pages, as a set. Its at most two leaves fit into the set without an allocation. */
+static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64_t index, uint64_t index2)
+{
+    pgl_set_init(set, table);
+    pgl_set_add(set, index < index2 ? index : index2);
+    pgl_set_add(set, index < index2 ? index2 : index);
+    pgl_witness_set_lists(set);
+}
+
+/* Kill a block that is on a page. Returns whether this call killed it. */
+static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
+{
+    uint64_t index = pgl_tb_page(table, tb, 0);
+    struct pgl_collection set;
+    bool killed = false;
+
+    lock_two(&set, table, index, pgl_tb_has(tb, 1) ? pgl_tb_page(table, tb, 1) : index);
+    if (!pgl_tb_is_dead(tb)) {
+        pgl_tb_mark_dead(tb);
+        killed = pgl_kill_marked(&set);
+    }
+    pgl_collection_unlock_at(&set, pgl_witness_place());
+    return killed;
+}
+
+/*
+ * Kill the blocks of one page that meet the range, with one pair of pages locked at a time. Find a victim, note its
+ * pages, unlock, and lock its pages in order. By then the victim may be gone, or its memory may hold another block;
+ * therefore read the list again from its head.
+ */
+static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
+                              uint64_t last_addr)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    int result = 0;
+
+    for (;;) {
+        struct pgl_collection set;
+        uint64_t other = index;
+        bool found = false;
+
+        pgl_page_lock_at(table, page, pgl_witness_place());
+        pgl_witness_list(table, page, index);
+        for (uintptr_t ref = pgl_list_first(page); ref && !found; ref = *pgl_ref_next(ref)) {
+            const struct pgl_tb *tb = pgl_ref_tb(ref);
+
+            found = pgl_tb_meets(tb, first_addr, last_addr);
+            if (found && pgl_tb_crosses(table, tb)) {
+                other = pgl_tb_page(table, tb, !(ref & 1));
+            }
+        }
+        pgl_page_unlock_at(table, page, pgl_witness_place());
+        if (!found) {
+            return result;
+        }
+
+        lock_two(&set, table, index, other);
+        for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+            struct pgl_tb *tb = pgl_ref_tb(ref);
+
+            if (pgl_tb_meets(tb, first_addr, last_addr) &&
+                (!pgl_tb_crosses(table, tb) || pgl_tb_page(table, tb, !(ref & 1)) == other)) {
+                pgl_tb_mark_dead(tb);
+            }
+        }
+        if (pgl_kill_marked(&set)) {
+            result = PGL_HIT;
+        }
+        pgl_collection_unlock_at(&set, pgl_witness_place());
+    }
+}
+
+/* Kill the blocks that meet a range without memory for the set. This is slower and calls `retired` more than once. */
+static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
+{
+    uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
+    struct pgl_leaf *leaf;
+    int result = 0;
+
+    for (uint64_t index = first; (leaf = pgl_leaf_next(table, index, last)); index++) {
+        if (index < leaf->first_index) {
+            index = leaf->first_index;
+        }
+        if (pgl_page_has_code(leaf, index)) {
+            result |= kill_page_by_pairs(table, leaf, index, first_addr, last_addr);
+        }
+    }
+    return result;
+}
+
+/* Kill the blocks that meet a range of one page. Returns false when another page is needed. */
+static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store,
+                             int *result)
+{
+    uint64_t index = first_addr >> table->page_bits;
+    struct pgl_leaf *leaf = pgl_leaf_find(table, index);
+    struct pgl_page *page;
+    bool done = true, wants_more = false;
+    size_t killed = 0;
+
+    *result = 0;
+    if (!leaf || !pgl_page_has_code(leaf, index)) {
+        return true;
+    }
+    page = pgl_leaf_page(leaf, index);
+    pgl_page_lock_at(table, page, pgl_witness_place());
+    /* The page may have been locked and no more. Ask the filters again while they cannot change. */
+    if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
+        done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
+        wants_more = is_store && done && !killed && pgl_filter_note_miss(leaf, index);
+    }
+    pgl_page_unlock_at(table, page, pgl_witness_place());
+    if (wants_more) {
+        pgl_filter_add_hot(table, leaf, index);
+    }
+    if (killed) {
+        *result = PGL_HIT;
+    }
+    return done;
+}
+
+int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store)
+{
+    const uint64_t index[2] = {first_addr >> table->page_bits, last_addr >> table->page_bits};
+    bool wants_more[2] = {false, false};
+    struct pgl_collection set;
+    int result;
+
+    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, is_store, &result)) {
+        return result;
+    }
+    if (!pgl_set_lock(&set, table, first_addr, last_addr, true)) {
+        return kill_by_pairs(table, first_addr, last_addr);
+    }
+    result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
+    if (is_store && !result) {
+        wants_more[0] = pgl_filter_note_miss_in_set(&set, index[0]);
+        wants_more[1] = index[1] != index[0] && pgl_filter_note_miss_in_set(&set, index[1]);
+    }
+    pgl_collection_unlock_at(&set, pgl_witness_place());
+    for (unsigned i = 0; i < 2; i++) {
+        if (wants_more[i]) {
+            pgl_filter_add_hot(table, pgl_leaf_find(table, index[i]), index[i]);
+        }
+    }
+    return result;
+}
+
+int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running, const char *place)
+{
+    bool killed;
+
+    if (!pgl_witness_enters(table, place) || !pgl_witness_knows(table, tb, true, place) ||
+        __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW) {
+        return 0;
+    }
+    killed = pgl_tb_has(tb, 0) ? kill_listed(table, tb) : pgl_kill_unlisted(table, tb);
+    return pgl_with_running(killed ? PGL_HIT : 0, running);
+}
+
+int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
+                            const struct pgl_tb *running, const char *place)
+{
+    if (!pgl_witness_enters(table, place) || first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
+        errno = EINVAL;
+        return PGL_ERROR;
+    }
+    /* Pairs with pgl_fence_after_lock() of a bracket, as in pgl_store_is_clean(). */
+    pgl_fence();
+    return pgl_with_running(pgl_kill_range(table, first_addr, last_addr, false), running);
+}
+
+int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct pgl_tb *running, const char *place)
+{
+    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
+
+    if (index > table->last_index) {
+        errno = EINVAL;
+        return PGL_ERROR;
+    }
+    return pgl_invalidate_range_at(table, index << table->page_bits, index << table->page_bits | in_page, running,
+                                   place);
+}
+
+int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, const char *place)
+{
+    return pgl_invalidate_range_at(table, 0, pgl_table_last_addr(table), running, place);
+}

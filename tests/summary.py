@@ -2,8 +2,8 @@
 """Usage: summary.py LEFT-OUT LOG...: the last lines of tests/run, from meson's logs.
 
 Each test that did not run is named with its reason: those that this build does not have (a line each in the file
-LEFT-OUT), and those that skipped themselves. Each test that failed is named. A test that skips itself, whole or one function of it, prints a line that
-begins with "SKIP: ". A skip without such a line is a failure.
+LEFT-OUT), and those that skipped themselves. A test that skips itself, whole or one function of it, prints a line that
+begins with "SKIP: ". A skip without such a line is a failure. Each test that failed is named with its result.
 """
 import json
 import re
@@ -42,7 +42,7 @@ def main():
             print(f"skipped: {name}: FAILED: {what} gives no reason")
         unexplained += len(silent)
         if test["result"] not in PASSED | {"SKIP"}:
-            print(f"failed: {name}: {test['result']} after {test['duration']:.0f} s")
+            print(f"failed: {name}: {test['result']}")
     passed = sum(test["result"] in PASSED for test in tests)
     skipped = sum(test["result"] == "SKIP" for test in tests)
     print(f"{passed} passed, {len(tests) - passed - skipped} failed, {skipped} skipped")

@@ -31,6 +31,8 @@ skipped: whole: no privilege
 skipped: part: test_a: no such call
 skipped: loud: test_b: on standard output
 skipped: loud: test_c: on the other
+failed: slow: TIMEOUT
+failed: bad: FAIL
 4 passed, 2 failed, 1 skipped'
 
 : >"$dir/left-out"

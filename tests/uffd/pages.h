@@ -38,6 +38,20 @@ struct fixture {
     int last_error;
 };
 
+/*
+ * Have the pager follow forks, in a test that forks. fork() holds locks of the thread sanitizer's runtime while it waits
+ * for the handler that reads its event. The handler runs into them sooner or later, and both wait for ever.
+ */
+#ifdef THREAD_SANITIZED
+#define FOLLOW_FORKS(f)                                                                                                \
+    do {                                                                                                               \
+        (void)(f);                                                                                                     \
+        SKIP_BECAUSE("fork() holds locks of the thread sanitizer while it waits for a handler");                       \
+    } while (0)
+#else
+#define FOLLOW_FORKS(f) ((f)->config.follow_forks = true)
+#endif
+
 /* The word at an offset of a file: each tells its place. */
 uint64_t word_at(uint64_t offset);
 

@@ -195,7 +195,7 @@ static void test_uffd_nothing_of_a_region_waits_for_a_pager_that_ended(void **st
     int status, held[2];
     pid_t child;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     start_pager(f);
     assert_true(pgl_uffd_map(f->uffd, small, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     grown = mremap(small, 8 * PAGE, 64 * PAGE, MREMAP_MAYMOVE);

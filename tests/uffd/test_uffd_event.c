@@ -25,7 +25,7 @@ static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
     struct fixture *f = *state;
     struct pgl_uffd_stats stats;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     assert_true(try_new(f));
     assert_true(try_map(f));
     assert_true(shows_page(f, 0));
@@ -46,28 +46,18 @@ static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
     assert_true(shows_page(f, NPAGES - 1));
 }
 
-/*
- * How often a read of the event fails. The thread sanitizer's runtime is locked while a thread forks, and handlers that
- * take turns come to want it.
- */
-#ifdef THREAD_SANITIZED
-#define OFTEN 1
-#else
-#define OFTEN 5
-#endif
-
 /* Descriptors or memory are short when the event is to be read, and then no more. */
 static void test_uffd_fork_whose_event_cannot_be_read_at_once_returns(void **state)
 {
     static const struct {
         int error;
         unsigned times;
-    } all[] = {{EMFILE, 1}, {ENFILE, 1}, {EMFILE, OFTEN}, {ENOMEM, 1}, {ENOMEM, OFTEN}};
+    } all[] = {{EMFILE, 1}, {ENFILE, 1}, {EMFILE, 5}, {ENOMEM, 1}, {ENOMEM, 5}};
     struct fixture *f = *state;
     unsigned nfds;
 
     f->config.threads = 2;
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     assert_true(try_new(f));
     assert_true(try_map(f));
     assert_true(shows_page(f, 0));

@@ -16,7 +16,7 @@ static void test_uffd_forked_child_is_served_too(void **state)
 {
     struct fixture *f = *state;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     for (int write_protect = 0; write_protect < 2; write_protect++) {
         f->config.write_protect = write_protect != 0;
         map_all(f, PGL_ADVICE_NORMAL);
@@ -43,7 +43,7 @@ static void test_uffd_inherited_pages_are_counted(void **state)
     pid_t child;
     int status;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     map_all(f, PGL_ADVICE_RANDOM);
     assert_true(is_page(f->memory + 5 * PAGE, 5) && is_page(f->memory + 6 * PAGE, 6));
     assert_true(is_page(f->memory + 40 * PAGE, 40));
@@ -63,7 +63,7 @@ static void test_uffd_children_that_ended_are_forgotten(void **state)
     struct fixture *f = *state;
     unsigned nfds;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     map_all(f, PGL_ADVICE_NORMAL);
     f->memory[5 * PAGE] = 'p';
     run_child(f->memory);
@@ -150,7 +150,6 @@ static void fetch_and_outlive(struct fixture *f, int to)
     if (pipe(alive) != 0 || pipe(fetched) != 0) {
         _exit(1);
     }
-    f->config.follow_forks = true;
     f->uffd = pgl_uffd_new(&f->config);
     if (!f->uffd || !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
         _exit(2);
@@ -211,7 +210,10 @@ static void run_daemon(struct fixture *f, void (*run)(struct fixture *f, int to)
 
 static void test_uffd_child_that_fetched_everything_outlives_its_parent(void **state)
 {
-    run_daemon(*state, fetch_and_outlive);
+    struct fixture *f = *state;
+
+    FOLLOW_FORKS(f);
+    run_daemon(f, fetch_and_outlive);
 }
 
 static void test_uffd_daemon_makes_its_pager_after_its_parent_ended(void **state)
@@ -226,7 +228,7 @@ static void test_uffd_forks_without_a_free_descriptor(void **state)
     struct rlimit before, none;
     int top;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     f->config.threads = 2;
     map_all(f, PGL_ADVICE_NORMAL);
     f->memory[5 * PAGE] = 'p';
@@ -288,7 +290,7 @@ static void test_uffd_children_go_on_without_the_pager(void **state)
     struct fixture *f = *state;
     struct waiting_child first, second;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     map_all(f, PGL_ADVICE_RANDOM);
     fork_waiting(&first, check_zeros, f->memory);
     fork_waiting(&second, check_zeros, f->memory);
@@ -309,7 +311,7 @@ static void test_uffd_child_inherits_the_advice(void **state)
     struct fixture *f = *state;
     struct waiting_child child;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     map_all(f, PGL_ADVICE_NORMAL);
     assert_true(pgl_uffd_advise(f->uffd, f->memory, 100 * PAGE, PGL_ADVICE_RANDOM));
     fork_waiting(&child, check_one_page, f->memory);
@@ -323,7 +325,7 @@ static void test_uffd_child_keeps_the_file_that_its_parent_has_unmapped(void **s
     struct fixture *f = *state;
     struct waiting_child child;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     map_all(f, PGL_ADVICE_RANDOM);
     fork_waiting(&child, check_one_page, f->memory);
     assert_true(pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE));
@@ -359,7 +361,7 @@ static void test_uffd_childs_changes_are_its_own_and_its_childs(void **state)
     struct fixture *f = *state;
     struct waiting_child child;
 
-    f->config.follow_forks = true;
+    FOLLOW_FORKS(f);
     map_all(f, PGL_ADVICE_RANDOM);
     fork_waiting(&child, check_moved, f->memory);
     tell(&child);
@@ -424,7 +426,7 @@ static void test_uffd_childs_events_are_read_though_its_threads_fault(void **sta
     for (unsigned handlers = 1; handlers <= 4; handlers += 3) {
         struct waiting_child child;
 
-        f->config.follow_forks = true;
+        FOLLOW_FORKS(f);
         f->config.threads = handlers;
         map_all(f, PGL_ADVICE_RANDOM);
         fork_waiting(&child, check_given_back, f->memory);

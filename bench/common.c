@@ -34,8 +34,9 @@ bool options_parse(const GOptionEntry *entries, const char *usage, const char *s
     bool good;
 
     g_option_context_set_summary(context, summary);
-    if (entries)
+    if (entries) {
         g_option_context_add_main_entries(context, entries, NULL);
+    }
     g_option_context_add_main_entries(context, common, NULL);
     good = g_option_context_parse(context, argc, argv, &error);
     if (!good) {
@@ -53,8 +54,9 @@ bool options_parse(const GOptionEntry *entries, const char *usage, const char *s
 
 bool option_in_bounds(const char *option, int value, int min, int max)
 {
-    if (value < min || value > max)
+    if (value < min || value > max) {
         usage_error("%s is not in %d..%d: %d", option, min, max, value);
+    }
     return value >= min && value <= max;
 }
 
@@ -63,8 +65,9 @@ bool output_flush(void)
     static int first_errno; /* what the stream itself does not remember */
 
     errno = EIO; /* of a write that nobody looked at */
-    if ((fflush(stdout) || ferror(stdout)) && !first_errno)
+    if ((fflush(stdout) || ferror(stdout)) && !first_errno) {
         first_errno = errno;
+    }
     errno = first_errno;
     return !first_errno;
 }
@@ -109,12 +112,13 @@ static void add_member(JsonObject *object, const char *key, JsonNode *value, voi
     char number[G_ASCII_DTOSTR_BUF_SIZE], *text;
 
     (void)object;
-    if (json_node_get_value_type(value) != G_TYPE_DOUBLE)
+    if (json_node_get_value_type(value) != G_TYPE_DOUBLE) {
         text = json_to_string(value, FALSE);
-    else if (!isfinite(json_node_get_double(value)))
+    } else if (!isfinite(json_node_get_double(value))) {
         text = g_strdup("null");
-    else
+    } else {
         text = g_strdup(g_ascii_formatd(number, sizeof(number), "%.6g", json_node_get_double(value)));
+    }
     g_string_append_printf(line, "%c\"%s\":%s", line->len ? ',' : '{', key, text);
     g_free(text);
 }
@@ -139,19 +143,22 @@ void progress_show(const char *what, unsigned done, unsigned total)
     enum { WIDTH = 30 };
     unsigned filled = done * WIDTH / total;
 
-    if (!isatty(STDERR_FILENO))
+    if (!isatty(STDERR_FILENO)) {
         return;
+    }
     fprintf(stderr, "\r%-24.24s [", what);
-    for (unsigned i = 0; i < WIDTH; i++)
+    for (unsigned i = 0; i < WIDTH; i++) {
         fputc(i < filled ? '#' : '.', stderr);
+    }
     fprintf(stderr, "] %3u %%", done * 100 / total);
     fflush(stderr);
 }
 
 void progress_clear(void)
 {
-    if (isatty(STDERR_FILENO))
+    if (isatty(STDERR_FILENO)) {
         fprintf(stderr, "\r%66s\r", "");
+    }
 }
 
 static int compare(const void *a, const void *b)
@@ -179,8 +186,9 @@ struct spread spread_of_ratios(const double *a, const double *b, unsigned n)
     double *ratios = g_new(double, n);
     struct spread spread;
 
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
         ratios[i] = a[i] / b[i];
+    }
     spread = spread_of(ratios, n);
     g_free(ratios);
     return spread;
@@ -193,8 +201,9 @@ void row_ratio(const char *key, const char *name, unsigned threads, const uint64
 
     row_text(row, key, name);
     row_count(row, "threads", threads);
-    if (pages)
+    if (pages) {
         row_count(row, "pages", *pages);
+    }
     row_text(row, "a", a);
     row_text(row, "b", b);
     row_real(row, "ratio_median", ratio.median);

@@ -40,8 +40,9 @@ static unsigned addr_bits_of(const struct trace *trace)
 
         all |= event->op == TRACE_STORE ? event->addr + (event->arg - 1) : event->addr;
     }
-    for (unsigned i = 0; i < trace->range_last->len; i++)
+    for (unsigned i = 0; i < trace->range_last->len; i++) {
         all |= g_array_index(trace->range_last, uint64_t, i);
+    }
     for (unsigned i = 0; i < trace->blocks->len; i++) {
         uint64_t addr1 = g_array_index(trace->blocks, struct trace_block, i).addr1;
 
@@ -74,8 +75,9 @@ struct engine *engine_new(const struct trace *trace, unsigned threads)
 
 void engine_free(struct engine *engine)
 {
-    for (unsigned i = 0; i < engine->nthreads; i++)
+    for (unsigned i = 0; i < engine->nthreads; i++) {
         g_array_unref(engine->workers[i].events);
+    }
     pthread_barrier_destroy(&engine->start);
     g_aligned_free(engine->workers);
     g_free(engine);
@@ -119,8 +121,9 @@ static void *work(void *data)
 
     pthread_barrier_wait(&worker->engine->start);
     worker->start_ns = clock_ns();
-    for (; event != end; event++)
+    for (; event != end; event++) {
         do_event(worker->engine, event, &worker->tally);
+    }
     worker->end_ns = clock_ns();
     return NULL;
 }
@@ -134,8 +137,9 @@ static void prepare(struct engine *engine, const struct impl *impl)
     engine->table = impl->table_new(trace->page_bits, engine->addr_bits);
     engine->block_size = impl->block_size;
     engine->blocks = g_aligned_alloc0(trace->blocks->len + 1, impl->block_size, BLOCK_ALIGN);
-    for (unsigned i = 0; i < trace->blocks->len; i++)
+    for (unsigned i = 0; i < trace->blocks->len; i++) {
         impl->block_init(engine->table, block_at(engine, i), &g_array_index(trace->blocks, struct trace_block, i));
+    }
 }
 
 static void add_tally(struct tally *sum, const struct tally *tally)
@@ -172,8 +176,9 @@ void engine_replay(struct engine *engine, const struct impl *impl, struct engine
     }
     run->ns = end - start;
     impl->census(engine->table, &run->census);
-    if (!run->census.broken && run->tally.links != run->tally.killed + run->census.alive)
+    if (!run->census.broken && run->tally.links != run->tally.killed + run->census.alive) {
         run->census.broken = "links are not killed and alive together";
+    }
     impl->table_free(engine->table);
     g_aligned_free(engine->blocks);
 }

@@ -45,8 +45,9 @@ static void global_link(void *table, void *linked, const void *equal, struct tal
     if (equal && ((const struct block *)equal)->alive) {
         tally->duplicates++;
     } else {
-        for (unsigned n = 0; n < block->npages; n++)
+        for (unsigned n = 0; n < block->npages; n++) {
             page[n] = pages_make(&global->pages, block->first[n] >> global->pages.page_bits);
+        }
         block_list(block, page);
         tally->links++;
     }
@@ -63,8 +64,9 @@ static void global_range(void *table, uint64_t first, uint64_t last, struct tall
     for (; index <= last_index; index++) {
         struct page *page = pages_find(&global->pages, index);
 
-        if (page)
+        if (page) {
             tally->killed += page_kill(&global->pages, page, first, last);
+        }
     }
     pthread_mutex_unlock(&global->mutex);
 }

@@ -8,8 +8,9 @@ const struct impl *const impl_all[] = {&impl_pagelock, &impl_plain, &impl_global
 const struct impl *impl_find(const char *name)
 {
     for (const struct impl *const *impl = impl_all; *impl; impl++) {
-        if (!strcmp((*impl)->name, name))
+        if (!strcmp((*impl)->name, name)) {
             return *impl;
+        }
     }
     return NULL;
 }

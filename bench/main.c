@@ -45,20 +45,27 @@ int list_main(int argc, char **argv)
     GPtrArray *cases;
     bool json;
 
-    if (!options_parse(NULL, "- what there is to compare", NULL, &argc, &argv, &json))
+    if (!options_parse(NULL, "- what there is to compare", NULL, &argc, &argv, &json)) {
         return STATUS_USAGE;
-    if (argc > 1)
+    }
+    if (argc > 1) {
         return usage_error("list takes no argument: %s", argv[1]);
-    if (!json)
+    }
+    if (!json) {
         printf("implementations, for replay --impl on code traces\n");
-    for (const struct impl *const *impl = impl_all; *impl; impl++)
+    }
+    for (const struct impl *const *impl = impl_all; *impl; impl++) {
         print_name(json, "impl", (*impl)->name, (*impl)->what);
-    if (!json)
+    }
+    if (!json) {
         printf("policies, for replay --policy on fault traces\n");
-    for (const struct policy *policy = policies; policy->name; policy++)
+    }
+    for (const struct policy *policy = policies; policy->name; policy++) {
         print_name(json, "policy", policy->name, policy->what);
-    if (!json)
+    }
+    if (!json) {
         printf("cases, for micro\n");
+    }
     cases = micro_all();
     for (unsigned i = 0; i < cases->len; i++) {
         const struct micro_case *one = g_ptr_array_index(cases, i);
@@ -72,8 +79,9 @@ int list_main(int argc, char **argv)
 static void help(FILE *out)
 {
     fprintf(out, "Usage: pagelock-bench COMMAND [OPTION...]\n       pagelock-bench --version\n\nCommands:\n");
-    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++)
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].what);
+    }
     fprintf(out, "\npagelock-bench COMMAND --help describes the options of one.\n");
 }
 
@@ -85,8 +93,9 @@ static bool streams_open(void)
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) < 0) {
             good &= fd != STDOUT_FILENO;
-            if (open("/dev/null", O_RDWR) != fd) /* the lowest that is free */
+            if (open("/dev/null", O_RDWR) != fd) { /* the lowest that is free */
                 _exit(STATUS_FAILED);
+            }
         }
     }
     return good;
@@ -107,8 +116,9 @@ int main(int argc, char **argv)
         g_printerr("pagelock-bench: cannot write: standard output is closed\n");
         return STATUS_FAILED;
     }
-    if (atexit(output_end))
+    if (atexit(output_end)) {
         return STATUS_FAILED;
+    }
     setlocale(LC_CTYPE, "");
     if (argc < 2) {
         help(stderr);

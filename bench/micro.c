@@ -119,8 +119,9 @@ static void run_case(const struct options *options, const struct micro_case *one
 
         progress_show(one->name, i, rounds * n);
         ns = run_variant(options, variant_at(one, i % n), &result->ops);
-        if (i >= n)
+        if (i >= n) {
             result->ns_per_op[i / n - 1] = ns;
+        }
     }
     progress_clear();
 }
@@ -147,10 +148,12 @@ static char *label(const struct variant *variant, const struct variant *other)
 {
     GString *text = g_string_new(variant->subject->name);
 
-    if (variant->threads != other->threads)
+    if (variant->threads != other->threads) {
         g_string_append_printf(text, " on %u threads", variant->threads);
-    if (variant->pages != other->pages)
+    }
+    if (variant->pages != other->pages) {
         g_string_append_printf(text, " of %" G_GUINT64_FORMAT " pages", variant->pages);
+    }
     return g_string_free(text, FALSE);
 }
 
@@ -161,10 +164,11 @@ static void print_pair(const struct options *options, const struct micro_case *o
     struct spread ratio = spread_of_ratios(results[pair->a].ns_per_op, results[pair->b].ns_per_op, options->repeat);
     char *a_label = label(a, b), *b_label = label(b, a);
 
-    if (options->json)
+    if (options->json) {
         row_ratio("case", one->name, b->threads, &b->pages, a_label, b_label, ratio);
-    else
+    } else {
         printf("   %.2f x %s", ratio.median, b_label);
+    }
     g_free(a_label);
     g_free(b_label);
 }
@@ -172,9 +176,10 @@ static void print_pair(const struct options *options, const struct micro_case *o
 /* JSON has the pairs after all variants; the table has them at the end of their first variant's line. */
 static void print_case(const struct options *options, const struct micro_case *one, const struct result *results)
 {
-    if (!options->json)
+    if (!options->json) {
         printf("%s: %s\n  %-14s %7s %10s %12s %27s\n", one->name, one->what, "", "threads", "pages", "ns/op",
                "(min - max)");
+    }
     for (unsigned i = 0; i < one->variants->len; i++) {
         const struct variant *variant = variant_at(one, i);
         struct spread ns = spread_of(results[i].ns_per_op, options->repeat);
@@ -188,15 +193,18 @@ static void print_case(const struct options *options, const struct micro_case *o
         for (unsigned j = 0; j < one->pairs->len; j++) {
             const struct pair *pair = &g_array_index(one->pairs, struct pair, j);
 
-            if (pair->a == i)
+            if (pair->a == i) {
                 print_pair(options, one, pair, results);
+            }
         }
         printf("\n");
     }
-    for (unsigned i = 0; i < one->pairs->len && options->json; i++)
+    for (unsigned i = 0; i < one->pairs->len && options->json; i++) {
         print_pair(options, one, &g_array_index(one->pairs, struct pair, i), results);
-    if (!options->json)
+    }
+    if (!options->json) {
         printf("\n");
+    }
     output_flush();
 }
 
@@ -206,8 +214,9 @@ static void plot_case(const struct options *options, struct plot *plot, const st
     bool threads = one->plot == MICRO_OVER_THREADS;
     char x[32];
 
-    if (!plot || one->plot == MICRO_NO_PLOT)
+    if (!plot || one->plot == MICRO_NO_PLOT) {
         return;
+    }
     plot_panel(plot, threads ? PLOT_LINES : PLOT_LOG, one->what, threads ? "threads" : "pages",
                threads ? "million a second" : "ns");
     for (unsigned i = 0; i < one->variants->len; i++) {
@@ -223,13 +232,15 @@ static void measure(const struct options *options, const struct micro_case *one,
 {
     struct result *results = g_new0(struct result, one->variants->len);
 
-    for (unsigned i = 0; i < one->variants->len; i++)
+    for (unsigned i = 0; i < one->variants->len; i++) {
         results[i].ns_per_op = g_new(double, options->repeat);
+    }
     run_case(options, one, results);
     print_case(options, one, results);
     plot_case(options, plot, one, results);
-    for (unsigned i = 0; i < one->variants->len; i++)
+    for (unsigned i = 0; i < one->variants->len; i++) {
         g_free(results[i].ns_per_op);
+    }
     g_free(results);
 }
 
@@ -245,8 +256,9 @@ static bool is_named(const struct micro_case *one, int argc, char **argv)
 {
     bool named = argc == 1;
 
-    for (int i = 1; i < argc; i++)
+    for (int i = 1; i < argc; i++) {
         named |= names(argv[i], one);
+    }
     return named;
 }
 
@@ -255,10 +267,12 @@ static int check_names(const GPtrArray *cases, int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         bool known = false;
 
-        for (unsigned j = 0; j < cases->len && !known; j++)
+        for (unsigned j = 0; j < cases->len && !known; j++) {
             known = names(argv[i], g_ptr_array_index(cases, j));
-        if (!known)
+        }
+        if (!known) {
             return usage_error("unknown case: %s", argv[i]);
+        }
     }
     return STATUS_GOOD;
 }
@@ -268,8 +282,9 @@ static bool any_drawn(const GPtrArray *cases, int argc, char **argv)
     for (unsigned i = 0; i < cases->len; i++) {
         const struct micro_case *one = g_ptr_array_index(cases, i);
 
-        if (one->plot != MICRO_NO_PLOT && is_named(one, argc, argv))
+        if (one->plot != MICRO_NO_PLOT && is_named(one, argc, argv)) {
             return true;
+        }
     }
     return false;
 }
@@ -290,23 +305,28 @@ int micro_main(int argc, char **argv)
     int status = STATUS_USAGE;
 
     if (options_parse(entries, "[CASE...] - measure single operations", NULL, &argc, &argv, &options.json) &&
-        option_in_bounds("--repeat", repeat, 1, MAX_REPEAT) && option_in_bounds("--ms", ms, 1, MAX_MS))
+        option_in_bounds("--repeat", repeat, 1, MAX_REPEAT) && option_in_bounds("--ms", ms, 1, MAX_MS)) {
         status = check_names(cases, argc, argv);
-    if (status == STATUS_GOOD && plot_path && !any_drawn(cases, argc, argv))
+    }
+    if (status == STATUS_GOOD && plot_path && !any_drawn(cases, argc, argv)) {
         status =
             usage_error("there is nothing to draw in %s: no case that is named varies threads or pages", plot_path);
-    if (status == STATUS_GOOD)
+    }
+    if (status == STATUS_GOOD) {
         status = plot_new(plot_path, &plot);
+    }
     options.repeat = (unsigned)repeat;
     options.ms = (unsigned)ms;
     for (unsigned i = 0; i < cases->len && status == STATUS_GOOD; i++) {
         const struct micro_case *one = g_ptr_array_index(cases, i);
 
-        if (is_named(one, argc, argv))
+        if (is_named(one, argc, argv)) {
             measure(&options, one, plot);
+        }
     }
-    if (plot && status == STATUS_GOOD && !plot_draw(plot))
+    if (plot && status == STATUS_GOOD && !plot_draw(plot)) {
         status = STATUS_FAILED;
+    }
     plot_free(plot);
     g_ptr_array_unref(cases);
     g_free(plot_path);

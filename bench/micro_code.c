@@ -71,8 +71,9 @@ static void world_touch(struct world *world, uint64_t index)
 /* @n short blocks on one page, at steps of 64 bytes: between them a store hits nothing. */
 static void world_fill(struct world *world, uint64_t index, unsigned n)
 {
-    for (unsigned i = 0; i < n; i++)
+    for (unsigned i = 0; i < n; i++) {
         world_link(world, (index << PAGE_BITS) + i * BLOCK_STEP, BLOCK_BYTES, TRACE_NO_ADDR);
+    }
 }
 
 /* ---- linking ---- */
@@ -81,10 +82,12 @@ static void *link_setup(const struct variant *variant)
 {
     struct world *world = world_new(variant->subject->impl, variant->pages + variant->ops);
 
-    for (uint64_t i = 0; i < variant->pages; i++)
+    for (uint64_t i = 0; i < variant->pages; i++) {
         world_touch(world, i);
-    for (uint64_t i = 0; i < variant->ops; i++)
+    }
+    for (uint64_t i = 0; i < variant->ops; i++) {
         world_block(world, (i % variant->pages << PAGE_BITS) + i / variant->pages, BLOCK_BYTES, TRACE_NO_ADDR);
+    }
     return world;
 }
 
@@ -94,8 +97,9 @@ static void link_run(void *state, const struct variant *variant, unsigned thread
     char *block = world->blocks + variant->pages * world->impl->block_size;
 
     (void)thread;
-    for (uint64_t i = 0; i < ops; i++, block += world->impl->block_size)
+    for (uint64_t i = 0; i < ops; i++, block += world->impl->block_size) {
         world->impl->link(world->table, block, NULL, &world->tally);
+    }
 }
 
 /* ---- stores ---- */
@@ -121,14 +125,17 @@ static void *miss_setup(const struct variant *variant)
     uint64_t npages = (uint64_t)variant->threads * PAGES_A_THREAD;
     struct world *world = world_new(variant->subject->impl, npages * BLOCKS_A_PAGE);
 
-    for (uint64_t i = 0; i < npages; i++)
+    for (uint64_t i = 0; i < npages; i++) {
         world_fill(world, i, BLOCKS_A_PAGE);
+    }
     world->addrs = g_new(uint64_t, (size_t)variant->threads * MISSES);
     for (unsigned thread = 0; thread < variant->threads; thread++) {
-        for (uint64_t i = 0; i < (uint64_t)WARM_UP * PAGES_A_THREAD; i++)
+        for (uint64_t i = 0; i < (uint64_t)WARM_UP * PAGES_A_THREAD; i++) {
             world->impl->store(world->table, miss_addr(variant, thread, i), 4, &world->tally);
-        for (uint64_t i = 0; i < MISSES; i++)
+        }
+        for (uint64_t i = 0; i < MISSES; i++) {
             world->addrs[thread * MISSES + i] = miss_addr(variant, thread, i);
+        }
     }
     return world;
 }
@@ -139,8 +146,9 @@ static void pagelock_miss_run(void *state, const struct variant *variant, unsign
     const uint64_t *addrs = ((struct world *)state)->addrs + thread * MISSES;
 
     (void)variant;
-    for (uint64_t i = 0; i < ops; i++)
+    for (uint64_t i = 0; i < ops; i++) {
         pgl_store_check(table, addrs[i % MISSES], 4, NULL);
+    }
 }
 
 static void plain_miss_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
@@ -150,8 +158,9 @@ static void plain_miss_run(void *state, const struct variant *variant, unsigned 
     struct tally tally = {0};
 
     (void)variant;
-    for (uint64_t i = 0; i < ops; i++)
+    for (uint64_t i = 0; i < ops; i++) {
         world->impl->store(world->table, addrs[i % MISSES], 4, &tally);
+    }
 }
 
 /* The yardstick: what it costs to get the address, and the fence. */
@@ -173,8 +182,9 @@ static void *hit_setup(const struct variant *variant)
 {
     struct world *world = world_new(variant->subject->impl, variant->pages * BLOCKS_A_PAGE);
 
-    for (uint64_t i = 0; i < variant->pages; i++)
+    for (uint64_t i = 0; i < variant->pages; i++) {
         world_fill(world, i, BLOCKS_A_PAGE);
+    }
     return world;
 }
 
@@ -184,8 +194,9 @@ static void hit_run(void *state, const struct variant *variant, unsigned thread,
 
     (void)variant;
     (void)thread;
-    for (uint64_t i = 0; i < ops; i++)
+    for (uint64_t i = 0; i < ops; i++) {
         world->impl->store(world->table, (i << PAGE_BITS) + BLOCKS_A_PAGE / 2 * BLOCK_STEP, 4, &world->tally);
+    }
 }
 
 /* ---- everything on a page ---- */
@@ -195,8 +206,9 @@ static void *page_setup(const struct variant *variant)
 {
     struct world *world = world_new(variant->subject->impl, variant->ops);
 
-    for (uint64_t i = 0; i < variant->ops; i++)
+    for (uint64_t i = 0; i < variant->ops; i++) {
         world_link(world, (i / variant->size << PAGE_BITS) + i % (PAGE_SIZE - BLOCK_BYTES), BLOCK_BYTES, TRACE_NO_ADDR);
+    }
     return world;
 }
 
@@ -205,8 +217,9 @@ static void page_run(void *state, const struct variant *variant, unsigned thread
     struct world *world = state;
 
     (void)thread;
-    for (uint64_t page = 0; page < ops / variant->size; page++)
+    for (uint64_t page = 0; page < ops / variant->size; page++) {
         world->impl->range(world->table, page << PAGE_BITS, (page << PAGE_BITS) + PAGE_SIZE - 1, &world->tally);
+    }
 }
 
 /* ---- ranges ---- */
@@ -227,8 +240,9 @@ static void range_run(void *state, const struct variant *variant, unsigned threa
     struct world *world = state;
 
     (void)thread;
-    for (uint64_t i = 0; i < ops; i++)
+    for (uint64_t i = 0; i < ops; i++) {
         world->impl->range(world->table, 0, (variant->pages << PAGE_BITS) - 1, &world->tally);
+    }
 }
 
 /* ---- collections ---- */
@@ -249,8 +263,9 @@ static void *collection_setup(const struct variant *variant)
             uint64_t other = page + 1;
 
             random = random * 1664525u + 1013904223u;
-            if (variant->kind == ANYWHERE)
+            if (variant->kind == ANYWHERE) {
                 other = random % ANYWHERE_PAGES;
+            }
             world_link(world, (page << PAGE_BITS) + PAGE_SIZE - BLOCK_BYTES, 2 * BLOCK_BYTES, other << PAGE_BITS);
         }
     }
@@ -267,8 +282,9 @@ static void *fan_setup(const struct variant *variant)
 {
     struct world *world = world_new(variant->subject->impl, variant->pages);
 
-    for (uint64_t i = 1; i <= variant->pages; i++)
+    for (uint64_t i = 1; i <= variant->pages; i++) {
         world_link(world, PAGE_SIZE - BLOCK_BYTES, 2 * BLOCK_BYTES, i << (PAGE_BITS + 9));
+    }
     return world;
 }
 
@@ -279,8 +295,9 @@ static void pagelock_collection_run(void *state, const struct variant *variant, 
 
     (void)thread;
     for (uint64_t i = 0; i < ops; i++) {
-        if (pgl_collection_lock(&collection, table, 0, range_last(variant)))
+        if (pgl_collection_lock(&collection, table, 0, range_last(variant))) {
             pgl_collection_unlock(&collection);
+        }
     }
 }
 
@@ -335,10 +352,11 @@ static void collection_case(GPtrArray *cases, const char *name, const char *what
     static const unsigned sizes[] = {1, 2, 8, 64, 512};
     struct micro_case *one = micro_add(cases, name, what, MICRO_OVER_PAGES);
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++)
+    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
         micro_versus(
             one, &collection_plain, &collection_pagelock,
             &(struct variant){.threads = 1, .pages = sizes[i], .ops = 16384 / sizes[i], .size = blocks, .kind = kind});
+    }
 }
 
 static void fan_case(GPtrArray *cases)
@@ -347,9 +365,10 @@ static void fan_case(GPtrArray *cases)
     struct micro_case *one = micro_add(cases, "collection-fan",
                                        "lock and unlock a page with n blocks that cross to n leaves", MICRO_OVER_PAGES);
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++)
+    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
         micro_versus(one, &fan_plain, &fan_pagelock,
                      &(struct variant){.threads = 1, .pages = sizes[i], .ops = 16384 / sizes[i], .kind = FAN_OUT});
+    }
 }
 
 static void page_case(GPtrArray *cases, const char *name, const char *what, unsigned blocks, unsigned pages)

@@ -53,8 +53,9 @@ static void decide_run(void *state, const struct variant *variant, unsigned thre
     (void)thread;
     for (uint64_t i = 0; i < ops; i++) {
         args.demand = i * 40503 % NPAGES;
-        if (pgl_cluster_decide(&args, &cluster))
+        if (pgl_cluster_decide(&args, &cluster)) {
             add_cluster(decisions, cluster.first, cluster.last);
+        }
     }
 }
 
@@ -68,10 +69,12 @@ static void walk_run(void *state, const struct variant *variant, unsigned thread
     for (uint64_t i = 0; i < ops; i++) {
         uint64_t demand = i * 40503 % NPAGES, first = demand, last = demand;
 
-        while (first > 0 && demand - first < WINDOW / 2 && is_absent(decisions, first - 1))
+        while (first > 0 && demand - first < WINDOW / 2 && is_absent(decisions, first - 1)) {
             first--;
-        while (last < NPAGES - 1 && last - demand < WINDOW / 2 && is_absent(decisions, last + 1))
+        }
+        while (last < NPAGES - 1 && last - demand < WINDOW / 2 && is_absent(decisions, last + 1)) {
             last++;
+        }
         add_cluster(decisions, first, last);
     }
 }

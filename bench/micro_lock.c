@@ -50,8 +50,9 @@ static void *pagelock_setup(const struct variant *variant)
     struct locks *locks = g_new0(struct locks, 1);
 
     locks->table = pgl_table_new(&config);
-    for (unsigned i = 0; i < MAX_LOCKS; i++)
+    for (unsigned i = 0; i < MAX_LOCKS; i++) {
         locks->at[i] = pgl_page_get(locks->table, place(variant, i));
+    }
     return locks;
 }
 
@@ -66,8 +67,9 @@ static void *plain_setup(const struct variant *variant)
     struct locks *locks = g_new0(struct locks, 1);
 
     pages_init(&locks->pages, PAGE_BITS, ADDR_BITS);
-    for (unsigned i = 0; i < MAX_LOCKS; i++)
+    for (unsigned i = 0; i < MAX_LOCKS; i++) {
         locks->at[i] = pages_make(&locks->pages, place(variant, i));
+    }
     return locks;
 }
 
@@ -83,8 +85,9 @@ static void *slots_setup(const struct variant *variant)
     struct locks *locks = g_new0(struct locks, 1);
 
     locks->slots = g_aligned_alloc0(MAX_LOCKS * 16, sizeof(*locks->slots), 64);
-    for (unsigned i = 0; i < MAX_LOCKS; i++)
+    for (unsigned i = 0; i < MAX_LOCKS; i++) {
         locks->at[i] = &locks->slots[place(variant, i)];
+    }
     return locks;
 }
 
@@ -92,8 +95,9 @@ static void *mutex_setup(const struct variant *variant)
 {
     struct locks *locks = slots_setup(variant);
 
-    for (unsigned i = 0; i < MAX_LOCKS; i++)
+    for (unsigned i = 0; i < MAX_LOCKS; i++) {
         pthread_mutex_init(locks->at[i], NULL);
+    }
     return locks;
 }
 
@@ -101,8 +105,9 @@ static void *spin_setup(const struct variant *variant)
 {
     struct locks *locks = slots_setup(variant);
 
-    for (unsigned i = 0; i < MAX_LOCKS; i++)
+    for (unsigned i = 0; i < MAX_LOCKS; i++) {
         pthread_spin_init(locks->at[i], PTHREAD_PROCESS_PRIVATE);
+    }
     return locks;
 }
 
@@ -133,8 +138,9 @@ static void hold(unsigned ns)
 {
     uint64_t until = ns ? clock_ns() + ns : 0;
 
-    while (ns && clock_ns() < until)
+    while (ns && clock_ns() < until) {
         cpu_relax();
+    }
 }
 
 /* A subject whose loop has the lock inlined, as in a caller's code. */
@@ -188,10 +194,11 @@ static unsigned add_all(struct micro_case *one, const struct variant *variant)
 
         copy.subject = subjects[i];
         number = micro_variant(one, &copy);
-        if (i == 0)
+        if (i == 0) {
             ours = number;
-        else
+        } else {
             micro_pair(one, number, ours);
+        }
     }
     return ours;
 }
@@ -212,8 +219,9 @@ static void contended_case(GPtrArray *cases, const char *name, const char *what,
         };
 
         ours = add_all(one, &variant);
-        if (threads == 2)
+        if (threads == 2) {
             on_two = ours;
+        }
     }
     micro_pair(one, on_two, ours);
 }

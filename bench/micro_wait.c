@@ -26,8 +26,9 @@ static void *word_new(const struct variant *variant)
 static inline __attribute__((always_inline)) void wait_a_round(struct manner manner, unsigned round)
 {
     if (round < manner.pause_rounds) {
-        for (unsigned i = 0; i < 1u << MIN(round, 10); i++)
+        for (unsigned i = 0; i < 1u << MIN(round, 10); i++) {
             cpu_relax();
+        }
     } else if (round - manner.pause_rounds < manner.yield_rounds) {
         sched_yield();
     } else {
@@ -49,10 +50,12 @@ static inline __attribute__((always_inline)) void work(uint32_t *word, struct ma
                                                        uint64_t ops)
 {
     for (uint64_t i = 0; i < ops; i++) {
-        for (unsigned round = 0; !try(word); round++)
+        for (unsigned round = 0; !try(word); round++) {
             wait_a_round(manner, round);
-        for (uint64_t until = hold_ns ? clock_ns() + hold_ns : 0; hold_ns && clock_ns() < until;)
+        }
+        for (uint64_t until = hold_ns ? clock_ns() + hold_ns : 0; hold_ns && clock_ns() < until;) {
             cpu_relax();
+        }
         __atomic_store_n(word, 0, __ATOMIC_RELEASE);
     }
 }
@@ -95,10 +98,11 @@ static void waiting_case(GPtrArray *cases, const char *name, const char *what, u
 
             variant.subject = subjects[i];
             number = micro_variant(one, &variant);
-            if (i == 0)
+            if (i == 0) {
                 ours = number;
-            else
+            } else {
                 micro_pair(one, number, ours);
+            }
         }
     }
 }

@@ -25,8 +25,9 @@ static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
 static void retired(struct pgl_tb *chain, void *opaque)
 {
     (void)opaque;
-    for (; chain; chain = pgl_tb_chain_next(chain))
+    for (; chain; chain = pgl_tb_chain_next(chain)) {
         call.tally->killed++;
+    }
 }
 
 static const struct pgl_tb_ops ops = {.publish = publish, .retired = retired};
@@ -42,8 +43,9 @@ static void *pagelock_new(unsigned page_bits, unsigned addr_bits)
     const struct pgl_table_config config = {.page_bits = page_bits, .addr_bits = addr_bits, .ops = &ops};
     struct pgl_table *table = pgl_table_new(&config);
 
-    if (!table)
+    if (!table) {
         give_up("pgl_table_new");
+    }
     return table;
 }
 
@@ -72,11 +74,12 @@ static void __attribute__((noinline)) cross(struct pgl_bracket *bracket, const s
 {
     enum pgl_bracket_result result;
 
-    do /* there is nothing to decode again */
+    do { /* there is nothing to decode again */
         result = pgl_bracket_cross(bracket, tb->first[1] >> bracket->table->page_bits);
-    while (result == PGL_BRACKET_RESTART);
-    if (result == PGL_BRACKET_ERROR)
+    } while (result == PGL_BRACKET_RESTART);
+    if (result == PGL_BRACKET_ERROR) {
         give_up("pgl_bracket_cross");
+    }
 }
 
 static void pagelock_link(void *opaque, void *block, const void *equal, struct tally *tally)
@@ -86,14 +89,17 @@ static void pagelock_link(void *opaque, void *block, const void *equal, struct t
     struct pgl_bracket bracket;
 
     call.equal = (struct pgl_tb *)equal;
-    if (!pgl_bracket_begin(&bracket, table, tb->first[0] >> table->page_bits))
+    if (!pgl_bracket_begin(&bracket, table, tb->first[0] >> table->page_bits)) {
         give_up("pgl_bracket_begin");
-    if (tb->first[1] <= tb->last[1])
+    }
+    if (tb->first[1] <= tb->last[1]) {
         cross(&bracket, tb);
-    if (pgl_bracket_commit(&bracket, tb, NULL) == PGL_BRACKET_EXISTS)
+    }
+    if (pgl_bracket_commit(&bracket, tb, NULL) == PGL_BRACKET_EXISTS) {
         tally->duplicates++;
-    else
+    } else {
         tally->links++;
+    }
 }
 
 /* pgl_store_check(), taken apart to count what it answers without a lock. */
@@ -146,8 +152,9 @@ static void pagelock_census(void *opaque, struct census *census)
         pgl_page_lock(table, page);
         pgl_page_foreach_tb(table, page, count_block, &count);
         pgl_page_unlock(table, page);
-        if (count.index++ == table->last_index)
+        if (count.index++ == table->last_index) {
             break;
+        }
     }
     pgl_table_get_stats(table, &stats);
     census->alive = count.alive;

@@ -48,23 +48,26 @@ static void print_results(const struct options *options, const struct pager_file
 {
     uint64_t bytes_needed = order->npages * file->page_size;
 
-    if (options->plot)
+    if (options->plot) {
         plot_panel(options->plot, PLOT_BARS, order->name, "", "MB/s");
-    if (!options->json)
+    }
+    if (!options->json) {
         printf("%s: %zu pages of a file of %zu\n  %-5s %-11s %6s %10s %12s %12s %10s\n", order->name, order->npages,
                file->npages, "via", "advice", "cache", "MB/s", "MiB needed", "MiB read", "faults");
+    }
     for (unsigned i = 0; pager_ways[i].name; i++) {
         const struct pager_way *way = &pager_ways[i];
         const struct pager_run *run = &results[i].last;
         double seconds = spread_of(results[i].seconds, options->repeat).median;
         double mb_per_s = (double)bytes_needed / seconds / 1e6;
 
-        if (options->json)
+        if (options->json) {
             print_json(order, way, run, bytes_needed, seconds);
-        else
+        } else {
             printf("  %-5s %-11s %6s %10.1f %12.1f %12.1f %10" G_GUINT64_FORMAT "\n", way->via, way->name,
                    run->cold ? "cold" : "warm", mb_per_s, (double)bytes_needed / (1 << 20),
                    (double)run->bytes_read / (1 << 20), run->faults);
+        }
         if (options->plot) {
             char *label = g_strdup_printf("%s %s", way->via, way->name);
 
@@ -72,8 +75,9 @@ static void print_results(const struct options *options, const struct pager_file
             g_free(label);
         }
     }
-    if (!options->json)
+    if (!options->json) {
         printf("\n");
+    }
     output_flush();
 }
 
@@ -84,8 +88,9 @@ static int measure(const struct options *options, const struct pager_file *file,
     unsigned nways = 0;
     bool good = true;
 
-    for (; pager_ways[nways].name; nways++)
+    for (; pager_ways[nways].name; nways++) {
         results[nways].seconds = g_new(double, options->repeat);
+    }
     for (unsigned i = 0; i < options->repeat * nways && good; i++) {
         struct result *result = &results[i % nways];
 
@@ -94,10 +99,12 @@ static int measure(const struct options *options, const struct pager_file *file,
         result->seconds[i / nways] = result->last.seconds;
     }
     progress_clear();
-    if (good)
+    if (good) {
         print_results(options, file, order, results);
-    for (unsigned i = 0; i < nways; i++)
+    }
+    for (unsigned i = 0; i < nways; i++) {
         g_free(results[i].seconds);
+    }
     return good ? STATUS_GOOD : STATUS_FAILED;
 }
 
@@ -137,8 +144,9 @@ static int measure_order(const struct options *options, struct pager_file *file,
     struct pager_order order;
     int status = pager_order_make(&order, name, file, (options->mib << 20) / file->page_size);
 
-    if (status == STATUS_GOOD)
+    if (status == STATUS_GOOD) {
         status = measure(options, file, &order);
+    }
     pager_order_clear(&order);
     return status;
 }
@@ -152,16 +160,20 @@ int pager_main(int argc, char **argv)
 
     if (parse_options(&argc, &argv, &options)) {
         status = pager_file_open(&file, options.file);
-        if (status == STATUS_GOOD)
+        if (status == STATUS_GOOD) {
             status = plot_new(options.plot_path, &options.plot);
-        for (unsigned i = 0; i < G_N_ELEMENTS(usual) && argc == 1 && status == STATUS_GOOD; i++)
+        }
+        for (unsigned i = 0; i < G_N_ELEMENTS(usual) && argc == 1 && status == STATUS_GOOD; i++) {
             status = measure_order(&options, &file, usual[i]);
-        for (int i = 1; i < argc && status == STATUS_GOOD; i++)
+        }
+        for (int i = 1; i < argc && status == STATUS_GOOD; i++) {
             status = measure_order(&options, &file, argv[i]);
+        }
         pager_file_close(&file);
     }
-    if (options.plot && status == STATUS_GOOD && !plot_draw(options.plot))
+    if (options.plot && status == STATUS_GOOD && !plot_draw(options.plot)) {
         status = STATUS_FAILED;
+    }
     plot_free(options.plot);
     g_free(options.plot_path);
     g_free(options.file);

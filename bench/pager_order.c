@@ -18,21 +18,25 @@ int pager_file_open(struct pager_file *file, const char *path)
     struct stat status;
 
     *file = (struct pager_file){.path = path, .fd = -1, .page_size = (size_t)sysconf(_SC_PAGESIZE)};
-    if (!path)
+    if (!path) {
         return STATUS_GOOD;
+    }
     file->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (file->fd < 0 || fstat(file->fd, &status))
+    if (file->fd < 0 || fstat(file->fd, &status)) {
         return usage_error("cannot open %s: %s", path, g_strerror(errno));
+    }
     file->npages = (size_t)status.st_size / file->page_size;
-    if (!S_ISREG(status.st_mode) || !file->npages)
+    if (!S_ISREG(status.st_mode) || !file->npages) {
         return usage_error("%s is not a file of a page or more", path);
+    }
     return STATUS_GOOD;
 }
 
 void pager_file_close(struct pager_file *file)
 {
-    if (file->fd >= 0)
+    if (file->fd >= 0) {
         close(file->fd);
+    }
 }
 
 /* A file without a name, on storage, whose pages differ. */
@@ -48,22 +52,26 @@ static int make_file(struct pager_file *file, size_t npages)
     for (file->npages = 0; file->npages < npages && good; file->npages++) {
         memset(page, (int)(file->npages % 251) + 1, file->page_size);
         good = write(file->fd, page, file->page_size) == (ssize_t)file->page_size;
-        if (file->npages % 4096 == 0)
+        if (file->npages % 4096 == 0) {
             progress_show("making a file", (unsigned)(file->npages / 4096), (unsigned)(npages / 4096) + 1);
+        }
     }
     progress_clear();
-    if (!good)
+    if (!good) {
         g_printerr("pagelock-bench: cannot make a file in /var/tmp: %s\n", g_strerror(errno));
+    }
     g_free(page);
     return good ? STATUS_GOOD : STATUS_FAILED;
 }
 
 static int want_pages(struct pager_file *file, size_t npages)
 {
-    if (npages <= file->npages)
+    if (npages <= file->npages) {
         return STATUS_GOOD;
-    if (file->path)
+    }
+    if (file->path) {
         return usage_error("%s is too short: the trace wants %zu pages", file->path, npages);
+    }
     return make_file(file, npages);
 }
 
@@ -80,8 +88,9 @@ static void fill_random(struct pager_order *order, size_t npages)
     GRand *random = g_rand_new_with_seed(1);
     uint32_t *pages = g_new(uint32_t, npages);
 
-    for (size_t i = 0; i < npages; i++)
+    for (size_t i = 0; i < npages; i++) {
         pages[i] = (uint32_t)i;
+    }
     for (size_t i = 0; i < (npages + RANDOM_SHARE - 1) / RANDOM_SHARE; i++) {
         size_t other = (size_t)g_rand_int_range(random, (int)i, (int)npages);
         uint32_t page = pages[other];
@@ -98,10 +107,12 @@ static int fill_trace(struct pager_order *order, const char *path, const struct 
 {
     size_t *first, npages = 0;
 
-    if (trace->kind != TRACE_FAULT)
+    if (trace->kind != TRACE_FAULT) {
         return usage_error("%s is not a fault trace", path);
-    if (UINT64_C(1) << trace->page_bits != file->page_size)
+    }
+    if (UINT64_C(1) << trace->page_bits != file->page_size) {
         return usage_error("%s has pages of another size than this machine", path);
+    }
     first = g_new(size_t, trace->objects->len);
     for (unsigned i = 0; i < trace->objects->len; i++) {
         first[i] = npages;
@@ -131,11 +142,13 @@ static int sum_up(struct pager_order *order, const struct pager_file *file)
         *page = one->write || *page == WRITTEN ? WRITTEN : READ;
         byte = PAGER_WRITES;
         good = *page == WRITTEN || pread(file->fd, &byte, 1, (off_t)(one->page * file->page_size)) == 1;
-        if (!one->write)
+        if (!one->write) {
             order->sum += byte;
+        }
     }
-    if (!good)
+    if (!good) {
         g_printerr("pagelock-bench: cannot read the file: %s\n", g_strerror(errno));
+    }
     g_free(pages);
     return good ? STATUS_GOOD : STATUS_FAILED;
 }
@@ -149,10 +162,12 @@ int pager_order_make(struct pager_order *order, const char *name, struct pager_f
     if (sequential || random) {
         status = want_pages(file, file->path ? 0 : npages);
         order->name = g_strdup(name);
-        for (size_t page = 0; page < file->npages && sequential; page++)
+        for (size_t page = 0; page < file->npages && sequential; page++) {
             add_touch(order, page, false);
-        if (random && status == STATUS_GOOD)
+        }
+        if (random && status == STATUS_GOOD) {
             fill_random(order, file->npages);
+        }
     } else {
         GError *error = NULL;
         struct trace *trace = trace_read(name, &error);

@@ -44,10 +44,12 @@ static bool drop_cache(const struct pager_file *file)
     posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
     memory = mmap(NULL, length, PROT_READ, MAP_SHARED, file->fd, 0);
     dropped = memory != MAP_FAILED && !mincore(memory, length, cached);
-    for (size_t i = 0; i < file->npages && dropped; i++)
+    for (size_t i = 0; i < file->npages && dropped; i++) {
         dropped = !(cached[i] & 1);
-    if (memory != MAP_FAILED)
+    }
+    if (memory != MAP_FAILED) {
         munmap(memory, length);
+    }
     g_free(cached);
     return dropped;
 }
@@ -61,14 +63,16 @@ static bool touch(const struct pager_file *file, const struct pager_order *order
     for (unsigned i = 0; i < order->touches->len; i++) {
         const struct trace_touch *one = &g_array_index(order->touches, struct trace_touch, i);
 
-        if (one->write)
+        if (one->write) {
             bytes[one->page * file->page_size] = PAGER_WRITES;
-        else
+        } else {
             sum += bytes[one->page * file->page_size];
+        }
     }
     run->seconds = (double)(clock_ns() - start) / 1e9;
-    if (sum != order->sum)
+    if (sum != order->sum) {
         g_printerr("pagelock-bench: %s: the pages are not those of the file\n", order->name);
+    }
     return sum == order->sum;
 }
 
@@ -79,15 +83,19 @@ static struct pgl_uffd *open_uffd(const struct pager_config *config, const struc
     struct pgl_advice_row *row = &table.row[way->advice];
     struct pgl_uffd *uffd;
 
-    if (config->before >= 0 && way->advice != PGL_ADVICE_RANDOM)
+    if (config->before >= 0 && way->advice != PGL_ADVICE_RANDOM) {
         row->before = (uint32_t)config->before;
-    if (config->after >= 0 && way->advice != PGL_ADVICE_RANDOM)
+    }
+    if (config->after >= 0 && way->advice != PGL_ADVICE_RANDOM) {
         row->after = (uint32_t)config->after;
-    if (way->single)
+    }
+    if (way->single) {
         *row = (struct pgl_advice_row){0};
+    }
     uffd = pgl_uffd_new(&uffd_config);
-    if (!uffd)
+    if (!uffd) {
         g_printerr("pagelock-bench: %s\n", pgl_uffd_explain(errno));
+    }
     return uffd;
 }
 
@@ -100,8 +108,9 @@ static bool run_uffd(const struct pager_config *config, const struct pager_file 
     struct pgl_uffd *uffd;
     bool good = false;
 
-    if (memory == MAP_FAILED)
+    if (memory == MAP_FAILED) {
         return failed("mmap");
+    }
     uffd = open_uffd(config, way);
     if (uffd) {
         good = pgl_uffd_map(uffd, memory, length, file->fd, 0, way->advice) || failed("pgl_uffd_map");
@@ -112,8 +121,9 @@ static bool run_uffd(const struct pager_config *config, const struct pager_file 
     munmap(memory, length);
     run->bytes_read = stats.bytes_read;
     run->faults = stats.faults;
-    if (stats.errors)
+    if (stats.errors) {
         g_printerr("pagelock-bench: %s: %" G_GUINT64_FORMAT " pages could not be read\n", order->name, stats.errors);
+    }
     return good && !stats.errors;
 }
 
@@ -124,10 +134,12 @@ static uint64_t storage_bytes(void)
     uint64_t bytes = 0;
     char *text = NULL, *line = NULL;
 
-    if (g_file_get_contents("/proc/self/io", &text, NULL, NULL))
+    if (g_file_get_contents("/proc/self/io", &text, NULL, NULL)) {
         line = strstr(text, key);
-    if (line)
+    }
+    if (line) {
         bytes = g_ascii_strtoull(line + strlen(key), NULL, 10);
+    }
     g_free(text);
     return bytes;
 }
@@ -148,8 +160,9 @@ static bool run_mmap(const struct pager_file *file, const struct pager_order *or
     uint64_t bytes = storage_bytes(), faults = kernel_faults();
     bool good;
 
-    if (memory == MAP_FAILED)
+    if (memory == MAP_FAILED) {
         return failed("mmap");
+    }
     good = !madvise(memory, length, way->madvise) || failed("madvise");
     good = good && touch(file, order, memory, run);
     run->faults = kernel_faults() - faults;
@@ -162,7 +175,8 @@ bool pager_run_way(const struct pager_config *config, const struct pager_file *f
                    const struct pager_way *way, struct pager_run *run)
 {
     *run = (struct pager_run){.cold = drop_cache(file)};
-    if (!strcmp(way->via, "uffd"))
+    if (!strcmp(way->via, "uffd")) {
         return run_uffd(config, file, order, way, run);
+    }
     return run_mmap(file, order, way, run);
 }

@@ -53,8 +53,9 @@ static inline struct page *pages_find(const struct pages *pages, uint64_t index)
     unsigned shift = pages->levels * PAGES_BITS;
     void *node = __atomic_load_n(&pages->root[index >> shift], __ATOMIC_ACQUIRE);
 
-    while (node && (shift -= PAGES_BITS))
+    while (node && (shift -= PAGES_BITS)) {
         node = __atomic_load_n((void **)node + (index >> shift) % PAGES_FANOUT, __ATOMIC_ACQUIRE);
+    }
     return node ? (struct page *)node + index % PAGES_FANOUT : NULL;
 }
 

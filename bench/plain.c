@@ -13,8 +13,9 @@ static void entry_free(void *p)
 {
     struct plain_entry *entry = p;
 
-    if (entry->locked)
+    if (entry->locked) {
         plain_unlock(entry->page);
+    }
     g_free(entry);
 }
 
@@ -35,8 +36,9 @@ static gboolean entry_unlock(void *index, void *p, void *data)
 
     (void)index;
     (void)data;
-    if (entry->locked)
+    if (entry->locked) {
         plain_unlock(entry->page);
+    }
     entry->locked = false;
     return FALSE;
 }
@@ -46,8 +48,9 @@ static struct plain_entry *set_add(struct plain *plain, struct plain_set *set, u
 {
     struct plain_entry *entry = g_tree_lookup(set->tree, &index);
 
-    if (entry)
+    if (entry) {
         return entry;
+    }
     entry = g_new(struct plain_entry, 1);
     *entry = (struct plain_entry){.index = index, .page = pages_find(&plain->pages, index)};
     g_tree_insert(set->tree, &entry->index, entry);
@@ -66,14 +69,16 @@ static bool set_add_whole(struct plain *plain, struct plain_set *set, uint64_t i
 {
     struct plain_entry *entry = set_add(plain, set, index);
 
-    if (!entry)
+    if (!entry) {
         return false;
+    }
     for (uintptr_t link = entry->page->list; link; link = block_of(link)->next[link & 1]) {
         const struct block *block = block_of(link);
 
         for (unsigned n = 0; n < block->npages; n++) {
-            if (!set_add(plain, set, block->first[n] >> plain->pages.page_bits))
+            if (!set_add(plain, set, block->first[n] >> plain->pages.page_bits)) {
                 return false;
+            }
         }
     }
     entry->whole = true;
@@ -132,11 +137,13 @@ static void plain_link(void *table, void *linked, const void *equal, struct tall
     bool two = block->npages == 2, low = two && block->first[1] < block->first[0];
     struct page *page[2] = {NULL, NULL};
 
-    for (unsigned n = 0; n < block->npages; n++)
+    for (unsigned n = 0; n < block->npages; n++) {
         page[n] = pages_make(&plain->pages, block->first[n] >> plain->pages.page_bits);
+    }
     plain_lock(page[low]);
-    if (two)
+    if (two) {
         plain_lock(page[!low]);
+    }
     block_list(block, page);
     if (equal && ((const struct block *)equal)->alive) {
         block_unlist(block, page);
@@ -144,8 +151,9 @@ static void plain_link(void *table, void *linked, const void *equal, struct tall
     } else {
         tally->links++;
     }
-    if (two)
+    if (two) {
         plain_unlock(page[!low]);
+    }
     plain_unlock(page[low]);
 }
 
@@ -164,8 +172,9 @@ static gboolean kill_entry(void *index, void *p, void *data)
     struct kill *kill = data;
 
     (void)index;
-    if (entry->whole)
+    if (entry->whole) {
         kill->tally->killed += page_kill(&kill->plain->pages, entry->page, kill->first, kill->last);
+    }
     return FALSE;
 }
 

@@ -41,8 +41,9 @@ static inline void cpu_relax(void)
 static inline void plain_lock(struct page *page)
 {
     while (__atomic_exchange_n(&page->lock, 1, __ATOMIC_ACQUIRE)) {
-        while (__atomic_load_n(&page->lock, __ATOMIC_RELAXED))
+        while (__atomic_load_n(&page->lock, __ATOMIC_RELAXED)) {
             cpu_relax();
+        }
     }
 }
 

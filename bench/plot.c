@@ -57,10 +57,12 @@ static bool open_file(struct plot *plot)
 {
     plot->fd = open(plot->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     plot->made = plot->fd >= 0;
-    if (!plot->made && errno == EEXIST)
+    if (!plot->made && errno == EEXIST) {
         plot->fd = open(plot->path, O_WRONLY | O_CLOEXEC);
-    if (plot->fd < 0)
+    }
+    if (plot->fd < 0) {
         g_printerr("pagelock-bench: cannot write %s: %s\n", plot->path, g_strerror(errno));
+    }
     return plot->fd >= 0;
 }
 
@@ -71,8 +73,9 @@ static const char *terminal_of(const char *path)
     } kinds[] = {{".svg", "svg"}, {".png", "png"}, {".pdf", "pdf"}};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        if (g_str_has_suffix(path, kinds[i].suffix))
+        if (g_str_has_suffix(path, kinds[i].suffix)) {
             return kinds[i].terminal;
+        }
     }
     return NULL;
 }
@@ -84,11 +87,13 @@ int plot_new(const char *path, struct plot **made)
     char *gnuplot;
 
     *made = NULL;
-    if (!path)
+    if (!path) {
         return STATUS_GOOD;
+    }
     terminal = terminal_of(path);
-    if (!terminal)
+    if (!terminal) {
         return usage_error("--plot wants a name that ends in .svg, .png or .pdf: %s", path);
+    }
     gnuplot = g_find_program_in_path("gnuplot");
     if (!gnuplot) {
         g_printerr("pagelock-bench: cannot draw %s: there is no gnuplot\n", path);
@@ -109,12 +114,15 @@ int plot_new(const char *path, struct plot **made)
 
 void plot_free(struct plot *plot)
 {
-    if (!plot)
+    if (!plot) {
         return;
-    if (plot->made)
+    }
+    if (plot->made) {
         unlink(plot->path);
-    if (plot->fd >= 0)
+    }
+    if (plot->fd >= 0) {
         close(plot->fd);
+    }
     g_ptr_array_unref(plot->panels);
     g_free(plot->path);
     g_free(plot);
@@ -142,8 +150,9 @@ void plot_add(struct plot *plot, const char *name, const char *x, double y)
     for (unsigned i = 0; i < panel->series->len && !series; i++) {
         struct series *one = g_ptr_array_index(panel->series, i);
 
-        if (!strcmp(one->name, name))
+        if (!strcmp(one->name, name)) {
             series = one;
+        }
     }
     if (!series) {
         series = g_new(struct series, 1);
@@ -159,10 +168,11 @@ static void add_quoted(GString *script, const char *text)
 {
     g_string_append_c(script, '"');
     for (const char *p = text; *p; p++) {
-        if (g_ascii_isalpha(*p))
+        if (g_ascii_isalpha(*p)) {
             g_string_append_c(script, *p);
-        else
+        } else {
             g_string_append_printf(script, "\\%03o", (unsigned)(unsigned char)*p);
+        }
     }
     g_string_append_c(script, '"');
 }
@@ -217,8 +227,9 @@ static bool run_gnuplot(const struct plot *plot, const GString *script)
         good = !posix_spawnp(&pid, name, &actions, NULL, argv, environ) && waitpid(pid, &status, 0) == pid && !status;
     }
     posix_spawn_file_actions_destroy(&actions);
-    if (input)
+    if (input) {
         fclose(input);
+    }
     return good;
 }
 
@@ -230,14 +241,16 @@ bool plot_draw(struct plot *plot)
     g_string_printf(script, "set terminal %s size %u,%u noenhanced\nset key outside\nset grid y\n", plot->terminal,
                     inches ? 9u : 900u, plot->panels->len * (inches ? 4u : 360u));
     g_string_append_printf(script, "set multiplot layout %u,1\n", plot->panels->len);
-    for (unsigned i = 0; i < plot->panels->len; i++)
+    for (unsigned i = 0; i < plot->panels->len; i++) {
         draw_panel(script, g_ptr_array_index(plot->panels, i));
+    }
     g_string_append(script, "unset multiplot\nunset output\n");
     good = run_gnuplot(plot, script);
-    if (good)
+    if (good) {
         plot->made = false; /* it stays */
-    else
+    } else {
         g_printerr("pagelock-bench: gnuplot cannot draw %s\n", plot->path);
+    }
     g_string_free(script, TRUE);
     return good;
 }

@@ -40,10 +40,12 @@ bool reader_open(struct reader *r, const char *path)
 
 void reader_close(struct reader *r)
 {
-    if (r->fd >= 0)
+    if (r->fd >= 0) {
         close(r->fd);
-    if (r->is_ready)
+    }
+    if (r->is_ready) {
         inflateEnd(&r->stream);
+    }
     g_free(r->packed);
     g_free(r->unpacked);
     g_free(r->stopped_by);
@@ -63,11 +65,13 @@ static bool read_packed(struct reader *r)
 {
     ssize_t n;
 
-    if (r->stream.avail_in)
+    if (r->stream.avail_in) {
         return true;
+    }
     n = read(r->fd, r->packed, READER_BUFFER);
-    if (n < 0)
+    if (n < 0) {
         return stop(r, g_strdup_printf("cannot read: %s", g_strerror(errno)));
+    }
     r->stream.next_in = r->packed;
     r->stream.avail_in = (unsigned)n;
     return n > 0;
@@ -76,10 +80,12 @@ static bool read_packed(struct reader *r)
 /* A gzip file is one member behind another: goes to the next. */
 static bool next_member(struct reader *r)
 {
-    if (!read_packed(r))
+    if (!read_packed(r)) {
         return r->is_stopped ? false : stop(r, NULL);
-    if (r->stream.next_in[0] != GZIP_FIRST) /* inflate() looks at the rest */
+    }
+    if (r->stream.next_in[0] != GZIP_FIRST) { /* inflate() looks at the rest */
         return stop(r, g_strdup(r->nmembers ? "garbage behind the gzip data" : "not a gzip file"));
+    }
     r->nmembers++;
     r->in_member = true;
     return inflateReset(&r->stream) == Z_OK;
@@ -90,10 +96,12 @@ static bool unpack_some(struct reader *r)
 {
     int status;
 
-    if (!r->in_member && !next_member(r))
+    if (!r->in_member && !next_member(r)) {
         return false;
-    if (!read_packed(r))
+    }
+    if (!read_packed(r)) {
         return r->is_stopped ? false : stop(r, g_strdup("truncated: the gzip data ends too early"));
+    }
     status = inflate(&r->stream, Z_NO_FLUSH);
     r->in_member = status == Z_OK;
     return status == Z_OK || status == Z_STREAM_END || stop(r, g_strdup("damaged gzip data"));
@@ -104,8 +112,9 @@ static bool unpack(struct reader *r)
 {
     r->stream.next_out = r->unpacked;
     r->stream.avail_out = READER_BUFFER;
-    while (r->stream.avail_out && !r->is_stopped && unpack_some(r))
+    while (r->stream.avail_out && !r->is_stopped && unpack_some(r)) {
         ;
+    }
     r->left_at = (const char *)r->unpacked;
     r->left = READER_BUFFER - r->stream.avail_out;
     return r->left || (r->stopped_by && reader_fail(r, "%s", r->stopped_by));
@@ -116,16 +125,19 @@ bool reader_next(struct reader *r)
     size_t length = 0, n;
     const char *end = NULL;
 
-    if (r->error)
+    if (r->error) {
         return false;
+    }
     for (r->line++; !end; length += n) {
-        if (!r->left && !unpack(r))
+        if (!r->left && !unpack(r)) {
             return !r->error && ((length && reader_fail(r, "truncated: the last line has no end")) ||
                                  (r->line == 1 && reader_fail(r, "the file is empty")));
+        }
         end = memchr(r->left_at, '\n', r->left);
         n = end ? (size_t)(end - r->left_at) : r->left;
-        if (length + n > READER_LINE - 2 || memchr(r->left_at, '\0', n))
+        if (length + n > READER_LINE - 2 || memchr(r->left_at, '\0', n)) {
             return reader_fail(r, "longer than %d bytes, or not text", READER_LINE - 2);
+        }
         memcpy(r->text + length, r->left_at, n);
         r->left_at += n + !!end;
         r->left -= n + !!end;
@@ -139,17 +151,21 @@ bool reader_word(struct reader *r, const char *what, const char **word)
 {
     char *space;
 
-    if (r->error)
+    if (r->error) {
         return false;
-    if (!r->at)
+    }
+    if (!r->at) {
         return reader_fail(r, "%s is missing", what);
+    }
     *word = r->at;
     space = strchr(r->at, ' ');
-    if (space)
+    if (space) {
         *space++ = '\0';
+    }
     r->at = space;
-    if (!**word && !space && *word > r->text)
+    if (!**word && !space && *word > r->text) {
         return reader_fail(r, "trailing blank");
+    }
     return **word || reader_fail(r, "%s is empty", what);
 }
 
@@ -157,19 +173,23 @@ static bool parse_decimal(struct reader *r, const char *what, const char *text, 
                           uint64_t *value)
 {
     *value = 0;
-    if (!*text)
+    if (!*text) {
         return reader_fail(r, "%s is empty", what);
+    }
     for (const char *p = text; *p; p++) {
         unsigned digit = (unsigned char)*p - '0';
 
-        if (digit > 9)
+        if (digit > 9) {
             return reader_fail(r, "%s is not a decimal number: %s", what, text);
-        if (*value > (UINT64_MAX - digit) / 10)
+        }
+        if (*value > (UINT64_MAX - digit) / 10) {
             return reader_fail(r, "%s does not fit in 64 bits: %s", what, text);
+        }
         *value = *value * 10 + digit;
     }
-    if (*value < min || *value > max)
+    if (*value < min || *value > max) {
         return reader_fail(r, "%s is not in %" G_GUINT64_FORMAT "..%" G_GUINT64_FORMAT ": %s", what, min, max, text);
+    }
     return true;
 }
 
@@ -184,14 +204,17 @@ bool reader_hex(struct reader *r, const char *what, uint64_t *value)
 {
     const char *text;
 
-    if (!reader_word(r, what, &text))
+    if (!reader_word(r, what, &text)) {
         return false;
+    }
     *value = 0;
     for (const char *p = text; *p; p++) {
-        if (!g_ascii_isxdigit(*p))
+        if (!g_ascii_isxdigit(*p)) {
             return reader_fail(r, "%s is not a hexadecimal number: %s", what, text);
-        if (p - text == 16)
+        }
+        if (p - text == 16) {
             return reader_fail(r, "%s does not fit in 64 bits: %s", what, text);
+        }
         *value = *value << 4 | (unsigned)g_ascii_xdigit_value(*p);
     }
     return true;
@@ -209,16 +232,19 @@ bool reader_setting(struct reader *r, const char *name, uint64_t min, uint64_t m
     size_t length = strlen(name);
     const char *text;
 
-    if (!reader_word(r, name, &text))
+    if (!reader_word(r, name, &text)) {
         return false;
-    if (strncmp(text, name, length) || text[length] != '=')
+    }
+    if (strncmp(text, name, length) || text[length] != '=') {
         return reader_fail(r, "%s in place of %s=", text, name);
+    }
     return parse_decimal(r, name, text + length + 1, min, max, value);
 }
 
 bool reader_line_done(struct reader *r)
 {
-    if (!r->error && r->at && !*r->at)
+    if (!r->error && r->at && !*r->at) {
         return reader_fail(r, "trailing blank");
+    }
     return !r->error && (!r->at || reader_fail(r, "more fields than expected: %s", r->at));
 }

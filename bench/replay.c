@@ -23,8 +23,9 @@ static void *find_impl(const char *name)
 static void *find_policy(const char *name)
 {
     for (const struct policy *policy = policies; policy->name; policy++) {
-        if (!strcmp(policy->name, name))
+        if (!strcmp(policy->name, name)) {
             return (void *)policy;
+        }
     }
     return NULL;
 }
@@ -35,16 +36,18 @@ static bool parse_names(const char *what, const char *names, void *(*find)(const
     char **list = g_strsplit(names, ",", -1);
     bool good = *list;
 
-    if (!good)
+    if (!good) {
         usage_error("no %s is named", what);
+    }
     for (char **name = list; *name && good; name++) {
         void *one = find(*name);
 
         good = one && !g_ptr_array_find(found, one, NULL);
-        if (!one)
+        if (!one) {
             usage_error("unknown %s: %s", what, *name);
-        else if (!good)
+        } else if (!good) {
             usage_error("the %s is named twice: %s", what, *name);
+        }
         g_ptr_array_add(found, one);
     }
     g_strfreev(list);
@@ -60,8 +63,9 @@ struct named {
 static bool any_window(const GPtrArray *chosen)
 {
     for (unsigned i = 0; i < chosen->len; i++) {
-        if (!((const struct policy *)g_ptr_array_index(chosen, i))->off)
+        if (!((const struct policy *)g_ptr_array_index(chosen, i))->off) {
             return true;
+        }
     }
     usage_error("--before and --after are for a window, and the policy none has none");
     return false;
@@ -142,10 +146,12 @@ static int replay_file(const struct replay_options *options, const char *path, u
 
 static void warn_unused(const struct named *named, const unsigned *nkinds)
 {
-    if (named->of_code && !nkinds[TRACE_CODE])
+    if (named->of_code && !nkinds[TRACE_CODE]) {
         g_printerr("pagelock-bench: warning: %s is for code traces, and there was none\n", named->of_code);
-    if (named->of_fault && !nkinds[TRACE_FAULT])
+    }
+    if (named->of_fault && !nkinds[TRACE_FAULT]) {
         g_printerr("pagelock-bench: warning: %s is for fault traces, and there was none\n", named->of_fault);
+    }
 }
 
 int replay_main(int argc, char **argv)
@@ -157,13 +163,16 @@ int replay_main(int argc, char **argv)
 
     if (parse_options(&argc, &argv, &options, &named)) {
         status = argc > 1 ? plot_new(named.plot_path, &options.plot) : usage_error("replay wants a trace");
-        for (int i = 1; i < argc && status == STATUS_GOOD; i++)
+        for (int i = 1; i < argc && status == STATUS_GOOD; i++) {
             status = replay_file(&options, argv[i], nkinds);
-        if (status == STATUS_GOOD)
+        }
+        if (status == STATUS_GOOD) {
             warn_unused(&named, nkinds);
+        }
     }
-    if (options.plot && status == STATUS_GOOD && !plot_draw(options.plot))
+    if (options.plot && status == STATUS_GOOD && !plot_draw(options.plot)) {
         status = STATUS_FAILED;
+    }
     plot_free(options.plot);
     g_free(named.plot_path);
     g_ptr_array_unref(options.impls);

@@ -54,11 +54,12 @@ static void print_ratios(const struct replay_options *options, const struct trac
             const struct result *a = &results[i], *b = &results[j];
             struct spread ratio = spread_of_ratios(a->ns_per_event, b->ns_per_event, options->repeat);
 
-            if (options->json)
+            if (options->json) {
                 row_ratio("trace", trace->name, options->threads, NULL, a->impl->name, b->impl->name, ratio);
-            else
+            } else {
                 printf("  %s takes %.2f times as long as %s (%.2f - %.2f)\n", a->impl->name, ratio.median,
                        b->impl->name, ratio.min, ratio.max);
+            }
         }
     }
 }
@@ -90,9 +91,10 @@ static void plot_results(const struct replay_options *options, const struct trac
                          unsigned nresults)
 {
     plot_panel(options->plot, PLOT_BARS, trace->name, "", "ns");
-    for (unsigned i = 0; i < nresults; i++)
+    for (unsigned i = 0; i < nresults; i++) {
         plot_add(options->plot, "an event", results[i].impl->name,
                  spread_of(results[i].ns_per_event, options->repeat).median);
+    }
 }
 
 /* One warm-up of each, and then all in turn: A B A B. Returns false where an invariant is broken. */
@@ -110,10 +112,12 @@ static bool run(const struct replay_options *options, const struct trace *trace,
         progress_show(trace->name, i, rounds * nresults);
         engine_replay(engine, result->impl, &result->last);
         broken = result->last.census.broken;
-        if (round > 0)
+        if (round > 0) {
             result->ns_per_event[round - 1] = (double)result->last.ns / trace->events->len;
-        if (broken)
+        }
+        if (broken) {
             g_printerr("pagelock-bench: %s with %s: %s\n", trace->name, result->impl->name, broken);
+        }
     }
     progress_clear();
     engine_free(engine);
@@ -132,16 +136,19 @@ int replay_code(const struct replay_options *options, const struct trace *trace)
     }
     good = run(options, trace, results, nresults);
     if (good && options->json) {
-        for (unsigned i = 0; i < nresults; i++)
+        for (unsigned i = 0; i < nresults; i++) {
             print_json(options, trace, &results[i]);
+        }
         print_ratios(options, trace, results, nresults);
     } else if (good) {
         print_table(options, trace, results, nresults);
     }
-    if (good && options->plot)
+    if (good && options->plot) {
         plot_results(options, trace, results, nresults);
-    for (unsigned i = 0; i < nresults; i++)
+    }
+    for (unsigned i = 0; i < nresults; i++) {
         g_free(results[i].ns_per_event);
+    }
     g_free(results);
     return good ? STATUS_GOOD : STATUS_FAILED;
 }

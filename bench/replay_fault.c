@@ -49,10 +49,12 @@ static int give_data(void *pager, const struct pgl_request *request)
 
     (void)pager;
     supply(request, demand, demand, request->access);
-    if (request->range.first < demand)
+    if (request->range.first < demand) {
         supply(request, request->range.first, demand - 1, PGL_ACCESS_READ);
-    if (request->range.last > demand)
+    }
+    if (request->range.last > demand) {
         supply(request, demand + 1, request->range.last, PGL_ACCESS_READ);
+    }
     return 0;
 }
 
@@ -70,12 +72,15 @@ static struct pgl_advice_table table_of(const struct replay_options *options, co
     struct pgl_advice_table table = *pgl_advice_shipped();
 
     for (unsigned i = 0; i < PGL_ADVICE_COUNT; i++) {
-        if (options->before >= 0)
+        if (options->before >= 0) {
             table.row[i].before = (uint32_t)options->before;
-        if (options->after >= 0)
+        }
+        if (options->after >= 0) {
             table.row[i].after = (uint32_t)options->after;
-        if (policy->off)
+        }
+        if (policy->off) {
             table.row[i] = (struct pgl_advice_row){0};
+        }
     }
     return table;
 }
@@ -83,8 +88,9 @@ static struct pgl_advice_table table_of(const struct replay_options *options, co
 static void guest_free(struct guest *guest)
 {
     pgl_map_free(guest->map);
-    for (unsigned i = 0; i < guest->trace->objects->len; i++)
+    for (unsigned i = 0; i < guest->trace->objects->len; i++) {
         pgl_object_unref(guest->objects[i]);
+    }
     g_free(guest->objects);
     g_free(guest->map_first);
 }
@@ -98,8 +104,9 @@ static bool guest_make(struct guest *guest, const struct trace *trace, const str
     *guest = (struct guest){.trace = trace, .map = pgl_map_new(NULL, NULL)};
     guest->objects = g_new0(struct pgl_object *, trace->objects->len);
     guest->map_first = g_new(uint64_t, trace->entries->len);
-    if (!guest->map)
+    if (!guest->map) {
         return false;
+    }
     for (unsigned i = 0; i < trace->objects->len; i++) {
         uint64_t last = g_array_index(trace->objects, struct trace_object, i).npages - 1;
 
@@ -110,16 +117,18 @@ static bool guest_make(struct guest *guest, const struct trace *trace, const str
             .advice = policy->advice,
             .table = table,
         });
-        if (!guest->objects[i])
+        if (!guest->objects[i]) {
             return false;
+        }
     }
     for (unsigned i = 0; i < trace->entries->len; i++) {
         const struct trace_entry *entry = &g_array_index(trace->entries, struct trace_entry, i);
 
         guest->map_first[i] = first;
         if (!pgl_map_enter(guest->map, first, first + (entry->npages - 1), guest->objects[entry->object], entry->first,
-                           policy->advice))
+                           policy->advice)) {
             return false;
+        }
         first += entry->npages;
     }
     return true;
@@ -131,8 +140,10 @@ static const struct trace_entry *entry_of(const struct trace *trace, const struc
     for (*number = 0; *number < trace->entries->len; ++*number) {
         const struct trace_entry *entry = &g_array_index(trace->entries, struct trace_entry, *number);
 
-        if (entry->object == touch->object && touch->page >= entry->first && touch->page - entry->first < entry->npages)
+        if (entry->object == touch->object && touch->page >= entry->first &&
+            touch->page - entry->first < entry->npages) {
             return entry;
+        }
     }
     return NULL;
 }
@@ -158,13 +169,15 @@ static void touch_all(const struct guest *guest, struct result *result)
     const GArray *touches = guest->trace->touches;
     struct pgl_fault *fault = pgl_fault_new();
 
-    if (!fault)
+    if (!fault) {
         result->broken = g_strerror(errno);
+    }
     for (unsigned i = 0; i < touches->len && !result->broken; i++) {
         struct pgl_fault_args args = args_of(guest, &g_array_index(touches, struct trace_touch, i));
 
-        if (pgl_fault_run(fault, &args, NULL) != PGL_FAULT_SUCCESS)
+        if (pgl_fault_run(fault, &args, NULL) != PGL_FAULT_SUCCESS) {
             result->broken = "a fault was not answered";
+        }
     }
     pgl_fault_free(fault);
 }
@@ -181,8 +194,9 @@ static void count_all(const struct guest *guest, struct result *result)
 
         pgl_object_check(guest->objects[i], say, result);
         pgl_object_get_stats(guest->objects[i], &stats);
-        if (stats.busy || stats.outstanding || stats.waiting || stats.duplicates || stats.aliens)
+        if (stats.busy || stats.outstanding || stats.waiting || stats.duplicates || stats.aliens) {
             result->broken = "something is left over after the last fault";
+        }
         for (unsigned advice = 0; advice < PGL_ADVICE_COUNT; advice++) {
             const struct pgl_fault_counts *counts = &stats.by_advice[advice];
 
@@ -199,8 +213,9 @@ static void count_all(const struct guest *guest, struct result *result)
 
 static void set_bits(uint64_t *bitmap, uint64_t first, uint64_t last)
 {
-    for (uint64_t i = first; i <= last; i++)
+    for (uint64_t i = first; i <= last; i++) {
         bitmap[i / 64] |= UINT64_C(1) << i % 64;
+    }
 }
 
 /* One decision, as the fault driver makes it, of which the advisor is told that @noted came. */
@@ -211,8 +226,9 @@ static void decide(const struct policy *policy, const struct pgl_advice_row *row
 
     args->row = adapts ? pgl_advisor_window(advisor, args->demand, row) : *row;
     pgl_cluster_decide(args, cluster);
-    if (adapts)
+    if (adapts) {
         pgl_advisor_note(advisor, noted);
+    }
 }
 
 /* What the decisions of a trace are made of: an object has its own pages, and its own advisor. */
@@ -240,8 +256,9 @@ static struct decisions decisions_new(const struct trace *trace)
         .views = g_new(struct pgl_view, trace->entries->len),
     };
 
-    for (unsigned i = 0; i < trace->objects->len; i++)
+    for (unsigned i = 0; i < trace->objects->len; i++) {
         decisions.resident[i] = g_new(uint64_t, g_array_index(trace->objects, struct trace_object, i).npages / 64 + 1);
+    }
     for (unsigned i = 0; i < trace->entries->len; i++) {
         const struct trace_entry *entry = &g_array_index(trace->entries, struct trace_entry, i);
 
@@ -252,8 +269,9 @@ static struct decisions decisions_new(const struct trace *trace)
 
 static void decisions_clear(struct decisions *decisions, const struct trace *trace)
 {
-    for (unsigned i = 0; i < trace->objects->len; i++)
+    for (unsigned i = 0; i < trace->objects->len; i++) {
         g_free(decisions->resident[i]);
+    }
     g_free(decisions->resident);
     g_free(decisions->advisors);
     g_free(decisions->views);
@@ -288,10 +306,12 @@ static GArray *decisions_find(struct decisions *decisions, const struct trace *t
         };
         unsigned number;
 
-        if (resident[touch->page / 64] >> touch->page % 64 & 1)
+        if (resident[touch->page / 64] >> touch->page % 64 & 1) {
             continue;
-        if (entry_of(trace, touch, &number))
+        }
+        if (entry_of(trace, touch, &number)) {
             decision.args.entry = &decisions->views[number];
+        }
         decide(policy, row, &decisions->advisors[touch->object], &decision.args, &decision.cluster, &decision.cluster);
         set_bits(resident, decision.cluster.first, decision.cluster.last);
         g_array_append_val(found, decision);
@@ -313,11 +333,13 @@ static void decide_batches(struct decisions *decisions, struct decision *all, un
     for (unsigned from = 0; from + size <= n; from += size) {
         uint64_t start = clock_ns();
 
-        for (unsigned i = from; i < from + size; i++)
+        for (unsigned i = from; i < from + size; i++) {
             decide(policy, row, &decisions->advisors[all[i].object], &all[i].args, &cluster, &all[i].cluster);
+        }
         result->decide_ns[result->nbatches++] = (double)(clock_ns() - start) / size;
-        for (unsigned i = from; i < from + size; i++)
+        for (unsigned i = from; i < from + size; i++) {
             set_bits(decisions->resident[all[i].object], all[i].cluster.first, all[i].cluster.last);
+        }
     }
 }
 
@@ -327,8 +349,9 @@ static void decide_all(const struct trace *trace, const struct policy *policy, c
     struct decisions decisions = decisions_new(trace);
     GArray *found = decisions_find(&decisions, trace, policy, row);
 
-    if (found->len != result->counts.requests)
+    if (found->len != result->counts.requests) {
         result->broken = "the decisions that are timed are not those that were taken";
+    }
     result->decide_ns = g_new(double, ROUNDS * found->len);
     for (unsigned round = 0; round < ROUNDS; round++) {
         decisions_reset(&decisions, trace);
@@ -347,8 +370,9 @@ static void run(const struct replay_options *options, const struct trace *trace,
     if (guest_make(&guest, trace, policy, &table)) {
         touch_all(&guest, result);
         count_all(&guest, result);
-        if (!result->broken)
+        if (!result->broken) {
             decide_all(trace, policy, &table.row[policy->advice], result);
+        }
     } else {
         result->broken = g_strerror(errno);
     }
@@ -409,8 +433,9 @@ int replay_fault(const struct replay_options *options, const struct trace *trace
         printf("  %-12s %8s %9s %14s %9s %8s %10s %10s\n", "policy", "faults", "requests", "pages fetched", "used",
                "unlocks", "model ms", "decide ns");
     }
-    if (options->plot)
+    if (options->plot) {
         plot_panel(options->plot, PLOT_BARS, trace->name, "", "ms");
+    }
     for (unsigned i = 0; i < options->policies->len && good; i++) {
         const struct policy *policy = g_ptr_array_index(options->policies, i);
         struct result result = {0};
@@ -419,17 +444,20 @@ int replay_fault(const struct replay_options *options, const struct trace *trace
         run(options, trace, policy, &result);
         progress_clear();
         good = !result.broken;
-        if (!good)
+        if (!good) {
             g_printerr("pagelock-bench: %s with %s: %s\n", trace->name, policy->name, result.broken);
-        else if (options->json)
+        } else if (options->json) {
             print_json(options, trace, policy, &result);
-        else
+        } else {
             print_line(options, policy, &result);
-        if (good && options->plot)
+        }
+        if (good && options->plot) {
             plot_add(options->plot, "by the model", policy->name, (double)model_ns(options, &result.counts) / 1e6);
+        }
         g_free(result.decide_ns);
     }
-    if (!options->json)
+    if (!options->json) {
         printf("\n");
+    }
     return good ? STATUS_GOOD : STATUS_FAILED;
 }

@@ -93,8 +93,9 @@ static void lock_collection(void *opaque)
     struct emu *emu = opaque;
     struct pgl_collection collection;
 
-    if (pgl_collection_lock(&collection, emu->table, 0x1000, 0x4fff))
+    if (pgl_collection_lock(&collection, emu->table, 0x1000, 0x4fff)) {
         pgl_collection_unlock(&collection);
+    }
 }
 
 static void test_cancel_of_a_waiter_for_a_page_leaves_no_other_locked(void **state)
@@ -105,15 +106,17 @@ static void test_cancel_of_a_waiter_for_a_page_leaves_no_other_locked(void **sta
 
     (void)state;
     emu_init(&emu);
-    for (uint64_t index = 1; index <= 4; index++)
+    for (uint64_t index = 1; index <= 4; index++) {
         pgl_page_get(emu.table, index);
+    }
     emu_hold(&holder, &emu, 4);
     start_victim(&victim, lock_collection, &emu);
     await_sleep(&victim, 3);
     emu_release(&holder);
     assert_finished(&victim);
-    for (uint64_t index = 1; index <= 4; index++)
+    for (uint64_t index = 1; index <= 4; index++) {
         assert_false(emu_is_locked(&emu, index));
+    }
     emu_fini(&emu);
 }
 
@@ -141,8 +144,9 @@ static sem_t may_return;
 static void wait_in_retired(struct emu *emu, struct pgl_tb *chain)
 {
     (void)emu, (void)chain;
-    while (sem_wait(&may_return))
+    while (sem_wait(&may_return)) {
         ;
+    }
 }
 
 static void test_cancel_of_a_waiter_for_a_dying_block_on_no_page(void **state)

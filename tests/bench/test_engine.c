@@ -59,10 +59,11 @@ static void fake_link(void *table, void *block, const void *equal, struct tally 
 {
     (void)table;
     record(tally, *(uint64_t *)block, !equal || *(uint64_t *)block == *(const uint64_t *)equal);
-    if (equal)
+    if (equal) {
         tally->duplicates++;
-    else
+    } else {
         tally->links++;
+    }
 }
 
 /* Each store to an even address hits. */
@@ -134,8 +135,9 @@ static struct trace *make_long_trace(void)
 {
     struct trace *trace = make_trace();
 
-    for (unsigned i = 0; i < 1000; i++)
+    for (unsigned i = 0; i < 1000; i++) {
         add_event(trace, i % 3 ? TRACE_STORE : TRACE_LINK, i % 4, i << 8 | i % 4, TRACE_NO_BLOCK);
+    }
     add_event(trace, TRACE_RANGE, TRACE_NO_VCPU, 2000 << 8, 0);
     return trace;
 }
@@ -157,16 +159,18 @@ static void test_engine_divides_events_by_vcpu_in_order(void **state)
         for (unsigned i = 0; i < recorder.ncalls; i++) {
             unsigned thread = (recorder.calls[i].addr & 3) % threads;
 
-            if (!by[thread])
+            if (!by[thread]) {
                 by[thread] = recorder.calls[i].by;
+            }
             assert_ptr_equal(by[thread], recorder.calls[i].by);
             assert_true(!recorder.calls[i].addr || recorder.calls[i].addr > last[thread]);
             last[thread] = recorder.calls[i].addr;
         }
         for (unsigned i = 0; i < MIN(threads, 4); i++) {
             assert_non_null(by[i]);
-            for (unsigned j = 0; j < i; j++)
+            for (unsigned j = 0; j < i; j++) {
                 assert_ptr_not_equal(by[i], by[j]);
+            }
         }
         engine_free(engine);
     }

@@ -212,8 +212,9 @@ static struct trace *make_trace(const char *lines)
     assert_int_equal(gzputs(file, lines), strlen(lines));
     assert_int_equal(gzclose(file), Z_OK);
     trace = trace_read(path, &error);
-    if (!trace)
+    if (!trace) {
         fail_msg("%s", error->message);
+    }
     unlink(path);
     g_free(path);
     g_free(trace->name);
@@ -335,9 +336,11 @@ static void test_rows_of_fault_traces_have_the_counts_of_all_objects(void **stat
         .json = true, .before = -1, .after = -1, .request_ns = 3200, .page_ns = 1130, .policies = g_ptr_array_new()};
 
     (void)state;
-    for (const struct policy *policy = policies; policy->name; policy++)
-        if (!strcmp(policy->name, "none") || !strcmp(policy->name, "normal"))
+    for (const struct policy *policy = policies; policy->name; policy++) {
+        if (!strcmp(policy->name, "none") || !strcmp(policy->name, "normal")) {
             g_ptr_array_add(options.policies, (gpointer)policy);
+        }
+    }
     __atomic_store_n(&fake.per_look, 1000, __ATOMIC_SEQ_CST); /* all decisions take a microsecond together */
     output_begin();
     assert_int_equal(replay_fault(&options, trace), STATUS_GOOD);

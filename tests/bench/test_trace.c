@@ -51,8 +51,9 @@ static struct trace *read_good(const char *text)
 
     write_gzip(text, strlen(text));
     trace = trace_read(path, &error);
-    if (!trace)
+    if (!trace) {
         fail_msg("%s", error->message);
+    }
     return trace;
 }
 
@@ -336,8 +337,9 @@ static void test_trace_long_file_is_read_whole(void **state)
     struct trace *trace;
 
     (void)state;
-    for (unsigned i = 0; i < 100000; i++)
+    for (unsigned i = 0; i < 100000; i++) {
         g_string_append_printf(text, "W %u %x %u\n", i % 4, i * 977, i % 64 + 1);
+    }
     trace = read_good(text->str);
     assert_int_equal(trace->events->len, 100000);
     for (unsigned i = 0; i < 100000; i++) {

@@ -20,8 +20,9 @@ static void __attribute__((format(printf, 2, 3))) note(struct emu *emu, const ch
     n += vsnprintf(emu->log + emu->log_len + n, room - (size_t)n, format, args);
     va_end(args);
     /* A log that is full stays as it is: nobody reads one so long. */
-    if ((size_t)n < room - 2)
+    if ((size_t)n < room - 2) {
         emu->log_len += (size_t)n;
+    }
 }
 
 const char *emu_log(struct emu *emu)
@@ -38,8 +39,9 @@ static void first_code(uint64_t index, void *opaque)
 {
     struct emu *emu = opaque;
 
-    if (emu->at_first_code)
+    if (emu->at_first_code) {
         emu->at_first_code(emu, index);
+    }
     pthread_mutex_lock(&emu->lock);
     emu->n_first_code++;
     note(emu, "first %" PRIx64, index);
@@ -50,8 +52,9 @@ static void no_code(uint64_t index, void *opaque)
 {
     struct emu *emu = opaque;
 
-    if (emu->at_no_code)
+    if (emu->at_no_code) {
         emu->at_no_code(emu, index);
+    }
     pthread_mutex_lock(&emu->lock);
     emu->n_no_code++;
     note(emu, "none %" PRIx64, index);
@@ -69,11 +72,13 @@ static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
     struct emu_block *block = (struct emu_block *)tb, *other;
     struct emu *emu = opaque;
 
-    if (emu->at_publish)
+    if (emu->at_publish) {
         emu->at_publish(emu, tb);
+    }
     pthread_mutex_lock(&emu->lock);
-    for (other = emu->findable; other && !are_equal(other, block);)
+    for (other = emu->findable; other && !are_equal(other, block);) {
         other = other->next;
+    }
     if (!other) {
         block->next = emu->findable;
         block->findable = true;
@@ -89,17 +94,20 @@ static void retired(struct pgl_tb *chain, void *opaque)
     struct emu *emu = opaque;
     unsigned n = 0;
 
-    if (emu->at_retired)
+    if (emu->at_retired) {
         emu->at_retired(emu, chain);
+    }
     pthread_mutex_lock(&emu->lock);
     for (struct pgl_tb *tb = chain; tb; tb = pgl_tb_chain_next(tb)) {
         struct emu_block *block = (struct emu_block *)tb;
         struct emu_block **at = &emu->findable;
 
-        while (*at && *at != block)
+        while (*at && *at != block) {
             at = &(*at)->next;
-        if (*at)
+        }
+        if (*at) {
             *at = block->next;
+        }
         block->findable = false;
         block->retired++;
         n++;
@@ -139,8 +147,8 @@ void emu_init(struct emu *emu)
 
 void emu_init_external(struct emu *emu, bool (*held)(void *opaque))
 {
-    init(emu, (struct pgl_table_config){
-                  .page_bits = 12, .addr_bits = 48, .external_locking = true, .external_held = held});
+    init(emu,
+         (struct pgl_table_config){.page_bits = 12, .addr_bits = 48, .external_locking = true, .external_held = held});
 }
 
 static void say(const char *what, void *opaque)
@@ -174,12 +182,14 @@ enum pgl_bracket_result emu_translate_across(struct emu *emu, struct emu_block *
     struct pgl_bracket bracket;
     enum pgl_bracket_result result;
 
-    if (!pgl_bracket_begin(&bracket, emu->table, block->tb.first[0] >> emu->table->page_bits))
+    if (!pgl_bracket_begin(&bracket, emu->table, block->tb.first[0] >> emu->table->page_bits)) {
         return PGL_BRACKET_ERROR;
+    }
     do {
         result = second != EMU_NO_PAGE ? pgl_bracket_cross(&bracket, second) : PGL_BRACKET_OK;
-        if (result == PGL_BRACKET_OK)
+        if (result == PGL_BRACKET_OK) {
             result = pgl_bracket_commit(&bracket, &block->tb, equal);
+        }
     } while (result == PGL_BRACKET_RESTART);
     return result;
 }
@@ -196,8 +206,7 @@ void emu_link(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t
     emu_link2(emu, block, first, last, 1, 0);
 }
 
-void emu_link2(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last, uint64_t first2,
-               uint64_t last2)
+void emu_link2(struct emu *emu, struct emu_block *block, uint64_t first, uint64_t last, uint64_t first2, uint64_t last2)
 {
     memset(block, 0, sizeof(*block));
     pgl_tb_init(&block->tb);
@@ -219,8 +228,9 @@ unsigned emu_count(struct emu *emu, uint64_t index)
     struct pgl_page *page = pgl_page_find(emu->table, index);
     unsigned n = 0;
 
-    if (!page)
+    if (!page) {
         return 0;
+    }
     pgl_page_lock(emu->table, page);
     pgl_page_foreach_tb(emu->table, page, count_one, &n);
     pgl_page_unlock(emu->table, page);
@@ -239,8 +249,9 @@ static void *hold(void *opaque)
 
     pgl_page_lock(holder->emu->table, page);
     sem_post(&holder->holds);
-    while (sem_wait(&holder->let_go))
+    while (sem_wait(&holder->let_go)) {
         ;
+    }
     pgl_page_unlock(holder->emu->table, page);
     return NULL;
 }
@@ -252,8 +263,9 @@ void emu_hold(struct emu_holder *holder, struct emu *emu, uint64_t index)
     sem_init(&holder->holds, 0, 0);
     sem_init(&holder->let_go, 0, 0);
     assert_int_equal(pthread_create(&holder->thread, NULL, hold, holder), 0);
-    while (sem_wait(&holder->holds))
+    while (sem_wait(&holder->holds)) {
         ;
+    }
 }
 
 void emu_release(struct emu_holder *holder)
@@ -276,10 +288,12 @@ int __wrap_sched_yield(void);
 int __wrap_sched_yield(void)
 {
     __atomic_fetch_add(&yields, 1, __ATOMIC_RELAXED);
-    if (current)
+    if (current) {
         __atomic_fetch_add(&current->yields, 1, __ATOMIC_RELEASE);
-    if (emu_at_yield)
+    }
+    if (emu_at_yield) {
         emu_at_yield();
+    }
     return __real_sched_yield();
 }
 

@@ -96,7 +96,8 @@ static inline uint64_t emu_mask(const struct emu *emu, uint64_t index)
 static inline bool emu_code_bit(const struct emu *emu, uint64_t index)
 {
     return __atomic_load_n(&pgl_leaf_find(emu->table, index)->code[index % PGL_LEVEL_SIZE / 64], __ATOMIC_ACQUIRE) >>
-               index % 64 & 1;
+               index % 64 &
+           1;
 }
 
 static inline struct pgl_table_stats emu_stats(const struct emu *emu)

@@ -72,8 +72,9 @@ static void __attribute__((format(printf, 2, 3))) broken(struct worker *w, const
 {
     va_list args;
 
-    if (w->broken++ >= 3)
+    if (w->broken++ >= 3) {
         return;
+    }
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
@@ -85,8 +86,9 @@ static unsigned number_of(uint64_t index)
 {
     unsigned page = 0;
 
-    while (page < N_PAGES && page_index[page] != index)
+    while (page < N_PAGES && page_index[page] != index) {
         page++;
+    }
     return page;
 }
 
@@ -114,8 +116,9 @@ static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
 
     pthread_mutex_lock(&s->key_lock[block->key]);
     other = s->found[block->key];
-    if (!other)
+    if (!other) {
         s->found[block->key] = block;
+    }
     pthread_mutex_unlock(&s->key_lock[block->key]);
     return other ? &other->tb : NULL;
 }
@@ -128,8 +131,9 @@ static void retired(struct pgl_tb *chain, void *opaque)
         struct block *block = (struct block *)tb;
 
         pthread_mutex_lock(&s->key_lock[block->key]);
-        if (s->found[block->key] == block)
+        if (s->found[block->key] == block) {
             s->found[block->key] = NULL;
+        }
         pthread_mutex_unlock(&s->key_lock[block->key]);
         for (unsigned i = 0; i < s->n_workers; i++) {
             struct block *cached = block;
@@ -165,10 +169,12 @@ static unsigned version_in(const struct stress *s, const struct block *block, un
     const struct key *key = &s->keys[block->key];
     unsigned oldest = ~0u;
 
-    for (unsigned which = 0; which < 2; which++)
+    for (unsigned which = 0; which < 2; which++) {
         if (key->page[which] == page && granule - key->first[which] < key->n[which] &&
-            block->version[which][granule - key->first[which]] < oldest)
+            block->version[which][granule - key->first[which]] < oldest) {
             oldest = block->version[which][granule - key->first[which]];
+        }
+    }
     return oldest;
 }
 
@@ -180,9 +186,10 @@ static void check_fresh(struct worker *w, unsigned page, unsigned granule, unsig
     for (unsigned i = 0; i < s->n_covers[page][granule]; i++) {
         struct block *block = find(s, s->covers[page][granule][i]);
 
-        if (block && version_in(s, block, page, granule) < version)
+        if (block && version_in(s, block, page, granule) < version) {
             broken(w, "stale: page %#" PRIx64 " granule %u: version %u can be found, %u was stored", page_index[page],
                    granule, version_in(s, block, page, granule), version);
+        }
     }
 }
 
@@ -200,15 +207,18 @@ static struct write choose_write(struct worker *w)
     struct write write = {.len = 1 + (unsigned)emu_below(&w->random, emu_below(&w->random, 4) ? 8 : 64)};
     uint64_t offset = emu_below(&w->random, 1 << PAGE_BITS);
 
-    if (emu_below(&w->random, 4) == 0)
+    if (emu_below(&w->random, 4) == 0) {
         offset = (1 << PAGE_BITS) - 1 - emu_below(&w->random, 8);
+    }
     write.addr = (page_index[page] << PAGE_BITS) + offset;
-    if (write.addr + write.len - 1 > UINT64_C(0xffffffffffff))
+    if (write.addr + write.len - 1 > UINT64_C(0xffffffffffff)) {
         write.addr -= 64;
+    }
     for (uint64_t at = write.addr / GRANULE; at <= (write.addr + write.len - 1) / GRANULE; at++) {
         page = number_of(at / GRANULES); /* the next page may be none of ours */
-        if (page == N_PAGES)
+        if (page == N_PAGES) {
             continue;
+        }
         write.page[write.n] = page;
         write.granule[write.n++] = at % GRANULES;
     }
@@ -217,9 +227,9 @@ static struct write choose_write(struct worker *w)
 
 static void raise(struct stress *s, struct write *write)
 {
-    for (unsigned i = 0; i < write->n; i++)
-        write->version[i] =
-            __atomic_add_fetch(&s->version[write->page[i]][write->granule[i]], 1, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < write->n; i++) {
+        write->version[i] = __atomic_add_fetch(&s->version[write->page[i]][write->granule[i]], 1, __ATOMIC_RELAXED);
+    }
 }
 
 static void check_write(struct worker *w, const struct write *write, const struct block *running, int answer)
@@ -227,8 +237,9 @@ static void check_write(struct worker *w, const struct write *write, const struc
     for (unsigned i = 0; i < write->n; i++) {
         check_fresh(w, write->page[i], write->granule[i], write->version[i]);
         if (running && !(answer & PGL_RUNNING_DEAD) &&
-            version_in(w->s, running, write->page[i], write->granule[i]) < write->version[i])
+            version_in(w->s, running, write->page[i], write->granule[i]) < write->version[i]) {
             broken(w, "a vCPU was let run on in an old block");
+        }
     }
     w->hits += answer & PGL_HIT;
     w->stores++;
@@ -240,10 +251,12 @@ static void own(struct worker *w, uint64_t index)
 {
     unsigned page = number_of(index);
 
-    if (page == N_PAGES)
+    if (page == N_PAGES) {
         return;
-    if (w->s->owner[page])
+    }
+    if (w->s->owner[page]) {
         broken(w, "page %#" PRIx64 " is held twice", index);
+    }
     w->s->owner[page] = w->id + 1;
 }
 
@@ -251,15 +264,17 @@ static void disown(struct worker *w, uint64_t index)
 {
     unsigned page = number_of(index);
 
-    if (page != N_PAGES)
+    if (page != N_PAGES) {
         w->s->owner[page] = 0;
+    }
 }
 
 /* Now and then, with pages held, let somebody else run into them. */
 static void give_way(struct worker *w)
 {
-    if (emu_below(&w->random, 8) == 0)
+    if (emu_below(&w->random, 8) == 0) {
         sched_yield();
+    }
 }
 
 /* The bracket holds the pages: own them, and read the versions. */
@@ -268,18 +283,22 @@ static void decode(struct worker *w, struct block *block, const struct key *key)
     struct stress *s = w->s;
     unsigned npages = key->n[1] && key->page[1] != key->page[0] ? 2 : 1;
 
-    for (unsigned i = 0; i < npages; i++)
+    for (unsigned i = 0; i < npages; i++) {
         own(w, page_index[key->page[i]]);
+    }
     for (unsigned which = 0; which < 2; which++) {
-        for (unsigned i = 0; i < key->n[which]; i++)
+        for (unsigned i = 0; i < key->n[which]; i++) {
             block->version[which][i] =
                 __atomic_load_n(&s->version[key->page[which]][key->first[which] + i], __ATOMIC_RELAXED);
-        if (key->n[which] && !s->trapped[key->page[which]])
+        }
+        if (key->n[which] && !s->trapped[key->page[which]]) {
             broken(w, "page %#" PRIx64 " is read without a trap", page_index[key->page[which]]);
+        }
     }
     give_way(w);
-    for (unsigned i = 0; i < npages; i++)
+    for (unsigned i = 0; i < npages; i++) {
         disown(w, page_index[key->page[i]]);
+    }
 }
 
 static struct block *new_block(struct worker *w, unsigned key_number)
@@ -289,10 +308,12 @@ static struct block *new_block(struct worker *w, unsigned key_number)
 
     block->key = key_number;
     pgl_tb_init(&block->tb);
-    for (unsigned which = 0; which < 2; which++)
-        if (key->n[which])
+    for (unsigned which = 0; which < 2; which++) {
+        if (key->n[which]) {
             pgl_tb_set_bytes(&block->tb, which, addr_of(key->page[which], key->first[which]),
                              addr_of(key->page[which], key->first[which] + key->n[which]) - 1);
+        }
+    }
     return block;
 }
 
@@ -302,8 +323,9 @@ static struct block *new_block(struct worker *w, unsigned key_number)
  */
 static unsigned choose_second(struct worker *w, const struct key *key)
 {
-    if (key->n[1] && key->page[1] != key->page[0])
+    if (key->n[1] && key->page[1] != key->page[0]) {
         return key->page[1];
+    }
     switch (emu_below(&w->random, 4)) {
     case 0:
         return (unsigned)emu_below(&w->random, N_PAGES);
@@ -319,9 +341,11 @@ static enum pgl_bracket_result tell_bracket(struct worker *w, struct pgl_bracket
 {
     enum pgl_bracket_result result = pgl_bracket_store(bracket, write->addr, write->len);
 
-    if (result == PGL_BRACKET_RESTART && emu_below(&w->random, 4) == 0)
-        for (unsigned n = (unsigned)emu_below(&w->random, 2 * PGL_BRACKET_STORES); n > 0; n--)
+    if (result == PGL_BRACKET_RESTART && emu_below(&w->random, 4) == 0) {
+        for (unsigned n = (unsigned)emu_below(&w->random, 2 * PGL_BRACKET_STORES); n > 0; n--) {
             pgl_bracket_store(bracket, write->addr, write->len);
+        }
+    }
     return result;
 }
 
@@ -346,30 +370,35 @@ static void make_block(struct worker *w, unsigned key_number, struct write *writ
             decode(w, block, key);
             if (pending) {
                 raise(w->s, pending);
-                if (tell_bracket(w, &bracket, pending) == PGL_BRACKET_OK)
+                if (tell_bracket(w, &bracket, pending) == PGL_BRACKET_OK) {
                     check_write(w, pending, NULL, 0);
+                }
                 pending = NULL;
             }
             result = pgl_bracket_commit(&bracket, &block->tb, &equal);
         }
         w->restarts += result == PGL_BRACKET_RESTART;
     } while (result == PGL_BRACKET_RESTART);
-    if (write)
+    if (write) {
         check_write(w, write, NULL, 0);
-    if (result == PGL_BRACKET_OK)
+    }
+    if (result == PGL_BRACKET_OK) {
         w->links++;
-    else
+    } else {
         w->duplicates++;
-    if (result == PGL_BRACKET_ERROR || (result == PGL_BRACKET_OK) != (equal == &block->tb))
+    }
+    if (result == PGL_BRACKET_ERROR || (result == PGL_BRACKET_OK) != (equal == &block->tb)) {
         broken(w, "commit answers %d and another block", (int)result);
+    }
 }
 
 static void do_translate(struct worker *w)
 {
     unsigned key = (unsigned)emu_below(&w->random, N_KEYS);
 
-    if (!find(w->s, key) || emu_below(&w->random, 4) == 0)
+    if (!find(w->s, key) || emu_below(&w->random, 4) == 0) {
         make_block(w, key, NULL);
+    }
 }
 
 static void do_store_inside(struct worker *w)
@@ -384,8 +413,9 @@ static void do_abort(struct worker *w)
     struct pgl_bracket bracket;
     uint64_t second = page_index[emu_below(&w->random, N_PAGES)];
 
-    if (!pgl_bracket_begin(&bracket, w->s->table, page_index[emu_below(&w->random, N_PAGES)]))
+    if (!pgl_bracket_begin(&bracket, w->s->table, page_index[emu_below(&w->random, N_PAGES)])) {
         return;
+    }
     w->restarts += pgl_bracket_cross(&bracket, second) == PGL_BRACKET_RESTART;
     pgl_bracket_abort(&bracket);
 }
@@ -395,12 +425,14 @@ static void do_find(struct worker *w)
     unsigned key = (unsigned)emu_below(&w->random, N_KEYS);
     struct block *block = find(w->s, key);
 
-    if (!block)
+    if (!block) {
         return;
+    }
     __atomic_store_n(&w->cache[key % CACHE], block, __ATOMIC_RELAXED);
     pgl_fence();
-    if (!pgl_tb_is_live(&block->tb))
+    if (!pgl_tb_is_live(&block->tb)) {
         __atomic_store_n(&w->cache[key % CACHE], NULL, __ATOMIC_RELAXED);
+    }
     w->running = block;
 }
 
@@ -413,8 +445,9 @@ static void do_store(struct worker *w)
     raise(w->s, &write);
     answer = pgl_store_check(w->s->table, write.addr, write.len, running ? &running->tb : NULL);
     check_write(w, &write, running, answer);
-    if (answer & PGL_RUNNING_DEAD)
+    if (answer & PGL_RUNNING_DEAD) {
         w->running = NULL;
+    }
 }
 
 static void do_store_bracket(struct worker *w)
@@ -432,19 +465,22 @@ static void do_store_bracket(struct worker *w)
     raise(w->s, &write);
     pgl_store_end(&store);
     check_write(w, &write, running, answer);
-    if (answer & PGL_RUNNING_DEAD)
+    if (answer & PGL_RUNNING_DEAD) {
         w->running = NULL;
+    }
 }
 
 static void do_kill(struct worker *w)
 {
     struct block *block = find(w->s, (unsigned)emu_below(&w->random, N_KEYS));
 
-    if (!block)
+    if (!block) {
         return;
+    }
     pgl_invalidate_tb(w->s->table, &block->tb, NULL);
-    if (pgl_tb_is_live(&block->tb) || __atomic_load_n(&block->retired, __ATOMIC_ACQUIRE) != 1)
+    if (pgl_tb_is_live(&block->tb) || __atomic_load_n(&block->retired, __ATOMIC_ACQUIRE) != 1) {
         broken(w, "an invalidated block was retired %u times when the call returned", block->retired);
+    }
 }
 
 /* Write all of some pages and invalidate them at once. */
@@ -454,8 +490,9 @@ static void do_range(struct worker *w)
     unsigned probe[N_PAGES], version[N_PAGES]; /* one granule a page is looked at afterwards */
     struct stress *s = w->s;
 
-    if (last >= N_PAGES)
+    if (last >= N_PAGES) {
         last = N_PAGES - 1;
+    }
     if (emu_below(&w->random, 8) == 0) {
         first = 0;
         last = N_PAGES - 1;
@@ -465,29 +502,33 @@ static void do_range(struct worker *w)
         for (unsigned granule = 0; granule < GRANULES; granule++) {
             unsigned made = __atomic_add_fetch(&s->version[page][granule], 1, __ATOMIC_RELAXED);
 
-            if (granule == probe[page])
+            if (granule == probe[page]) {
                 version[page] = made;
+            }
         }
     }
-    if (first == 0 && last == N_PAGES - 1)
+    if (first == 0 && last == N_PAGES - 1) {
         pgl_flush(s->table, NULL);
-    else if (first == last)
+    } else if (first == last) {
         pgl_invalidate_page(s->table, page_index[first], NULL);
-    else
+    } else {
         pgl_invalidate_range(s->table, page_index[first] << PAGE_BITS,
                              page_index[last] << PAGE_BITS | ((1 << PAGE_BITS) - 1), NULL);
-    for (unsigned page = first; page <= last; page++)
+    }
+    for (unsigned page = first; page <= last; page++) {
         check_fresh(w, page, probe[page], version[page]);
+    }
 }
 
 static bool partner_is_ours(struct pgl_tb *tb, void *opaque)
 {
     struct worker *w = opaque;
 
-    for (unsigned which = 0; which < 2; which++)
-        if (tb->first[which] <= tb->last[which] &&
-            w->s->owner[number_of(tb->first[which] >> PAGE_BITS)] != w->id + 1)
+    for (unsigned which = 0; which < 2; which++) {
+        if (tb->first[which] <= tb->last[which] && w->s->owner[number_of(tb->first[which] >> PAGE_BITS)] != w->id + 1) {
             broken(w, "a block's page is not in the collection");
+        }
+    }
     return true;
 }
 
@@ -505,17 +546,21 @@ static void do_collection(struct worker *w)
     }
     for (index = 0; pgl_collection_next(&collection, &index); before = index++) {
         own(w, index);
-        if (before > index)
+        if (before > index) {
             broken(w, "a collection out of order");
+        }
     }
-    if (before != pgl_collection_max(&collection) && pgl_collection_max(&collection) != UINT64_MAX)
+    if (before != pgl_collection_max(&collection) && pgl_collection_max(&collection) != UINT64_MAX) {
         broken(w, "the last member is not the highest");
+    }
     give_way(w);
     index = page_index[first];
-    for (; (page = pgl_collection_next(&collection, &index)) && index <= page_index[last]; index++)
+    for (; (page = pgl_collection_next(&collection, &index)) && index <= page_index[last]; index++) {
         pgl_page_foreach_tb(w->s->table, page, partner_is_ours, w);
-    for (index = 0; pgl_collection_next(&collection, &index); index++)
+    }
+    for (index = 0; pgl_collection_next(&collection, &index); index++) {
         disown(w, index);
+    }
     pgl_collection_unlock(&collection);
 }
 
@@ -526,18 +571,18 @@ static void do_one(struct worker *w)
         unsigned share;
         void (*run)(struct worker *w);
     } all[] = {
-        {mix->translate, do_translate},         {mix->abort, do_abort},
-        {mix->store_inside, do_store_inside},   {mix->find, do_find},
-        {mix->store, do_store},                 {mix->store_bracket, do_store_bracket},
-        {mix->kill, do_kill},                   {mix->range, do_range},
-        {mix->collection, do_collection},
+        {mix->translate, do_translate}, {mix->abort, do_abort}, {mix->store_inside, do_store_inside},
+        {mix->find, do_find},           {mix->store, do_store}, {mix->store_bracket, do_store_bracket},
+        {mix->kill, do_kill},           {mix->range, do_range}, {mix->collection, do_collection},
     };
     unsigned sum = 0, at = 0, choice;
 
-    for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++)
+    for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
         sum += all[i].share;
-    for (choice = (unsigned)emu_below(&w->random, sum); choice >= all[at].share; at++)
+    }
+    for (choice = (unsigned)emu_below(&w->random, sum); choice >= all[at].share; at++) {
         choice -= all[at].share;
+    }
     all[at].run(w);
     pgl_assert_none_held();
 }
@@ -547,8 +592,9 @@ static void *work(void *opaque)
     struct worker *w = opaque;
 
     pthread_barrier_wait(&w->s->start);
-    for (unsigned i = 0; i < w->operations; i++)
+    for (unsigned i = 0; i < w->operations; i++) {
         do_one(w);
+    }
     return NULL;
 }
 
@@ -562,8 +608,9 @@ static void cover(struct stress *s, unsigned key, unsigned which)
         unsigned page = k->page[which];
 
         /* No more than can be remembered: the key is then one page's only. */
-        if (s->n_covers[page][granule] < MAX_COVER)
+        if (s->n_covers[page][granule] < MAX_COVER) {
             s->covers[page][granule][s->n_covers[page][granule]++] = (unsigned char)key;
+        }
     }
 }
 
@@ -612,8 +659,9 @@ static unsigned check_end(struct stress *s)
     struct worker *w = &s->workers[0];
     unsigned alive = 0, findable = 0;
 
-    if (pgl_table_check(s->table, say, NULL))
+    if (pgl_table_check(s->table, say, NULL)) {
         broken(w, "the table is not sound");
+    }
     for (unsigned page = 0; page < N_PAGES; page++) {
         struct pgl_page *descriptor = pgl_page_get(s->table, page_index[page]);
         unsigned counts[3] = {page, 0, 0};
@@ -622,28 +670,35 @@ static unsigned check_end(struct stress *s)
         pgl_page_foreach_tb(s->table, descriptor, count_first, counts);
         pgl_page_unlock(s->table, descriptor);
         alive += counts[2];
-        if (s->trapped[page] != (counts[1] > 0))
+        if (s->trapped[page] != (counts[1] > 0)) {
             broken(w, "page %#" PRIx64 " has %u blocks and is %strapped", page_index[page], counts[1],
                    s->trapped[page] ? "" : "not ");
+        }
     }
     for (unsigned key = 0; key < N_KEYS; key++) {
-        if (!s->found[key])
+        if (!s->found[key]) {
             continue;
+        }
         findable++;
-        if (!pgl_tb_is_live(&s->found[key]->tb))
+        if (!pgl_tb_is_live(&s->found[key]->tb)) {
             broken(w, "a dead block can be found");
+        }
     }
-    if (findable != alive)
+    if (findable != alive) {
         broken(w, "%u blocks can be found, %u live", findable, alive);
+    }
     for (unsigned i = 0; i < s->n_workers; i++) {
-        for (unsigned at = 0; at < CACHE; at++)
-            if (s->workers[i].cache[at] && !pgl_tb_is_live(&s->workers[i].cache[at]->tb))
+        for (unsigned at = 0; at < CACHE; at++) {
+            if (s->workers[i].cache[at] && !pgl_tb_is_live(&s->workers[i].cache[at]->tb)) {
                 broken(w, "a dead block stayed in a cache");
+            }
+        }
         for (unsigned at = 0; at < s->workers[i].n_blocks; at++) {
             const struct block *block = &s->workers[i].blocks[at];
 
-            if (block->retired != (block->tb.state == PGL_TB_DEAD))
+            if (block->retired != (block->tb.state == PGL_TB_DEAD)) {
                 broken(w, "a block in state %u was retired %u times", block->tb.state, block->retired);
+            }
         }
     }
     return alive;
@@ -663,8 +718,9 @@ static unsigned run(const struct stress_mix *mix, unsigned n_workers, unsigned o
     config.opaque = s;
     s->table = pgl_table_new(&config);
     choose_keys(s, &random);
-    for (unsigned i = 0; i < N_KEYS; i++)
+    for (unsigned i = 0; i < N_KEYS; i++) {
         pthread_mutex_init(&s->key_lock[i], NULL);
+    }
     pthread_barrier_init(&s->start, NULL, n_workers);
     for (unsigned i = 0; i < n_workers; i++) {
         struct worker *w = &s->workers[i];
@@ -676,10 +732,12 @@ static unsigned run(const struct stress_mix *mix, unsigned n_workers, unsigned o
         w->blocks = aligned_alloc(16, w->operations * sizeof(*w->blocks));
         memset(w->blocks, 0, w->operations * sizeof(*w->blocks));
     }
-    for (unsigned i = 0; i < n_workers; i++)
+    for (unsigned i = 0; i < n_workers; i++) {
         pthread_create(&s->workers[i].thread, NULL, work, &s->workers[i]);
-    for (unsigned i = 0; i < n_workers; i++)
+    }
+    for (unsigned i = 0; i < n_workers; i++) {
         pthread_join(s->workers[i].thread, NULL);
+    }
 
     alive = check_end(s);
     wrong = 0;
@@ -702,10 +760,12 @@ static unsigned run(const struct stress_mix *mix, unsigned n_workers, unsigned o
            " contended=%" PRIu64 " hot_bytes=%" PRIu64 " wrong=%u\n",
            mix->name, n_workers, links, duplicates, s->killed, alive, stores, hits, restarts, stats.retries,
            stats.contended, stats.hot_bytes, wrong);
-    for (unsigned i = 0; i < n_workers; i++)
+    for (unsigned i = 0; i < n_workers; i++) {
         free(s->workers[i].blocks);
-    for (unsigned i = 0; i < N_KEYS; i++)
+    }
+    for (unsigned i = 0; i < N_KEYS; i++) {
         pthread_mutex_destroy(&s->key_lock[i]);
+    }
     pthread_barrier_destroy(&s->start);
     pgl_table_free(s->table);
     free(s);
@@ -719,8 +779,9 @@ int stress_main(const struct stress_mix *mix)
     uint64_t seed = emu_seed(mix->name);
 
     for (unsigned n = 2; n <= MAX_THREADS; n *= 2) {
-        if (threads && strtoul(threads, NULL, 0) != n)
+        if (threads && strtoul(threads, NULL, 0) != n) {
             continue;
+        }
         wrong += run(mix, n, operations, seed + n);
     }
     return wrong ? 1 : 0;

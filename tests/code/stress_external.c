@@ -37,9 +37,11 @@ static const uint64_t page_index[N_PAGES] = {5, 6, 7, 600, 5000, 0xfffffffff};
 
 static void set_trapped(uint64_t index, bool trapped)
 {
-    for (unsigned i = 0; i < N_PAGES; i++)
-        if (page_index[i] == index)
+    for (unsigned i = 0; i < N_PAGES; i++) {
+        if (page_index[i] == index) {
             run.trapped[i] = trapped;
+        }
+    }
 }
 
 static void first_code(uint64_t index, void *opaque)
@@ -89,8 +91,9 @@ static void link_block(struct block *block, struct emu_random *random)
     }
     do {
         result = pgl_bracket_cross(&bracket, addr2 >> 12);
-        if (result == PGL_BRACKET_OK)
+        if (result == PGL_BRACKET_OK) {
             result = pgl_bracket_commit(&bracket, &block->tb, NULL);
+        }
     } while (result == PGL_BRACKET_RESTART);
     run.wrong += result != PGL_BRACKET_OK;
     block->live = true;
@@ -105,8 +108,9 @@ static void step(struct emu_random *random)
 
     switch (emu_below(random, 8)) {
     case 0:
-        if (block->live)
+        if (block->live) {
             run.wrong += pgl_invalidate_tb(run.table, &block->tb, NULL) != PGL_HIT || block->live;
+        }
         break;
     case 1:
         run.wrong += pgl_invalidate_range(run.table, addr, addr | 0xfff, NULL) < 0;
@@ -116,14 +120,16 @@ static void step(struct emu_random *random)
         run.wrong += pgl_store_check(run.table, addr, 8, &block->tb) < 0;
         break;
     case 4:
-        if (pgl_collection_lock(&collection, run.table, 0, addr))
+        if (pgl_collection_lock(&collection, run.table, 0, addr)) {
             pgl_collection_unlock(&collection);
-        else
+        } else {
             run.wrong++;
+        }
         break;
     default:
-        if (!block->live)
+        if (!block->live) {
             link_block(block, random);
+        }
     }
 }
 
@@ -154,15 +160,18 @@ int main(void)
         random[i].state = seed + i;
         pthread_create(&threads[i], NULL, work, &random[i]);
     }
-    for (unsigned i = 0; i < N_THREADS; i++)
+    for (unsigned i = 0; i < N_THREADS; i++) {
         pthread_join(threads[i], NULL);
-    for (unsigned i = 0; i < N_BLOCKS; i++)
+    }
+    for (unsigned i = 0; i < N_BLOCKS; i++) {
         live += run.blocks[i].live;
+    }
     run.wrong += pgl_table_check(run.table, NULL, NULL) + (run.links != run.deaths + live);
     printf("external: links=%u deaths=%u live=%u", run.links, run.deaths, live);
     pgl_flush(run.table, NULL);
-    for (unsigned i = 0; i < N_PAGES; i++)
+    for (unsigned i = 0; i < N_PAGES; i++) {
         run.wrong += run.trapped[i];
+    }
     printf(" wrong=%u\n", run.wrong);
     pgl_table_free(run.table);
     return run.wrong ? 1 : 0;

@@ -22,16 +22,16 @@ enum {
 struct duel {
     struct pgl_table *table;
     struct emu_random random[2];
-    unsigned arrived;  /* at the barrier, ever */
+    unsigned arrived; /* at the barrier, ever */
     unsigned round;
     bool stop;
     uint64_t page;
-    unsigned version;  /* of the guest's bytes */
+    unsigned version; /* of the guest's bytes */
     unsigned made_from;
     struct pgl_tb tb;
     struct pgl_tb *cache;
     bool wiped; /* by the last death */
-    int bias;          /* so much later comes the first; negative, the second */
+    int bias;   /* so much later comes the first; negative, the second */
     unsigned stale, first_was_first;
     unsigned crowd[24][16]; /* lines that both write, so that a store behind them is late */
     void (*first)(struct duel *d);
@@ -43,8 +43,9 @@ static void retired(struct pgl_tb *chain, void *opaque)
     struct duel *d = opaque;
 
     d->wiped = __atomic_load_n(&d->cache, __ATOMIC_RELAXED) == chain;
-    if (d->wiped)
+    if (d->wiped) {
         __atomic_store_n(&d->cache, NULL, __ATOMIC_RELAXED);
+    }
 }
 
 static const struct pgl_tb_ops ops = {.retired = retired};
@@ -55,9 +56,11 @@ static void meet(struct duel *d, unsigned n)
     unsigned spins = 0;
 
     __atomic_fetch_add(&d->arrived, 1, __ATOMIC_ACQ_REL);
-    while (__atomic_load_n(&d->arrived, __ATOMIC_ACQUIRE) < 2 * n)
-        if (++spins % 1000 == 0)
+    while (__atomic_load_n(&d->arrived, __ATOMIC_ACQUIRE) < 2 * n) {
+        if (++spins % 1000 == 0) {
             sched_yield();
+        }
+    }
 }
 
 /* Come a little later, at random; and he who was first too often, later still. */
@@ -65,8 +68,9 @@ static void wander(struct duel *d, unsigned which)
 {
     int late = which ? -d->bias : d->bias;
 
-    for (int n = (int)emu_below(&d->random[which], 60) + (late > 0 ? late : 0); n > 0; n--)
+    for (int n = (int)emu_below(&d->random[which], 60) + (late > 0 ? late : 0); n > 0; n--) {
         __asm__ volatile("" ::: "memory");
+    }
 }
 
 /* ---- the cases ---- */
@@ -83,8 +87,9 @@ static void link_block(struct duel *d)
 /* The guest's store, which other stores keep waiting in this processor. */
 static void store(struct duel *d)
 {
-    for (unsigned i = 0; i < 24; i++)
+    for (unsigned i = 0; i < 24; i++) {
         __atomic_store_n(&d->crowd[i][0], d->round, __ATOMIC_RELAXED);
+    }
     __atomic_store_n(&d->version, d->round, __ATOMIC_RELAXED);
 }
 
@@ -117,8 +122,9 @@ static void cache_block(struct duel *d)
 {
     __atomic_store_n(&d->cache, &d->tb, __ATOMIC_RELAXED);
     pgl_fence();
-    if (!pgl_tb_is_live(&d->tb))
+    if (!pgl_tb_is_live(&d->tb)) {
         __atomic_store_n(&d->cache, NULL, __ATOMIC_RELAXED);
+    }
 }
 
 static void kill_block(struct duel *d)
@@ -138,31 +144,37 @@ static void new_table(struct duel *d)
 
 static void prepare(struct duel *d, bool new_leaf)
 {
-    if (d->round % 1000 == 0 && new_leaf)
+    if (d->round % 1000 == 0 && new_leaf) {
         new_table(d);
+    }
     d->round++;
-    if (new_leaf)
+    if (new_leaf) {
         d->page += 512;
+    }
     d->cache = NULL;
     pgl_tb_init(&d->tb);
     pgl_tb_set_bytes(&d->tb, 0, d->page << 12, (d->page << 12) + 3);
-    if (d->second == cache_block)
+    if (d->second == cache_block) {
         link_block(d);
+    }
 }
 
 static void judge(struct duel *d)
 {
     bool was_first = d->second == cache_block ? !d->wiped : pgl_tb_is_live(&d->tb);
 
-    if (d->second == cache_block)
+    if (d->second == cache_block) {
         d->stale += d->cache && !pgl_tb_is_live(d->cache);
-    else
+    } else {
         d->stale += pgl_tb_is_live(&d->tb) && d->made_from != d->round;
+    }
     d->first_was_first += was_first;
-    if (was_first ? d->bias < MAX_BIAS : d->bias > -MAX_BIAS)
+    if (was_first ? d->bias < MAX_BIAS : d->bias > -MAX_BIAS) {
         d->bias += was_first ? 3 : -3;
-    if (pgl_tb_is_live(&d->tb))
+    }
+    if (pgl_tb_is_live(&d->tb)) {
         pgl_invalidate_tb(d->table, &d->tb, NULL);
+    }
 }
 
 static cpu_set_t processors; /* that we may use */
@@ -188,11 +200,13 @@ static void *second_thread(void *opaque)
 
     settle(1);
     for (unsigned n = 1;; n += 2) {
-        for (unsigned i = 0; i < 24; i++)
+        for (unsigned i = 0; i < 24; i++) {
             __atomic_fetch_add(&d->crowd[i][0], 1, __ATOMIC_RELAXED);
+        }
         meet(d, n);
-        if (d->stop)
+        if (d->stop) {
             return NULL;
+        }
         wander(d, 1);
         d->second(d);
         meet(d, n + 1);

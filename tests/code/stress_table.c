@@ -56,10 +56,11 @@ static unsigned run_round(unsigned n_threads, struct emu_random *random)
     unsigned wrong = 0;
 
     pthread_barrier_init(&race.start, NULL, n_threads);
-    for (unsigned i = 0; i < N_PAGES; i++) /* in the same leaf as the one before, under the same node, or anywhere */
+    for (unsigned i = 0; i < N_PAGES; i++) { /* in the same leaf as the one before, under the same node, or anywhere */
         race.index[i] = i % 3 == 0   ? emu_random(random) >> 12
                         : i % 3 == 1 ? race.index[i - 1] ^ emu_below(random, 512)
                                      : race.index[i - 1] ^ emu_below(random, 1 << 18);
+    }
     for (unsigned i = 0; i < n_threads; i++) {
         racers[i] = (struct racer){.race = &race, .turn = i};
         pthread_create(&racers[i].thread, NULL, run, &racers[i]);
@@ -67,8 +68,9 @@ static unsigned run_round(unsigned n_threads, struct emu_random *random)
     for (unsigned i = 0; i < n_threads; i++) {
         pthread_join(racers[i].thread, NULL);
         wrong += racers[i].wrong;
-        for (unsigned at = 0; at < N_PAGES; at++)
+        for (unsigned at = 0; at < N_PAGES; at++) {
             wrong += racers[i].page[at] != racers[0].page[at];
+        }
     }
     wrong += pgl_table_check(race.table, NULL, NULL); /* the figures too: no leaf was counted that lost */
     pthread_barrier_destroy(&race.start);
@@ -85,10 +87,12 @@ int main(void)
     for (unsigned n = 2; n <= MAX_THREADS; n *= 2) {
         unsigned wrong = 0;
 
-        if (threads && strtoul(threads, NULL, 0) != n)
+        if (threads && strtoul(threads, NULL, 0) != n) {
             continue;
-        for (unsigned i = 0; i < rounds; i++)
+        }
+        for (unsigned i = 0; i < rounds; i++) {
             wrong += run_round(n, &random);
+        }
         printf("table: threads=%u rounds=%u wrong=%u\n", n, rounds, wrong);
         all_wrong += wrong;
     }

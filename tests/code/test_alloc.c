@@ -29,8 +29,9 @@ static void (*before_leaf)(void); /* called once, before the next posix_memalign
 
 static bool may_allocate(void)
 {
-    if (++n_allocations != fail_at)
+    if (++n_allocations != fail_at) {
         return true;
+    }
     errno = ENOMEM;
     return false;
 }
@@ -51,9 +52,11 @@ static void *note_living(void *memory, unsigned char *guard)
 
 static bool is_overwritten(const unsigned char *guard)
 {
-    for (unsigned i = 0; guard && i < GUARD_BYTES; i++)
-        if (guard[i] != GUARD)
+    for (unsigned i = 0; guard && i < GUARD_BYTES; i++) {
+        if (guard[i] != GUARD) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -61,8 +64,9 @@ void *__wrap_malloc(size_t size)
 {
     unsigned char *memory = may_allocate() ? __real_malloc(size + GUARD_BYTES) : NULL;
 
-    if (!memory)
+    if (!memory) {
         return NULL;
+    }
     memset(memory + size, GUARD, GUARD_BYTES);
     return note_living(memory, memory + size);
 }
@@ -78,13 +82,16 @@ int __wrap_posix_memalign(void **memory, size_t align, size_t size)
     int error;
 
     before_leaf = NULL;
-    if (hook)
+    if (hook) {
         hook();
-    if (!may_allocate())
+    }
+    if (!may_allocate()) {
         return ENOMEM;
+    }
     error = __real_posix_memalign(memory, align, size);
-    if (!error)
+    if (!error) {
         note_living(*memory, NULL);
+    }
     return error;
 }
 
@@ -138,10 +145,12 @@ static void test_alloc_free_gives_everything_back(void **state)
 
     (void)state;
     emu_init(&emu);
-    for (unsigned i = 0; i < 20; i++)
+    for (unsigned i = 0; i < 20; i++) {
         emu_link2(&emu, &blocks[i], 0x5000 + 32 * i, 0x5000 + 32 * i, UINT64_C(1) << (12 + i), UINT64_C(1) << (12 + i));
-    for (unsigned i = 0; i < 100; i++)
+    }
+    for (unsigned i = 0; i < 100; i++) {
         pgl_store_check(emu.table, 0x5001, 1, NULL);
+    }
     assert_true(emu_stats(&emu).hot_bytes > 0);
     assert_true(n_living > before);
     emu_fini(&emu);
@@ -301,8 +310,9 @@ static void test_alloc_stores_of_a_bracket_are_answered_without_memory(void **st
 
     (void)state;
     emu_init(&emu);
-    for (unsigned i = 0; i < 4; i++) /* their partners lie in more leaves than a set has room for */
+    for (unsigned i = 0; i < 4; i++) { /* their partners lie in more leaves than a set has room for */
         emu_link2(&emu, &blocks[i], 0x5000 + 16 * i, 0x5000 + 16 * i, 0x1000000 * (i + 1), 0x1000000 * (i + 1));
+    }
     pgl_tb_init(&fresh.tb);
     pgl_tb_set_bytes(&fresh.tb, 0, 0x5800, 0x5803);
     assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
@@ -310,8 +320,9 @@ static void test_alloc_stores_of_a_bracket_are_answered_without_memory(void **st
     count_from_here(1);
     assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_RESTART);
     assert_true(did_fail());
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; i++) {
         assert_false(emu_is_live(&blocks[i]));
+    }
     assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_OK);
     emu_fini(&emu);
 }
@@ -369,8 +380,9 @@ static unsigned allocations_for(unsigned n_leaves)
 {
     unsigned n = 0;
 
-    for (unsigned room = PGL_COLLECTION_INLINE; room < n_leaves; room *= 4)
+    for (unsigned room = PGL_COLLECTION_INLINE; room < n_leaves; room *= 4) {
         n++;
+    }
     return n;
 }
 
@@ -407,10 +419,11 @@ static void test_alloc_collection_grows_at_its_edges(void **state)
             for (unsigned i = 0; i < n; i++) {
                 uint64_t addr = (uint64_t)(i * PGL_LEVEL_SIZE + i) << 12;
 
-                if (by_partners && i + 1 < n) /* the last one linked is met first */
+                if (by_partners && i + 1 < n) { /* the last one linked is met first */
                     emu_link2(&emu, &blocks[i], last << 12, last << 12, addr, addr);
-                else
+                } else {
                     emu_link(&emu, &blocks[i], addr, addr);
+                }
             }
             living_before = n_living;
             n_overruns = 0;
@@ -450,8 +463,9 @@ static void test_alloc_invalidation_without_memory_passes_over_gaps(void **state
     count_from_here(1);
     assert_int_equal(pgl_invalidate_range(emu.table, 0x5008, UINT64_C(20) * PGL_LEVEL_SIZE << 12, NULL), PGL_HIT);
     assert_true(did_fail());
-    for (unsigned i = 0; i < 5; i++)
+    for (unsigned i = 0; i < 5; i++) {
         assert_false(emu_is_live(&blocks[i]));
+    }
     assert_int_equal(emu.n_retired_blocks, 5);
     emu_fini(&emu);
 }
@@ -479,15 +493,17 @@ static void test_alloc_invalidation_never_fails_for_want_of_memory(void **state)
         }
         assert_int_equal(local.retired, 1);
         assert_true(emu_is_live(&beside));
-        if (!failed)
+        if (!failed) {
             assert_int_equal(emu.n_retired, 1);
+        }
 
         link_far(&emu, blocks);
         count_from_here(fail);
         assert_int_equal(pgl_invalidate_range(emu.table, 0x5010, 0x5020, NULL), PGL_HIT);
         did_fail();
-        for (unsigned i = 0; i < 8; i++)
+        for (unsigned i = 0; i < 8; i++) {
             assert_int_equal(emu_is_live(&blocks[i]), i != 1 && i != 2);
+        }
         count_from_here(fail);
         assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT);
         failed |= did_fail();
@@ -519,18 +535,21 @@ static void test_alloc_store_bracket_fails_with_nothing_held(void **state)
         count_from_here(++fail);
         errno = 0;
         answer = pgl_store_begin(&store, emu.table, 0x5000, 64, NULL); /* meets four blocks */
-        if (!did_fail())
+        if (!did_fail()) {
             break;
+        }
         assert_int_equal(answer, PGL_ERROR);
         assert_int_equal(errno, ENOMEM);
-        for (unsigned i = 0; i < 8; i++)
+        for (unsigned i = 0; i < 8; i++) {
             assert_true(emu_is_live(&blocks[i]));
+        }
         emu_assert_sound(&emu);
     } while (true);
     assert_true(fail > 1);
     assert_int_equal(answer, PGL_HIT);
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; i < 8; i++) {
         assert_int_equal(emu_is_live(&blocks[i]), i >= 4);
+    }
     pgl_store_end(&store);
     emu_fini(&emu);
 }
@@ -610,8 +629,9 @@ static void test_alloc_kills_within_two_leaves_allocate_nothing(void **state)
 
     (void)state;
     emu_init(&emu);
-    for (unsigned i = 0; i < 16; i++)
+    for (unsigned i = 0; i < 16; i++) {
         emu_link2(&emu, &blocks[i], 0x5000 + 16 * i, 0x5003 + 16 * i, 0x9000000 + 16 * i, 0x9000003 + 16 * i);
+    }
     count_from_here(0);
     assert_int_equal(pgl_invalidate_tb(emu.table, &blocks[0].tb, NULL), PGL_HIT);
     assert_int_equal(pgl_invalidate_range(emu.table, 0x5010, 0x5010, NULL), PGL_HIT);
@@ -633,8 +653,9 @@ static void test_alloc_range_over_leaves_without_code_allocates_nothing(void **s
 
     (void)state;
     emu_init(&emu);
-    for (uint64_t index = 0; index < 20; index++)
+    for (uint64_t index = 0; index < 20; index++) {
         pgl_page_get(emu.table, index * 512);
+    }
     emu_link2(&emu, &block, 0x5000, 0x5003, UINT64_C(9 * 512) << 12, UINT64_C(9 * 512) << 12);
     count_from_here(0);
     assert_int_equal(pgl_invalidate_range(emu.table, 0x6000, (UINT64_C(9 * 512) << 12) - 1, NULL), 0);

@@ -306,10 +306,12 @@ static void translate(struct emu *emu, void *arg)
     pgl_bracket_begin(&bracket, emu->table, tb->first[0] >> 12);
     do {
         result = tb->first[1] <= tb->last[1] ? pgl_bracket_cross(&bracket, tb->first[1] >> 12) : PGL_BRACKET_OK;
-        if (tb->first[1] <= tb->last[1])
+        if (tb->first[1] <= tb->last[1]) {
             crossing->results[crossing->n++] = result;
-        if (result == PGL_BRACKET_OK)
+        }
+        if (result == PGL_BRACKET_OK) {
             crossing->results[crossing->n++] = result = pgl_bracket_commit(&bracket, tb, NULL);
+        }
     } while (result == PGL_BRACKET_RESTART);
 }
 
@@ -429,8 +431,9 @@ static void test_bracket_begin_on_a_hot_page_without_blocks_traps(void **state)
     (void)state;
     emu_init(&emu);
     emu_link(&emu, &block, 0x5000, 0x5003);
-    for (unsigned i = 0; i < 20; i++)
+    for (unsigned i = 0; i < 20; i++) {
         assert_int_equal(pgl_store_check(emu.table, 0x5004, 1, NULL), 0);
+    }
     assert_true(pgl_page_find(emu.table, 5)->head & PGL_HEAD_HOT);
     assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
     emu_log(&emu);

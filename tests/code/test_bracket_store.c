@@ -205,20 +205,23 @@ static void test_bracket_remembers_each_store_by_its_bytes(void **state)
             emu_init(&emu);
             link_hit_and_spared(&emu);
             pgl_bracket_begin(&bracket, emu.table, 5);
-            for (unsigned i = 0; i < counts[c]; i++) /* to and fro */
+            for (unsigned i = 0; i < counts[c]; i++) { /* to and fro */
                 assert_int_equal(pgl_bracket_store(&bracket, 0x5013 + 0x20 * (i * 7 % FAR), 1), PGL_BRACKET_RESTART);
+            }
             emu_init_block(&fresh, 0x5f00, 0x5f03);
-            if (by_abort)
+            if (by_abort) {
                 pgl_bracket_abort(&bracket);
-            else
+            } else {
                 assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_RESTART);
+            }
             for (unsigned i = 0; i < FAR; i++) {
                 assert_int_equal(emu_is_live(&hit[i * 7 % FAR]), i >= counts[c]);
                 assert_int_equal(hit[i * 7 % FAR].retired, i < counts[c]);
                 assert_true(emu_is_live(&spared[i]));
             }
-            if (!by_abort)
+            if (!by_abort) {
                 assert_int_equal(pgl_bracket_commit(&bracket, &fresh.tb, NULL), PGL_BRACKET_OK);
+            }
             emu_fini(&emu);
         }
     }
@@ -237,13 +240,15 @@ static void test_bracket_store_without_room_answers_the_others_at_once(void **st
         link_hit_and_spared(&emu);
         pgl_bracket_begin(&bracket, emu.table, 5);
         pgl_bracket_cross(&bracket, second);
-        for (unsigned i = 0; i < PGL_BRACKET_STORES; i++)
+        for (unsigned i = 0; i < PGL_BRACKET_STORES; i++) {
             pgl_bracket_store(&bracket, 0x5010 + 0x20 * i, 1);
+        }
         assert_true(emu_is_live(&hit[0]));
         emu_log(&emu);
         assert_int_equal(pgl_bracket_store(&bracket, 0x5010 + 0x20 * PGL_BRACKET_STORES, 1), PGL_BRACKET_RESTART);
-        for (unsigned i = 0; i < PGL_BRACKET_STORES; i++)
+        for (unsigned i = 0; i < PGL_BRACKET_STORES; i++) {
             assert_false(emu_is_live(&hit[i]));
+        }
         assert_true(emu_is_live(&hit[PGL_BRACKET_STORES]));
         assert_true(emu_is_locked(&emu, 5)); /* both are held and trapped again */
         assert_true(emu_is_locked(&emu, second));

@@ -28,8 +28,9 @@ static int setup(void **state)
     f->page6 = pgl_page_find(f->emu.table, 6);
     f->page7 = pgl_page_find(f->emu.table, 7);
     f->leaf = pgl_leaf_find(f->emu.table, 5);
-    for (unsigned i = 0; !(f->page7->head & PGL_HEAD_HOT) && i < 1000; i++)
+    for (unsigned i = 0; !(f->page7->head & PGL_HEAD_HOT) && i < 1000; i++) {
         pgl_store_check(f->emu.table, 0x7004, 1, NULL);
+    }
     assert_true(f->page7->head & PGL_HEAD_HOT);
     emu_assert_sound(&f->emu);
     *state = f;
@@ -67,8 +68,9 @@ static void assert_says(const struct fixture *f, const char *wanted)
 
     assert_true(n > 0);
     assert_int_equal(n, said.n);
-    if (!said.heard)
+    if (!said.heard) {
         fail_msg("nobody said \"%s\"", wanted);
+    }
     assert_int_equal(pgl_table_check(f->emu.table, NULL, NULL), n);
 }
 

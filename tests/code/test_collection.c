@@ -125,17 +125,19 @@ static void test_collection_adds_the_other_pages_of_its_blocks(void **state)
         emu_init(&emu);
         emu_link2(&emu, &block, 0x500ff0, 0x500fff, second[i] << 12, second[i] << 12);
         assert_true(pgl_collection_lock(&collection, emu.table, 0x500123, 0x500123));
-        if (second[i] < 0x500)
+        if (second[i] < 0x500) {
             ASSERT_MEMBERS(&emu, &collection, second[i], 0x500);
-        else
+        } else {
             ASSERT_MEMBERS(&emu, &collection, 0x500, second[i]);
+        }
         pgl_collection_unlock(&collection);
         /* and from the other side */
         assert_true(pgl_collection_lock(&collection, emu.table, second[i] << 12, second[i] << 12));
-        if (second[i] < 0x500)
+        if (second[i] < 0x500) {
             ASSERT_MEMBERS(&emu, &collection, second[i], 0x500);
-        else
+        } else {
             ASSERT_MEMBERS(&emu, &collection, 0x500, second[i]);
+        }
         pgl_collection_unlock(&collection);
         emu_fini(&emu);
     }
@@ -198,14 +200,16 @@ static void test_collection_keeps_order_beyond_two_leaves(void **state)
 
     (void)state;
     emu_init(&emu);
-    for (unsigned i = 0; i < 10; i++)
+    for (unsigned i = 0; i < 10; i++) {
         emu_link2(&emu, &blocks[i], 0x5000ff0, 0x5000fff, partners[i] << 12, partners[i] << 12);
+    }
     assert_true(pgl_collection_lock(&collection, emu.table, 0x5000000, 0x5000000));
     ASSERT_MEMBERS(&emu, &collection, 0x1000, 0x1001, 0x2000, 0x3000, 0x4000, 0x5000, 0x7000, 0x8000, 0x9000, 0xa000,
                    0xb000);
     pgl_collection_unlock(&collection);
-    for (unsigned i = 0; i < 10; i++)
+    for (unsigned i = 0; i < 10; i++) {
         assert_false(emu_is_locked(&emu, partners[i]));
+    }
     emu_fini(&emu);
 }
 
@@ -231,8 +235,9 @@ static void test_collection_orders_leaves_however_they_come(void **state)
         assert_true(pgl_collection_lock(&collection, emu.table, 0x5000, 0x5fff));
         assert_members(&emu, &collection, want, N + 1);
         pgl_collection_unlock(&collection);
-        for (unsigned i = 0; i <= N; i++)
+        for (unsigned i = 0; i <= N; i++) {
             assert_false(emu_is_locked(&emu, want[i]));
+        }
         assert_int_equal(pgl_invalidate_page(emu.table, 5, NULL), PGL_HIT);
         assert_int_equal(emu.n_retired, 1);
         assert_int_equal(emu.n_retired_blocks, N);
@@ -248,11 +253,13 @@ static void test_collection_range_over_many_leaves(void **state)
 
     (void)state;
     emu_init(&emu);
-    for (index = 0; index < 10; index++)
+    for (index = 0; index < 10; index++) {
         pgl_page_get(emu.table, index * 512);
+    }
     assert_true(pgl_collection_lock(&collection, emu.table, 0x3000, (UINT64_C(10) * 512 << 12) - 1));
-    for (index = 0; pgl_collection_next(&collection, &index); index++, n++)
+    for (index = 0; pgl_collection_next(&collection, &index); index++, n++) {
         assert_true(index == n + 3);
+    }
     assert_int_equal(n, 10 * 512 - 3);
     pgl_collection_unlock(&collection);
     emu_fini(&emu);
@@ -266,8 +273,9 @@ static void test_collection_is_empty_after_its_unlock(void **state)
 
     (void)state;
     emu_init(&emu);
-    for (uint64_t index = 0; index < 10; index++)
+    for (uint64_t index = 0; index < 10; index++) {
         pgl_page_get(emu.table, index * 512);
+    }
     for (unsigned i = 0; i < 3; i++) {
         assert_true(pgl_collection_lock(&collection, emu.table, 0x5000, last[i]));
         assert_true(pgl_collection_max(&collection) != UINT64_MAX);
@@ -314,11 +322,13 @@ static void lock_and_wait(struct emu *emu, void *arg)
 {
     struct lock_call *lock = arg;
 
-    if (!pgl_collection_lock(&lock->collection, emu->table, lock->first_addr, lock->last_addr))
+    if (!pgl_collection_lock(&lock->collection, emu->table, lock->first_addr, lock->last_addr)) {
         return;
+    }
     __atomic_store_n(&lock->locked, 1, __ATOMIC_RELEASE);
-    while (sem_wait(&lock->go))
+    while (sem_wait(&lock->go)) {
         ;
+    }
     pgl_collection_unlock(&lock->collection);
 }
 
@@ -484,10 +494,11 @@ static void test_collection_sees_a_block_listed_while_it_waited(void **state)
         assert_true(emu_is_stuck(&lock.call));
         assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
         EMU_WAIT_UNTIL(is_locked(&lock));
-        if (pages == 1)
+        if (pages == 1) {
             ASSERT_MEMBERS(&emu, &lock.collection, 5, 9);
-        else
+        } else {
             ASSERT_MEMBERS(&emu, &lock.collection, 5, 6, 9);
+        }
         finish_lock(&lock);
         assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
         pgl_tb_init(&block.tb);

@@ -37,17 +37,21 @@ static int use_table(struct emu *emu)
 {
     struct emu_block block = {0};
 
-    if (pgl_table_check(emu->table, NULL, NULL))
+    if (pgl_table_check(emu->table, NULL, NULL)) {
         return 1;
-    if (pgl_flush(emu->table, NULL) < 0)
+    }
+    if (pgl_flush(emu->table, NULL) < 0) {
         return 2;
+    }
     pgl_tb_init(&block.tb);
     pgl_tb_set_bytes(&block.tb, 0, 0x3000, 0x3003);
     pgl_tb_set_bytes(&block.tb, 1, 0x2000, 0x2003);
-    if (emu_translate(emu, &block, NULL) != PGL_BRACKET_OK)
+    if (emu_translate(emu, &block, NULL) != PGL_BRACKET_OK) {
         return 3;
-    if (pgl_store_check(emu->table, 0x2000, 1, &block.tb) != (PGL_HIT | PGL_RUNNING_DEAD))
+    }
+    if (pgl_store_check(emu->table, 0x2000, 1, &block.tb) != (PGL_HIT | PGL_RUNNING_DEAD)) {
         return 4;
+    }
     return pgl_table_check(emu->table, NULL, NULL) ? 5 : 0;
 }
 
@@ -59,10 +63,12 @@ static void test_fork_under_a_collection_over_everything_leaves_the_child_a_tabl
     (void)state;
     stop = 0;
     emu_init(&emu);
-    for (uint64_t index = 0; index < N_PAGES; index++)
+    for (uint64_t index = 0; index < N_PAGES; index++) {
         pgl_page_get(emu.table, index);
-    for (uintptr_t i = 0; i < N_THREADS; i++)
+    }
+    for (uintptr_t i = 0; i < N_THREADS; i++) {
         emu_call(&calls[i], &emu, churn, (void *)(i + 1));
+    }
     for (unsigned i = 0; i < N_FORKS; i++) {
         struct pgl_collection collection;
         int status;
@@ -72,20 +78,23 @@ static void test_fork_under_a_collection_over_everything_leaves_the_child_a_tabl
         /* The emulator's own locks come after the pages, as always. */
         pthread_mutex_lock(&emu.lock);
         child = fork();
-        if (!child)
+        if (!child) {
             alarm(20); /* a lock that nobody will let go again */
+        }
         pthread_mutex_unlock(&emu.lock);
         pgl_collection_unlock(&collection);
-        if (!child)
+        if (!child) {
             _exit(use_table(&emu));
+        }
         assert_true(child > 0);
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFEXITED(status));
         assert_int_equal(WEXITSTATUS(status), 0);
     }
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
-    for (unsigned i = 0; i < N_THREADS; i++)
+    for (unsigned i = 0; i < N_THREADS; i++) {
         emu_join(&calls[i]);
+    }
     emu_fini(&emu);
 }
 

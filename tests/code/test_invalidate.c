@@ -36,8 +36,9 @@ static void test_invalidate_tb_leaves_the_others(void **state)
         emu_link2(&emu, &blocks[3], 0x6ff0, 0x6fff, 0x5000, 0x5003);
         emu_link2(&emu, &blocks[4], 0x5ff0, 0x5fff, 0x6000, 0x6003);
         pgl_invalidate_tb(emu.table, &blocks[victim].tb, NULL);
-        for (unsigned i = 0; i < 5; i++)
+        for (unsigned i = 0; i < 5; i++) {
             assert_int_equal(emu_is_live(&blocks[i]), i != victim);
+        }
         emu_fini(&emu);
     }
 }
@@ -60,8 +61,9 @@ static void kill(struct emu *emu, void *arg)
 static void wait_for_go(struct emu *emu, struct pgl_tb *chain)
 {
     (void)chain;
-    while (!__atomic_load_n((unsigned *)emu->arg, __ATOMIC_ACQUIRE))
+    while (!__atomic_load_n((unsigned *)emu->arg, __ATOMIC_ACQUIRE)) {
         usleep(100);
+    }
 }
 
 static void test_invalidate_tb_returns_only_after_anothers_retired(void **state)
@@ -105,8 +107,9 @@ static void wait_for_its_go(struct emu *emu, struct pgl_tb *chain)
 {
     unsigned *go = emu->arg;
 
-    while (!__atomic_load_n(&go[((struct emu_block *)chain)->key], __ATOMIC_ACQUIRE))
+    while (!__atomic_load_n(&go[((struct emu_block *)chain)->key], __ATOMIC_ACQUIRE)) {
         usleep(100);
+    }
 }
 
 /*
@@ -227,8 +230,9 @@ static void dead_unlinked_and_covered(struct emu *emu, struct pgl_tb *chain)
     for (unsigned i = 0; i < 2; i++) {
         uint64_t index = seen_block.tb.first[i] >> 12;
 
-        if (seen_block.tb.first[i] > seen_block.tb.last[i])
+        if (seen_block.tb.first[i] > seen_block.tb.last[i]) {
             continue;
+        }
         assert_true(emu_is_locked(emu, index));
         assert_true((pgl_page_find(emu->table, index)->head & ~(uintptr_t)15) == 0);
         assert_true(emu_mask(emu, index) != 0);
@@ -275,10 +279,11 @@ static void test_invalidate_order_is_claim_unlink_retired_narrow_untrap(void **s
             struct emu emu;
 
             emu_init(&emu);
-            if (pages == 1)
+            if (pages == 1) {
                 emu_link(&emu, &seen_block, 0x5ff0, 0x5fff);
-            else
+            } else {
                 emu_link2(&emu, &seen_block, 0x5ff0, 0x5fff, 0x3000, 0x3003);
+            }
             emu.at_retired = dead_unlinked_and_covered;
             emu.at_no_code = filters_are_narrow;
             emu_log(&emu);
@@ -334,9 +339,9 @@ static void test_invalidate_range_is_byte_exact_on_each_page(void **state)
         uint64_t first, last;
         bool dies;
     } blocks[] = {
-        {0x57f0, 0x57ff, false}, {0x57f0, 0x5800, true}, {0x5800, 0x5800, true}, {0x5000, 0x5fff, true},
-        {0x5fff, 0x5fff, true},  {0x6000, 0x6000, true}, {0x6fff, 0x6fff, true}, {0x7000, 0x7000, true},
-        {0x7803, 0x7803, true},  {0x7803, 0x7900, true}, {0x7804, 0x7900, false}, {0x4000, 0x4fff, false},
+        {0x57f0, 0x57ff, false}, {0x57f0, 0x5800, true},  {0x5800, 0x5800, true},  {0x5000, 0x5fff, true},
+        {0x5fff, 0x5fff, true},  {0x6000, 0x6000, true},  {0x6fff, 0x6fff, true},  {0x7000, 0x7000, true},
+        {0x7803, 0x7803, true},  {0x7803, 0x7900, true},  {0x7804, 0x7900, false}, {0x4000, 0x4fff, false},
         {0x8000, 0x8003, false}, {0x5000, 0x5003, false}, {0x7ff0, 0x7fff, false},
     };
     enum { N = sizeof(blocks) / sizeof(*blocks) };
@@ -345,11 +350,13 @@ static void test_invalidate_range_is_byte_exact_on_each_page(void **state)
 
     (void)state;
     emu_init(&emu);
-    for (unsigned i = 0; i < N; i++)
+    for (unsigned i = 0; i < N; i++) {
         emu_link(&emu, &linked[i], blocks[i].first, blocks[i].last);
+    }
     assert_int_equal(pgl_invalidate_range(emu.table, 0x5800, 0x7803, NULL), PGL_HIT);
-    for (unsigned i = 0; i < N; i++)
+    for (unsigned i = 0; i < N; i++) {
         assert_int_equal(emu_is_live(&linked[i]), !blocks[i].dies);
+    }
     emu_fini(&emu);
 }
 
@@ -391,8 +398,9 @@ static void test_invalidate_calls_retired_once(void **state)
 
     (void)state;
     emu_init(&emu);
-    for (unsigned i = 0; i < 40; i++)
+    for (unsigned i = 0; i < 40; i++) {
         emu_link2(&emu, &blocks[i], 0x5000 + 16 * i, 0x5003 + 16 * i, 0x10000 * (i + 1), 0x10000 * (i + 1));
+    }
     assert_int_equal(pgl_invalidate_page(emu.table, 5, NULL), PGL_HIT);
     assert_int_equal(emu.n_retired, 1);
     assert_int_equal(emu.n_retired_blocks, 40);
@@ -402,8 +410,9 @@ static void test_invalidate_calls_retired_once(void **state)
 
 static void ignore_chain(struct pgl_tb *chain, void *opaque)
 {
-    for (; chain; chain = pgl_tb_chain_next(chain))
+    for (; chain; chain = pgl_tb_chain_next(chain)) {
         ++*(unsigned *)opaque;
+    }
 }
 
 /* Were the list read once a victim, this would take minutes. */
@@ -421,8 +430,9 @@ static void test_invalidate_of_many_reads_a_list_once(void **state)
     for (unsigned i = 0; i < N; i++) {
         pgl_tb_init(&blocks[i].tb);
         pgl_tb_set_bytes(&blocks[i].tb, 0, i % 2 ? 0x5800 : 0x5000, i % 2 ? 0x5803 : 0x5003);
-        if (i % 4 < 2) /* half of those that die are on another page too */
+        if (i % 4 < 2) { /* half of those that die are on another page too */
             pgl_tb_set_bytes(&blocks[i].tb, 1, 0x6000, 0x6003);
+        }
         assert_int_equal(emu_translate(&emu, &blocks[i], NULL), PGL_BRACKET_OK);
     }
     assert_int_equal(pgl_store_check(emu.table, 0x5000, 1, NULL), PGL_HIT);
@@ -494,8 +504,9 @@ static void test_invalidate_flush_kills_everything_listed(void **state)
     assert_int_equal(pgl_flush(emu.table, NULL), PGL_HIT);
     assert_int_equal(emu.n_retired, 1);
     assert_int_equal(emu.n_retired_blocks, 64);
-    for (unsigned i = 0; i < 64; i++)
+    for (unsigned i = 0; i < 64; i++) {
         assert_int_equal(blocks[i].retired, 1);
+    }
     assert_int_equal(pgl_flush(emu.table, NULL), 0);
     emu_fini(&emu);
 }
@@ -574,8 +585,9 @@ static void begin_5(struct emu *emu, void *arg)
 
     pgl_bracket_begin(&bracket, emu->table, 5);
     __atomic_store_n((unsigned *)arg, 1, __ATOMIC_RELEASE);
-    while (__atomic_load_n((unsigned *)arg, __ATOMIC_ACQUIRE) != 2)
+    while (__atomic_load_n((unsigned *)arg, __ATOMIC_ACQUIRE) != 2) {
         usleep(100);
+    }
     pgl_bracket_abort(&bracket);
 }
 

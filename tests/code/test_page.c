@@ -200,12 +200,14 @@ static void count_under_lock(struct emu *emu, void *arg)
     struct pgl_page *page = pgl_page_find(emu->table, 1);
 
     for (unsigned i = 0; i < 20000; i++) {
-        if (i % 4)
+        if (i % 4) {
             pgl_page_lock(emu->table, page);
-        else if (!pgl_page_trylock(emu->table, page))
+        } else if (!pgl_page_trylock(emu->table, page)) {
             continue;
-        if (__atomic_add_fetch(&counter->inside, 1, __ATOMIC_RELAXED) != 1)
+        }
+        if (__atomic_add_fetch(&counter->inside, 1, __ATOMIC_RELAXED) != 1) {
             counter->overlaps++;
+        }
         counter->n++;
         __atomic_sub_fetch(&counter->inside, 1, __ATOMIC_RELAXED);
         pgl_page_unlock(emu->table, page);
@@ -221,10 +223,12 @@ static void test_page_lock_excludes(void **state)
     (void)state;
     emu_init(&emu);
     pgl_page_get(emu.table, 1);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; i++) {
         emu_call(&calls[i], &emu, count_under_lock, &counter);
-    for (unsigned i = 0; i < 4; i++)
+    }
+    for (unsigned i = 0; i < 4; i++) {
         emu_join(&calls[i]);
+    }
     assert_int_equal(counter.overlaps, 0);
     assert_in_range(counter.n, 4 * 15000, 4 * 20000);
     emu_fini(&emu);

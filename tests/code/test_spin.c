@@ -22,12 +22,14 @@ static unsigned unlocks_at_yield, unlocks_at_sleep;
 
 static void unlock_at(unsigned *at, unsigned n)
 {
-    if (*at != n)
+    if (*at != n) {
         return;
+    }
     *at = 0;
     sem_post(&unlocks->let_go);
-    while (emu_is_locked(unlocks->emu, unlocks->index))
+    while (emu_is_locked(unlocks->emu, unlocks->index)) {
         sched_yield();
+    }
 }
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time)
@@ -46,10 +48,12 @@ static void count_yield(void)
 
 int __wrap_nanosleep(const struct timespec *time, struct timespec *left)
 {
-    if (!sleeps)
+    if (!sleeps) {
         yields_before_sleep = emu_yields();
-    if (time->tv_nsec > longest)
+    }
+    if (time->tv_nsec > longest) {
         longest = time->tv_nsec;
+    }
     __atomic_fetch_add(&clock_ns, (uint64_t)time->tv_nsec, __ATOMIC_RELAXED);
     unlock_at(&unlocks_at_sleep, __atomic_add_fetch(&sleeps, 1, __ATOMIC_RELAXED));
     return __real_nanosleep(time, left);
@@ -89,8 +93,9 @@ static void test_spin_of_a_free_lock_neither_yields_nor_sleeps(void **state)
     (void)state;
     emu_init(&emu);
     pgl_page_get(emu.table, 5);
-    for (unsigned i = 0; i < 1000; i++)
+    for (unsigned i = 0; i < 1000; i++) {
         lock_5(&emu, NULL);
+    }
     assert_int_equal(emu_yields(), yields_before);
     assert_int_equal(sleeps, sleeps_before);
     assert_int_equal(emu_stats(&emu).contended, 0);

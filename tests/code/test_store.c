@@ -75,8 +75,9 @@ static void test_store_to_a_locked_page_with_code_waits(void **state)
 static void wait_for_go(struct emu *emu, struct pgl_tb *chain)
 {
     (void)chain;
-    while (!__atomic_load_n((unsigned *)emu->arg, __ATOMIC_ACQUIRE))
+    while (!__atomic_load_n((unsigned *)emu->arg, __ATOMIC_ACQUIRE)) {
         usleep(100);
+    }
 }
 
 static void kill_page_5(struct emu *emu, void *arg)
@@ -175,8 +176,8 @@ static void test_store_refuses_what_is_no_store(void **state)
     static const struct {
         uint64_t addr;
         unsigned len;
-    } bad[] = {{0x5000, 0}, {0x5000, 65}, {(UINT64_C(1) << 48) - 1, 2}, {UINT64_C(1) << 48, 1}, {UINT64_MAX, 1},
-               {UINT64_MAX, 2}};
+    } bad[] = {{0x5000, 0},     {0x5000, 65},   {(UINT64_C(1) << 48) - 1, 2}, {UINT64_C(1) << 48, 1},
+               {UINT64_MAX, 1}, {UINT64_MAX, 2}};
     struct emu_block block;
     struct pgl_store store;
     struct emu emu;

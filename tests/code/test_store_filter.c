@@ -45,8 +45,9 @@ static void test_store_counts_hot_pages_and_their_bytes(void **state)
 
     (void)state;
     emu_init(&emu);
-    for (unsigned i = 0; i < N; i++)
+    for (unsigned i = 0; i < N; i++) {
         emu_link(&emu, &blocks[i], (pages[i] << 12) + i, (pages[i] << 12) + i);
+    }
     for (unsigned i = 0; i < N; i++) {
         bool first_of_leaf = pages[i] % PGL_LEVEL_SIZE == 0;
         uint64_t leaves = pages[i] / PGL_LEVEL_SIZE + 1;
@@ -172,8 +173,9 @@ static void test_store_map_is_made_once(void **state)
     emu_link(&emu, &block, 0x600000, 0x600003);
     heat(&emu, 0x600004);
     hot_bytes = emu_stats(&emu).hot_bytes;
-    for (unsigned i = 0; i < 300; i++)
+    for (unsigned i = 0; i < 300; i++) {
         assert_int_equal(pgl_store_check(emu.table, 0x600004, 1, NULL), 0);
+    }
     assert_int_equal(emu_stats(&emu).hot_bytes, hot_bytes);
     emu_fini(&emu);
 }
@@ -212,17 +214,21 @@ static void test_store_across_a_pages_end_beside_code_makes_its_pages_hot(void *
 
         emu_init(&emu);
         pgl_page_get(emu.table, 5);
-        if (sides & 1)
+        if (sides & 1) {
             emu_link(&emu, &low, 0x5ff0, 0x5ff7);
-        if (sides & 2)
+        }
+        if (sides & 2) {
             emu_link(&emu, &high, 0x6008, 0x600f);
+        }
         for (unsigned i = 0; i < 20; i++) {
             assert_int_equal(pgl_store_check(emu.table, 0x5ffc, 8, NULL), 0);
-            for (unsigned side = 0; side < 2 && i < 3; side++) /* not for so few */
+            for (unsigned side = 0; side < 2 && i < 3; side++) { /* not for so few */
                 assert_false(pgl_page_find(emu.table, 5 + side)->head & PGL_HEAD_HOT);
+            }
         }
-        for (unsigned side = 0; side < 2; side++)
+        for (unsigned side = 0; side < 2; side++) {
             assert_int_equal(!!(pgl_page_find(emu.table, 5 + side)->head & PGL_HEAD_HOT), sides >> side & 1);
+        }
         assert_true(pgl_store_is_clean(emu.table, 0x5ffc, 4));
         assert_true(pgl_store_is_clean(emu.table, 0x6000, 4));
         emu_fini(&emu);
@@ -289,8 +295,9 @@ static void watch_page_5(struct emu *emu, void *arg)
         watch->lost += pgl_store_is_clean(emu->table, 0x5000, 1) || pgl_store_is_clean(emu->table, 0x5fff, 1);
         watch->lost += (emu_mask(emu, 5) & (1 | UINT64_C(1) << 63)) != (1 | UINT64_C(1) << 63);
         watch->lost += !emu_code_bit(emu, 5);
-        if (__atomic_load_n(&pgl_page_find(emu->table, 5)->head, __ATOMIC_ACQUIRE) & PGL_HEAD_HOT)
+        if (__atomic_load_n(&pgl_page_find(emu->table, 5)->head, __ATOMIC_ACQUIRE) & PGL_HEAD_HOT) {
             watch->lost += !(__atomic_load_n(&pgl_leaf_find(emu->table, 5)->hot->map[5][0], __ATOMIC_ACQUIRE) & 1);
+        }
         watch->looks++;
     }
 }
@@ -307,8 +314,9 @@ static void test_store_filters_cover_the_living_at_every_instant(void **state)
     emu_link2(&emu, &living, 0x5fff, 0x5fff, 0x5000, 0x5000);
     emu_call(&call, &emu, watch_page_5, &watch);
     for (unsigned i = 0; i < 20000; i++) {
-        if (i == 10000)
+        if (i == 10000) {
             heat(&emu, 0x5001);
+        }
         emu_link2(&emu, &dying, 0x5ff0, 0x5fff, 0x5000, 0x500f);
         emu_link2(&emu, &crossing, 0x5ff0, 0x5fff, 0x6000, 0x600f);
         assert_int_equal(pgl_store_check(emu.table, 0x5002, 1, NULL), PGL_HIT);

@@ -74,8 +74,9 @@ static void test_table_descriptors_never_move(void **state)
     struct emu_random random = {1};
 
     (void)state;
-    for (unsigned i = 0; i < 200; i++)
+    for (unsigned i = 0; i < 200; i++) {
         assert_non_null(pgl_page_get(table, emu_random(&random) & table->last_index));
+    }
     assert_ptr_equal(pgl_page_get(table, 1000), page);
     assert_ptr_equal(pgl_page_find(table, 1000), page);
     pgl_table_free(table);
@@ -87,8 +88,9 @@ static void test_table_neighbours_share_a_leaf(void **state)
 
     (void)state;
     pgl_page_get(table, 512);
-    for (uint64_t index = 512; index < 1024; index++)
+    for (uint64_t index = 512; index < 1024; index++) {
         assert_ptr_equal(pgl_page_get(table, index), pgl_page_find(table, index));
+    }
     assert_int_equal(stats_of(table).leaves, 1);
     assert_null(pgl_page_find(table, 511));
     assert_null(pgl_page_find(table, 1024));
@@ -106,8 +108,9 @@ static void test_table_pages_are_distinct(void **state)
     for (unsigned bit = 0; bit < 52; bit++) {
         struct pgl_page *page = pgl_page_get(table, UINT64_C(1) << bit);
 
-        for (unsigned other = 0; other < bit; other++)
+        for (unsigned other = 0; other < bit; other++) {
             assert_ptr_not_equal(page, pgl_page_find(table, UINT64_C(1) << other));
+        }
     }
     pgl_table_free(table);
 }
@@ -182,11 +185,13 @@ static void assert_walk(const struct pgl_table *table, const uint64_t *leaves, s
     uint64_t index = first;
 
     for (size_t i = 0; i < n; i++) {
-        if (i && leaves[i] == leaves[i - 1])
+        if (i && leaves[i] == leaves[i - 1]) {
             continue;
+        }
         for (uint64_t want = leaves[i]; want < leaves[i] + PGL_LEVEL_SIZE && want <= table->last_index; want++) {
-            if (want < first || want > last)
+            if (want < first || want > last) {
                 continue;
+            }
             page = pgl_page_next(table, &index, last);
             assert_non_null(page);
             assert_true(index == want);
@@ -225,8 +230,9 @@ static void test_table_walk_finds_what_exists(void **state)
             uint64_t first = leaves[emu_below(&random, n)] + emu_below(&random, 1024) - 512;
             uint64_t last = first + emu_below(&random, 5000);
 
-            if (first <= last)
+            if (first <= last) {
                 assert_walk(table, leaves, n, first, last);
+            }
         }
         pgl_table_free(table);
     }
@@ -239,10 +245,12 @@ static void test_table_walk_of_everything_follows_what_exists(void **state)
     uint64_t leaves[] = {0, UINT64_C(1) << 40, table->last_index & ~UINT64_C(511)};
 
     (void)state;
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 3; i++) {
         pgl_page_get(table, leaves[i] + 3);
-    for (unsigned i = 0; i < 100; i++)
+    }
+    for (unsigned i = 0; i < 100; i++) {
         assert_walk(table, leaves, 3, 0, table->last_index);
+    }
     pgl_table_free(table);
 }
 

@@ -173,8 +173,9 @@ static void test_tb_walk_visits_each_block_of_the_page_once(void **state)
     for (unsigned i = 0; i < 3; i++) {
         unsigned times = 0;
 
-        for (unsigned j = 0; j < 3; j++)
+        for (unsigned j = 0; j < 3; j++) {
             times += all.seen[j] == &blocks[i].tb;
+        }
         assert_int_equal(times, 1);
     }
     emu_fini(&emu);
@@ -189,12 +190,13 @@ static void test_tb_mask_covers_each_64th_that_is_touched(void **state)
         struct emu emu;
 
         emu_init_bits(&emu, page_bits, 48);
-        for (uint64_t low = 0; low < 64; low++)
+        for (uint64_t low = 0; low < 64; low++) {
             for (uint64_t high = low; high < 64; high++) {
                 uint64_t want = 0;
 
-                for (uint64_t bit = low; bit <= high; bit++)
+                for (uint64_t bit = low; bit <= high; bit++) {
                     want |= UINT64_C(1) << bit;
+                }
                 emu_link(&emu, &block, low * unit, high * unit);
                 assert_true(emu_mask(&emu, 0) == want);
                 pgl_invalidate_tb(emu.table, &block.tb, NULL);
@@ -202,6 +204,7 @@ static void test_tb_mask_covers_each_64th_that_is_touched(void **state)
                 assert_true(emu_mask(&emu, 0) == want);
                 pgl_invalidate_tb(emu.table, &block.tb, NULL);
             }
+        }
         emu_fini(&emu);
     }
 }

@@ -214,9 +214,9 @@ static void test_witness_reports_steps_of_a_bracket_that_has_ended(void **state)
     emu_init(&emu);
     for (unsigned end = 0; end < 2; end++) {
         assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
-        if (end)
+        if (end) {
             pgl_bracket_abort(&bracket);
-        else {
+        } else {
             pgl_tb_init(&block.tb);
             pgl_tb_set_bytes(&block.tb, 0, 0x5000, 0x5003);
             assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
@@ -256,12 +256,14 @@ static void test_witness_knows_each_of_many_pages(void **state)
 
     (void)state;
     emu_init(&emu);
-    for (uint64_t i = 0; i < 300; i++)
+    for (uint64_t i = 0; i < 300; i++) {
         pages[i] = pgl_page_get(emu.table, i);
+    }
     for (unsigned i = 0; i < 300; i++) {
         pgl_page_lock(emu.table, pages[i]);
-        if (i >= 40 && i % 3)
+        if (i >= 40 && i % 3) {
             pgl_page_unlock(emu.table, pages[i - 40]);
+        }
     }
     for (unsigned i = 0; i < 300; i++) {
         bool held = i >= 260 || (i + 40) % 3 == 0;
@@ -269,8 +271,9 @@ static void test_witness_knows_each_of_many_pages(void **state)
         pgl_page_assert_held(emu.table, pages[i]);
         assert_int_equal(n_seen, !held);
         n_seen = 0;
-        if (held)
+        if (held) {
             pgl_page_unlock(emu.table, pages[i]);
+        }
     }
     pgl_assert_none_held();
     assert_int_equal(n_seen, 0);

@@ -152,12 +152,14 @@ static void misuse_all(const char *name)
     struct pgl_table_stats stats;
     struct pgl_tb tb;
 
-    if (strcmp(name, inside.name) != 0)
+    if (strcmp(name, inside.name) != 0) {
         return;
+    }
     inside.n++;
     for (unsigned i = 0; i < N_MISUSES - (inside.misuse.bracket ? 0 : N_MISUSES_OF_A_BRACKET); i++) {
-        if (!inside.held_line && (misuses[i] == misuse_unlock || misuses[i] == misuse_unlock_pair))
+        if (!inside.held_line && (misuses[i] == misuse_unlock || misuses[i] == misuse_unlock_pair)) {
             continue;
+        }
         misuses[i](&inside.misuse);
         assert_breach(PGL_BREACH_CALLBACK, UINT64_MAX, inside.held_line ? 5 : UINT64_MAX, inside.held_line);
         assert_string_equal(seen[0].callback, name);
@@ -169,8 +171,9 @@ static void misuse_all(const char *name)
     pgl_table_get_stats(emu->table, &stats);
     pgl_tb_init(&tb);
     pgl_tb_is_live(&tb);
-    if (inside.held_line)
+    if (inside.held_line) {
         pgl_page_assert_held(emu->table, pgl_page_find(emu->table, 5));
+    }
     assert_int_equal(n_seen, 0);
 }
 

@@ -146,8 +146,9 @@ static void test_witness_default_prints_all_places_and_aborts(void **state)
             _exit(0);
         }
         close(fds[1]);
-        while ((n = read(fds[0], text + len, sizeof(text) - 1 - len)) > 0)
+        while ((n = read(fds[0], text + len, sizeof(text) - 1 - len)) > 0) {
             len += (size_t)n;
+        }
         close(fds[0]);
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFSIGNALED(status));

@@ -201,8 +201,9 @@ static void test_witness_reports_a_block_of_another_table(void **state)
     pgl_tb_init(&unlisted.tb);
     pgl_tb_link_unlisted(emu.table, &unlisted.tb), line = __LINE__;
     for (unsigned with_page = 0; with_page < 2; with_page++) {
-        if (with_page)
+        if (with_page) {
             pgl_page_get(other.table, 5);
+        }
         assert_int_equal(pgl_invalidate_tb(other.table, &block.tb, NULL), 0);
         assert_block_breach(PGL_BREACH_TB_TABLE, UINT64_MAX, LINK_LINE);
     }
@@ -380,16 +381,18 @@ static void check_change(void (*change)(struct pgl_tb *tb), void (*call)(struct 
 
     emu_init(&emu);
     link_block(&emu, &decoy, 0x5f20, 0x5f23, 1, 0); /* so that no store of above is clean */
-    for (unsigned i = 0; i < N_LISTED; i++)
+    for (unsigned i = 0; i < N_LISTED; i++) {
         link_block(&emu, &blocks[i], 0x5010 + 8 * i, 0x5013 + 8 * i, crosses ? 0x7010 + 8 * i : 1,
                    crosses ? 0x7013 + 8 * i : 0);
+    }
     change(&blocks[which].tb);
     call(&emu, &blocks[which]);
     assert_block_breach(PGL_BREACH_TB_CHANGED, call == kill_it && change != cut ? UINT64_MAX : 5, LINK_LINE);
     call(&emu, &decoy);
     assert_int_equal(n_seen, 0);
-    if (call == kill_it)
+    if (call == kill_it) {
         link_block(&emu, &decoy, 0x5f20, 0x5f23, 1, 0);
+    }
     assert_int_equal(emu_count(&emu, 5), N_LISTED + 1 - (call == kill_it));
     assert_int_equal(emu_count(&emu, 7), crosses ? N_LISTED - (call == kill_it) : 0);
     emu_assert_sound(&emu);
@@ -431,8 +434,9 @@ static void test_witness_reports_each_of_two_blocks_that_were_changed(void **sta
 
     (void)state;
     emu_init(&emu);
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 3; i++) {
         link_block(&emu, &blocks[i], 0x5010 + 8 * i, 0x5013 + 8 * i, 1, 0);
+    }
     zero(&blocks[0].tb);
     zero(&blocks[2].tb);
     assert_int_equal(pgl_store_check(emu.table, 0x5000, 1, NULL), 0);
@@ -496,8 +500,9 @@ static void test_witness_forgets_the_blocks_of_a_table_that_is_freed(void **stat
     emu_init(&other);
     for (unsigned round = 0; round < 3; round++) {
         emu_init(&emu);
-        for (unsigned i = 0; i < 40; i++)
+        for (unsigned i = 0; i < 40; i++) {
             link_block(i % 4 ? &emu : &other, &blocks[i], 0x5000 + 8 * i, 0x5003 + 8 * i, 1, 0);
+        }
         emu_fini(&emu);
         link_block(&other, &blocks[1], 0x5000, 0x5003, 1, 0);
         for (unsigned i = 0; i < 40; i += 4) {
@@ -532,19 +537,24 @@ static void test_witness_knows_each_of_many_blocks(void **state)
     emu_init(&emu);
     emu_init(&other);
     memset(blocks, 0, N * sizeof(*blocks));
-    for (unsigned i = 0; i < N; i++) /* as many as fit, and one more, for each size that the witness grows to */
+    for (unsigned i = 0; i < N; i++) { /* as many as fit, and one more, for each size that the witness grows to */
         link_block(&emu, &blocks[i], i % 50 << 12, (i % 50 << 12) + 3, 1, 0);
+    }
     for (unsigned step = 0; step < 4 * N; step++) {
         struct emu_block *block = &blocks[emu_below(&random, N)];
 
-        if (!emu_is_live(block))
+        if (!emu_is_live(block)) {
             link_block(&emu, block, 0x5000, 0x5003, 1, 0);
-        else
+        } else {
             assert_int_equal(pgl_invalidate_tb(emu.table, &block->tb, NULL), PGL_HIT);
-        if (step % N == 0 || step == 4 * N - 1)
-            for (unsigned i = 0; i < N; i++)
-                if (emu_is_live(&blocks[i]))
+        }
+        if (step % N == 0 || step == 4 * N - 1) {
+            for (unsigned i = 0; i < N; i++) {
+                if (emu_is_live(&blocks[i])) {
                     assert_true(is_known(other.table, &blocks[i]));
+                }
+            }
+        }
     }
     pgl_flush(emu.table, NULL);
     for (unsigned i = 0; i < N; i++) {
@@ -563,8 +573,9 @@ static unsigned stop;
 
 static void ask(struct emu *emu, void *block)
 {
-    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
         pgl_tb_lock_pages(emu->table, block); /* it is on none */
+    }
 }
 
 static void test_witness_is_as_it_was_in_a_child(void **state)
@@ -578,8 +589,9 @@ static void test_witness_is_as_it_was_in_a_child(void **state)
     emu_init(&emu);
     pgl_tb_init(&block.tb);
     pgl_tb_link_unlisted(emu.table, &block.tb);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; i++) {
         emu_call(&calls[i], &emu, ask, &block.tb);
+    }
     for (unsigned i = 0; i < 300; i++) {
         pid_t child = fork();
         int status;
@@ -588,8 +600,9 @@ static void test_witness_is_as_it_was_in_a_child(void **state)
         if (!child) {
             alarm(20); /* a lock that nobody unlocks */
             pgl_tb_link_unlisted(emu.table, &block.tb);
-            if (n_seen != 1 || seen[0].kind != PGL_BREACH_TB_STATE || !seen[0].linked_place)
+            if (n_seen != 1 || seen[0].kind != PGL_BREACH_TB_STATE || !seen[0].linked_place) {
                 _exit(1);
+            }
             pgl_tb_init(&mine.tb);
             pgl_tb_link_unlisted(emu.table, &mine.tb);
             _exit(pgl_invalidate_tb(emu.table, &mine.tb, NULL) != PGL_HIT || n_seen != 1);
@@ -599,8 +612,9 @@ static void test_witness_is_as_it_was_in_a_child(void **state)
         assert_int_equal(WEXITSTATUS(status), 0);
     }
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < 2; i++) {
         emu_join(&calls[i]);
+    }
     assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
     assert_int_equal(n_seen, 0);
     emu_fini(&emu);

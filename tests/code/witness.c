@@ -10,8 +10,9 @@ unsigned n_seen;
 static void note_breach(const struct pgl_breach *breach, void *opaque)
 {
     assert_ptr_equal(opaque, seen);
-    if (n_seen < A_FEW)
+    if (n_seen < A_FEW) {
         seen[n_seen] = *breach;
+    }
     n_seen++;
 }
 
@@ -28,10 +29,11 @@ void assert_place_in(const char *file, const char *place, unsigned line)
     char want[200];
 
     snprintf(want, sizeof(want), "%s:%u", file, line);
-    if (line)
+    if (line) {
         assert_string_equal(place, want);
-    else
+    } else {
         assert_null(place);
+    }
 }
 
 void assert_breach_in(const char *file, enum pgl_breach_kind kind, uint64_t index, uint64_t held_index,
@@ -75,8 +77,9 @@ enum pgl_bracket_result try_link_at(struct pgl_table *table, struct pgl_tb *tb, 
     struct pgl_bracket bracket;
 
     assert_true(pgl_bracket_begin_at(&bracket, table, tb->first[0] >> 12, place));
-    if (tb->first[1] <= tb->last[1])
+    if (tb->first[1] <= tb->last[1]) {
         assert_int_equal(pgl_bracket_cross_at(&bracket, tb->first[1] >> 12, place), PGL_BRACKET_OK);
+    }
     return pgl_bracket_commit_at(&bracket, tb, NULL, place);
 }
 

@@ -191,10 +191,10 @@ void engine_trace(const void *pc, const char *format, ...)
     FILE *out = engine.run->trace;
     va_list args;
 
-    if (out == NULL) {
+    if (!out) {
         return;
     }
-    fprintf(out, "%zx T%d %-4u ", pc != NULL ? (uintptr_t)pc - engine.load_base - 1 : 0, engine.current,
+    fprintf(out, "%zx T%d %-4u ", pc ? (uintptr_t)pc - engine.load_base - 1 : 0, engine.current,
             engine.current == ALONE ? 0 : engine.threads[engine.current].step);
     va_start(args, format);
     vfprintf(out, format, args);
@@ -415,7 +415,7 @@ static void alone_entry(void)
 /* On a coroutine's stack too, so that a failure in there comes back like any other. */
 static void run_alone(void (*function)(void))
 {
-    if (function == NULL || engine.run->failed) {
+    if (!function || engine.run->failed) {
         return;
     }
     set_current(ALONE);
@@ -439,7 +439,7 @@ static void start_threads(void)
 static void final(void)
 {
     memory_flush_all();
-    if (engine.run->scenario->final != NULL) {
+    if (engine.run->scenario->final) {
         engine.run->scenario->final();
     }
     heap_check_leaks();
@@ -447,7 +447,7 @@ static void final(void)
 
 void engine_run(struct run *run)
 {
-    if (engine.stacks == NULL) {
+    if (!engine.stacks) {
         engine_init();
     }
     engine.run = run;
@@ -456,7 +456,7 @@ void engine_run(struct run *run)
     run->points = run->deviations = run->ndecisions = 0;
     engine.steps = engine.first_choices = 0;
     for (engine.nthreads = 0; engine.nthreads < EXPLORE_THREADS; engine.nthreads++) {
-        if (run->scenario->threads[engine.nthreads] == NULL) {
+        if (!run->scenario->threads[engine.nthreads]) {
             break;
         }
     }

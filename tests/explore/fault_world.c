@@ -137,10 +137,10 @@ void init_with(const struct pgl_object_config *config, unsigned int kept)
     sim.kept = kept;
     sim.access = PGL_ACCESS_WRITE;
     sim.object = pgl_object_new(config);
-    explore_check(sim.object != NULL);
+    explore_check(sim.object);
     for (int t = 0; t < EXPLORE_THREADS; t++) {
         sim.faults[t] = pgl_fault_new();
-        explore_check(sim.faults[t] != NULL);
+        explore_check(sim.faults[t]);
     }
 }
 
@@ -163,7 +163,7 @@ static void check_object(struct pgl_object *object)
 void final(void)
 {
     check_object(sim.object);
-    if (sim.lower != NULL) {
+    if (sim.lower) {
         check_object(sim.lower);
         pgl_object_unref(sim.lower);
     }

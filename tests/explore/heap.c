@@ -89,7 +89,7 @@ void heap_check(uintptr_t address, size_t size, const void *pc)
         return;
     }
     const struct chunk *chunk = find_chunk(address);
-    if (chunk == NULL || address + size > chunk->address + chunk->size) {
+    if (!chunk || address + size > chunk->address + chunk->size) {
         engine_trace(pc, "access to [%zx]", (size_t)address);
         explore_fail("access outside of what was allocated");
     }
@@ -150,7 +150,7 @@ static void release(void *memory)
 {
     struct chunk *chunk = find_chunk((uintptr_t)memory);
 
-    if (chunk == NULL || chunk->address != (uintptr_t)memory) {
+    if (!chunk || chunk->address != (uintptr_t)memory) {
         explore_fail("free of what was not allocated");
     }
     if (!chunk->live) {
@@ -191,7 +191,7 @@ int __wrap_posix_memalign(void **memory, size_t alignment, size_t size)
 {
     void *allocated = __wrap_aligned_alloc(alignment, size);
 
-    if (allocated == NULL) {
+    if (!allocated) {
         return ENOMEM;
     }
     *memory = allocated;
@@ -200,7 +200,7 @@ int __wrap_posix_memalign(void **memory, size_t alignment, size_t size)
 
 void __wrap_free(void *memory)
 {
-    if (memory == NULL) {
+    if (!memory) {
         return;
     }
     if (heap_owns((uintptr_t)memory)) {
@@ -216,7 +216,7 @@ void *__wrap_realloc(void *memory, size_t size)
         return __real_realloc(memory, size);
     }
     void *moved = allocate(GRAIN, size, 0xa5);
-    if (memory != NULL && moved != NULL) {
+    if (memory && moved) {
         size_t old = find_chunk((uintptr_t)memory)->size;
         memcpy(moved, memory, old < size ? old : size);
         release(memory);

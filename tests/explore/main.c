@@ -53,7 +53,7 @@ static void add_scenarios(const char *name)
     unsigned int before = options.n;
 
     for (size_t list = 0; list < NLISTS; list++) {
-        for (const struct explore_scenario *s = lists[list]; s->name != NULL; s++) {
+        for (const struct explore_scenario *s = lists[list]; s->name; s++) {
             bool same = name[length] == '*' ? strncmp(s->name, name, length) == 0 : strcmp(s->name, name) == 0;
             if (same && options.n < MAX_SCENARIOS) {
                 options.scenarios[options.n++] = s;
@@ -80,7 +80,7 @@ static enum explore_memory parse_memory(const char *name)
 static void print_list(void)
 {
     for (size_t list = 0; list < NLISTS; list++) {
-        for (const struct explore_scenario *s = lists[list]; s->name != NULL; s++) {
+        for (const struct explore_scenario *s = lists[list]; s->name; s++) {
             printf("%-24s %s\n", s->name, s->claim);
         }
     }
@@ -104,7 +104,7 @@ static void parse_options(int argc, char **argv)
             options.seconds = strtod(optarg, NULL);
             break;
         case 's':
-            for (char *name = strtok(optarg, ","); name != NULL; name = strtok(NULL, ",")) {
+            for (char *name = strtok(optarg, ","); name; name = strtok(NULL, ",")) {
                 add_scenarios(name);
             }
             break;
@@ -146,7 +146,7 @@ static void print_trace(FILE *trace)
     FILE *symbolizer = NULL;
 
     rewind(trace);
-    while (addresses >= 0 && fgets(line, sizeof line, trace) != NULL) {
+    while (addresses >= 0 && fgets(line, sizeof line, trace)) {
         dprintf(addresses, "%zx\n", (size_t)strtoul(line, NULL, 16));
     }
     if (addresses >= 0) {
@@ -155,16 +155,16 @@ static void print_trace(FILE *trace)
         symbolizer = popen(command, "r");
     }
     rewind(trace);
-    while (fgets(line, sizeof line, trace) != NULL) {
+    while (fgets(line, sizeof line, trace)) {
         const char *text = strchr(line, ' ');
 
-        if (symbolizer == NULL || fgets(place, sizeof place, symbolizer) == NULL || strncmp(line, "0 ", 2) == 0) {
+        if (!symbolizer || !fgets(place, sizeof place, symbolizer) || strncmp(line, "0 ", 2) == 0) {
             strcpy(place, "-");
         }
         place[strcspn(place, "\n ")] = '\0';
-        printf("  %-22s%s", place, text != NULL ? text : "\n");
+        printf("  %-22s%s", place, text ? text : "\n");
     }
-    if (symbolizer != NULL) {
+    if (symbolizer) {
         pclose(symbolizer);
     }
     unlink(name);
@@ -204,7 +204,7 @@ static struct search *least_known(struct search *const *searches, unsigned int n
     for (unsigned int i = 0; i < n; i++) {
         const struct tally *tally = search_tally(searches[i]);
         bool over = tally->failed || search_is_exhausted(searches[i], options.memory);
-        if (!over && (least == NULL || tally->distinct < search_tally(least)->distinct)) {
+        if (!over && (!least || tally->distinct < search_tally(least)->distinct)) {
             least = searches[i];
         }
     }
@@ -237,7 +237,7 @@ static void work(double deadline)
     }
     struct search *least;
     for (unsigned int turn = 0; options.bound < 0 && search_now() < deadline; turn++) {
-        if ((least = least_known(mine, n)) == NULL) {
+        if (!(least = least_known(mine, n))) {
             break;
         }
         search_mixed(turn % 2 == 0 ? mine[turn / 2 % n] : least, options.memory, search_now() + 0.1);
@@ -306,7 +306,7 @@ int main(int argc, char **argv)
     unsigned int failures = 0;
 
     parse_options(argc, argv);
-    if (options.replay != NULL) {
+    if (options.replay) {
         if (options.n != 1 || options.memory == MEMORY_MODES) {
             usage();
         }

@@ -169,7 +169,7 @@ void memory_reset(void)
 static void event(int thread, uint64_t what, const struct cell *cell)
 {
     uint64_t who = (uint64_t)thread << 32 | (what == FLUSHED ? UINT32_MAX : memory.events[thread]++);
-    engine_event(who, what, cell != NULL ? cell->word : 0, cell != NULL ? cell->version : 0);
+    engine_event(who, what, cell ? cell->word : 0, cell ? cell->version : 0);
 }
 
 /* Cells. */
@@ -610,7 +610,7 @@ void memory_freed(uintptr_t address, size_t size, const void *pc)
 
     for (uintptr_t word = word_of(address); word < address + size; word += 8) {
         const struct shadow *shadow = find_shadow(word, false);
-        for (enum access earlier = PLAIN_READ; shadow != NULL && earlier <= ATOMIC_WRITE; earlier++) {
+        for (enum access earlier = PLAIN_READ; shadow && earlier <= ATOMIC_WRITE; earlier++) {
             check_against(shadow, earlier, me, 0, 8, PLAIN_WRITE, pc);
         }
     }
@@ -640,7 +640,7 @@ void memory_plain(uintptr_t address, size_t size, bool write, const void *pc)
         }
     }
     struct cell *cell = write ? find_cell(word_of(address), false) : NULL;
-    if (cell != NULL) {
+    if (cell) {
         add_message(cell, cell->word, 0, 0, me)->clock = memory.clocks[me];
         message_of(cell, cell->version)->view.n = 0;
         cell->base = cell->version;

@@ -19,7 +19,7 @@ static bool has_partner(struct pgl_tb *tb, void *collection)
     for (unsigned int which = 0; which < 2; which++) {
         if (tb->first[which] <= tb->last[which]) {
             uint64_t index = tb->first[which] >> PAGE_BITS, at = index;
-            explore_check(pgl_collection_next(collection, &at) != NULL && at == index);
+            explore_check(pgl_collection_next(collection, &at) && at == index);
         }
     }
     return true;
@@ -32,7 +32,7 @@ static void collect(unsigned int first_page, unsigned int last_page)
     uint64_t last = UINT64_MAX;
 
     explore_check(pgl_collection_lock(&collection, world.table, ADDR(first_page, 0), LAST_ADDR(last_page, 3)));
-    for (uint64_t index = 0; (page = pgl_collection_next(&collection, &index)) != NULL; index++) {
+    for (uint64_t index = 0; (page = pgl_collection_next(&collection, &index)); index++) {
         unsigned int number = page_number(index);
         last = index;
         if (number < PAGES && index == INDEX(number)) {

@@ -73,7 +73,7 @@ static void init_map(void)
 {
     init_late();
     sim.map = pgl_map_new(NULL, NULL);
-    explore_check(sim.map != NULL && pgl_map_enter(sim.map, 0, 3, sim.object, 0, PGL_ADVICE_NORMAL));
+    explore_check(sim.map && pgl_map_enter(sim.map, 0, 3, sim.object, 0, PGL_ADVICE_NORMAL));
 }
 
 /* The object shadows one that has a pager. Both have frames. */
@@ -83,7 +83,7 @@ static void init_shadow(void)
     config.memory_ops = &memory_ops;
     config.page_size = FRAME;
     struct pgl_object *lower = pgl_object_new(&config);
-    explore_check(lower != NULL);
+    explore_check(lower);
     config = (struct pgl_object_config){.last = 3, .memory_ops = &memory_ops, .page_size = FRAME, .backing = lower};
     init_with(&config, 1);
     sim.lower = lower;
@@ -112,7 +112,7 @@ static void init_zeros(void)
 {
     struct pgl_object_config config = {.last = 3, .memory_ops = &memory_ops, .page_size = FRAME};
     struct pgl_object *lower = pgl_object_new(&config);
-    explore_check(lower != NULL);
+    explore_check(lower);
     config.backing = lower;
     init_with(&config, 0);
     sim.lower = lower;
@@ -213,7 +213,7 @@ static void write_1_any(void)
 static void reply_all(void)
 {
     const struct mail *mail = await_mail(0, 2);
-    if (mail != NULL) {
+    if (mail) {
         answer(&mail->request, mail->data);
     }
 }
@@ -221,7 +221,7 @@ static void reply_all(void)
 static void reply_all_once(void)
 {
     const struct mail *mail = await_mail(0, 1);
-    if (mail != NULL) {
+    if (mail) {
         answer(&mail->request, mail->data);
     }
 }
@@ -230,7 +230,7 @@ static void reply_all_once(void)
 static void reply_backwards(void)
 {
     const struct mail *mail = await_mail(0, 2);
-    if (mail != NULL) {
+    if (mail) {
         const struct pgl_request *request = &mail->request;
         for (uint64_t page = request->range.last; page + 1 > request->range.first; page--) {
             if (page != request->pager_demand) {
@@ -248,7 +248,7 @@ static void reply_backwards(void)
 static void reply_error(void)
 {
     const struct mail *mail = await_mail(0, 2);
-    if (mail != NULL) {
+    if (mail) {
         pgl_pager_error(mail->request.object, mail->request.id, mail->request.range);
     }
 }
@@ -256,7 +256,7 @@ static void reply_error(void)
 static void reply_no_data(void)
 {
     const struct mail *mail = await_mail(0, 2);
-    if (mail != NULL) {
+    if (mail) {
         pgl_pager_no_data(mail->request.object, mail->request.id, mail->request.range);
     }
 }
@@ -265,7 +265,7 @@ static void reply_no_data(void)
 static void reply_part(void)
 {
     const struct mail *mail = await_mail(0, 2);
-    if (mail != NULL) {
+    if (mail) {
         const struct pgl_request *request = &mail->request;
         struct pgl_pager_range demand = {request->pager_demand, request->pager_demand};
         pgl_pager_error(request->object, request->id, demand);
@@ -276,7 +276,7 @@ static void reply_part(void)
 static void reply_demand(void)
 {
     const struct mail *mail = await_mail(0, 1);
-    if (mail != NULL) {
+    if (mail) {
         supply(&mail->request, mail->request.pager_demand, mail->request.pager_demand);
     }
 }
@@ -285,7 +285,7 @@ static void reply_both(void)
 {
     reply_all();
     const struct mail *mail = await_mail(1, 2);
-    if (mail != NULL) {
+    if (mail) {
         answer(&mail->request, mail->data);
     }
 }
@@ -314,14 +314,14 @@ static void fail_2_interrupt_0_and_reply(void)
 {
     const struct mail *mail = await_mail(0, 2);
 
-    if (mail != NULL && mail->request.pager_demand == 1) {
+    if (mail && mail->request.pager_demand == 1) {
         pgl_pager_error(mail->request.object, mail->request.id, (struct pgl_pager_range){2, 2});
         pgl_fault_interrupt(sim.faults[0]);
-    } else if (mail != NULL) {
+    } else if (mail) {
         answer(&mail->request, mail->data);
     }
     mail = await_mail(1, 2);
-    if (mail != NULL) {
+    if (mail) {
         answer(&mail->request, mail->data);
     }
 }

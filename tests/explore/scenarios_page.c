@@ -137,7 +137,7 @@ static void init_deep(void)
 static void get_same(void)
 {
     got[explore_self()] = pgl_page_get(world.table, 1);
-    explore_check(got[explore_self()] != NULL);
+    explore_check(got[explore_self()]);
     explore_check(pgl_page_find(world.table, 1) == got[explore_self()]);
     pgl_page_lock(world.table, got[explore_self()]);
     pgl_page_unlock(world.table, got[explore_self()]);
@@ -146,18 +146,18 @@ static void get_same(void)
 static void get_neighbour(void)
 {
     got[explore_self()] = pgl_page_get(world.table, FAR_PAGE);
-    explore_check(got[explore_self()] != NULL && pgl_page_find(world.table, FAR_PAGE) == got[explore_self()]);
+    explore_check(got[explore_self()] && pgl_page_find(world.table, FAR_PAGE) == got[explore_self()]);
 }
 
 static void get_failing(void)
 {
     explore_fail_allocation(1); /* the leaf is had, a node above it is not, where there is one */
     got[explore_self()] = pgl_page_get(world.table, 1);
-    if (got[explore_self()] == NULL) {
+    if (!got[explore_self()]) {
         explore_check(errno == ENOMEM);
         got[explore_self()] = pgl_page_get(world.table, 1);
     }
-    explore_check(got[explore_self()] != NULL);
+    explore_check(got[explore_self()]);
 }
 
 /* Found pages exist for good, in ascending order; a page that existed before the walk is found. */
@@ -167,7 +167,7 @@ static void walk(void)
     unsigned int n = 0;
     struct pgl_page *page;
 
-    while ((page = pgl_page_next(world.table, &index, UINT64_MAX)) != NULL && n < 3) {
+    while ((page = pgl_page_next(world.table, &index, UINT64_MAX)) && n < 3) {
         explore_check(index >= after && pgl_page_find(world.table, index) == page);
         after = index = (index | 511) + 1;
         n++;
@@ -178,7 +178,7 @@ static void walk(void)
 static void init_one_leaf(void)
 {
     init_deep();
-    explore_check(pgl_page_get(world.table, FARTHER_PAGE) != NULL);
+    explore_check(pgl_page_get(world.table, FARTHER_PAGE));
 }
 
 static void final_leaves(uint64_t expected)
@@ -193,7 +193,7 @@ static void final_leaves(uint64_t expected)
 static void final_same_leaf(void)
 {
     for (int t = 1; t < EXPLORE_THREADS; t++) {
-        explore_check(got[t] == NULL || got[t] == got[0]);
+        explore_check(!got[t] || got[t] == got[0]);
     }
     final_leaves(1);
 }

@@ -101,7 +101,7 @@ static void translate_far(void)
 /* Behind a leaf that is absent, which a walk skips by the bits. */
 static void get_farther(void)
 {
-    explore_check(pgl_page_get(world.table, FARTHER_PAGE + 1) != NULL);
+    explore_check(pgl_page_get(world.table, FARTHER_PAGE + 1));
 }
 
 static void translate_farther(void)
@@ -203,7 +203,7 @@ static void cache_block(void)
 {
     struct block *block = find_block(0);
 
-    if (block == NULL || !pgl_tb_is_live(&block->tb)) {
+    if (!block || !pgl_tb_is_live(&block->tb)) {
         return;
     }
     __atomic_store_n(&world.cached[explore_self()], block, __ATOMIC_RELAXED);
@@ -302,7 +302,7 @@ static void look_into_unlisted(void)
 /* A block that is found can be killed: it is alive before it is published. */
 static void kill_found(void)
 {
-    if (find_block(0) != NULL) {
+    if (find_block(0)) {
         kill_block(0);
     }
 }

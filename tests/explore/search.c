@@ -205,7 +205,7 @@ static unsigned int parse_decisions(const char *text, struct decision *decisions
 
     while (n < MAX_DECISIONS && sscanf(text, "%u.%u%c%u%n", &thread, &step, &letter, &arg, &used) == 4) {
         const char *kind = strchr(kind_letters, letter);
-        if (kind == NULL || letter == '\0') {
+        if (!kind || letter == '\0') {
             break;
         }
         decisions[n++] =

@@ -299,7 +299,7 @@ static void publish_relaxed(void)
 static void look(void)
 {
     uint64_t *p = __atomic_load_n(&pointer, __ATOMIC_ACQUIRE);
-    seen[1][0] = p != NULL ? load(p, __ATOMIC_RELAXED) : 0;
+    seen[1][0] = p ? load(p, __ATOMIC_RELAXED) : 0;
 }
 
 static void publish_and_free(void)

@@ -225,7 +225,7 @@ WRAP(int, pthread_cond_destroy, pthread_cond_t *cond)
 static bool is_woken(uintptr_t thread, uintptr_t unused)
 {
     (void)unused;
-    return waits_on[thread] == NULL;
+    return !waits_on[thread];
 }
 
 WRAP(int, pthread_cond_wait, pthread_cond_t *cond, pthread_mutex_t *mutex)
@@ -243,7 +243,7 @@ WRAP(int, pthread_cond_wait, pthread_cond_t *cond, pthread_mutex_t *mutex)
     waits_on[me] = cond;
     engine_trace(__builtin_return_address(0), "waits on a condition");
     release(mutex, __builtin_return_address(0));
-    if (engine_choose_value(2) == 1 && waits_on[me] != NULL) {
+    if (engine_choose_value(2) == 1 && waits_on[me]) {
         engine_trace(__builtin_return_address(0), "wakes by itself");
         waits_on[me] = NULL;
     } else {

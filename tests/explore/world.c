@@ -59,7 +59,7 @@ static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
     struct block *other = __atomic_load_n(&world.found[block->key], __ATOMIC_RELAXED);
 
     (void)opaque;
-    if (other != NULL) {
+    if (other) {
         explore_check(pgl_tb_is_live(&other->tb));
         return &other->tb;
     }
@@ -70,8 +70,8 @@ static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
 static void retired(struct pgl_tb *chain, void *opaque)
 {
     (void)opaque;
-    explore_check(chain != NULL);
-    for (struct pgl_tb *next; chain != NULL; chain = next) {
+    explore_check(chain);
+    for (struct pgl_tb *next; chain; chain = next) {
         struct block *block = (struct block *)chain;
 
         next = pgl_tb_chain_next(chain);
@@ -96,7 +96,7 @@ static void init_table(unsigned int addr_bits)
 
     world = (struct world){.used_keys = 2};
     world.table = pgl_table_new(&config);
-    explore_check(world.table != NULL);
+    explore_check(world.table);
     for (unsigned int i = 0; i < BLOCKS; i++) {
         pgl_tb_init(&world.blocks[i].tb);
     }
@@ -115,7 +115,7 @@ void world_init_deep(void)
 void world_init(void)
 {
     world_init_empty();
-    explore_check(pgl_page_get(world.table, 0) != NULL);
+    explore_check(pgl_page_get(world.table, 0));
 }
 
 static void say(const char *what, void *opaque)
@@ -149,7 +149,7 @@ void world_final(void)
         check_block(&world.blocks[i]);
     }
     for (int t = 0; t < EXPLORE_THREADS; t++) {
-        explore_check(world.cached[t] == NULL || pgl_tb_is_live(&world.cached[t]->tb));
+        explore_check(!world.cached[t] || pgl_tb_is_live(&world.cached[t]->tb));
     }
     if (explore_sample(32)) {
         pgl_table_check(world.table, say, NULL);
@@ -236,7 +236,7 @@ void expect_fresh(unsigned int page, unsigned int slot, uint64_t value)
     for (unsigned int key = 0; key < world.used_keys; key++) {
         const struct block *block = find_block(key);
 
-        for (unsigned int i = 0; block != NULL && i < block->nparts; i++) {
+        for (unsigned int i = 0; block && i < block->nparts; i++) {
             const struct part *part = &block->parts[i];
             explore_check(part->page != page || part->slot != slot || part->seen >= value);
         }

@@ -14,7 +14,7 @@ static bool sim_inject(struct sim *sim, enum sim_hook hook)
 {
     struct sim_injector *injector = sim->injector;
 
-    if (injector == NULL || ++injector->calls != injector->at) {
+    if (!injector || ++injector->calls != injector->at) {
         return false;
     }
     injector->fired = hook;
@@ -29,7 +29,7 @@ static void *sim_heap_alloc(void *heap, size_t size)
     struct sim *sim = heap;
     char *block = sim_inject(sim, SIM_HEAP) ? NULL : calloc(1, HEAP_HEADER + size + HEAP_GUARD);
 
-    if (block == NULL) {
+    if (!block) {
         return NULL;
     }
     memcpy(block, &size, sizeof(size));
@@ -109,7 +109,7 @@ static int sim_ask(struct sim *sim, const struct pgl_request *request, bool data
     sim->log[(sim->nrequests + sim->nunlocks) % SIM_LOG] = *request;
     sim->nunlocks += !data;
     __atomic_fetch_add(&sim->nrequests, data, __ATOMIC_RELEASE); /* pairs with a test's acquire: the log is written */
-    if (sim->injector != NULL && sim->injector->before != NULL) {
+    if (sim->injector && sim->injector->before) {
         sim->injector->before(sim->injector->arg, request);
     }
     if (sim_inject(sim, SIM_REQUEST)) {

@@ -106,14 +106,14 @@ static struct job *take_job(uint64_t *x)
     struct job *job;
 
     pthread_mutex_lock(&stress.lock);
-    while (stress.jobs == NULL && !stress.closed) {
+    while (!stress.jobs && !stress.closed) {
         pthread_cond_wait(&stress.more, &stress.lock);
     }
-    for (uint64_t skip = below(x, 4); skip > 0 && *link != NULL && (*link)->next != NULL; skip--) {
+    for (uint64_t skip = below(x, 4); skip > 0 && *link && (*link)->next; skip--) {
         link = &(*link)->next;
     }
     job = *link;
-    if (job != NULL) {
+    if (job) {
         *link = job->next;
     }
     pthread_mutex_unlock(&stress.lock);
@@ -224,7 +224,7 @@ static void *run_pager(void *arg)
     struct job *job;
 
     pthread_barrier_wait(&stress.barrier);
-    while ((job = take_job(&x)) != NULL) {
+    while ((job = take_job(&x))) {
         if (reply(job, &x)) {
             pgl_object_unref(job->request.object);
             free(job);
@@ -512,7 +512,7 @@ static void test_stress_fault_leaves_nothing_over(void **state)
     }
     print_counts();
 
-    if (stress.wrong != NULL) {
+    if (stress.wrong) {
         fail_msg("%s", stress.wrong);
     }
     assert_int_equal(stress.wrong_bytes, 0);
@@ -538,8 +538,8 @@ int main(void)
         cmocka_unit_test(test_stress_fault_leaves_nothing_over),
     };
 
-    stress.seed = seed != NULL ? strtoull(seed, NULL, 0) | 1 : (uint64_t)getpid() * 2 + 1;
-    stress.each = 4000 * (length != NULL ? strtoull(length, NULL, 0) : 1);
+    stress.seed = seed ? strtoull(seed, NULL, 0) | 1 : (uint64_t)getpid() * 2 + 1;
+    stress.each = 4000 * (length ? strtoull(length, NULL, 0) : 1);
     printf("PGL_SEED=%#" PRIx64 "\n", stress.seed);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,7 @@ static bool shows(const struct pgl_view *view, wide index)
 {
     wide theirs;
 
-    if (view == NULL) {
+    if (!view) {
         return true;
     }
     theirs = index - view->object_first + view->first;
@@ -136,9 +136,8 @@ static void try_budgets(struct pgl_cluster_args *args, unsigned npages)
 
         if (!agrees(args, absent_page, &cluster)) {
             fail_msg("demand %" PRIu64 " of [0, %" PRIu64 "], resident %" PRIx64 ", window -%u +%u, budget %" PRIu64,
-                     args->demand,
-                     args->object_last, *(const uint64_t *)args->eligible.arg, args->row.before, args->row.after,
-                     args->budget);
+                     args->demand, args->object_last, *(const uint64_t *)args->eligible.arg, args->row.before,
+                     args->row.after, args->budget);
         }
         if (args->budget > 0 && within(args, args->demand)) {
             assert_true(cluster.first <= before.first && cluster.last >= before.last);
@@ -149,11 +148,8 @@ static void try_budgets(struct pgl_cluster_args *args, unsigned npages)
 
 /* One row an advice, small enough to end inside the small universes. */
 static const struct pgl_advice_row rows[PGL_ADVICE_COUNT] = {
-    [PGL_ADVICE_DEFAULT] = {3, 3, 0},
-    [PGL_ADVICE_RANDOM] = {0, 0, 0},
-    [PGL_ADVICE_NORMAL] = {2, 4, 1},
-    [PGL_ADVICE_SEQUENTIAL] = {1, 7, 3},
-    [PGL_ADVICE_ADAPTIVE] = {6, 1, 2},
+    [PGL_ADVICE_DEFAULT] = {3, 3, 0},    [PGL_ADVICE_RANDOM] = {0, 0, 0},   [PGL_ADVICE_NORMAL] = {2, 4, 1},
+    [PGL_ADVICE_SEQUENTIAL] = {1, 7, 3}, [PGL_ADVICE_ADAPTIVE] = {6, 1, 2},
 };
 
 static void try_advices(struct pgl_cluster_args *args, unsigned npages)
@@ -216,7 +212,8 @@ static void test_cluster_matches_oracle_in_every_small_universe(void **state)
             try_bounds(npages, resident);
         }
     }
-    printf("cluster: %" PRIu64 " cases compared, %" PRIu64 " of them in every universe of 1 to 8 pages\n", cases, cases - before);
+    printf("cluster: %" PRIu64 " cases compared, %" PRIu64 " of them in every universe of 1 to 8 pages\n", cases,
+           cases - before);
     assert_true(cases - before >= 10 * 1000 * 1000);
 }
 
@@ -501,7 +498,7 @@ int main(void)
         cmocka_unit_test(test_cluster_matches_oracle_in_every_small_universe),
     };
 
-    rng = seed != NULL ? strtoull(seed, NULL, 0) | 1 : UINT64_C(0x5eed);
+    rng = seed ? strtoull(seed, NULL, 0) | 1 : UINT64_C(0x5eed);
     printf("PGL_SEED=%#" PRIx64 "\n", rng);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,8 +25,9 @@ static inline uint64_t eat_bytes(struct input *input, unsigned n)
 {
     uint64_t value = 0;
 
-    while (n--)
+    while (n--) {
         value = value << 8 | eat(input);
+    }
     return value;
 }
 

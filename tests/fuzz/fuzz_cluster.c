@@ -25,8 +25,9 @@ static bool page_eligible(const void *arg, uint64_t index)
     const struct pattern *pattern = arg;
     uint64_t at = index - pattern->offset;
 
-    if (pattern->dense && at % 64)
+    if (pattern->dense && at % 64) {
         return true;
+    }
     return pattern->bytes[at / 8 % 8] >> at % 8 & 1;
 }
 
@@ -34,8 +35,9 @@ static uint64_t word_eligible(const void *arg, uint64_t number)
 {
     uint64_t word = 0;
 
-    for (unsigned bit = 0; bit < 64; bit++)
+    for (unsigned bit = 0; bit < 64; bit++) {
         word |= (uint64_t)page_eligible(arg, 64 * number + bit) << bit;
+    }
     return word;
 }
 
@@ -45,8 +47,9 @@ static bool shows(const struct pgl_view *view, wide index)
 {
     wide theirs;
 
-    if (!view)
+    if (!view) {
         return true;
+    }
     theirs = index - view->object_first + view->first;
     return index >= view->object_first && theirs >= view->first && theirs <= view->last;
 }
@@ -79,13 +82,15 @@ static struct pgl_cluster deal(const struct pgl_cluster_args *args, const struct
         } else {
             room[after] = false;
         }
-        if (!args->forward || !room[1])
+        if (!args->forward || !room[1]) {
             after = !after;
+        }
     }
     cluster.first -= n[0];
     cluster.last += n[1];
-    while (cluster.behind_last < args->row.behind && within(args, (wide)cluster.first - 1 - cluster.behind_last))
+    while (cluster.behind_last < args->row.behind && within(args, (wide)cluster.first - 1 - cluster.behind_last)) {
         cluster.behind_last++;
+    }
     if (cluster.behind_last) {
         cluster.has_behind = true;
         cluster.behind_first = cluster.first - cluster.behind_last;
@@ -172,10 +177,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     args.entry = choice & 8 ? &entry : NULL;
     args.pager = choice & 16 ? &pager : NULL;
     pattern.offset = args.demand - eat(&input);
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; i < 8; i++) {
         pattern.bytes[i] = (uint8_t)(eat(&input) ^ 0xff);
-    if (choice & 32)
+    }
+    if (choice & 32) {
         args.eligible = (struct pgl_eligible){.word = word_eligible, .arg = &pattern};
+    }
     compare(&args, choice & 32 ? &pattern : NULL);
     return 0;
 }

@@ -88,8 +88,9 @@ static unsigned object_number(const struct world *world, const struct pgl_object
 {
     unsigned n = 0;
 
-    while (n < NOBJECTS && world->object[n] != object)
+    while (n < NOBJECTS && world->object[n] != object) {
         n++;
+    }
     CHECK(n < NOBJECTS);
     return n;
 }
@@ -97,8 +98,9 @@ static unsigned object_number(const struct world *world, const struct pgl_object
 /* Pages [first, last] of a pager, as far as there are such. */
 static void note_bad(struct world *world, const struct pgl_object *object, uint64_t first, uint64_t last, bool bad)
 {
-    for (uint64_t page = first; page <= last && page < PAGER_FIRST + NPAGES; page++)
+    for (uint64_t page = first; page <= last && page < PAGER_FIRST + NPAGES; page++) {
         world->bad[object_number(world, object)][page - PAGER_FIRST] = bad;
+    }
 }
 
 static void reply(struct world *world, struct kept *kept, unsigned how, uint64_t first, uint64_t last,
@@ -119,14 +121,16 @@ static void reply(struct world *world, struct kept *kept, unsigned how, uint64_t
     case ANSWER_ERROR:
         world->reasons |= REASON_ERROR;
         taken = pgl_pager_error(request->object, request->id, range);
-        if (kept->data && !kept->wrong && last <= request->range.last && taken == last - first + 1)
+        if (kept->data && !kept->wrong && last <= request->range.last && taken == last - first + 1) {
             note_bad(world, request->object, first, last, true);
+        }
         break;
     default:
-        if (kept->data)
+        if (kept->data) {
             taken = sim_supply(sim, request, first, last, access);
-        else
+        } else {
             taken = pgl_pager_grant(request->object, request->id, range, access);
+        }
     }
     kept->taken += taken;
     CHECK(kept->taken <= size);
@@ -153,8 +157,9 @@ static void reply_somehow(struct world *world, struct kept *kept)
     unsigned how = eat(&world->input);
     uint64_t first = kept->request.range.first, last = kept->request.range.last;
 
-    if (how & 64)
+    if (how & 64) {
         any_part(world, &kept->request, &first, &last);
+    }
     if (how & 32) {
         struct kept wrong = *kept;
 
@@ -187,8 +192,9 @@ static int script(struct sim *sim, const struct pgl_request *request, bool data)
     CHECK(&world->sim[object_number(world, request->object)] == sim);
     CHECK(request->range.first <= request->pager_demand && request->pager_demand <= request->range.last);
     CHECK(request->range.first >= PAGER_FIRST && request->range.last < PAGER_FIRST + NPAGES);
-    for (uint64_t page = request->range.first; page <= request->range.last; page++)
+    for (uint64_t page = request->range.first; page <= request->range.last; page++) {
         CHECK(page == request->pager_demand || !world->bad[object_number(world, request->object)][page - PAGER_FIRST]);
+    }
     if (world->draining) {
         reply(world, &kept, ANSWER_NOW, request->range.first, request->range.last, PGL_ACCESS_WRITE);
         return 0;
@@ -211,8 +217,9 @@ static int script(struct sim *sim, const struct pgl_request *request, bool data)
     default:
         break;
     }
-    if (world->nkept == NREQUESTS)
+    if (world->nkept == NREQUESTS) {
         return refuse(world); /* after a part, too */
+    }
     world->kept[world->nkept++] = kept;
     return 0;
 }
@@ -232,12 +239,15 @@ static bool content_is_right(const struct world *world, const struct pgl_fault_p
     unsigned n = object_number(world, page->object);
     uint64_t pager_index = PAGER_FIRST + page->index;
 
-    if (sim_frame_is_zero(page->frame) || sim_frame_is(page->frame, world->sim[n].tag, pager_index))
+    if (sim_frame_is_zero(page->frame) || sim_frame_is(page->frame, world->sim[n].tag, pager_index)) {
         return true;
+    }
     /* object 1 is a shadow of object 0, and 2 one of 1, each from page 1 on */
-    for (; (n == 1 || n == 2); n--)
-        if (sim_frame_is(page->frame, world->sim[n - 1].tag, ++pager_index))
+    for (; (n == 1 || n == 2); n--) {
+        if (sim_frame_is(page->frame, world->sim[n - 1].tag, ++pager_index)) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -246,20 +256,24 @@ static void check_success(struct world *world, const struct one_fault *one, cons
     CHECK((page->access & one->args.access) == one->args.access);
     CHECK(pgl_object_resident(page->object, page->index));
     CHECK(content_is_right(world, page));
-    if (one->args.access == PGL_ACCESS_WRITE && one->args.object)
+    if (one->args.access == PGL_ACCESS_WRITE && one->args.object) {
         CHECK(page->object == one->args.object && page->index == one->args.index);
-    if (!(one->args.flags & PGL_FAULT_FLAG_WIRE))
+    }
+    if (!(one->args.flags & PGL_FAULT_FLAG_WIRE)) {
         return;
-    if (world->nwires < NWIRES)
+    }
+    if (world->nwires < NWIRES) {
         world->wire[world->nwires++] = *page;
-    else
+    } else {
         CHECK(pgl_object_unwire(page->object, page->index));
+    }
 }
 
 static bool is_mapped(const struct world *world, const struct pgl_fault_args *args)
 {
-    if (args->map)
+    if (args->map) {
         return args->index < MAP_PAGES && world->mapped[args->index] >= 0;
+    }
     return args->index < NPAGES;
 }
 
@@ -267,8 +281,9 @@ static void check_result(struct world *world, struct one_fault *one, enum pgl_fa
                          const struct pgl_fault_page *page)
 {
     one->pending = result == PGL_FAULT_PENDING;
-    if (one->pending)
+    if (one->pending) {
         return;
+    }
     CHECK(one->ready == 0);
     switch (result) {
     case PGL_FAULT_SUCCESS:
@@ -307,8 +322,9 @@ static void check_objects(struct world *world)
 {
     for (unsigned i = 0; i < NOBJECTS; i++) {
         CHECK(pgl_object_check(world->object[i], say, &i) == 0);
-        for (uint64_t page = 0; page < NPAGES; page++)
+        for (uint64_t page = 0; page < NPAGES; page++) {
             world->bad[i][page] = world->bad[i][page] && !pgl_object_resident(world->object[i], page);
+        }
     }
 }
 
@@ -325,8 +341,9 @@ static void step_fault(struct world *world)
     unsigned choice = eat(&world->input), index = eat(&world->input);
     struct pgl_fault_page page = {0};
 
-    if (one->pending)
+    if (one->pending) {
         return;
+    }
     one->args = (struct pgl_fault_args){
         .access = choice & 1 ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
         .flags = choice >> 4,
@@ -346,8 +363,9 @@ static void go_on(struct world *world, struct one_fault *one)
 {
     struct pgl_fault_page page = {0};
 
-    if (!one->pending || !one->ready)
+    if (!one->pending || !one->ready) {
         return;
+    }
     one->ready = 0;
     check_result(world, one, pgl_fault_continue(one->fault, &page), &page);
 }
@@ -359,8 +377,9 @@ static void step_continue(struct world *world)
 
 static void step_reply(struct world *world)
 {
-    if (world->nkept)
+    if (world->nkept) {
         reply_somehow(world, &world->kept[eat(&world->input) % world->nkept]);
+    }
 }
 
 static void step_interrupt(struct world *world)
@@ -390,8 +409,9 @@ static void step_unwire(struct world *world)
 {
     struct pgl_fault_page *wire;
 
-    if (!world->nwires)
+    if (!world->nwires) {
         return;
+    }
     wire = &world->wire[eat(&world->input) % world->nwires];
     CHECK(pgl_object_unwire(wire->object, wire->index));
     *wire = world->wire[--world->nwires];
@@ -423,11 +443,13 @@ static void step_map(struct world *world)
     unsigned first = eat(&world->input) % MAP_PAGES, n = eat(&world->input);
     unsigned last = first + n / 2 % 24;
 
-    if (last >= MAP_PAGES)
+    if (last >= MAP_PAGES) {
         last = MAP_PAGES - 1;
+    }
     if (n % 2) {
-        if (pgl_map_remove(world->map, first, last))
+        if (pgl_map_remove(world->map, first, last)) {
             memset(&world->mapped[first], -1, last - first + 1);
+        }
     } else {
         struct pgl_object *object = any_object(world);
         uint64_t object_first = eat(&world->input) % NPAGES;
@@ -467,8 +489,9 @@ static void step_ready(struct world *world)
 
 static void step_terminate(struct world *world)
 {
-    if (eat(&world->input) % 8)
+    if (eat(&world->input) % 8) {
         return;
+    }
     world->reasons |= REASON_ERROR;
     pgl_object_terminate(any_object(world));
 }
@@ -500,11 +523,13 @@ static void make_objects(struct world *world)
         if (i == 1 || i == 2) {
             config.backing = world->object[i - 1];
             config.backing_first = 1;
-            if (choice >> (3 + i) & 1)
+            if (choice >> (3 + i) & 1) {
                 config.pager_ops = NULL;
+            }
         }
-        if (i == 3)
+        if (i == 3) {
             config.credits = 1 + eat(&world->input) % 8;
+        }
         world->object[i] = pgl_object_new(&config);
         CHECK(world->object[i]);
     }
@@ -555,29 +580,34 @@ static void drain(struct world *world)
             }
         }
     }
-    for (unsigned i = 0; i < NFAULTS; i++)
+    for (unsigned i = 0; i < NFAULTS; i++) {
         CHECK(!world->fault[i].pending);
+    }
 }
 
 static void finish(struct world *world)
 {
     struct pgl_object_stats stats;
 
-    while (world->nwires--)
+    while (world->nwires--) {
         CHECK(pgl_object_unwire(world->wire[world->nwires].object, world->wire[world->nwires].index));
+    }
     check_objects(world);
     for (unsigned i = 0; i < NOBJECTS; i++) {
         pgl_object_get_stats(world->object[i], &stats);
         CHECK(stats.busy == 0 && stats.outstanding == 0 && stats.waiting == 0);
         CHECK(stats.resident <= NPAGES);
     }
-    for (unsigned i = 0; i < NFAULTS; i++)
+    for (unsigned i = 0; i < NFAULTS; i++) {
         pgl_fault_free(world->fault[i].fault);
+    }
     pgl_map_free(world->map);
-    for (unsigned i = NOBJECTS; i-- > 0;)
+    for (unsigned i = NOBJECTS; i-- > 0;) {
         pgl_object_unref(world->object[i]);
-    for (unsigned i = 0; i < NOBJECTS; i++)
+    }
+    for (unsigned i = 0; i < NOBJECTS; i++) {
         CHECK(world->sim[i].frames_used == 0 && world->sim[i].blocks_used == 0);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -48,8 +48,9 @@ static void check_message(const char *message, const char *path)
 
     CHECK(strncmp(message, path, strlen(path)) == 0 && *at++ == ':');
     CHECK(g_ascii_isdigit(*at));
-    while (g_ascii_isdigit(*at))
+    while (g_ascii_isdigit(*at)) {
         at++;
+    }
     CHECK(at[0] == ':' && at[1] == ' ' && at[2]);
 }
 
@@ -82,8 +83,9 @@ static void put_block(GString *text, const struct trace *trace, const struct tra
     }
     g_string_append_printf(text, "%c %u %" G_GINT64_MODIFIER "x %u %x", event->op == TRACE_EQUAL ? 'E' : 'T',
                            event->vcpu, block->addr, block->size, key);
-    if (block->addr1 != TRACE_NO_ADDR)
+    if (block->addr1 != TRACE_NO_ADDR) {
         g_string_append_printf(text, " %" G_GINT64_MODIFIER "x", block->addr1);
+    }
     g_string_append_c(text, '\n');
 }
 
@@ -95,10 +97,11 @@ static void put_event(GString *text, const struct trace *trace, const struct tra
         break;
     case TRACE_RANGE:
         g_string_append(text, "I ");
-        if (event->vcpu == TRACE_NO_VCPU)
+        if (event->vcpu == TRACE_NO_VCPU) {
             g_string_append_c(text, '-');
-        else
+        } else {
             g_string_append_printf(text, "%u", event->vcpu);
+        }
         g_string_append_printf(text, " %" G_GINT64_MODIFIER "x %" G_GINT64_MODIFIER "x\n", event->addr,
                                g_array_index(trace->range_last, uint64_t, event->arg));
         break;
@@ -138,8 +141,9 @@ static GString *write_trace(const struct trace *trace)
         return text;
     }
     g_string_append_printf(text, "kind=code page_bits=%u vcpus=%u\n", trace->page_bits, trace->vcpus);
-    for (unsigned i = 0; i < trace->events->len; i++)
+    for (unsigned i = 0; i < trace->events->len; i++) {
         put_event(text, trace, &g_array_index(trace->events, struct trace_event, i));
+    }
     return text;
 }
 
@@ -149,8 +153,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct trace *trace = read_trace(write_file(data, size, !is_gzip)), *again;
     GString *text, *text_again;
 
-    if (!trace)
+    if (!trace) {
         return 0;
+    }
     text = write_trace(trace);
     again = read_trace(write_file(text->str, text->len, true));
     CHECK(again);

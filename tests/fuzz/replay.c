@@ -17,8 +17,9 @@ static void run_file(const char *path)
 
     CHECK(file);
     do {
-        if (size == room)
+        if (size == room) {
             data = realloc(data, room = 2 * room + 4096);
+        }
         CHECK(data);
         size += fread(data + size, 1, room - size, file);
     } while (!feof(file) && !ferror(file));
@@ -26,8 +27,9 @@ static void run_file(const char *path)
     fclose(file);
     data = realloc(data, size + 1); /* so that a sanitizer sees what reads beyond */
     CHECK(data);
-    if (LLVMFuzzerTestOneInput(data, size))
+    if (LLVMFuzzerTestOneInput(data, size)) {
         fprintf(stderr, "%s: not wanted in a corpus\n", path);
+    }
     free(data);
     nfiles++;
 }
@@ -48,8 +50,9 @@ static void run_path(const char *path)
     while ((entry = readdir(folder))) {
         char inside[PATH_MAX];
 
-        if (entry->d_name[0] == '.')
+        if (entry->d_name[0] == '.') {
             continue;
+        }
         CHECK(snprintf(inside, sizeof(inside), "%s/%s", path, entry->d_name) < (int)sizeof(inside));
         run_path(inside);
     }
@@ -58,8 +61,9 @@ static void run_path(const char *path)
 
 int main(int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++)
+    for (int i = 1; i < argc; i++) {
         run_path(argv[i]);
+    }
     printf("inputs=%u\n", nfiles);
     return nfiles ? 0 : 1;
 }

@@ -34,8 +34,9 @@ static inline void asm_insn(struct place *at, enum op op, unsigned rd, unsigned 
 
     asm_byte(at, (uint8_t)op);
     asm_byte(at, (uint8_t)(rd << 4 | rs));
-    for (unsigned i = 2; i < length; i++, imm >>= 8)
+    for (unsigned i = 2; i < length; i++, imm >>= 8) {
         asm_byte(at, (uint8_t)imm);
+    }
 }
 
 /* The immediate of a jump from @at to @to. */

@@ -11,11 +11,13 @@ void jitter(unsigned odds)
     static __thread uint32_t random;
 
     random = random * 1664525u + 1013904223u + (uint32_t)(uintptr_t)&random;
-    if ((random >> 16) % odds == 0)
+    if ((random >> 16) % odds == 0) {
         sched_yield();
-    else if (random >> 27 == 1)
-        for (volatile unsigned i = 0; i < (random >> 16 & 255); i++)
+    } else if (random >> 27 == 1) {
+        for (volatile unsigned i = 0; i < (random >> 16 & 255); i++) {
             ;
+        }
+    }
 }
 
 static struct block *block_of(struct pgl_tb *tb)
@@ -27,8 +29,9 @@ struct block *block_new(uint64_t va, uint64_t pa)
 {
     struct block *block = aligned_alloc(_Alignof(struct block), sizeof(*block));
 
-    if (!block)
+    if (!block) {
         abort();
+    }
     *block = (struct block){.va = va, .pa = pa};
     pgl_tb_init(&block->tb);
     return block;
@@ -50,8 +53,9 @@ static struct block *search(struct block *const *bucket, uint64_t va, uint64_t p
 {
     struct block *block = __atomic_load_n(bucket, __ATOMIC_ACQUIRE);
 
-    while (block && (block->va != va || block->pa != pa))
+    while (block && (block->va != va || block->pa != pa)) {
         block = __atomic_load_n(&block->hash_next, __ATOMIC_ACQUIRE);
+    }
     return block;
 }
 
@@ -83,16 +87,18 @@ void blocks_cache(struct finder *finder, struct block *block)
     jitter(256);
     __atomic_store_n(slot, block, __ATOMIC_RELAXED);
     pgl_fence();
-    if (!pgl_tb_is_live(&block->tb))
+    if (!pgl_tb_is_live(&block->tb)) {
         __atomic_store_n(slot, NULL, __ATOMIC_RELAXED);
+    }
 }
 
 struct block *blocks_find(struct blocks *blocks, struct finder *finder, uint64_t va, uint64_t pa)
 {
     struct block *block = search(bucket_of(blocks, va, pa), va, pa);
 
-    if (block)
+    if (block) {
         blocks_cache(finder, block);
+    }
     return block;
 }
 
@@ -130,8 +136,9 @@ static void take_from_hash(struct blocks *blocks, struct block *block)
 {
     struct block **link = bucket_of(blocks, block->va, block->pa);
 
-    while (*link != block)
+    while (*link != block) {
         link = &(*link)->hash_next;
+    }
     __atomic_store_n(link, block->hash_next, __ATOMIC_RELEASE);
 }
 
@@ -139,18 +146,21 @@ static void undo_jump(struct jump *jump)
 {
     struct jump **link;
 
-    if (!jump->to)
+    if (!jump->to) {
         return;
-    for (link = &jump->to->incoming; *link != jump; link = &(*link)->next)
+    }
+    for (link = &jump->to->incoming; *link != jump; link = &(*link)->next) {
         ;
+    }
     *link = jump->next;
     __atomic_store_n(&jump->to, NULL, __ATOMIC_RELAXED);
 }
 
 static void undo_jumps(struct block *block)
 {
-    while (block->incoming)
+    while (block->incoming) {
         undo_jump(block->incoming);
+    }
     undo_jump(&block->jump[0]);
     undo_jump(&block->jump[1]);
 }
@@ -160,8 +170,9 @@ static void wipe_caches(struct blocks *blocks, const struct block *block)
     for (unsigned i = 0; i < blocks->nfinders && !blocks->keep_caches; i++) {
         struct block **slot = cache_slot(blocks->finder[i], block->va);
 
-        if (__atomic_load_n(slot, __ATOMIC_RELAXED) == block)
+        if (__atomic_load_n(slot, __ATOMIC_RELAXED) == block) {
             __atomic_store_n(slot, NULL, __ATOMIC_RELAXED);
+        }
     }
 }
 
@@ -200,15 +211,18 @@ static struct block *take_graves(struct blocks *blocks)
     for (unsigned i = 0; i < blocks->nfinders; i++) {
         uint64_t seen = __atomic_load_n(&blocks->finder[i]->seen, __ATOMIC_ACQUIRE);
 
-        if (seen < oldest)
+        if (seen < oldest) {
             oldest = seen;
+        }
     }
-    while (*link && (*link)->grave_epoch >= oldest)
+    while (*link && (*link)->grave_epoch >= oldest) {
         link = &(*link)->grave_next;
+    }
     freed = *link;
     *link = NULL;
-    for (const struct block *block = freed; block; block = block->grave_next)
+    for (const struct block *block = freed; block; block = block->grave_next) {
         freed_count++;
+    }
     __atomic_store_n(&blocks->ngraves, blocks->ngraves - freed_count, __ATOMIC_RELAXED);
     return freed;
 }
@@ -219,8 +233,9 @@ void blocks_quiesce(struct blocks *blocks, struct finder *finder)
 
     /* release: this hart's uses of blocks are over. acquire: it sees the burials of the epochs before. */
     __atomic_store_n(&finder->seen, __atomic_load_n(&blocks->epoch, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
-    if (blocks->keep_caches || __atomic_load_n(&blocks->ngraves, __ATOMIC_RELAXED) < GRAVES_MAX)
+    if (blocks->keep_caches || __atomic_load_n(&blocks->ngraves, __ATOMIC_RELAXED) < GRAVES_MAX) {
         return;
+    }
     pthread_mutex_lock(&blocks->lock);
     block = take_graves(blocks);
     pthread_mutex_unlock(&blocks->lock);

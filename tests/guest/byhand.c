@@ -16,14 +16,16 @@ static struct program *new_program(const char *name, unsigned nharts)
 {
     struct program *program = calloc(1, sizeof(*program));
 
-    if (!program)
+    if (!program) {
         abort();
+    }
     program->name = name;
     program->page_bits = PAGE_BITS;
     program->nharts = nharts;
     program->deterministic = true;
-    for (unsigned page = 0; page < VA_SIZE >> PAGE_BITS; page++)
+    for (unsigned page = 0; page < VA_SIZE >> PAGE_BITS; page++) {
         program->map[page] = (uint16_t)(page % (RAM_SIZE >> PAGE_BITS));
+    }
     return program;
 }
 
@@ -70,8 +72,9 @@ static struct program *patch_next(const char *name, uint64_t va, uint64_t alias,
     struct place at;
     uint64_t loop;
 
-    if (map_second_to)
+    if (map_second_to) {
         program->map[(va >> PAGE_BITS) + 1] = (uint16_t)map_second_to;
+    }
     at = begin(program, 0, va);
     asm_insn(&at, OP_LI, R_COUNT, 0, ROUNDS);
     loop = at.va;
@@ -141,8 +144,9 @@ static struct program *compiler(void)
         for (unsigned n = 0; n < length; n++) {
             uint64_t insns = 0;
 
-            for (unsigned i = 0; i < 4; i++)
+            for (unsigned i = 0; i < 4; i++) {
                 insns |= (uint64_t)(OP_MOV + (i + n) % 4 + (0x10 * (i + length) + n + 1) * 0x100) << 16 * i;
+            }
             asm_insn(&at, OP_LIQ, R_VALUE, 0, insns);
             asm_store(&at, R_VALUE, routine + 8 * n, 8);
         }
@@ -254,8 +258,9 @@ static struct program *aged(void)
         asm_insn(&at, OP_ADD, 3, 2, 0);
         loop_and_halt(&at, loop);
     }
-    for (unsigned hart = 0; hart < 2; hart++)
+    for (unsigned hart = 0; hart < 2; hart++) {
         program->pte_at[5 + 4 * hart] = (uint32_t)entry[hart];
+    }
     return program;
 }
 

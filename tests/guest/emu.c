@@ -76,10 +76,12 @@ static bool store_untrapped(struct hart *hart, struct write *write)
     trapped = __atomic_load_n(trap_of(emu, write->pa), __ATOMIC_ACQUIRE) ||
               __atomic_load_n(trap_of(emu, write->pa + write->len - 1), __ATOMIC_ACQUIRE);
     jitter(256);
-    if (emu->config.mistake == MISTAKE_NO_TRAP)
+    if (emu->config.mistake == MISTAKE_NO_TRAP) {
         sched_yield();
-    if (!trapped)
+    }
+    if (!trapped) {
         ram_write(&emu->ram, write);
+    }
     __atomic_store_n(&hart->storing, false, __ATOMIC_RELEASE);
     return !trapped;
 }
@@ -91,9 +93,11 @@ static void first_code(uint64_t index, void *opaque)
 
     __atomic_store_n(trap_of(emu, index << emu->program->page_bits), 1, __ATOMIC_RELAXED);
     pgl_fence();
-    for (unsigned i = 0; i < emu->program->nharts && emu->config.mistake != MISTAKE_NO_TRAP; i++)
-        while (__atomic_load_n(&emu->hart[i].storing, __ATOMIC_ACQUIRE))
+    for (unsigned i = 0; i < emu->program->nharts && emu->config.mistake != MISTAKE_NO_TRAP; i++) {
+        while (__atomic_load_n(&emu->hart[i].storing, __ATOMIC_ACQUIRE)) {
             sched_yield();
+        }
+    }
 }
 
 static void no_code(uint64_t index, void *opaque)
@@ -128,10 +132,12 @@ static const struct pgl_tb_ops tb_ops = {first_code, no_code, publish, retired};
 /* What the library said of a store or a range: the running block may be dead, whoever killed it. */
 static int note_answer(struct hart *hart, int answer)
 {
-    if (answer < 0)
+    if (answer < 0) {
         fail("an invalidation");
-    if (answer & PGL_RUNNING_DEAD)
+    }
+    if (answer & PGL_RUNNING_DEAD) {
         hart->running_dead = true;
+    }
     return answer;
 }
 
@@ -162,8 +168,9 @@ static void store_physical(struct hart *hart, struct write *write)
     } else {
         hart->stats.untrapped++;
         /* Another hart may have killed the running block, the last one of the page: that took the trap away too. */
-        if (hart->running && !pgl_tb_is_live(hart->running))
+        if (hart->running && !pgl_tb_is_live(hart->running)) {
             hart->running_dead = true;
+        }
     }
     ram_settle(&hart->emu->ram, write);
 }
@@ -185,8 +192,9 @@ static uint64_t walk(struct hart *hart, uint64_t va)
 {
     uint64_t flags_at, pa = translate_va(hart->emu, va, &flags_at);
 
-    if (!(ram_byte(&hart->emu->ram, flags_at) & PTE_ACCESSED))
+    if (!(ram_byte(&hart->emu->ram, flags_at) & PTE_ACCESSED)) {
         store_physical(hart, &(struct write){.pa = flags_at, .len = 1, .how = WRITE_OR, .bytes = {PTE_ACCESSED}});
+    }
     return pa;
 }
 
@@ -206,8 +214,9 @@ static uint64_t bus_load(void *machine, uint64_t va, unsigned len)
     unsigned rest = contiguous(hart, va, pa, len);
 
     for (unsigned i = 0; i < len; i++) {
-        if (i == rest)
+        if (i == rest) {
             pa = walk(hart, va + rest) - rest;
+        }
         value |= (uint64_t)ram_byte(&hart->emu->ram, pa + i) << 8 * i;
     }
     return value;
@@ -221,8 +230,9 @@ static void bus_store(void *machine, uint64_t va, unsigned len, uint64_t value)
         struct write write = {.pa = walk(hart, va)};
 
         write.len = contiguous(hart, va, write.pa, len);
-        for (unsigned i = 0; i < write.len; i++, value >>= 8)
+        for (unsigned i = 0; i < write.len; i++, value >>= 8) {
             write.bytes[i] = (uint8_t)value;
+        }
         store_physical(hart, &write);
         va += write.len;
         len -= write.len;
@@ -236,8 +246,9 @@ static void bus_copy(void *machine, uint64_t to, uint64_t from, unsigned len)
     struct emu *emu = hart->emu;
     uint8_t bytes[COPY_MAX], *at = bytes;
 
-    for (unsigned i = 0; i < len; i++)
+    for (unsigned i = 0; i < len; i++) {
         bytes[i] = (uint8_t)bus_load(hart, from + i, 1);
+    }
     while (len) {
         struct write write = {.pa = walk(hart, to)};
 
@@ -291,8 +302,9 @@ struct translation {
 
 static void settle_pending(struct translation *t)
 {
-    while (t->npending)
+    while (t->npending) {
         ram_settle(&t->hart->emu->ram, &t->pending[--t->npending]);
+    }
 }
 
 /* Walk to the block's second page. This thread holds a page, so a store of the walk names its bracket. */
@@ -302,8 +314,9 @@ static uint64_t walk_in_bracket(struct translation *t, uint64_t va)
     struct write write = {.len = 1, .how = WRITE_OR, .bytes = {PTE_ACCESSED}};
     uint64_t pa = translate_va(emu, va, &write.pa);
 
-    if (ram_byte(&emu->ram, write.pa) & PTE_ACCESSED)
+    if (ram_byte(&emu->ram, write.pa) & PTE_ACCESSED) {
         return pa;
+    }
     ram_write(&emu->ram, &write);
     t->hart->stats.walk_stores++;
     switch (pgl_bracket_store(&t->bracket, write.pa, write.len)) {
@@ -326,8 +339,9 @@ static enum pgl_bracket_result enter_second_page(struct translation *t, unsigned
 
     t->page2 = walk_in_bracket(t, t->block->va + at);
     result = pgl_bracket_cross(&t->bracket, t->page2 >> t->hart->emu->program->page_bits);
-    if (result == PGL_BRACKET_ERROR)
+    if (result == PGL_BRACKET_ERROR) {
         fail("pgl_bracket_cross");
+    }
     return result;
 }
 
@@ -343,8 +357,9 @@ static bool fetch(struct translation *t, uint8_t *bytes, unsigned end)
         unsigned at = block->size;
         uint64_t cell;
 
-        if (at == rest && enter_second_page(t, at) != PGL_BRACKET_OK)
+        if (at == rest && enter_second_page(t, at) != PGL_BRACKET_OK) {
             return false;
+        }
         cell = ram_cell(&emu->ram, at < rest ? block->pa + at : t->page2 + at - rest);
         bytes[at] = (uint8_t)cell;
         block->version[at] = cell >> 8;
@@ -364,8 +379,9 @@ static bool decode(struct translation *t)
         unsigned at = block->size;
 
         insn = &block->insn[block->ninsns++];
-        if (!fetch(t, bytes, at + 1) || !fetch(t, bytes, at + isa_length(bytes[at])))
+        if (!fetch(t, bytes, at + 1) || !fetch(t, bytes, at + isa_length(bytes[at]))) {
             return false;
+        }
         *insn = isa_decode(&bytes[at]);
         jitter(256);
     } while (block->ninsns < BLOCK_INSNS && !isa_ends_block(insn));
@@ -392,8 +408,9 @@ static void count_block(struct emu_stats *stats, const struct block *block, unsi
     uint64_t page = block->tb.first[0] >> page_bits, page2 = block->tb.first[1] >> page_bits;
 
     stats->translated++;
-    if (block->tb.first[1] > block->tb.last[1])
+    if (block->tb.first[1] > block->tb.last[1]) {
         return;
+    }
     stats->two_pages += page2 != page;
     stats->falling += page2 < page;
     stats->twice += page2 == page;
@@ -404,12 +421,14 @@ static void reopen_bracket(struct translation *t)
 {
     uint64_t index = t->block->pa >> t->hart->emu->program->page_bits;
 
-    if (t->block->tb.first[1] <= t->block->tb.last[1])
+    if (t->block->tb.first[1] <= t->block->tb.last[1]) {
         return;
+    }
     pgl_bracket_abort(&t->bracket);
     sched_yield();
-    if (!pgl_bracket_begin(&t->bracket, t->hart->emu->table, index))
+    if (!pgl_bracket_begin(&t->bracket, t->hart->emu->table, index)) {
         fail("pgl_bracket_begin");
+    }
 }
 
 /* Decode and commit until what was decoded may be kept. Returns the block that can be found now. */
@@ -420,18 +439,22 @@ static struct block *decode_and_commit(struct translation *t)
     struct pgl_tb *found;
 
     for (;; hart->stats.restarts++, settle_pending(t)) {
-        if (!decode(t))
+        if (!decode(t)) {
             continue;
+        }
         pgl_tb_init(&t->block->tb);
         set_bytes(t);
-        if (hart->emu->config.mistake == MISTAKE_EARLY_READ)
+        if (hart->emu->config.mistake == MISTAKE_EARLY_READ) {
             reopen_bracket(t);
+        }
         result = pgl_bracket_commit(&t->bracket, &t->block->tb, &found);
-        if (result != PGL_BRACKET_RESTART)
+        if (result != PGL_BRACKET_RESTART) {
             break;
+        }
     }
-    if (result == PGL_BRACKET_ERROR)
+    if (result == PGL_BRACKET_ERROR) {
         fail("pgl_bracket_commit");
+    }
     settle_pending(t); /* there are none: a restart was due for them */
     if (result == PGL_BRACKET_EXISTS) {
         hart->stats.equal++;
@@ -449,8 +472,9 @@ static struct block *translate(struct hart *hart, uint64_t va, uint64_t pa)
     struct translation t = {.hart = hart, .block = block_new(va, pa)};
     struct block *block;
 
-    if (!pgl_bracket_begin(&t.bracket, emu->table, pa >> emu->program->page_bits))
+    if (!pgl_bracket_begin(&t.bracket, emu->table, pa >> emu->program->page_bits)) {
         fail("pgl_bracket_begin");
+    }
     block = decode_and_commit(&t);
     blocks_cache(&hart->finder, block);
     return block;
@@ -484,19 +508,22 @@ static struct block *find_block(struct hart *hart, const struct jump *from)
 /* What had been settled of the bytes that a block at @va may have, before that block was looked for. */
 static void take_snapshot(const struct emu *emu, uint64_t va, uint64_t *settled)
 {
-    for (unsigned i = 0; i < BLOCK_BYTES; i++)
+    for (unsigned i = 0; i < BLOCK_BYTES; i++) {
         settled[i] = ram_settled(&emu->ram, emu->ram.base + program_ram_at(emu->program, va + i));
+    }
 }
 
 static void compare_with_snapshot(struct hart *hart, const struct block *block, const uint64_t *settled)
 {
     for (unsigned i = 0; i < block->size; i++) {
-        if (block->version[i] >= settled[i])
+        if (block->version[i] >= settled[i]) {
             continue;
-        if (!hart->stats.stale && hart->emu->config.mistake == MISTAKE_NONE)
+        }
+        if (!hart->stats.stale && hart->emu->config.mistake == MISTAKE_NONE) {
             fprintf(stderr, "guest: %s: stale block at %#jx: byte %u of version %ju, settled is %ju\n",
                     hart->emu->program->name, (uintmax_t)block->va, i, (uintmax_t)block->version[i],
                     (uintmax_t)settled[i]);
+        }
         hart->stats.stale++;
         return;
     }
@@ -511,8 +538,9 @@ static struct jump *run_block(struct hart *hart, struct block *block)
     hart->running_dead = false;
     for (unsigned i = 0; i < block->ninsns && leave == LEAVE_NEXT; i++) {
         leave = isa_execute(&hart->cpu, &block->insn[i], &bus, hart);
-        if (hart->running_dead && hart->emu->config.mistake != MISTAKE_IGNORE_DEAD)
+        if (hart->running_dead && hart->emu->config.mistake != MISTAKE_IGNORE_DEAD) {
             break;
+        }
     }
     hart->running = NULL;
     if (hart->running_dead) {
@@ -529,8 +557,9 @@ static void drop_block(struct hart *hart, struct block *block)
 
     note_answer(hart, pgl_invalidate_tb(emu->table, &block->tb, NULL));
     if (blocks_cached(&hart->finder, block->va) == block ||
-        blocks_find(&emu->blocks, &hart->finder, block->va, block->pa) == block)
+        blocks_find(&emu->blocks, &hart->finder, block->va, block->pa) == block) {
         hart->stats.stale++;
+    }
 }
 
 static void *run_hart(void *opaque)
@@ -553,12 +582,14 @@ static void *run_hart(void *opaque)
             take_snapshot(emu, hart->cpu.pc, settled);
             block = find_block(hart, from);
             compare_with_snapshot(hart, block, settled);
-            if (from && blocks_chained(from) != block)
+            if (from && blocks_chained(from) != block) {
                 blocks_chain(&emu->blocks, last, from, block);
+            }
             from = run_block(hart, block);
         }
-        if (++epochs % EPOCHS_PER_DROP == 0)
+        if (++epochs % EPOCHS_PER_DROP == 0) {
             drop_block(hart, block);
+        }
     }
     blocks_leave(&hart->finder);
     return NULL;
@@ -572,17 +603,20 @@ struct emu *emu_new(const struct program *program, const struct emu_config *conf
     struct pgl_table_config table_config = {
         .page_bits = program->page_bits, .addr_bits = 64, .ops = &tb_ops, .opaque = emu};
 
-    if (!emu)
+    if (!emu) {
         fail("memory");
+    }
     emu->program = program;
     emu->config = *config;
     emu->ram.base = program->base;
     emu->ram.many_writers = program->many_writers;
-    for (unsigned i = 0; i < RAM_SIZE; i++)
+    for (unsigned i = 0; i < RAM_SIZE; i++) {
         emu->ram.cell[i] = program->image[i];
+    }
     emu->table = pgl_table_new(&table_config);
-    if (!emu->table)
+    if (!emu->table) {
         fail("pgl_table_new");
+    }
     blocks_init(&emu->blocks);
     emu->blocks.keep_caches = config->mistake == MISTAKE_KEEP_CACHES;
     for (unsigned i = 0; i < program->nharts; i++) {
@@ -633,16 +667,19 @@ void emu_run(struct emu *emu, struct emu_stats *stats)
 
     *stats = (struct emu_stats){0};
     pthread_barrier_init(&emu->start, NULL, emu->program->nharts);
-    for (unsigned i = 0; i < emu->program->nharts; i++)
-        if (pthread_create(&emu->hart[i].thread, NULL, run_hart, &emu->hart[i]))
+    for (unsigned i = 0; i < emu->program->nharts; i++) {
+        if (pthread_create(&emu->hart[i].thread, NULL, run_hart, &emu->hart[i])) {
             fail("pthread_create");
+        }
+    }
     for (unsigned i = 0; i < emu->program->nharts; i++) {
         const uint64_t *from = (const uint64_t *)&emu->hart[i].stats;
         uint64_t *to = (uint64_t *)stats;
 
         pthread_join(emu->hart[i].thread, NULL);
-        for (unsigned n = 0; n < sizeof(*stats) / sizeof(*to); n++)
+        for (unsigned n = 0; n < sizeof(*stats) / sizeof(*to); n++) {
             to[n] += from[n];
+        }
     }
     pthread_barrier_destroy(&emu->start);
     stats->wrong = check_at_rest(emu);

@@ -41,8 +41,9 @@ static void on_alarm(int signal)
     static const char what[] = "guest: hangs: ";
 
     (void)signal;
-    if (write(STDERR_FILENO, what, sizeof(what) - 1) < 0 || write(STDERR_FILENO, running, strlen(running)) < 0)
+    if (write(STDERR_FILENO, what, sizeof(what) - 1) < 0 || write(STDERR_FILENO, running, strlen(running)) < 0) {
         _exit(1);
+    }
     abort();
 }
 
@@ -57,9 +58,10 @@ static double now(void)
 static void mismatch(struct totals *totals, bool quiet, const char *what, unsigned number, uint64_t is, uint64_t wanted)
 {
     totals->mismatches++;
-    if (!quiet)
+    if (!quiet) {
         fprintf(stderr, "guest: %s: %s %u is %#jx, the interpreter has %#jx\n", running, what, number, (uintmax_t)is,
                 (uintmax_t)wanted);
+    }
 }
 
 /* Compare memory and registers, accessed bits apart, with what the interpreter leaves. */
@@ -70,8 +72,9 @@ static void compare(const struct emu *emu, const struct program *program, bool q
 
     program_interpret(program, image, cpus);
     memset(ignored, 0, sizeof(ignored));
-    for (unsigned page = 0; page < (unsigned)VA_SIZE >> program->page_bits; page++)
+    for (unsigned page = 0; page < (unsigned)VA_SIZE >> program->page_bits; page++) {
         ignored[program->pte_at[page]] = PTE_ACCESSED;
+    }
     for (unsigned at = 0; at < RAM_SIZE; at++) {
         if ((emu_byte(emu, at) | ignored[at]) != (image[at] | ignored[at])) {
             mismatch(totals, quiet, "byte", at, emu_byte(emu, at), image[at]);
@@ -99,14 +102,17 @@ static void run_program(const struct program *program, uint64_t number, const st
              config->invalidate_first ? "store brackets" : "store checks");
     alarm(PROGRAM_SECONDS);
     emu_run(emu, &stats);
-    if (program->deterministic)
+    if (program->deterministic) {
         compare(emu, program, config->mistake != MISTAKE_NONE, totals);
+    }
     alarm(0);
-    if ((stats.stale || stats.wrong) && config->mistake == MISTAKE_NONE)
+    if ((stats.stale || stats.wrong) && config->mistake == MISTAKE_NONE) {
         fprintf(stderr, "guest: %s: stale=%ju wrong=%ju\n", running, (uintmax_t)stats.stale, (uintmax_t)stats.wrong);
+    }
     emu_free(emu);
-    for (unsigned n = 0; n < sizeof(stats) / sizeof(*to); n++)
+    for (unsigned n = 0; n < sizeof(stats) / sizeof(*to); n++) {
         to[n] += ((const uint64_t *)&stats)[n];
+    }
     totals->programs++;
 }
 
@@ -163,8 +169,9 @@ static void usage(void)
         "are over, or one fails. --program runs that one random program again and again. --mistake builds one of these "
         "into the\n"
         "emulator, runs until it shows, and fails when it does not:");
-    for (unsigned i = MISTAKE_NONE + 1; i < MISTAKE_COUNT; i++)
+    for (unsigned i = MISTAKE_NONE + 1; i < MISTAKE_COUNT; i++) {
         fprintf(stderr, " %s", mistakes[i]);
+    }
     fprintf(stderr, "\n");
     exit(2);
 }
@@ -176,16 +183,19 @@ static uint64_t number(const char *text, uint64_t max)
 
     errno = 0;
     value = strtoull(text, &end, 0);
-    if (errno || *end || end == text || value > max)
+    if (errno || *end || end == text || value > max) {
         usage();
+    }
     return value;
 }
 
 static enum emu_mistake mistake(const char *name)
 {
-    for (unsigned i = 0; i < MISTAKE_COUNT; i++)
-        if (strcmp(name, mistakes[i]) == 0)
+    for (unsigned i = 0; i < MISTAKE_COUNT; i++) {
+        if (strcmp(name, mistakes[i]) == 0) {
             return (enum emu_mistake)i;
+        }
+    }
     usage();
     return MISTAKE_NONE;
 }
@@ -195,27 +205,30 @@ static struct options parse(char **argv)
     struct options options = {.stores = 30000, .seed = 1, .harts = 4};
 
     for (char **arg = argv + 1; *arg; arg += 2) {
-        if (!arg[1])
+        if (!arg[1]) {
             usage();
-        if (strcmp(*arg, "--stores") == 0)
+        }
+        if (strcmp(*arg, "--stores") == 0) {
             options.stores = number(arg[1], UINT64_MAX);
-        else if (strcmp(*arg, "--seconds") == 0)
+        } else if (strcmp(*arg, "--seconds") == 0) {
             options.seconds = (double)number(arg[1], UINT32_MAX);
-        else if (strcmp(*arg, "--hours") == 0)
+        } else if (strcmp(*arg, "--hours") == 0) {
             options.seconds = 3600.0 * (double)number(arg[1], UINT32_MAX);
-        else if (strcmp(*arg, "--seed") == 0)
+        } else if (strcmp(*arg, "--seed") == 0) {
             options.seed = number(arg[1], UINT64_MAX);
-        else if (strcmp(*arg, "--harts") == 0)
+        } else if (strcmp(*arg, "--harts") == 0) {
             options.harts = (unsigned)number(arg[1], HARTS_MAX);
-        else if (strcmp(*arg, "--mistake") == 0)
+        } else if (strcmp(*arg, "--mistake") == 0) {
             options.mistake = mistake(arg[1]);
-        else if (strcmp(*arg, "--program") == 0)
+        } else if (strcmp(*arg, "--program") == 0) {
             options.program = number(arg[1], UINT64_MAX), options.one_program = true;
-        else
+        } else {
             usage();
+        }
     }
-    if (!options.harts)
+    if (!options.harts) {
         usage();
+    }
     /* With a mistake in the emulator the programs by hand may never end. */
     options.by_hand = !options.one_program && options.mistake == MISTAKE_NONE;
     return options;
@@ -233,8 +246,9 @@ int main(int argc, char **argv)
            (uintmax_t)options.stores, mistakes[options.mistake]);
     run_all(&options, &totals);
     print(&totals, now() - start);
-    if (options.mistake != MISTAKE_NONE)
+    if (options.mistake != MISTAKE_NONE) {
         return !found(&totals);
+    }
     /* A run that seldom hits says little; one program may be like that. */
     return found(&totals) || (!options.one_program && 2 * totals.stats.hits < totals.stats.stores);
 }

@@ -3,8 +3,9 @@
 
 unsigned isa_length(uint8_t op)
 {
-    if (op < OP_ADDI || op >= OP_COUNT)
+    if (op < OP_ADDI || op >= OP_COUNT) {
         return 2;
+    }
     return op < OP_LI ? 4 : op < OP_LIQ ? 6 : 10;
 }
 
@@ -17,10 +18,12 @@ struct insn isa_decode(const uint8_t *bytes)
         .rs = bytes[1] & 15,
     };
 
-    for (unsigned i = 2; i < insn.length; i++)
+    for (unsigned i = 2; i < insn.length; i++) {
         insn.imm |= (uint64_t)bytes[i] << 8 * (i - 2);
-    if (insn.length == 4 && insn.op != OP_COPY)
+    }
+    if (insn.length == 4 && insn.op != OP_COPY) {
         insn.imm = (uint64_t)(int16_t)insn.imm;
+    }
     return insn;
 }
 

@@ -49,10 +49,11 @@ static inline uint64_t ram_next_cell(uint64_t cell, enum write_how how, uint8_t 
 {
     uint64_t version = (cell >> 8) + 1;
 
-    if (how == WRITE_OR)
+    if (how == WRITE_OR) {
         byte |= (uint8_t)cell;
-    else if (how == WRITE_AND)
+    } else if (how == WRITE_AND) {
         byte &= (uint8_t)cell;
+    }
     return version << 8 | byte;
 }
 
@@ -66,11 +67,13 @@ static inline void ram_write(struct ram *ram, struct write *write)
         uint64_t *at = &ram->cell[write->pa + i - ram->base];
         uint64_t old = __atomic_load_n(at, __ATOMIC_RELAXED), new = ram_next_cell(old, write->how, write->bytes[i]);
 
-        if (write->how == WRITE_SET && !ram->many_writers)
+        if (write->how == WRITE_SET && !ram->many_writers) {
             __atomic_store_n(at, new, __ATOMIC_RELEASE);
-        else
-            while (!__atomic_compare_exchange_n(at, &old, new, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        } else {
+            while (!__atomic_compare_exchange_n(at, &old, new, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
                 new = ram_next_cell(old, write->how, write->bytes[i]);
+            }
+        }
         write->version[i] = new >> 8;
     }
 }
@@ -83,8 +86,9 @@ static inline void ram_settle(struct ram *ram, const struct write *write)
         uint64_t old = __atomic_load_n(at, __ATOMIC_RELAXED);
 
         while (old < write->version[i] &&
-               !__atomic_compare_exchange_n(at, &old, write->version[i], true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+               !__atomic_compare_exchange_n(at, &old, write->version[i], true, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
             ;
+        }
     }
 }
 

@@ -71,16 +71,19 @@ static unsigned vpages(const struct gen *gen)
 
 static bool is_free(const struct gen *gen, uint64_t va, unsigned size)
 {
-    for (unsigned i = 0; i < size; i++)
-        if (gen->used[program_ram_at(gen->program, va + i)])
+    for (unsigned i = 0; i < size; i++) {
+        if (gen->used[program_ram_at(gen->program, va + i)]) {
             return false;
+        }
+    }
     return true;
 }
 
 static void use(struct gen *gen, uint64_t va, unsigned size)
 {
-    for (unsigned i = 0; i < size; i++)
+    for (unsigned i = 0; i < size; i++) {
         gen->used[program_ram_at(gen->program, va + i)] = true;
+    }
 }
 
 /* Of @odds places all but one are such that a page ends soon behind them. */
@@ -90,8 +93,9 @@ static uint64_t find_place(struct gen *gen, unsigned size, unsigned odds)
 
     do {
         va = below(gen, VA_SIZE);
-        if (below(gen, odds))
+        if (below(gen, odds)) {
             va = (va | (page - 1)) - below(gen, 40);
+        }
         va %= VA_SIZE;
     } while (!is_free(gen, va, size));
     return va;
@@ -103,8 +107,9 @@ static uint64_t alias(struct gen *gen, uint64_t va, unsigned len)
     unsigned page_bits = gen->program->page_bits;
     uint64_t in_page = va % (UINT64_C(1) << page_bits), page;
 
-    if (in_page + len > UINT64_C(1) << page_bits)
+    if (in_page + len > UINT64_C(1) << page_bits) {
         return va;
+    }
     do {
         page = below(gen, vpages(gen));
     } while (gen->program->map[page] != gen->program->map[va % VA_SIZE >> page_bits]);
@@ -135,8 +140,9 @@ static struct piece *begin_piece(struct gen *gen, struct place *at, unsigned own
 {
     struct piece *piece = &gen->piece[gen->npieces++];
 
-    if (gen->npieces > PIECES_MAX)
+    if (gen->npieces > PIECES_MAX) {
         abort();
+    }
     *at = (struct place){gen->program, find_place(gen, PIECE_MAX, odds)};
     *piece = (struct piece){.va = at->va, .owner = owner, .image = VA_SIZE};
     return piece;
@@ -145,15 +151,17 @@ static struct piece *begin_piece(struct gen *gen, struct place *at, unsigned own
 static void end_piece(struct gen *gen, struct piece *piece, const struct place *at)
 {
     piece->size = (unsigned)(at->va - piece->va);
-    if (piece->size > PIECE_MAX)
+    if (piece->size > PIECE_MAX) {
         abort();
+    }
     use(gen, piece->va, piece->size);
 }
 
 static void add_slot(struct piece *piece, uint64_t va, unsigned len, bool is_code)
 {
-    if (piece->nslots < SLOTS_MAX)
+    if (piece->nslots < SLOTS_MAX) {
         piece->slot[piece->nslots++] = (struct slot){va, len, is_code};
+    }
 }
 
 /* A plain instruction of 2 bytes; now and then one that ends a block. */
@@ -168,8 +176,9 @@ static uint64_t plain_insns(struct gen *gen, unsigned len)
 {
     uint64_t insns = 0;
 
-    for (unsigned i = 0; i < len; i += 2)
+    for (unsigned i = 0; i < len; i += 2) {
         insns |= (uint64_t)plain_insn(gen) << 8 * i;
+    }
     return insns;
 }
 
@@ -178,8 +187,9 @@ static void put_plain(struct gen *gen, struct piece *piece, struct place *at)
     uint64_t insns = plain_insns(gen, 8);
 
     add_slot(piece, at->va, 8, true);
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned i = 0; i < 8; i++) {
         asm_byte(at, (uint8_t)(insns >> 8 * i));
+    }
 }
 
 static void put_immediate(struct gen *gen, struct piece *piece, struct place *at)
@@ -221,15 +231,17 @@ static void put_image(struct gen *gen, struct piece *piece)
     uint64_t image = find_place(gen, piece->size, 1);
     struct place at = {gen->program, image};
 
-    for (unsigned i = 0; i < piece->size; i++)
+    for (unsigned i = 0; i < piece->size; i++) {
         asm_byte(&at, gen->program->image[program_ram_at(gen->program, piece->va + i)]);
+    }
     for (unsigned i = 0; i < piece->nslots; i++) {
         const struct slot *slot = &piece->slot[i];
         uint64_t bytes = slot->is_code ? plain_insns(gen, slot->len) : below(gen, UINT64_MAX);
 
         at.va = image + (slot->va - piece->va);
-        for (unsigned n = 0; n < slot->len; n++, bytes >>= 8)
+        for (unsigned n = 0; n < slot->len; n++, bytes >>= 8) {
             asm_byte(&at, (uint8_t)bytes);
+        }
     }
     use(gen, image, piece->size);
     piece->image = image;
@@ -264,16 +276,18 @@ static void make_routine(struct gen *gen, unsigned owner)
     }
     asm_insn(&at, OP_JR, 0, R_LINK, 0);
     end_piece(gen, piece, &at);
-    if (piece->size <= COPY_MAX && !piece->has_pte)
+    if (piece->size <= COPY_MAX && !piece->has_pte) {
         put_image(gen, piece);
+    }
 }
 
 /* ---- what a fragment does ---- */
 
 static bool may_use(const struct gen *gen, const struct piece *piece, unsigned hart, bool to_patch)
 {
-    if (gen->kind == KIND_PRIVATE || (to_patch && gen->kind == KIND_OWNED))
+    if (gen->kind == KIND_PRIVATE || (to_patch && gen->kind == KIND_OWNED)) {
         return piece->owner == hart;
+    }
     return true;
 }
 
@@ -293,8 +307,9 @@ static unsigned part_of(struct gen *gen, const struct slot *slot, unsigned step,
 {
     unsigned len = step << below(gen, 8);
 
-    if (len > slot->len)
+    if (len > slot->len) {
         len = slot->len;
+    }
     *va = slot->va + step * below(gen, (slot->len - len) / step + 1);
     return len;
 }
@@ -368,8 +383,9 @@ static void put_action(struct gen *gen, struct piece *piece, struct place *at, u
         break;
     case 11:
         target = pick(gen, hart, true, true);
-        if (target->image < VA_SIZE)
+        if (target->image < VA_SIZE) {
             put_copy(gen, at, target);
+        }
         asm_jump(at, R_LINK, target->va);
         break;
     case 12:
@@ -382,8 +398,9 @@ static void put_action(struct gen *gen, struct piece *piece, struct place *at, u
         asm_jump(at, R_LINK, pick(gen, hart, false, true)->va);
         break;
     case 15:
-        if (below(gen, 4) == 0)
+        if (below(gen, 4) == 0) {
             asm_insn(at, OP_FLUSH, 0, 0, 0);
+        }
     }
 }
 
@@ -410,8 +427,9 @@ static uint64_t make_start(struct gen *gen, unsigned hart, unsigned rounds, uint
     struct piece *piece = begin_piece(gen, &at, hart, 2);
 
     asm_insn(&at, OP_LI, R_COUNT, 0, rounds);
-    for (unsigned reg = 0; reg < DATA_REGS; reg++)
+    for (unsigned reg = 0; reg < DATA_REGS; reg++) {
         asm_insn(&at, OP_LI, reg, 0, below(gen, UINT64_MAX));
+    }
     end_linked(gen, piece, &at, link);
     return piece->va;
 }
@@ -444,8 +462,9 @@ static void make_fragment(struct gen *gen, unsigned hart, uint64_t *link)
     struct piece *piece = begin_piece(gen, &at, hart, 2);
 
     link_to(gen, link, piece->va);
-    for (unsigned n = 1 + (unsigned)below(gen, 3); n; n--)
+    for (unsigned n = 1 + (unsigned)below(gen, 3); n; n--) {
         put_action(gen, piece, &at, hart);
+    }
     end_linked(gen, piece, &at, link);
 }
 
@@ -472,8 +491,9 @@ static void make_ring(struct gen *gen, unsigned hart, unsigned rounds)
 
     gen->program->entry[hart] = make_start(gen, hart, rounds, &link);
     head = make_head(gen, hart, &link);
-    for (unsigned n = fragments > 16 ? 16 : fragments; n; n--)
+    for (unsigned n = fragments > 16 ? 16 : fragments; n; n--) {
         make_fragment(gen, hart, &link);
+    }
     make_tail(gen, hart, head, &link);
 }
 
@@ -486,8 +506,9 @@ static void make_mapping(struct gen *gen)
     unsigned most = RAM_SIZE >> program->page_bits, npages = most - (unsigned)below(gen, most / 2);
     unsigned swaps = below(gen, 2) ? vpages(gen) : vpages(gen) / 8;
 
-    for (unsigned page = 0; page < vpages(gen); page++)
+    for (unsigned page = 0; page < vpages(gen); page++) {
         program->map[page] = (uint16_t)(page % npages);
+    }
     while (swaps--) {
         unsigned page = (unsigned)below(gen, vpages(gen)), other = (unsigned)below(gen, vpages(gen));
         uint16_t swap = program->map[page];
@@ -519,8 +540,9 @@ struct program *program_random(uint64_t seed, uint64_t number, unsigned nharts)
     struct program *program = calloc(1, sizeof(*program));
     unsigned rounds;
 
-    if (!gen || !program)
+    if (!gen || !program) {
         abort();
+    }
     gen->program = program;
     gen->random = (seed ^ number * UINT64_C(0xd1342543de82ef95)) * UINT64_C(0x9e3779b97f4a7c15) | 1;
     gen->kind = (enum kind)(number % KINDS);
@@ -533,12 +555,15 @@ struct program *program_random(uint64_t seed, uint64_t number, unsigned nharts)
     make_mapping(gen);
     gen->token = find_place(gen, 1, 1);
     use(gen, gen->token, 1);
-    for (unsigned hart = 0; hart < nharts; hart++)
-        for (unsigned n = 0; n < (nharts > 4 ? 2 : 5); n++)
+    for (unsigned hart = 0; hart < nharts; hart++) {
+        for (unsigned n = 0; n < (nharts > 4 ? 2 : 5); n++) {
             make_routine(gen, hart);
+        }
+    }
     rounds = 20 + (unsigned)below(gen, 100);
-    for (unsigned hart = 0; hart < nharts; hart++)
+    for (unsigned hart = 0; hart < nharts; hart++) {
         make_ring(gen, hart, rounds);
+    }
     while (gen->next_pte < vpages(gen)) {
         uint64_t va = find_place(gen, PTE_SIZE, 1);
 

@@ -79,8 +79,9 @@ static unsigned number_of(uint64_t index)
 {
     unsigned page = 0;
 
-    while (page < N_PAGES && page_index[page] != index)
+    while (page < N_PAGES && page_index[page] != index) {
         page++;
+    }
     return page;
 }
 
@@ -93,10 +94,12 @@ static void own(struct worker *w, uint64_t index)
 {
     unsigned page = number_of(index);
 
-    if (page == N_PAGES)
+    if (page == N_PAGES) {
         return;
-    if (code.owner[page])
+    }
+    if (code.owner[page]) {
         soak_broken("page %#" PRIx64 " is held twice", index);
+    }
     code.owner[page] = w->id + 1;
 }
 
@@ -104,18 +107,21 @@ static void disown(struct worker *w, uint64_t index)
 {
     unsigned page = number_of(index);
 
-    if (page == N_PAGES)
+    if (page == N_PAGES) {
         return;
-    if (code.owner[page] != w->id + 1)
+    }
+    if (code.owner[page] != w->id + 1) {
         soak_broken("page %#" PRIx64 " was taken while it was held", index);
+    }
     code.owner[page] = 0;
 }
 
 /* With pages held, let somebody else run into them now and then. */
 static void give_way(struct worker *w)
 {
-    if (below(w, 16) == 0)
+    if (below(w, 16) == 0) {
         sched_yield();
+    }
 }
 
 /* ---- blocks that die ---- */
@@ -149,11 +155,14 @@ void code_enter(struct worker *w)
     uint64_t epoch = __atomic_load_n(&code.epoch, __ATOMIC_SEQ_CST);
 
     __atomic_store_n(&w->quiet, epoch, __ATOMIC_SEQ_CST);
-    if (below(w, 32))
+    if (below(w, 32)) {
         return;
-    for (unsigned i = 0; i < soak_workers; i++)
-        if (__atomic_load_n(&soak_worker[i].quiet, __ATOMIC_SEQ_CST) < epoch)
+    }
+    for (unsigned i = 0; i < soak_workers; i++) {
+        if (__atomic_load_n(&soak_worker[i].quiet, __ATOMIC_SEQ_CST) < epoch) {
             return;
+        }
+    }
     __atomic_compare_exchange_n(&code.epoch, &epoch, epoch + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     free_limbo(w, epoch);
 }
@@ -177,8 +186,10 @@ static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
     struct block *block = (struct block *)tb, *other = NULL;
 
     (void)opaque;
-    if (__atomic_compare_exchange_n(&code.found[block->key], &other, block, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    if (__atomic_compare_exchange_n(&code.found[block->key], &other, block, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE)) {
         return NULL;
+    }
     return &other->tb;
 }
 
@@ -192,8 +203,9 @@ static void retired(struct pgl_tb *chain, void *opaque)
 
         next = pgl_tb_chain_next(tb);
         if (block->key < N_KEYS && !__atomic_compare_exchange_n(&code.found[block->key], &found, NULL, false,
-                                                                __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+                                                                __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
             soak_broken("a block was retired that could not be found");
+        }
         __atomic_fetch_add(&code.killed, 1, __ATOMIC_RELAXED);
         bury(block);
     }
@@ -217,9 +229,11 @@ static unsigned version_in(const struct block *block, unsigned page, unsigned gr
     const struct key *key = &code.keys[block->key];
     unsigned oldest = ~0u;
 
-    for (unsigned which = 0; which < key->n; which++)
-        if (key->page[which] == page && key->granule[which] == granule && block->version[which] < oldest)
+    for (unsigned which = 0; which < key->n; which++) {
+        if (key->page[which] == page && key->granule[which] == granule && block->version[which] < oldest) {
             oldest = block->version[which];
+        }
+    }
     return oldest;
 }
 
@@ -230,9 +244,10 @@ static void check_fresh(unsigned page, unsigned granule, unsigned version)
     for (unsigned i = 0; i < cover->n; i++) {
         struct block *block = find(cover->key[i]);
 
-        if (block && version_in(block, page, granule) < version)
+        if (block && version_in(block, page, granule) < version) {
             soak_broken("stale: page %#" PRIx64 " granule %u: version %u can be found, %u was stored", page_index[page],
                         granule, version_in(block, page, granule), version);
+        }
     }
 }
 
@@ -268,8 +283,9 @@ void code_trylock(struct worker *w)
         index[i] = page_index[(first + i * 7) % N_PAGES];
         pages[i] = pgl_page_get(code.table, index[i]);
         held[i] = pgl_page_trylock(code.table, pages[i]);
-        if (held[i])
+        if (held[i]) {
             own(w, index[i]);
+        }
     }
     for (unsigned i = 0; i < 3; i++) {
         if (held[i]) {
@@ -288,12 +304,14 @@ void code_pair(struct worker *w)
         return;
     }
     own(w, index);
-    if (index2 != index)
+    if (index2 != index) {
         own(w, index2);
+    }
     give_way(w);
     disown(w, index);
-    if (index2 != index)
+    if (index2 != index) {
         disown(w, index2);
+    }
     pgl_page_unlock_pair(code.table, index, index2);
 }
 
@@ -303,11 +321,14 @@ static bool partner_is_ours(struct pgl_tb *tb, void *opaque)
     const struct block *block = (struct block *)tb;
     const struct key *key = &code.keys[block->key];
 
-    for (unsigned which = 0; which < key->n; which++)
-        if (code.owner[key->page[which]] != w->id + 1)
+    for (unsigned which = 0; which < key->n; which++) {
+        if (code.owner[key->page[which]] != w->id + 1) {
             soak_broken("a block's page is not in the collection");
-    if (find(block->key) != block || !pgl_tb_is_live(tb))
+        }
+    }
+    if (find(block->key) != block || !pgl_tb_is_live(tb)) {
         soak_broken("a listed block is dead or cannot be found");
+    }
     return true;
 }
 
@@ -323,17 +344,21 @@ static void collect(struct worker *w, unsigned first, unsigned last)
     }
     for (index = 0; pgl_collection_next(&collection, &index); before = index++) {
         own(w, index);
-        if (before != UINT64_MAX && before >= index)
+        if (before != UINT64_MAX && before >= index) {
             soak_broken("a collection out of order");
+        }
     }
-    if (before != pgl_collection_max(&collection))
+    if (before != pgl_collection_max(&collection)) {
         soak_broken("the last member is not the highest");
+    }
     give_way(w);
     for (index = page_index[first]; (page = pgl_collection_next(&collection, &index)) && index <= page_index[last];
-         index++)
+         index++) {
         pgl_page_foreach_tb(code.table, page, partner_is_ours, w);
-    for (index = 0; pgl_collection_next(&collection, &index); index++)
+    }
+    for (index = 0; pgl_collection_next(&collection, &index); index++) {
         disown(w, index);
+    }
     pgl_collection_unlock(&collection);
 }
 
@@ -367,13 +392,15 @@ static struct write choose_write(struct worker *w)
 
     write.addr = below(w, 4) ? addr_of(key->page[which], key->granule[which]) + below(w, GRANULE)
                              : addr_of((unsigned)below(w, N_PAGES), GRANULES - 1) + GRANULE - 1 - below(w, 8);
-    if (top - write.addr < write.len - 1)
+    if (top - write.addr < write.len - 1) {
         write.addr = top - (write.len - 1);
+    }
     for (uint64_t at = write.addr / GRANULE; at <= (write.addr + write.len - 1) / GRANULE; at++) {
         unsigned page = number_of(at / GRANULES); /* the next page may be none of ours */
 
-        if (page == N_PAGES)
+        if (page == N_PAGES) {
             continue;
+        }
         write.page[write.n] = page;
         write.granule[write.n++] = at % GRANULES;
     }
@@ -382,8 +409,9 @@ static struct write choose_write(struct worker *w)
 
 static void raise(struct write *write)
 {
-    for (unsigned i = 0; i < write->n; i++)
+    for (unsigned i = 0; i < write->n; i++) {
         write->version[i] = __atomic_add_fetch(&code.version[write->page[i]][write->granule[i]], 1, __ATOMIC_RELAXED);
+    }
 }
 
 static void check_write(const struct write *write, const struct block *running, int answer)
@@ -391,8 +419,9 @@ static void check_write(const struct write *write, const struct block *running, 
     for (unsigned i = 0; i < write->n; i++) {
         check_fresh(write->page[i], write->granule[i], write->version[i]);
         if (running && !(answer & PGL_RUNNING_DEAD) &&
-            version_in(running, write->page[i], write->granule[i]) < write->version[i])
+            version_in(running, write->page[i], write->granule[i]) < write->version[i]) {
             soak_broken("a vCPU was let run on in an old block");
+        }
     }
 }
 
@@ -402,16 +431,19 @@ static void decode(struct worker *w, struct block *block)
     const struct key *key = &code.keys[block->key];
     bool two = key->n == 2 && key->page[1] != key->page[0];
 
-    for (unsigned i = 0; i < 1u + two; i++)
+    for (unsigned i = 0; i < 1u + two; i++) {
         own(w, page_index[key->page[i]]);
+    }
     for (unsigned which = 0; which < key->n; which++) {
         block->version[which] = __atomic_load_n(&code.version[key->page[which]][key->granule[which]], __ATOMIC_RELAXED);
-        if (!code.trapped[key->page[which]])
+        if (!code.trapped[key->page[which]]) {
             soak_broken("page %#" PRIx64 " is read without a trap", page_index[key->page[which]]);
+        }
     }
     give_way(w);
-    for (unsigned i = 0; i < 1u + two; i++)
+    for (unsigned i = 0; i < 1u + two; i++) {
         disown(w, page_index[key->page[i]]);
+    }
 }
 
 static struct block *new_block(unsigned key_number)
@@ -436,8 +468,9 @@ static struct block *new_block(unsigned key_number)
  */
 static unsigned choose_second(struct worker *w, const struct key *key)
 {
-    if (key->n == 2 && key->page[1] != key->page[0])
+    if (key->n == 2 && key->page[1] != key->page[0]) {
         return key->page[1];
+    }
     switch (below(w, 4)) {
     case 0:
         return (unsigned)below(w, N_PAGES);
@@ -476,13 +509,16 @@ static void make_block(struct worker *w, unsigned key_number, struct write *writ
             result = pgl_bracket_commit(&bracket, &block->tb, &equal);
         }
     } while (result == PGL_BRACKET_RESTART);
-    if (result == PGL_BRACKET_ERROR || (result == PGL_BRACKET_OK) != (equal == &block->tb))
+    if (result == PGL_BRACKET_ERROR || (result == PGL_BRACKET_OK) != (equal == &block->tb)) {
         soak_broken("commit answers %d and another block", (int)result);
-    if (write)
+    }
+    if (write) {
         check_write(write, NULL, 0);
+    }
     w->links += result == PGL_BRACKET_OK;
-    if (result != PGL_BRACKET_OK)
+    if (result != PGL_BRACKET_OK) {
         free(block);
+    }
 }
 
 static void link_class(struct worker *w, enum class class)
@@ -526,8 +562,9 @@ void code_abort(struct worker *w)
         soak_broken("no bracket");
         return;
     }
-    if (pgl_bracket_cross(&bracket, page_index[below(w, N_PAGES)]) == PGL_BRACKET_ERROR)
+    if (pgl_bracket_cross(&bracket, page_index[below(w, N_PAGES)]) == PGL_BRACKET_ERROR) {
         soak_broken("no second page");
+    }
     raise(&write);
     pgl_bracket_store(&bracket, write.addr, write.len);
     pgl_bracket_abort(&bracket);
@@ -542,8 +579,9 @@ void code_unlisted(struct worker *w)
     (void)w;
     pgl_tb_link_unlisted(code.table, &block->tb);
     w->links++;
-    if (!(pgl_invalidate_tb(code.table, &block->tb, NULL) & PGL_HIT) || pgl_tb_is_live(&block->tb))
+    if (!(pgl_invalidate_tb(code.table, &block->tb, NULL) & PGL_HIT) || pgl_tb_is_live(&block->tb)) {
         soak_broken("a block on no page was not killed");
+    }
 }
 
 /* ---- looking ---- */
@@ -555,13 +593,16 @@ void code_find(struct worker *w)
     struct pgl_table_stats stats;
     uint64_t index = 0, leaves = 0;
 
-    if (block && __atomic_load_n(&block->tb.state, __ATOMIC_ACQUIRE) == PGL_TB_NEW)
+    if (block && __atomic_load_n(&block->tb.state, __ATOMIC_ACQUIRE) == PGL_TB_NEW) {
         soak_broken("a new block can be found");
-    for (; pgl_page_next(code.table, &index, UINT64_MAX); index = (index | 511) + 1)
+    }
+    for (; pgl_page_next(code.table, &index, UINT64_MAX); index = (index | 511) + 1) {
         leaves++;
+    }
     pgl_table_get_stats(code.table, &stats);
-    if (leaves > stats.leaves)
+    if (leaves > stats.leaves) {
         soak_broken("%" PRIu64 " leaves are walked, %" PRIu64 " counted", leaves, stats.leaves);
+    }
 }
 
 void code_lock_block(struct worker *w)
@@ -569,17 +610,23 @@ void code_lock_block(struct worker *w)
     struct block *block = find((unsigned)below(w, N_KEYS));
     const struct key *key = block ? &code.keys[block->key] : NULL;
 
-    if (!block)
+    if (!block) {
         return;
+    }
     pgl_tb_lock_pages(code.table, &block->tb);
-    for (unsigned which = 0; which < key->n; which++)
-        if (which == 0 || key->page[1] != key->page[0])
+    for (unsigned which = 0; which < key->n; which++) {
+        if (which == 0 || key->page[1] != key->page[0]) {
             own(w, page_index[key->page[which]]);
-    if (pgl_tb_is_live(&block->tb) && find(block->key) != block)
+        }
+    }
+    if (pgl_tb_is_live(&block->tb) && find(block->key) != block) {
         soak_broken("a live block cannot be found");
-    for (unsigned which = 0; which < key->n; which++)
-        if (which == 0 || key->page[1] != key->page[0])
+    }
+    for (unsigned which = 0; which < key->n; which++) {
+        if (which == 0 || key->page[1] != key->page[0]) {
             disown(w, page_index[key->page[which]]);
+        }
+    }
     pgl_tb_unlock_pages(code.table, &block->tb);
 }
 
@@ -592,8 +639,9 @@ void code_store(struct worker *w)
     int answer = 0;
 
     raise(&write);
-    if (soak_mistake != MISTAKE_STALE || below(w, 16))
+    if (soak_mistake != MISTAKE_STALE || below(w, 16)) {
         answer = pgl_store_check(code.table, write.addr, write.len, running ? &running->tb : NULL);
+    }
     check_write(&write, running, answer);
 }
 
@@ -618,11 +666,13 @@ void code_kill(struct worker *w)
 {
     struct block *block = find((unsigned)below(w, N_KEYS));
 
-    if (!block)
+    if (!block) {
         return;
+    }
     pgl_invalidate_tb(code.table, &block->tb, NULL);
-    if (pgl_tb_is_live(&block->tb) || find(block->key) == block)
+    if (pgl_tb_is_live(&block->tb) || find(block->key) == block) {
         soak_broken("an invalidated block lives on");
+    }
 }
 
 /* Write all of some pages, then invalidate them at once. */
@@ -635,14 +685,17 @@ static void rewrite(struct worker *w, unsigned first, unsigned last, int (*inval
         for (unsigned granule = 0; granule < GRANULES; granule++) {
             unsigned made = __atomic_add_fetch(&code.version[page][granule], 1, __ATOMIC_RELAXED);
 
-            if (granule == probe[page])
+            if (granule == probe[page]) {
                 version[page] = made;
+            }
         }
     }
-    if (invalidate(page_index[first], page_index[last]) < 0)
+    if (invalidate(page_index[first], page_index[last]) < 0) {
         soak_broken("an invalidation failed");
-    for (unsigned page = first; page <= last; page++)
+    }
+    for (unsigned page = first; page <= last; page++) {
         check_fresh(page, probe[page], version[page]);
+    }
 }
 
 static int invalidate_range(uint64_t first, uint64_t last)
@@ -692,12 +745,15 @@ static void leave_scratch(struct scratch *scratch)
     pthread_mutex_lock(&code.scratch_lock);
     last = --scratch->refs == 0;
     pthread_mutex_unlock(&code.scratch_lock);
-    if (!last)
+    if (!last) {
         return;
+    }
     pgl_table_get_stats(scratch->table, &stats);
-    if (stats.leaves != (unsigned)__builtin_popcountll(scratch->leaves) || pgl_table_check(scratch->table, NULL, NULL))
+    if (stats.leaves != (unsigned)__builtin_popcountll(scratch->leaves) ||
+        pgl_table_check(scratch->table, NULL, NULL)) {
         soak_broken("a table of %" PRIu64 " leaves of which %u were asked for", stats.leaves,
                     (unsigned)__builtin_popcountll(scratch->leaves));
+    }
     pgl_table_free(scratch->table);
     free(scratch);
 }
@@ -720,8 +776,9 @@ static struct scratch *enter_scratch(uint64_t leaves)
     scratch->refs++;
     scratch->leaves |= leaves;
     pthread_mutex_unlock(&code.scratch_lock);
-    if (old)
+    if (old) {
         leave_scratch(old);
+    }
     return scratch;
 }
 
@@ -735,9 +792,10 @@ void code_leaf(struct worker *w)
     struct pgl_page *page = pgl_page_get(scratch->table, index | below(w, 512));
     uint64_t at = index;
 
-    if (!page || pgl_page_find(scratch->table, index) == NULL || !pgl_page_next(scratch->table, &at, index | 511) ||
-        at != index)
+    if (!page || !pgl_page_find(scratch->table, index) || !pgl_page_next(scratch->table, &at, index | 511) ||
+        at != index) {
         soak_broken("a leaf is not where it was made");
+    }
     leave_scratch(scratch);
 }
 
@@ -772,8 +830,9 @@ void code_begin(uint64_t seed)
         enum class class = i % N_CLASSES;
 
         choose_extent(&seed, i, 0, class == LOWER ? high : low);
-        if (class != ONE)
+        if (class != ONE) {
             choose_extent(&seed, i, 1, class == HIGHER ? high : low);
+        }
     }
 }
 
@@ -804,9 +863,10 @@ static uint64_t count_alive(void)
         pgl_page_foreach_tb(code.table, page, count_first, counts);
         pgl_page_unlock(code.table, page);
         alive += counts[2];
-        if (code.trapped[i] != (counts[1] > 0))
+        if (code.trapped[i] != (counts[1] > 0)) {
             soak_broken("page %#" PRIx64 " has %u blocks and is %strapped", page_index[i], counts[1],
                         code.trapped[i] ? "" : "not ");
+        }
     }
     return alive;
 }
@@ -819,26 +879,32 @@ void code_end(void)
     soak_self = &soak_worker[0];
     pgl_table_check(code.table, say, NULL);
     alive = count_alive();
-    for (unsigned key = 0; key < N_KEYS; key++)
+    for (unsigned key = 0; key < N_KEYS; key++) {
         findable += code.found[key] != NULL;
-    for (unsigned i = 0; i < soak_workers; i++)
+    }
+    for (unsigned i = 0; i < soak_workers; i++) {
         links += soak_worker[i].links;
-    if (links != code.killed + alive || findable != alive)
+    }
+    if (links != code.killed + alive || findable != alive) {
         soak_broken("%" PRIu64 " links, %" PRIu64 " killed, %" PRIu64 " alive, %" PRIu64 " findable", links,
                     code.killed, alive, findable);
+    }
     pgl_table_get_stats(code.table, &stats);
     printf("code: links=%" PRIu64 " killed=%" PRIu64 " alive=%" PRIu64 " retries=%" PRIu64 " contended=%" PRIu64
            " hot_bytes=%" PRIu64 "\n",
            links, code.killed, alive, stats.retries, stats.contended, stats.hot_bytes);
     pgl_flush(code.table, NULL);
     pgl_table_check(code.table, say, NULL);
-    if (count_alive() != 0)
+    if (count_alive() != 0) {
         soak_broken("blocks live after a flush");
-    for (unsigned i = 0; i < soak_workers; i++)
+    }
+    for (unsigned i = 0; i < soak_workers; i++) {
         free_limbo(&soak_worker[i], UINT64_MAX);
+    }
     pgl_table_free(code.table);
-    if (code.scratch)
+    if (code.scratch) {
         leave_scratch(code.scratch);
+    }
     code.scratch = NULL;
 }
 
@@ -847,8 +913,9 @@ void code_report(void)
     for (unsigned i = 0; i < N_PAGES; i++) {
         struct pgl_page *page = pgl_page_find(code.table, page_index[i]);
 
-        if (page && (__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_LOCK))
+        if (page && (__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_LOCK)) {
             fprintf(stderr, "  page %#" PRIx64 " is locked, by worker %d (-1: by one inside the library)\n",
                     page_index[i], (int)code.owner[i] - 1);
+        }
     }
 }

@@ -90,9 +90,10 @@ static void check_rest(struct pgl_object *object)
 
     look(object);
     pgl_object_get_stats(object, &stats);
-    if (stats.busy || stats.outstanding || stats.waiting)
+    if (stats.busy || stats.outstanding || stats.waiting) {
         soak_broken("left over: %" PRIu64 " busy, %" PRIu64 " outstanding, %" PRIu64 " waiting", stats.busy,
                     stats.outstanding, stats.waiting);
+    }
 }
 
 static void leave_world(struct world *world)
@@ -102,8 +103,9 @@ static void leave_world(struct world *world)
     pthread_mutex_lock(&fault.lock);
     last = --world->refs == 0;
     pthread_mutex_unlock(&fault.lock);
-    if (!last)
+    if (!last) {
         return;
+    }
     check_rest(world->low);
     check_rest(world->top);
     pgl_map_free(world->map);
@@ -116,9 +118,10 @@ static void release(void *pager)
 {
     struct world *world = pager;
 
-    if (world->sim.frames_used || world->sim.blocks_used)
+    if (world->sim.frames_used || world->sim.blocks_used) {
         soak_broken("%" PRIu64 " frames and %" PRIu64 " records leaked", world->sim.frames_used,
                     world->sim.blocks_used);
+    }
     pthread_mutex_destroy(&world->remap);
     free(world);
 }
@@ -141,10 +144,12 @@ static struct job *take_job(uint64_t *random)
     struct job **link = &fault.jobs, *job;
 
     pthread_mutex_lock(&fault.lock);
-    while (!fault.jobs && !fault.closed)
+    while (!fault.jobs && !fault.closed) {
         pthread_cond_wait(&fault.more, &fault.lock);
-    for (uint64_t skip = soak_below(random, 4); skip && *link && (*link)->next; skip--)
+    }
+    for (uint64_t skip = soak_below(random, 4); skip && *link && (*link)->next; skip--) {
         link = &(*link)->next;
+    }
     job = *link;
     if (job) {
         *link = job->next;
@@ -159,8 +164,9 @@ static int ask(void *pager, const struct pgl_request *request, bool data)
     static const int errors[] = {EAGAIN, EINTR, ENOMEM, EIO};
     struct job *job;
 
-    if (soak_below(&soak_self->random, 16) == 0)
+    if (soak_below(&soak_self->random, 16) == 0) {
         return errors[soak_below(&soak_self->random, 4)];
+    }
     job = calloc(1, sizeof(*job));
     job->world = pager;
     job->request = *request;
@@ -193,10 +199,11 @@ static void give(const struct job *job, uint64_t first, uint64_t last)
     const struct pgl_request *request = &job->request;
     struct pgl_pager_range range = {first, last};
 
-    if (job->data)
+    if (job->data) {
         sim_supply(&job->world->sim, request, first, last, request->access);
-    else
+    } else {
         pgl_pager_grant(request->object, request->id, range, PGL_ACCESS_WRITE);
+    }
 }
 
 /* Replies, or changes the job and returns false: it is to be put back. */
@@ -220,8 +227,9 @@ static bool reply(struct job *job, uint64_t *random)
         job->delay = 1;
         return false;
     case 2: /* page by page, from the end */
-        for (uint64_t page = last + 1; page-- > first;)
+        for (uint64_t page = last + 1; page-- > first;) {
             give(job, page, page);
+        }
         return true;
     case 3: /* twice, and for pages that nobody asked for */
         give(job, first, last);
@@ -270,9 +278,10 @@ static struct pgl_fault_args any_fault(struct worker *w, const struct world *wor
         .cookie = w->fault,
     };
 
-    if (soak_below(&w->random, 4) == 0)
+    if (soak_below(&w->random, 4) == 0) {
         args.flags = (unsigned)soak_below(&w->random, 16) &
                      (PGL_FAULT_FLAG_RESIDENT | PGL_FAULT_FLAG_NO_WAIT | PGL_FAULT_FLAG_RETRIED);
+    }
     if (soak_below(&w->random, 8) == 0) {
         args.map = NULL;
         args.object = args.index < TOP ? world->low : world->top;
@@ -286,15 +295,19 @@ static void note(const struct world *world, const struct pgl_fault_args *args, c
                  enum pgl_fault_result result)
 {
     count(&fault.results[result]);
-    if (result == PGL_FAULT_PENDING)
+    if (result == PGL_FAULT_PENDING) {
         soak_broken("a fault that ended is pending");
-    if (result != PGL_FAULT_SUCCESS || !(args->flags & PGL_FAULT_FLAG_WIRE))
+    }
+    if (result != PGL_FAULT_SUCCESS || !(args->flags & PGL_FAULT_FLAG_WIRE)) {
         return;
+    }
     if (!sim_frame_is(page->frame, world->sim.tag, page->index) &&
-        !(page->object == world->top && sim_frame_is(page->frame, world->sim.tag, page->index + SHIFT)))
+        !(page->object == world->top && sim_frame_is(page->frame, world->sim.tag, page->index + SHIFT))) {
         soak_broken("page %" PRIu64 " holds other bytes", page->index);
-    if (!pgl_object_unwire(page->object, page->index))
+    }
+    if (!pgl_object_unwire(page->object, page->index)) {
         soak_broken("page %" PRIu64 " was not wired", page->index);
+    }
 }
 
 void fault_run(struct worker *w)
@@ -324,8 +337,9 @@ void fault_continued(struct worker *w)
     sem_init(&ready, 0, 0);
     result = pgl_fault_start(w->fault, &args, &page, post, &ready);
     while (result == PGL_FAULT_PENDING) {
-        while (sem_wait(&ready) != 0)
+        while (sem_wait(&ready) != 0) {
             ;
+        }
         result = pgl_fault_continue(w->fault, &page);
     }
     sem_destroy(&ready);
@@ -381,11 +395,13 @@ void fault_remap(struct worker *w)
     uint64_t first = soak_below(&w->random, NPAGES), last = first + soak_below(&w->random, NPAGES - first);
 
     if (pthread_mutex_trylock(&world->remap) == 0) {
-        if (!pgl_map_remove(world->map, TOP + first, TOP + last))
+        if (!pgl_map_remove(world->map, TOP + first, TOP + last)) {
             soak_broken("no removing from a map: errno %d", errno);
+        }
         sched_yield();
-        if (!pgl_map_enter(world->map, TOP + first, TOP + last, world->top, first, PGL_ADVICE_DEFAULT))
+        if (!pgl_map_enter(world->map, TOP + first, TOP + last, world->top, first, PGL_ADVICE_DEFAULT)) {
             soak_broken("no entering into a map: errno %d", errno);
+        }
         pthread_mutex_unlock(&world->remap);
     }
     leave_world(world);
@@ -399,8 +415,9 @@ void fault_check(struct worker *w)
 
     look(object);
     pgl_object_get_stats(object, &stats);
-    if (stats.outstanding > stats.busy + stats.resident)
+    if (stats.outstanding > stats.busy + stats.resident) {
         soak_broken("more credits in use than pages");
+    }
     leave_world(world);
 }
 
@@ -425,8 +442,9 @@ static struct world *new_world(void)
     world->top = pgl_object_new(&config);
     world->map = pgl_map_new(NULL, NULL);
     if (!pgl_map_enter(world->map, 0, NPAGES - 1, world->low, 0, PGL_ADVICE_DEFAULT) ||
-        !pgl_map_enter(world->map, TOP, TOP + NPAGES - 1, world->top, 0, PGL_ADVICE_DEFAULT))
+        !pgl_map_enter(world->map, TOP, TOP + NPAGES - 1, world->top, 0, PGL_ADVICE_DEFAULT)) {
         soak_broken("no map");
+    }
     pthread_mutex_init(&world->remap, NULL);
     count(&fault.worlds);
     return world;
@@ -455,10 +473,12 @@ void fault_begin(uint64_t seed)
     fault.replies = fault.worlds = 0;
     memset(fault.results, 0, sizeof(fault.results));
     fault.world = new_world();
-    for (unsigned i = 0; i < soak_workers; i++)
+    for (unsigned i = 0; i < soak_workers; i++) {
         soak_worker[i].fault = pgl_fault_new();
-    for (uintptr_t i = 0; i < SOAK_PAGERS; i++)
+    }
+    for (uintptr_t i = 0; i < SOAK_PAGERS; i++) {
         pthread_create(&fault.pagers[i], NULL, run_pager, (void *)i);
+    }
 }
 
 void fault_end(void)
@@ -467,14 +487,17 @@ void fault_end(void)
     fault.closed = true;
     pthread_cond_broadcast(&fault.more);
     pthread_mutex_unlock(&fault.lock);
-    for (unsigned i = 0; i < SOAK_PAGERS; i++)
+    for (unsigned i = 0; i < SOAK_PAGERS; i++) {
         pthread_join(fault.pagers[i], NULL);
-    for (unsigned i = 0; i < soak_workers; i++)
+    }
+    for (unsigned i = 0; i < soak_workers; i++) {
         pgl_fault_free(soak_worker[i].fault);
+    }
     leave_world(fault.world);
     printf("faults: %" PRIu64 " replies, %" PRIu64 " pairs of objects; by result:", fault.replies, fault.worlds);
-    for (unsigned i = 0; i < PGL_FAULT_PENDING; i++)
+    for (unsigned i = 0; i < PGL_FAULT_PENDING; i++) {
         printf(" %" PRIu64, fault.results[i]);
+    }
     printf("\n");
 }
 

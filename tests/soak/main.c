@@ -71,8 +71,9 @@ void soak_broken(const char *format, ...)
 {
     va_list args;
 
-    if (__atomic_fetch_add(&violations, 1, __ATOMIC_RELAXED) >= 10)
+    if (__atomic_fetch_add(&violations, 1, __ATOMIC_RELAXED) >= 10) {
         return;
+    }
     va_start(args, format);
     vfprintf(stderr, format, args);
     va_end(args);
@@ -96,8 +97,9 @@ static unsigned choose(struct worker *w, unsigned sum)
     uint64_t choice = soak_below(&w->random, sum);
     unsigned kind = 0;
 
-    while (choice >= soak_kind[kind].share)
+    while (choice >= soak_kind[kind].share) {
         choice -= soak_kind[kind++].share;
+    }
     return kind;
 }
 
@@ -107,16 +109,18 @@ static void do_one(struct worker *w, unsigned kind)
 
     __atomic_store_n(&w->since, start, __ATOMIC_RELAXED);
     __atomic_store_n(&w->kind, kind, __ATOMIC_RELAXED);
-    if (soak_kind[kind].faults)
+    if (soak_kind[kind].faults) {
         __atomic_store_n(&w->quiet, UINT64_MAX, __ATOMIC_SEQ_CST);
-    else
+    } else {
         code_enter(w);
+    }
     soak_kind[kind].run(w);
     pgl_assert_none_held();
     ns = soak_now() - start;
     w->tally[kind].ops++;
-    if (ns > w->tally[kind].longest_ns)
+    if (ns > w->tally[kind].longest_ns) {
         w->tally[kind].longest_ns = ns;
+    }
 }
 
 static void *work(void *opaque)
@@ -125,13 +129,16 @@ static void *work(void *opaque)
     unsigned sum = 0;
 
     soak_self = w;
-    for (unsigned kind = 0; kind < soak_kinds; kind++)
+    for (unsigned kind = 0; kind < soak_kinds; kind++) {
         sum += soak_kind[kind].share;
-    if (soak_mistake == MISTAKE_HANG && w->id == 0)
+    }
+    if (soak_mistake == MISTAKE_HANG && w->id == 0) {
         code_hang(w);
-    else
-        while (!__atomic_load_n(&over, __ATOMIC_RELAXED))
+    } else {
+        while (!__atomic_load_n(&over, __ATOMIC_RELAXED)) {
             do_one(w, choose(w, sum));
+        }
+    }
     __atomic_store_n(&w->quiet, UINT64_MAX, __ATOMIC_SEQ_CST);
     __atomic_store_n(&w->kind, soak_kinds, __ATOMIC_RELAXED);
     return NULL;
@@ -195,12 +202,14 @@ static void watch(uint64_t ns)
 
             now = soak_now();
             busy |= works;
-            if (works && now > since && now - since > (uint64_t)patience * 1000000000)
+            if (works && now > since && now - since > (uint64_t)patience * 1000000000) {
                 report_hang(w);
+            }
         }
         now = soak_now();
-        if (now > end)
+        if (now > end) {
             __atomic_store_n(&over, true, __ATOMIC_RELAXED);
+        }
     }
 }
 
@@ -236,9 +245,11 @@ static unsigned use_cores(const cpu_set_t *all, unsigned n)
     cpu_set_t some;
 
     CPU_ZERO(&some);
-    for (unsigned cpu = 0; cpu < CPU_SETSIZE && (unsigned)CPU_COUNT(&some) < n; cpu++)
-        if (CPU_ISSET(cpu, all))
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE && (unsigned)CPU_COUNT(&some) < n; cpu++) {
+        if (CPU_ISSET(cpu, all)) {
             CPU_SET(cpu, &some);
+        }
+    }
     sched_setaffinity(0, sizeof(some), &some);
     return (unsigned)CPU_COUNT(&some);
 }
@@ -259,11 +270,13 @@ static void run(double seconds, unsigned cores, uint64_t seed)
         w->quiet = UINT64_MAX;
         w->since = start;
     }
-    for (unsigned i = 0; i < soak_workers; i++)
+    for (unsigned i = 0; i < soak_workers; i++) {
         pthread_create(&soak_worker[i].thread, NULL, work, &soak_worker[i]);
+    }
     watch((uint64_t)(seconds * 1e9));
-    for (unsigned i = 0; i < soak_workers; i++)
+    for (unsigned i = 0; i < soak_workers; i++) {
         pthread_join(soak_worker[i].thread, NULL);
+    }
     print_tallies((double)(soak_now() - start) / 1e9, cores);
     fault_end();
     code_end();
@@ -314,19 +327,22 @@ int main(int argc, char **argv)
             soak_mistake = strcmp(optarg, "hang") == 0    ? MISTAKE_HANG
                            : strcmp(optarg, "stale") == 0 ? MISTAKE_STALE
                                                           : MISTAKE_NONE;
-            if (soak_mistake == MISTAKE_NONE)
+            if (soak_mistake == MISTAKE_NONE) {
                 usage();
+            }
             break;
         default:
             usage();
         }
     }
-    if (optind < argc || !(seconds > 0) || soak_workers == 0 || soak_workers > SOAK_THREADS_MAX || patience == 0)
+    if (optind < argc || !(seconds > 0) || soak_workers == 0 || soak_workers > SOAK_THREADS_MAX || patience == 0) {
         usage();
+    }
     printf("seed=%" PRIu64 "\n", seed);
     sched_getaffinity(0, sizeof(all), &all);
-    for (unsigned cores = 2; cores > 0; cores--)
+    for (unsigned cores = 2; cores > 0; cores--) {
         run(seconds / 2, use_cores(&all, cores), seed + cores);
+    }
     printf("ops=%" PRIu64 " longest_wait_ms=%" PRIu64 " hangs=0 violations=%" PRIu64 "\n", total_ops,
            longest_ns / 1000000, violations);
     return violations ? 1 : 0;

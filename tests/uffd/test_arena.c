@@ -31,12 +31,14 @@ void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_
     size_t whole = (length + PAGE - 1) / PAGE * PAGE;
     char *memory;
 
-    if (allowed == 0)
+    if (allowed == 0) {
         return MAP_FAILED;
+    }
     allowed--;
     memory = __real_mmap64(addr, whole + PAGE, prot, flags, fd, offset);
-    if (memory != MAP_FAILED)
+    if (memory != MAP_FAILED) {
         mprotect(memory + whole, PAGE, PROT_NONE);
+    }
     nmaps++;
     return memory;
 }
@@ -71,16 +73,18 @@ static unsigned char *allocate(size_t size, unsigned char value)
 
     assert_non_null(block);
     assert_int_equal((uintptr_t)block % HEADER, 0);
-    for (size_t i = 0; i < size; i++)
+    for (size_t i = 0; i < size; i++) {
         assert_int_equal(block[i], 0);
+    }
     memset(block, value, size);
     return block;
 }
 
 static void assert_full(const unsigned char *block, size_t size, unsigned char value)
 {
-    for (size_t i = 0; i < size; i++)
+    for (size_t i = 0; i < size; i++) {
         assert_int_equal(block[i], value);
+    }
 }
 
 static void test_arena_block_is_the_callers_to_its_last_byte(void **state)
@@ -91,14 +95,17 @@ static void test_arena_block_is_the_callers_to_its_last_byte(void **state)
         size_t sizes[] = {most - 1, most, most + 1};
         unsigned char *blocks[3][2];
 
-        for (unsigned i = 0; i < 3; i++)
-            for (unsigned j = 0; j < 2; j++)
+        for (unsigned i = 0; i < 3; i++) {
+            for (unsigned j = 0; j < 2; j++) {
                 blocks[i][j] = allocate(sizes[i], (unsigned char)(i * 2 + j + 1));
-        for (unsigned i = 0; i < 3; i++)
+            }
+        }
+        for (unsigned i = 0; i < 3; i++) {
             for (unsigned j = 0; j < 2; j++) {
                 assert_full(blocks[i][j], sizes[i], (unsigned char)(i * 2 + j + 1));
                 pgl_arena_heap_ops.free(&arena, blocks[i][j]);
             }
+        }
     }
 }
 
@@ -177,8 +184,9 @@ static void test_arena_blocks_of_all_classes_do_not_overlap(void **state)
         }
     }
     assert_true(nmaps >= 3);
-    for (unsigned n = 0; n < MANY; n++)
+    for (unsigned n = 0; n < MANY; n++) {
         assert_full(all[n].block, all[n].size, (unsigned char)n);
+    }
 }
 
 static void test_arena_short_of_memory_goes_on_with_what_it_has(void **state)
@@ -188,8 +196,9 @@ static void test_arena_short_of_memory_goes_on_with_what_it_has(void **state)
     (void)state;
     allowed = 0;
     assert_null(pgl_arena_heap_ops.alloc(&arena, LARGEST)); /* it would be mapped */
-    for (size_t n = 1; n < (SLAB - SLAB_HEADER) / SMALLEST; n++)
+    for (size_t n = 1; n < (SLAB - SLAB_HEADER) / SMALLEST; n++) {
         assert_non_null(pgl_arena_heap_ops.alloc(&arena, 1));
+    }
     assert_null(pgl_arena_heap_ops.alloc(&arena, 1));
     pgl_arena_heap_ops.free(&arena, block);
     assert_ptr_equal(allocate(1, 2), block);

@@ -32,8 +32,9 @@ static void kill_pages_01(void)
 
 static void kill_page_0_no_memory(void)
 {
-    if (!pgl_has_lock_debug()) /* a witness cannot do without memory */
+    if (!pgl_has_lock_debug()) { /* a witness cannot do without memory */
         explore_fail_allocation(0);
+    }
     kill_words(0, 0, 0, 3);
 }
 

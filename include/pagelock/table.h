@@ -59,6 +59,12 @@ struct pgl_table_config {
  *      bytes, and a leaf that has one 4,608 more. If all pages are hot, that is 12.7 % of the guest's memory at 4 KiB
  *      pages, and 50.9 % at 1 KiB pages.
  * @hot_pages: pages that have an exact map
+ * @blocks: living blocks that are on pages. Blocks from pgl_tb_link_unlisted() are not in these figures.
+ * @kills: blocks that were on pages and died
+ * @hits: stores, checked by pgl_store_check(), pgl_store_begin() or pgl_bracket_store(), that killed a block
+ * @false_alarms: how often such a store made a call look at the blocks of a page, and met none of them. A store that
+ *      the page's filters answer is not counted; the filters answer most of them.
+ * @restarts: how often a bracket unlocked its pages and declared the decoded bytes void
  * @retries: how often a collection unlocked pages and locked them again
  * @contended: how often a thread found a page locked and waited for it
  * @slept: how many of these waits slept
@@ -70,6 +76,11 @@ struct pgl_table_stats {
     uint64_t bytes;
     uint64_t hot_bytes;
     uint64_t hot_pages;
+    uint64_t blocks;
+    uint64_t kills;
+    uint64_t hits;
+    uint64_t false_alarms;
+    uint64_t restarts;
     uint64_t retries;
     uint64_t contended;
     uint64_t slept;

@@ -40,6 +40,7 @@
 #include "kill_internal.h"
 #include "store_internal.h"
 #include "table_internal.h"
+#include "tally_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
@@ -97,6 +98,7 @@ static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t sec
     uint64_t first = bracket->index[0];
     struct pgl_leaf *first_leaf = bracket->leaf[0];
 
+    pgl_tally_add(bracket->table, PGL_TALLY_RESTARTS, 1);
     bracket->crossed = false;
     unlock_page(bracket, 1);
     unlock_page(bracket, 0);
@@ -242,6 +244,9 @@ static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint
         return false;
     }
     done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
+    if (done) {
+        pgl_tally_add(table, killed ? PGL_TALLY_HITS : PGL_TALLY_FALSE_ALARMS, 1);
+    }
     pgl_page_unlock_at(table, page, pgl_witness_place());
     return done;
 }
@@ -352,6 +357,7 @@ finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other)
         __atomic_store_n(&tb->state, PGL_TB_NEW, __ATOMIC_RELAXED);
     } else {
         list(bracket, tb);
+        pgl_tally_add(bracket->table, PGL_TALLY_LINKS, 1);
     }
     unlock_page(bracket, 1);
     unlock_page(bracket, 0);
@@ -401,6 +407,7 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     if (PGL_UNLIKELY(other)) {
         return finish(bracket, tb, other);
     }
+    pgl_tally_add(bracket->table, PGL_TALLY_LINKS, 1);
     page = pgl_leaf_page(bracket->leaf[0], bracket->index[0]);
     head = list_on_page(page, bracket->head, tb, 0,
                         page->mask | pgl_filter_mask(bracket->table->page_bits, tb->first[0], tb->last[0]));

@@ -17,7 +17,7 @@ struct check {
     void (*say)(const char *what, void *opaque);
     void *opaque;
     unsigned violations;
-    uint64_t leaves, bytes, hot_bytes, hot_pages;
+    uint64_t leaves, bytes, hot_bytes, hot_pages, blocks;
 };
 
 static void __attribute__((format(printf, 2, 3))) violation(struct check *check, const char *format, ...)
@@ -137,6 +137,7 @@ static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t inde
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
         check_tb(check, index, ref);
         cross |= pgl_tb_crosses(check->table, pgl_ref_tb(ref));
+        check->blocks += !(ref & 1);
     }
     if (cross != !!(pgl_head(page) & PGL_HEAD_CROSS)) {
         violation(check, "page %#" PRIx64 ": the crossing flag is wrong", index);
@@ -202,6 +203,9 @@ unsigned pgl_table_check(const struct pgl_table *table, void (*say)(const char *
     }
     if (stats.hot_pages != check.hot_pages) {
         violation(&check, "%" PRIu64 " hot pages counted, %" PRIu64 " found", stats.hot_pages, check.hot_pages);
+    }
+    if (stats.blocks != check.blocks) {
+        violation(&check, "%" PRIu64 " living blocks counted, %" PRIu64 " found", stats.blocks, check.blocks);
     }
     if (table->unlisted) {
         violation(&check, "the list of dying blocks on no page is locked, or not empty");

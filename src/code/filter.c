@@ -27,6 +27,7 @@
 #include <stdlib.h>
 
 #include "table_internal.h"
+#include "tally_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
@@ -127,12 +128,13 @@ void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     }
 }
 
-bool pgl_filter_note_miss(struct pgl_leaf *leaf, uint64_t index)
+bool pgl_filter_note_miss(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_hot *hot =
         __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap in pgl_filter_add_hot() */
     unsigned slot = index % PGL_LEVEL_SIZE;
 
+    pgl_tally_add(table, PGL_TALLY_FALSE_ALARMS, 1);
     return !hot || (!hot->map[slot] && ++hot->misses[slot] >= HOT_MISSES);
 }
 
@@ -149,7 +151,8 @@ bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t inde
     leaf = pgl_leaf_find(set->table, index);
     first = first > set->first_addr ? first : set->first_addr;
     last = last < set->last_addr ? last : set->last_addr;
-    return !pgl_page_is_clean(page_bits, leaf, index, pgl_head(page), first, last) && pgl_filter_note_miss(leaf, index);
+    return !pgl_page_is_clean(page_bits, leaf, index, pgl_head(page), first, last) &&
+           pgl_filter_note_miss(set->table, leaf, index);
 }
 
 void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)

@@ -56,10 +56,10 @@ void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
 /*
- * Count a store that the filters of a page did not rule out and that hit no block. Returns whether the page should get
+ * Count a false alarm: a store that the filters of a page did not rule out and that hit no block. Returns whether the page should get
  * another filter by pgl_filter_add_hot().
  */
-bool pgl_filter_note_miss(struct pgl_leaf *leaf, uint64_t index);
+bool pgl_filter_note_miss(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
 /*
  * Do the same for page @index, if it is a member of @set and its filters do not rule out the part of the set's range on

@@ -16,6 +16,7 @@
 #include "collection_internal.h"
 #include "filter_internal.h"
 #include "table_internal.h"
+#include "tally_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
@@ -128,7 +129,7 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     /* The page may have been locked and no more. Ask the filters again while they cannot change. */
     if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
         done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
-        wants_more = is_store && done && !killed && pgl_filter_note_miss(leaf, index);
+        wants_more = is_store && done && !killed && pgl_filter_note_miss(table, leaf, index);
     }
     pgl_page_unlock_at(table, page, pgl_witness_place());
     if (wants_more) {
@@ -140,7 +141,7 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     return done;
 }
 
-int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store)
+static int kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store)
 {
     const uint64_t index[2] = {first_addr >> table->page_bits, last_addr >> table->page_bits};
     bool wants_more[2] = {false, false};
@@ -163,6 +164,16 @@ int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_a
         if (wants_more[i]) {
             pgl_filter_add_hot(table, pgl_leaf_find(table, index[i]), index[i]);
         }
+    }
+    return result;
+}
+
+int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store)
+{
+    int result = kill_range(table, first_addr, last_addr, is_store);
+
+    if (is_store && result) {
+        pgl_tally_add(table, PGL_TALLY_HITS, 1);
     }
     return result;
 }

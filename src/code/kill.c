@@ -35,6 +35,7 @@
 #include "collection_internal.h"
 #include "filter_internal.h"
 #include "table_internal.h"
+#include "tally_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
@@ -54,7 +55,7 @@ static void mark(struct pgl_page *page, uint64_t first_addr, uint64_t last_addr)
  * of that list.
  */
 static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t first_addr, uint64_t last_addr,
-                        struct pgl_tb **chain)
+                        struct pgl_chain *chain)
 {
     for (uintptr_t ref; n && (ref = pgl_link_get(page, link));) {
         struct pgl_tb *tb = pgl_ref_tb(ref);
@@ -68,19 +69,21 @@ static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64
         pgl_link_set(page, link, *pgl_ref_next(ref));
         if (!(ref & 1)) {
             pgl_witness_unlinked(tb);
-            tb->next[0] = (uintptr_t)*chain;
-            *chain = tb;
+            tb->next[0] = (uintptr_t)chain->first;
+            chain->first = tb;
+            chain->n++;
         }
         n--;
     }
 }
 
-void pgl_kill_retire(struct pgl_table *table, struct pgl_tb *chain)
+void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain)
 {
+    pgl_tally_add(table, PGL_TALLY_KILLS, chain.n);
     /* Pairs with the fence of a thread that caches a block without a lock, before it calls pgl_tb_is_live(). */
     pgl_fence();
     pgl_witness_calls("retired");
-    table->ops->retired(chain, table->opaque);
+    table->ops->retired(chain.first, table->opaque);
     pgl_witness_returns();
 }
 
@@ -171,7 +174,7 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     struct hits hits = find_hits(table, page, index, first_addr, last_addr);
-    struct pgl_tb *chain = NULL;
+    struct pgl_chain chain = {0};
 
     *killed = hits.cross ? 0 : hits.n;
     if (*killed) {
@@ -194,13 +197,13 @@ void pgl_witness_set_lists(struct pgl_collection *set)
 bool pgl_kill_marked(struct pgl_collection *set)
 {
     struct pgl_table *table = set->table;
-    struct pgl_tb *chain = NULL;
+    struct pgl_chain chain = {0};
     struct pgl_page *page;
 
     for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
         unlink_dead(page, &page->head, SIZE_MAX, UINT64_MAX, 0, &chain);
     }
-    if (!chain) {
+    if (!chain.first) {
         return false;
     }
     pgl_kill_retire(table, chain);

@@ -18,8 +18,14 @@ static inline bool pgl_tb_is_dead(const struct pgl_tb *tb)
     return __atomic_load_n(&tb->state, __ATOMIC_RELAXED) == PGL_TB_DEAD;
 }
 
-/* Fence, and call `retired` with a chain of dead blocks that are on no list. */
-void pgl_kill_retire(struct pgl_table *table, struct pgl_tb *chain);
+/* Dead blocks that are on no list any more, for `retired`. */
+struct pgl_chain {
+    struct pgl_tb *first;
+    uint64_t n; /* of blocks that were on pages */
+};
+
+/* Count the blocks of a chain, fence, and call `retired`. */
+void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain);
 
 /**
  * pgl_page_kill_local - kill the blocks of one page that meet a range, if none of them is on another page

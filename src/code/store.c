@@ -14,6 +14,7 @@
 #include "collection_internal.h"
 #include "kill_internal.h"
 #include "table_internal.h"
+#include "tally_internal.h"
 #include "witness_internal.h"
 
 bool pgl_store_is_valid(const struct pgl_table *table, uint64_t addr, unsigned len)
@@ -80,6 +81,7 @@ int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_
         return PGL_ERROR;
     }
     result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
+    pgl_tally_add(table, result ? PGL_TALLY_HITS : PGL_TALLY_FALSE_ALARMS, 1);
     pgl_set_keep(&set, store->index[0], store->index[1]);
     return pgl_with_running(result, running);
 }

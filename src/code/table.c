@@ -31,6 +31,7 @@
 
 #include <pagelock/tb.h>
 
+#include "tally_internal.h"
 #include "witness_internal.h"
 
 _Static_assert(sizeof(struct pgl_page) == 16, "a page costs 16 bytes, and the witness's alignment is a power of two");
@@ -141,10 +142,19 @@ void pgl_table_free(struct pgl_table *table)
 
 void pgl_table_get_stats(const struct pgl_table *table, struct pgl_table_stats *stats)
 {
+    uint64_t links;
+
     stats->leaves = __atomic_load_n(&table->leaves, __ATOMIC_RELAXED);
     stats->bytes = __atomic_load_n(&table->bytes, __ATOMIC_RELAXED);
     stats->hot_bytes = __atomic_load_n(&table->hot_bytes, __ATOMIC_RELAXED);
     stats->hot_pages = __atomic_load_n(&table->hot_pages, __ATOMIC_RELAXED);
+    stats->kills = pgl_tally_sum(table, PGL_TALLY_KILLS);
+    links = pgl_tally_sum(table, PGL_TALLY_LINKS);
+    /* While other threads are at work, a block's death may be seen and its link not. */
+    stats->blocks = links > stats->kills ? links - stats->kills : 0;
+    stats->hits = pgl_tally_sum(table, PGL_TALLY_HITS);
+    stats->false_alarms = pgl_tally_sum(table, PGL_TALLY_FALSE_ALARMS);
+    stats->restarts = pgl_tally_sum(table, PGL_TALLY_RESTARTS);
     stats->retries = __atomic_load_n(&table->retries, __ATOMIC_RELAXED);
     stats->contended = __atomic_load_n(&table->contended, __ATOMIC_RELAXED);
     stats->slept = __atomic_load_n(&table->slept, __ATOMIC_RELAXED);

@@ -69,7 +69,7 @@ bool pgl_kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
     pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
 
     tb->next[0] = 0;
-    pgl_kill_retire(table, tb);
+    pgl_kill_retire(table, (struct pgl_chain){.first = tb});
 
     pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);
     link = find_dying(table, tb);

@@ -53,6 +53,23 @@ struct pgl_leaf {
 #define PGL_SPECIAL_EXTERNAL 1u /* the caller's own lock protects the whole table */
 #define PGL_SPECIAL_WITNESS 2u  /* a lock_debug library watches each lock */
 
+/* The counters of a tally: blocks listed on pages, and of these the blocks that died; and events by their name in stats. */
+enum pgl_tally_counter {
+    PGL_TALLY_LINKS,
+    PGL_TALLY_KILLS,
+    PGL_TALLY_HITS,
+    PGL_TALLY_FALSE_ALARMS,
+    PGL_TALLY_RESTARTS,
+    PGL_TALLY_COUNTERS,
+};
+
+/* A cache line on which some of the threads count. */
+struct pgl_tally {
+    uint64_t of[PGL_TALLY_COUNTERS];
+} __attribute__((aligned(64)));
+
+#define PGL_TALLIES 16u
+
 /* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): two groups of members, each on cache lines of its own */
 struct pgl_table {
     uint64_t last_index;
@@ -76,6 +93,7 @@ struct pgl_table {
     uint64_t slept;
     uint64_t slept_ns_max;
     uintptr_t unlisted; /* list of the unlisted blocks that are being retired, with PGL_HEAD_LOCK, its lock */
+    struct pgl_tally tallies[PGL_TALLIES];
 };
 
 /* Return a child of a node, or NULL. Acquire: pairs with the release that installed it, in pgl_page_get(). */

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Tallies: the counters to which every link and every kill of a table adds.
+ *
+ * OBJECTS      A table has PGL_TALLIES tallies, each on a cache line of its own, and a thread adds to one of them by
+ * relaxed read-modify-writes. Two threads share a tally only when there are more threads than tallies. Counters that
+ * all threads share would keep threads on different pages waiting for one cache line.
+ *
+ * INVARIANTS
+ *   N1  When no call is under way, the sum of a counter over all tallies is the number of events.
+ *       (pgl_table_check(); test_tally_counts_are_exact_with_many_threads)
+ */
+#include "tally_internal.h"
+
+_Static_assert(sizeof(struct pgl_tally) == 64, "a tally is one cache line");
+
+_Thread_local unsigned pgl_tally_of_thread;
+
+unsigned pgl_tally_choose(void)
+{
+    static unsigned threads;
+
+    pgl_tally_of_thread = __atomic_fetch_add(&threads, 1, __ATOMIC_RELAXED) % PGL_TALLIES + 1;
+    return pgl_tally_of_thread;
+}
+
+uint64_t pgl_tally_sum(const struct pgl_table *table, enum pgl_tally_counter counter)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < PGL_TALLIES; i++) {
+        sum += __atomic_load_n(&table->tallies[i].of[counter], __ATOMIC_RELAXED);
+    }
+    return sum;
+}

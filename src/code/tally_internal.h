@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Counting what happens to a table. */
+#ifndef PGL_CODE_TALLY_INTERNAL_H
+#define PGL_CODE_TALLY_INTERNAL_H
+
+#include <pagelock/table.h>
+
+/* One more than the number of the tally on which this thread counts; 0 before it counts for the first time. */
+extern _Thread_local unsigned pgl_tally_of_thread __attribute__((tls_model("initial-exec"))); /* one load, no call */
+
+/* Choose the tally of this thread. Returns the new pgl_tally_of_thread. */
+unsigned pgl_tally_choose(void);
+
+/* The sum of a counter over all tallies. */
+uint64_t pgl_tally_sum(const struct pgl_table *table, enum pgl_tally_counter counter);
+
+/* Add @n to a counter of a table. The caller may hold pages. */
+#if defined(PGL_EXPLORE)
+/* Nothing that the explorer looks for depends on the counts, therefore they are no steps of its schedules. */
+static __attribute__((no_sanitize_thread, noinline, unused)) void
+pgl_tally_add(struct pgl_table *table, enum pgl_tally_counter counter, uint64_t n)
+{
+    table->tallies[0].of[counter] += n;
+}
+#else
+static inline void pgl_tally_add(struct pgl_table *table, enum pgl_tally_counter counter, uint64_t n)
+{
+    unsigned own = pgl_tally_of_thread;
+
+    if (PGL_UNLIKELY(!own)) {
+        own = pgl_tally_choose();
+    }
+    __atomic_fetch_add(&table->tallies[own - 1].of[counter], n, __ATOMIC_RELAXED);
+}
+#endif
+
+#endif

@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Collections whose blocks cross pages in falling order, against translation and kills. */
-#include "stress.h"
+#include "../soak/code.h"
+#include "../soak/stress.h"
 
 int main(void)
 {
-    static const struct stress_mix mix = {
+    static const struct mix mix = {
         .name = "collection",
-        .translate = 35,
-        .abort = 5,
-        .store_bracket = 5,
-        .kill = 15,
-        .range = 5,
-        .collection = 35,
-        .operations = 60000,
+        .rounds = 60000,
+        .kinds =
+            {
+                {"link", 25, &code_half, code_link},
+                {"link-lower", 10, &code_half, code_link_lower},
+                {"abort", 5, &code_half, code_abort},
+                {"store-bracket", 5, &code_half, code_store_bracket},
+                {"kill", 15, &code_half, code_kill},
+                {"range", 4, &code_half, code_range},
+                {"flush", 1, &code_half, code_flush},
+                {"collection", 34, &code_half, code_collection},
+                {"collection-wide", 1, &code_half, code_collection_wide},
+            },
     };
 
-    return stress_main(&mix);
+    return stress_main(&mix, NULL);
 }

@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One block killed by many at once; ranges, pages, everything. */
-#include "stress.h"
+/* One block killed by many threads at once; ranges, pages, everything. */
+#include "../soak/code.h"
+#include "../soak/stress.h"
 
 int main(void)
 {
-    static const struct stress_mix mix = {
+    static const struct mix mix = {
         .name = "invalidate",
-        .translate = 50,
-        .find = 5,
-        .store = 10,
-        .kill = 25,
-        .range = 10,
-        .operations = 100000,
+        .rounds = 100000,
+        .kinds =
+            {
+                {"link", 50, &code_half, code_link},
+                {"cache", 5, &code_half, code_cache},
+                {"store", 10, &code_half, code_store},
+                {"kill", 25, &code_half, code_kill},
+                {"page", 4, &code_half, code_page},
+                {"range", 5, &code_half, code_range},
+                {"flush", 1, &code_half, code_flush},
+            },
     };
 
-    return stress_main(&mix);
+    return stress_main(&mix, NULL);
 }

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Stores into code, checked without and with a lock, against translation and caches. */
-#include "stress.h"
+#include "../soak/code.h"
+#include "../soak/stress.h"
 
 int main(void)
 {
-    static const struct stress_mix mix = {
+    static const struct mix mix = {
         .name = "store",
-        .translate = 30,
-        .find = 10,
-        .store = 50,
-        .store_bracket = 9,
-        .kill = 1,
-        .operations = 200000,
+        .rounds = 200000,
+        .kinds =
+            {
+                {"link", 30, &code_half, code_link},
+                {"cache", 10, &code_half, code_cache},
+                {"store", 50, &code_half, code_store},
+                {"store-bracket", 9, &code_half, code_store_bracket},
+                {"kill", 1, &code_half, code_kill},
+            },
     };
 
-    return stress_main(&mix);
+    return stress_main(&mix, NULL);
 }

@@ -1,148 +1,59 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#include "soak.h"
-
+/* The soak: a mix of everything that the library offers, a watchdog for threads that make no progress, and totals. */
 #include <execinfo.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <pagelock/pagelock.h>
+#include "code.h"
+#include "fault.h"
+#include "soak.h"
 
-const struct kind soak_kind[] = {
-    {"abort", 20, false, code_abort},
-    {"collection", 40, false, code_collection},
-    {"collection-wide", 10, false, code_collection_wide},
-    {"find", 20, false, code_find},
-    {"flush", 1, false, code_flush},
-    {"kill", 40, false, code_kill},
-    {"leaf", 40, false, code_leaf},
-    {"link-higher", 80, false, code_link_higher},
-    {"link-lower", 80, false, code_link_lower},
-    {"link-one", 80, false, code_link_one},
-    {"link-same", 80, false, code_link_same},
-    {"link-storing", 40, false, code_link_storing},
-    {"lock", 40, false, code_lock},
-    {"lock-block", 20, false, code_lock_block},
-    {"page", 8, false, code_page},
-    {"pair", 40, false, code_pair},
-    {"range", 8, false, code_range},
-    {"store", 200, false, code_store},
-    {"store-bracket", 40, false, code_store_bracket},
-    {"trylock", 40, false, code_trylock},
-    {"unlisted", 20, false, code_unlisted},
-    {"fault-advise", 10, true, fault_advise},
-    {"fault-check", 5, true, fault_check},
-    {"fault-continued", 100, true, fault_continued},
-    {"fault-interrupt", 4, true, fault_interrupt},
-    {"fault-remap", 10, true, fault_remap},
-    {"fault-remove", 20, true, fault_remove},
-    {"fault-run", 200, true, fault_run},
-    {"fault-teardown", 1, true, fault_teardown},
-    {"fault-withhold", 10, true, fault_withhold},
+static const struct mix everything = {
+    .name = "soak",
+    .kinds =
+        {
+            {"abort", 20, &code_half, code_abort},
+            {"cache", 20, &code_half, code_cache},
+            {"collection", 40, &code_half, code_collection},
+            {"collection-wide", 10, &code_half, code_collection_wide},
+            {"find", 20, &code_half, code_find},
+            {"flush", 1, &code_half, code_flush},
+            {"kill", 40, &code_half, code_kill},
+            {"leaf", 40, &code_half, code_leaf},
+            {"link-higher", 80, &code_half, code_link_higher},
+            {"link-lower", 80, &code_half, code_link_lower},
+            {"link-one", 80, &code_half, code_link_one},
+            {"link-same", 80, &code_half, code_link_same},
+            {"link-storing", 40, &code_half, code_link_storing},
+            {"lock", 40, &code_half, code_lock},
+            {"lock-block", 20, &code_half, code_lock_block},
+            {"page", 8, &code_half, code_page},
+            {"pair", 40, &code_half, code_pair},
+            {"range", 8, &code_half, code_range},
+            {"store", 200, &code_half, code_store},
+            {"store-bracket", 40, &code_half, code_store_bracket},
+            {"trylock", 40, &code_half, code_trylock},
+            {"unlisted", 20, &code_half, code_unlisted},
+            {"fault-advise", 10, &fault_half, fault_advise},
+            {"fault-check", 5, &fault_half, fault_check},
+            {"fault-continued", 100, &fault_half, fault_continued},
+            {"fault-interrupt", 4, &fault_half, fault_interrupt},
+            {"fault-remap", 10, &fault_half, fault_remap},
+            {"fault-remove", 20, &fault_half, fault_remove},
+            {"fault-run", 200, &fault_half, fault_run},
+            {"fault-teardown", 1, &fault_half, fault_teardown},
+            {"fault-withhold", 10, &fault_half, fault_withhold},
+        },
 };
-const unsigned soak_kinds = sizeof(soak_kind) / sizeof(*soak_kind);
 
-struct worker soak_worker[SOAK_THREADS_MAX];
-unsigned soak_workers = 16;
-__thread struct worker *soak_self;
-enum mistake soak_mistake;
-
-static bool over;              /* atomic */
-static uint64_t violations;    /* atomic */
 static unsigned patience = 60; /* seconds without progress that are a hang */
 static uint64_t total_ops, longest_ns;
-
-uint64_t soak_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-void soak_broken(const char *format, ...)
-{
-    va_list args;
-
-    if (__atomic_fetch_add(&violations, 1, __ATOMIC_RELAXED) >= 10) {
-        return;
-    }
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
-}
-
-/* splitmix64 */
-uint64_t soak_below(uint64_t *random, uint64_t n)
-{
-    uint64_t z = *random += UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ z >> 31) % n;
-}
-
-/* ---- the workers ---- */
-
-static unsigned choose(struct worker *w, unsigned sum)
-{
-    uint64_t choice = soak_below(&w->random, sum);
-    unsigned kind = 0;
-
-    while (choice >= soak_kind[kind].share) {
-        choice -= soak_kind[kind++].share;
-    }
-    return kind;
-}
-
-static void do_one(struct worker *w, unsigned kind)
-{
-    uint64_t start = soak_now(), ns;
-
-    __atomic_store_n(&w->since, start, __ATOMIC_RELAXED);
-    __atomic_store_n(&w->kind, kind, __ATOMIC_RELAXED);
-    if (soak_kind[kind].faults) {
-        __atomic_store_n(&w->quiet, UINT64_MAX, __ATOMIC_SEQ_CST);
-    } else {
-        code_enter(w);
-    }
-    soak_kind[kind].run(w);
-    pgl_assert_none_held();
-    ns = soak_now() - start;
-    w->tally[kind].ops++;
-    if (ns > w->tally[kind].longest_ns) {
-        w->tally[kind].longest_ns = ns;
-    }
-}
-
-static void *work(void *opaque)
-{
-    struct worker *w = opaque;
-    unsigned sum = 0;
-
-    soak_self = w;
-    for (unsigned kind = 0; kind < soak_kinds; kind++) {
-        sum += soak_kind[kind].share;
-    }
-    if (soak_mistake == MISTAKE_HANG && w->id == 0) {
-        code_hang(w);
-    } else {
-        while (!__atomic_load_n(&over, __ATOMIC_RELAXED)) {
-            do_one(w, choose(w, sum));
-        }
-    }
-    __atomic_store_n(&w->quiet, UINT64_MAX, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&w->kind, soak_kinds, __ATOMIC_RELAXED);
-    return NULL;
-}
 
 /* ---- the watchdog ---- */
 
@@ -155,8 +66,7 @@ static void print_stack(int signal)
     fsync(STDERR_FILENO);
 }
 
-/* What each thread does, where it stands, and who holds what; then the process ends as it would by a failed assertion.
- */
+/* Print the operation and the stack of each thread, and which thread holds which page; then end as a failed assertion. */
 static void report_hang(const struct worker *hung)
 {
     uint64_t now = soak_now();
@@ -167,48 +77,43 @@ static void report_hang(const struct worker *hung)
         struct worker *w = &soak_worker[i];
         unsigned kind = __atomic_load_n(&w->kind, __ATOMIC_RELAXED);
 
-        if (kind == soak_kinds) {
+        if (kind == SOAK_ENDED) {
             fprintf(stderr, "worker %u has ended\n", i);
             continue;
         }
-        fprintf(stderr, "worker %u: %s for %" PRIu64 " ms\n", i, soak_kind[kind].name,
+        fprintf(stderr, "worker %u: %s for %" PRIu64 " ms\n", i, everything.kinds[kind].name,
                 (now - __atomic_load_n(&w->since, __ATOMIC_RELAXED)) / 1000000);
         pthread_kill(w->thread, SIGUSR1);
         usleep(50000);
     }
-    code_report();
-    fault_report();
+    soak_report();
     printf("ops=%" PRIu64 " longest_wait_ms=%u hangs=1 violations=%" PRIu64 "\n", total_ops, patience * 1000,
-           violations);
+           soak_violations());
     fflush(stdout);
     abort();
 }
 
-/* Watches until all workers have ended, and lets them end after so many ns. */
+/* Watch until all workers have ended, and stop them after so many ns. */
 static void watch(uint64_t ns)
 {
     uint64_t end = soak_now() + ns;
     bool busy = true;
 
     while (busy) {
-        uint64_t now;
-
         usleep(20000);
         busy = false;
         for (unsigned i = 0; i < soak_workers; i++) {
             struct worker *w = &soak_worker[i];
-            bool works = __atomic_load_n(&w->kind, __ATOMIC_RELAXED) != soak_kinds;
-            uint64_t since = __atomic_load_n(&w->since, __ATOMIC_RELAXED);
+            bool works = __atomic_load_n(&w->kind, __ATOMIC_RELAXED) != SOAK_ENDED;
+            uint64_t since = __atomic_load_n(&w->since, __ATOMIC_RELAXED), now = soak_now();
 
-            now = soak_now();
             busy |= works;
             if (works && now > since && now - since > (uint64_t)patience * 1000000000) {
                 report_hang(w);
             }
         }
-        now = soak_now();
-        if (now > end) {
-            __atomic_store_n(&over, true, __ATOMIC_RELAXED);
+        if (soak_now() > end) {
+            soak_stop();
         }
     }
 }
@@ -220,7 +125,7 @@ static void print_tallies(double seconds, unsigned cores)
     uint64_t ops = 0;
 
     printf("%-16s %12s %12s %12s\n", "kind", "ops", "ops/s", "longest ms");
-    for (unsigned kind = 0; kind < soak_kinds; kind++) {
+    for (unsigned kind = 0; everything.kinds[kind].name; kind++) {
         struct tally sum = {0};
 
         for (unsigned i = 0; i < soak_workers; i++) {
@@ -231,7 +136,7 @@ static void print_tallies(double seconds, unsigned cores)
         }
         ops += sum.ops;
         longest_ns = sum.longest_ns > longest_ns ? sum.longest_ns : longest_ns;
-        printf("%-16s %12" PRIu64 " %12.0f %12.1f\n", soak_kind[kind].name, sum.ops, (double)sum.ops / seconds,
+        printf("%-16s %12" PRIu64 " %12.0f %12.1f\n", everything.kinds[kind].name, sum.ops, (double)sum.ops / seconds,
                (double)sum.longest_ns / 1e6);
     }
     printf("cores=%u threads=%u seconds=%.0f ops=%" PRIu64 " ops_per_s=%.0f\n", cores, soak_workers, seconds, ops,
@@ -239,7 +144,7 @@ static void print_tallies(double seconds, unsigned cores)
     total_ops += ops;
 }
 
-/* Only so many of the cores that the process may use. Returns how many those are. */
+/* Use only so many of the cores that the process may use. Returns how many those are. */
 static unsigned use_cores(const cpu_set_t *all, unsigned n)
 {
     cpu_set_t some;
@@ -258,28 +163,11 @@ static void run(double seconds, unsigned cores, uint64_t seed)
 {
     uint64_t start = soak_now();
 
-    memset(soak_worker, 0, sizeof(soak_worker));
-    __atomic_store_n(&over, false, __ATOMIC_RELAXED);
-    code_begin(seed);
-    fault_begin(seed);
-    for (unsigned i = 0; i < soak_workers; i++) {
-        struct worker *w = &soak_worker[i];
-
-        w->id = i;
-        w->random = seed + i * UINT64_C(0x2545f4914f6cdd1d);
-        w->quiet = UINT64_MAX;
-        w->since = start;
-    }
-    for (unsigned i = 0; i < soak_workers; i++) {
-        pthread_create(&soak_worker[i].thread, NULL, work, &soak_worker[i]);
-    }
+    soak_start(&everything, seed);
     watch((uint64_t)(seconds * 1e9));
-    for (unsigned i = 0; i < soak_workers; i++) {
-        pthread_join(soak_worker[i].thread, NULL);
-    }
-    print_tallies((double)(soak_now() - start) / 1e9, cores);
-    fault_end();
-    code_end();
+    seconds = (double)(soak_now() - start) / 1e9;
+    soak_join();
+    print_tallies(seconds, cores);
     fflush(stdout);
 }
 
@@ -344,6 +232,6 @@ int main(int argc, char **argv)
         run(seconds / 2, use_cores(&all, cores), seed + cores);
     }
     printf("ops=%" PRIu64 " longest_wait_ms=%" PRIu64 " hangs=0 violations=%" PRIu64 "\n", total_ops,
-           longest_ns / 1000000, violations);
-    return violations ? 1 : 0;
+           longest_ns / 1000000, soak_violations());
+    return soak_violations() ? 1 : 0;
 }

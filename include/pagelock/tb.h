@@ -87,6 +87,50 @@ PGL_API void pgl_tb_init(struct pgl_tb *tb);
 PGL_INLINE void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t first_addr, uint64_t last_addr);
 
 /**
+ * struct pgl_extent - bytes of a block that lie on one page, and their place on the list of that page
+ *
+ * A block with one extent or two has room for them in itself. A block with more (a superblock, a literal pool) needs an
+ * array of these. The members are private.
+ */
+struct pgl_extent;
+
+/**
+ * pgl_extent_set() - set the guest bytes of an extent that is not yet a block's
+ * @extent: the caller's
+ * @first_addr, @last_addr: guest-physical byte addresses, inclusive, on one page
+ *
+ * Locks:    none.
+ */
+PGL_INLINE void pgl_extent_set(struct pgl_extent *extent, uint64_t first_addr, uint64_t last_addr);
+
+/**
+ * pgl_tb_set_extents() - set all guest bytes that a new block was translated from, in any number of extents
+ * @tb: new; pgl_tb_set_bytes() is not called for it as well
+ * @extents: each set by pgl_extent_set(), in any order, on any pages, several on one page too. The array is copied if
+ *      @n is 2 or less. Otherwise it belongs to the block as long as the memory of @tb does.
+ * @n: their number
+ *
+ * Locks:    none.
+ * Owns:     @extents stays the caller's.
+ */
+PGL_INLINE void pgl_tb_set_extents(struct pgl_tb *tb, struct pgl_extent *extents, unsigned n);
+
+/**
+ * pgl_tb_count_extents() - return the number of extents of a block
+ * pgl_tb_first_addr() - return the first guest byte of an extent
+ * pgl_tb_last_addr() - return the last guest byte of an extent
+ * @tb: initialized; not being changed by another thread
+ * @which: number of the extent, from 0; an extent that the block lacks has the bytes [1, 0]
+ *
+ * The bytes of a block do not change while it is linked, and stay as they are when it has died.
+ *
+ * Locks:    none; wait-free.
+ */
+PGL_INLINE unsigned pgl_tb_count_extents(const struct pgl_tb *tb);
+PGL_INLINE uint64_t pgl_tb_first_addr(const struct pgl_tb *tb, unsigned which);
+PGL_INLINE uint64_t pgl_tb_last_addr(const struct pgl_tb *tb, unsigned which);
+
+/**
  * pgl_tb_is_live() - tell whether a block is linked and not dead
  * @tb: initialized
  *

@@ -276,39 +276,15 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }
 
-/*
- * Put a block on the list of one of its pages by link @which, and set the mask of the page. @head is the head of the
- * page. Returns its new value, which the caller stores by release or under the lock.
- */
-static inline uintptr_t list_on_page(struct pgl_page *page, uintptr_t head, struct pgl_tb *tb, unsigned which,
-                                     uint64_t mask)
-{
-    /*
-     * Relaxed is enough. A reader that loads this value instead of the one that narrow() stored earlier still sees
-     * everything that narrow() ordered before it: the full fence of the bracket precedes this store and pairs with the
-     * acquire of the reader (docs/locking.md, protocol 5).
-     */
-    __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
-    tb->next[which] = head & ~PGL_HEAD_FLAGS;
-    return (head & PGL_HEAD_FLAGS) | pgl_ref(tb, which);
-}
-
 /* List a block on its pages and add it to their filters. */
 static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
 {
     bool crosses = pgl_tb_crosses(bracket->table, tb);
 
-    for (unsigned which = 0; which <= crosses; which++) {
+    for (unsigned which = 0; which < tb->nextents; which++) {
         uint64_t index = pgl_tb_page(bracket->table, tb, which);
-        struct pgl_leaf *leaf = bracket->leaf[index == bracket->index[1]];
-        struct pgl_page *page = pgl_leaf_page(leaf, index);
-        uint64_t *map = pgl_filter_map(leaf, page, index);
-        uint64_t mask = pgl_filter_cover(bracket->table, index, tb, 0, map, page->mask);
 
-        if (pgl_tb_has(tb, 1)) {
-            mask = pgl_filter_cover(bracket->table, index, tb, 1, map, mask);
-        }
-        pgl_head_set(page, list_on_page(page, pgl_head(page), tb, which, mask) | (crosses ? PGL_HEAD_CROSS : 0));
+        pgl_list_add(bracket->table, bracket->leaf[index == bracket->index[1]], index, pgl_ref(tb, which), crosses);
     }
 }
 
@@ -321,12 +297,17 @@ static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb)
     if (!pgl_witness_may_link(tb, bracket->index[0], pgl_witness_place())) {
         return false;
     }
-    for (unsigned which = 0; which < 2; which++) {
-        uint64_t index = pgl_tb_page(bracket->table, tb, which);
-        bool on_one_page = tb->last[which] >> bracket->table->page_bits == index;
+    if (!tb->nextents) {
+        pgl_witness_breach(PGL_BREACH_TB_PAGE, UINT64_MAX, pgl_witness_place(), NULL);
+        return false;
+    }
+    for (unsigned which = 0; which < tb->nextents; which++) {
+        const struct pgl_span *span = pgl_tb_span(tb, which);
+        uint64_t index = span->first >> bracket->table->page_bits;
+        bool on_one_page = span->first <= span->last && span->last >> bracket->table->page_bits == index;
         bool held = index == bracket->index[0] || index == bracket->index[1];
 
-        if (pgl_tb_has(tb, which) ? !on_one_page || !held : which == 0) {
+        if (!on_one_page || !held) {
             pgl_witness_breach(PGL_BREACH_TB_PAGE, index, pgl_witness_place(), NULL);
             return false;
         }
@@ -397,7 +378,7 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     uintptr_t head;
 
     /* The common case: one extent, no remembered store, and one page that has blocks and no exact map and was free. */
-    if (PGL_UNLIKELY(!bracket->head || pgl_tb_has(tb, 1))) {
+    if (PGL_UNLIKELY(!bracket->head || tb->nextents != 1)) {
         return commit_slow(bracket, tb, equal, place);
     }
     other = publish(bracket->table, tb);
@@ -409,8 +390,8 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     }
     pgl_tally_add(bracket->table, PGL_TALLY_LINKS, 1);
     page = pgl_leaf_page(bracket->leaf[0], bracket->index[0]);
-    head = list_on_page(page, bracket->head, tb, 0,
-                        page->mask | pgl_filter_mask(bracket->table->page_bits, tb->first[0], tb->last[0]));
+    head = pgl_list_put(page, bracket->head, pgl_ref(tb, 0),
+                        page->mask | pgl_filter_mask(bracket->table->page_bits, tb->span.first, tb->span.last));
     /* release: as in pgl_page_unlock_at(). The head was read before the lock, so the lock bit is clear in it. */
     __atomic_store_n(&page->head, head, __ATOMIC_RELEASE);
     return PGL_BRACKET_OK;

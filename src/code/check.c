@@ -65,29 +65,50 @@ static size_t count_refs(const struct pgl_page *page, uintptr_t wanted)
     return n;
 }
 
-/* Check one listed block. It is alive, belongs on this list, and is on the list of its other page too (T1, T3). */
-static void check_tb(struct check *check, uint64_t index, uintptr_t ref)
+/* The number of the extent behind a reference, or the number of extents when it is none of its block's. */
+static unsigned number_of(uintptr_t ref)
+{
+    const struct pgl_tb *tb = pgl_ref_tb(ref);
+    unsigned which = 0;
+
+    while (which < tb->nextents && pgl_ref(tb, which) != ref) {
+        which++;
+    }
+    return which;
+}
+
+/* Check that extent @which of a block listed on page @index is once on its own page (T1). */
+static void check_extent(struct check *check, uint64_t index, const struct pgl_tb *tb, unsigned which)
 {
     const struct pgl_table *table = check->table;
-    struct pgl_tb *tb = pgl_ref_tb(ref);
-    unsigned which = ref & 1;
+    uint64_t other = pgl_tb_page(table, tb, which);
+    const struct pgl_page *page = other <= table->last_index ? pgl_page_find(table, other) : NULL;
+
+    if (!page) {
+        violation(check, "page %#" PRIx64 ": a block's other page %#" PRIx64 " has no leaf", index, other);
+    } else if (is_cyclic(page) || count_refs(page, pgl_ref(tb, which)) != 1) {
+        violation(check, "page %#" PRIx64 ": an extent is not once on its page %#" PRIx64, index, other);
+    }
+}
+
+/* Check one listed extent. Its block is alive, and each of its extents is on the list of its page (T1, T3). */
+static void check_ref(struct check *check, uint64_t index, uintptr_t ref)
+{
+    const struct pgl_table *table = check->table;
+    const struct pgl_span *span = pgl_ref_span(ref);
+    const struct pgl_tb *tb = pgl_ref_tb(ref);
 
     if (!pgl_tb_is_live(tb)) {
         violation(check, "page %#" PRIx64 ": a listed block is not alive", index);
     }
-    if (!pgl_tb_has(tb, which) || pgl_tb_page(table, tb, which) != index) {
-        violation(check, "page %#" PRIx64 ": a listed block has no bytes here", index);
-    } else if (which == 1 && !pgl_tb_crosses(table, tb)) {
-        violation(check, "page %#" PRIx64 ": a block on one page is listed by its second link", index);
-    } else if (pgl_tb_crosses(table, tb)) {
-        uint64_t other = pgl_tb_page(table, tb, !which);
-        const struct pgl_page *page = other <= table->last_index ? pgl_page_find(table, other) : NULL;
-
-        if (!page) {
-            violation(check, "page %#" PRIx64 ": a block's other page %#" PRIx64 " has no leaf", index, other);
-        } else if (is_cyclic(page) || count_refs(page, pgl_ref(tb, !which)) != 1) {
-            violation(check, "page %#" PRIx64 ": a block is not once on its other page %#" PRIx64, index, other);
-        }
+    if (span->first > span->last || span->first >> table->page_bits != index) {
+        violation(check, "page %#" PRIx64 ": a listed extent has no bytes here", index);
+    }
+    if (number_of(ref) == tb->nextents) {
+        violation(check, "page %#" PRIx64 ": a listed extent is none of its block's", index);
+    }
+    for (unsigned which = 0; which < tb->nextents; which++) {
+        check_extent(check, index, tb, which);
     }
 }
 
@@ -135,7 +156,7 @@ static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t inde
         return;
     }
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-        check_tb(check, index, ref);
+        check_ref(check, index, ref);
         cross |= pgl_tb_crosses(check->table, pgl_ref_tb(ref));
         check->blocks += !(ref & 1);
     }

@@ -218,24 +218,50 @@ static void lock_again_from(struct pgl_collection *set, uint64_t index)
     }
 }
 
+/* The member leaf of @index, inserted if it is absent, or NULL when memory ran out. */
+static struct pgl_collection_leaf *get(struct pgl_collection *set, uint64_t index)
+{
+    size_t where = position(set, index);
+    struct pgl_collection_leaf *at = find(set, index, where);
+    struct pgl_leaf *leaf;
+
+    if (at) {
+        return at;
+    }
+    leaf = pgl_leaf_find(set->table, index);
+    assert(leaf); /* a page of a listed block has been locked once, so it has a leaf */
+    return insert(set, where, leaf) ? &set->leaves[set->nleaves - 1] : NULL;
+}
+
+bool pgl_set_note(struct pgl_collection *set, uint64_t index)
+{
+    struct pgl_collection_leaf *at = get(set, index);
+
+    if (!at) {
+        return false;
+    }
+    if (!is_member(at, index)) {
+        mark_member(set, at, index);
+    }
+    return true;
+}
+
+void pgl_set_lock_noted(struct pgl_collection *set)
+{
+    lock_again_from(set, 0);
+}
+
 enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
 {
     enum pgl_set_change change = PGL_SET_ADDED;
-    size_t where = position(set, index);
-    struct pgl_collection_leaf *at = find(set, index, where);
+    struct pgl_collection_leaf *at = get(set, index);
     struct pgl_page *page;
 
-    if (at && is_member(at, index)) {
-        return PGL_SET_MEMBER;
-    }
     if (!at) {
-        struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
-
-        assert(leaf); /* a page of a listed block has been locked once, so it has a leaf */
-        if (!insert(set, where, leaf)) {
-            return PGL_SET_NO_MEMORY;
-        }
-        at = &set->leaves[set->nleaves - 1];
+        return PGL_SET_NO_MEMORY;
+    }
+    if (is_member(at, index)) {
+        return PGL_SET_MEMBER;
     }
     page = pgl_leaf_page(at->leaf, index);
     if (!set->members || index > set->max) {
@@ -336,32 +362,45 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
 }
 
 /*
- * Add the other pages of the blocks on one member that meet the set's range. Returns false when memory ran out. Lower
- * *@again to the first page of the range whose list is to be read again, or for the first time.
+ * Add the other pages of a block that is listed on member @index. Returns false when memory ran out. Lower *@again to
+ * the first page of the range whose list is to be read again, or for the first time.
  */
-static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint64_t index, uint64_t first,
+static bool add_pages_of(struct pgl_collection *set, const struct pgl_tb *tb, uint64_t index, uint64_t first,
                          uint64_t *again)
 {
-    pgl_witness_list(set->table, page, index);
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-        const struct pgl_tb *tb = pgl_ref_tb(ref);
-        uint64_t other = pgl_tb_page(set->table, tb, !(ref & 1));
-        enum pgl_set_change change;
+    for (unsigned which = 0; which < tb->nextents; which++) {
+        uint64_t other = pgl_tb_page(set->table, tb, which);
+        enum pgl_set_change change = other == index ? PGL_SET_MEMBER : pgl_set_add(set, other);
 
-        if (!pgl_tb_crosses(set->table, tb) || !pgl_tb_meets(tb, set->first_addr, set->last_addr)) {
-            continue;
-        }
-        change = pgl_set_add(set, other);
         if (change == PGL_SET_NO_MEMORY) {
             return false;
         }
         if (other < index && (change == PGL_SET_RELOCKED || (change == PGL_SET_ADDED && other >= first))) {
             /*
-             * This page was unlocked, with those between. Or a page of the range came to exist after the leaves were
-             * listed.
+             * Page @index was unlocked, with those between, and the block may be gone. Or a page of the range came to
+             * exist after the leaves were listed.
              */
             *again = other > first ? other : first;
             return true;
+        }
+    }
+    return true;
+}
+
+/*
+ * Add the other pages of the blocks on one member that meet the set's range. Returns false when memory ran out. Lower
+ * *@again as above.
+ */
+static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint64_t index, uint64_t first,
+                         uint64_t *again)
+{
+    const uint64_t next = *again;
+
+    pgl_witness_list(set->table, page, index);
+    for (uintptr_t ref = pgl_list_first(page); ref && *again == next; ref = *pgl_ref_next(ref)) {
+        if (pgl_span_meets(pgl_ref_span(ref), set->first_addr, set->last_addr) &&
+            !add_pages_of(set, pgl_ref_tb(ref), index, first, again)) {
+            return false;
         }
     }
     return true;

@@ -30,6 +30,13 @@ enum pgl_set_change {
  */
 enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index);
 
+/*
+ * Make a page a member without locking it, whose leaf exists. Returns false when memory ran out. After the last note
+ * pgl_set_lock_noted() locks all members.
+ */
+bool pgl_set_note(struct pgl_collection *set, uint64_t index);
+void pgl_set_lock_noted(struct pgl_collection *set);
+
 /**
  * pgl_set_lock - lock pages of a byte range, and the other pages of the blocks that meet it
  * @first_addr, @last_addr: inclusive, not rounded; a block that does not meet them adds no page

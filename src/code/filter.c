@@ -40,56 +40,38 @@ void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *
     uint64_t base = index << table->page_bits;
     uint64_t first_addr = base + (((uint64_t)low_word << table->page_bits) / PGL_FILTER_WORDS);
     uint64_t last_addr = base + (((uint64_t)(high_word + 1) << table->page_bits) / PGL_FILTER_WORDS) - 1;
-    uint64_t first, last;
     unsigned low, high;
 
     for (unsigned word = low_word; word <= high_word; word++) {
         map[word - low_word] = 0;
     }
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-        const struct pgl_tb *tb = pgl_ref_tb(ref);
+        const struct pgl_span *span = pgl_ref_span(ref);
+        unsigned word;
 
-        if (!pgl_tb_meets(tb, first_addr, last_addr)) {
+        if (!pgl_span_meets(span, first_addr, last_addr)) {
             continue;
         }
-        for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
-            unsigned word;
-
-            if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last)) {
-                continue;
-            }
-            pgl_filter_range(table->page_bits, first, last, &low, &high);
-            for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++) {
-                map[word - low_word] |= pgl_filter_bits(word, low, high);
-            }
+        pgl_filter_range(table->page_bits, span->first - base, span->last - base, &low, &high);
+        for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++) {
+            map[word - low_word] |= pgl_filter_bits(word, low, high);
         }
     }
 }
 
-/* Set the bits of a page's exact map that stand for its bytes [@first, @last]. */
-static void cover_in_map(const struct pgl_table *table, uint64_t *map, uint64_t first, uint64_t last)
+uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t *map, uint64_t mask)
 {
+    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
     unsigned low, high;
 
-    pgl_filter_range(table->page_bits, first, last, &low, &high);
-    /* relaxed: the release of the unlock publishes the added bits */
-    for (unsigned word = low / 64; word <= high / 64; word++) {
-        __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
-    }
-}
-
-uint64_t pgl_filter_cover(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb, unsigned which,
-                          uint64_t *map, uint64_t mask)
-{
-    uint64_t first, last;
-
-    if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last)) {
-        return mask;
-    }
     if (map) {
-        cover_in_map(table, map, first, last);
+        pgl_filter_range(table->page_bits, span->first & in_page, span->last & in_page, &low, &high);
+        /* relaxed: the release of the unlock publishes the added bits */
+        for (unsigned word = low / 64; word <= high / 64; word++) {
+            __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
+        }
     }
-    return mask | pgl_filter_mask(table->page_bits, first, last);
+    return mask | pgl_filter_mask(table->page_bits, span->first, span->last);
 }
 
 bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index)

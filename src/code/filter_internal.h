@@ -37,11 +37,10 @@ void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *
                           unsigned low_word, unsigned high_word);
 
 /*
- * Add to a page's filters the bytes of extent @which of a block that are on the page. Write the bits to @map unless it
- * is NULL, and return @mask with its bits added.
+ * Add the bytes of an extent to the filters of its page. Write the bits to @map unless it is NULL, and return @mask
+ * with its bits added.
  */
-uint64_t pgl_filter_cover(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb, unsigned which,
-                          uint64_t *map, uint64_t mask);
+uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t *map, uint64_t mask);
 
 /* Whether the bit of a page in the code bitmap is set. Needs no lock. */
 bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index);

@@ -12,6 +12,7 @@
 #include "kill_internal.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "collection_internal.h"
 #include "filter_internal.h"
@@ -20,23 +21,29 @@
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
-/* Lock the pages of a block, or two pages, as a set. Its at most two leaves fit into the set without an allocation. */
-static void lock_two(struct pgl_collection *set, struct pgl_table *table, uint64_t index, uint64_t index2)
+/*
+ * Note the pages of a block in an empty set, without a lock. Where memory for more leaves runs out, wait until there is
+ * some, because the block can die only with all its pages held. The leaves of most blocks fit into the set.
+ */
+static void note_pages(struct pgl_collection *set, struct pgl_table *table, const struct pgl_tb *tb)
 {
     pgl_set_init(set, table);
-    pgl_set_add(set, index < index2 ? index : index2);
-    pgl_set_add(set, index < index2 ? index2 : index);
-    pgl_witness_set_lists(set);
+    for (unsigned which = 0; which < tb->nextents; which++) {
+        while (!pgl_set_note(set, pgl_tb_page(table, tb, which))) {
+            sched_yield();
+        }
+    }
 }
 
 /* Kill a block that is on a page. Returns whether this call killed it. */
 static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
 {
-    uint64_t index = pgl_tb_page(table, tb, 0);
     struct pgl_collection set;
     bool killed = false;
 
-    lock_two(&set, table, index, pgl_tb_has(tb, 1) ? pgl_tb_page(table, tb, 1) : index);
+    note_pages(&set, table, tb);
+    pgl_set_lock_noted(&set);
+    pgl_witness_set_lists(&set);
     if (!pgl_tb_is_dead(tb)) {
         pgl_tb_mark_dead(tb);
         killed = pgl_kill_marked(&set);
@@ -45,44 +52,55 @@ static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
     return killed;
 }
 
+/* Whether all pages of a block are members of a set. */
+static bool is_within(const struct pgl_collection *set, const struct pgl_tb *tb)
+{
+    for (unsigned which = 0; which < tb->nextents; which++) {
+        uint64_t index = pgl_tb_page(set->table, tb, which), at = index;
+
+        if (!pgl_collection_next(set, &at) || at != index) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Note the pages of the first block of a page that meets the range. Returns false when there is none. */
+static bool note_victim(struct pgl_collection *set, struct pgl_table *table, struct pgl_page *page, uint64_t index,
+                        uint64_t first_addr, uint64_t last_addr)
+{
+    bool found = false;
+
+    pgl_page_lock_at(table, page, pgl_witness_place());
+    pgl_witness_list(table, page, index);
+    for (uintptr_t ref = pgl_list_first(page); ref && !found; ref = *pgl_ref_next(ref)) {
+        found = pgl_span_meets(pgl_ref_span(ref), first_addr, last_addr);
+        if (found) {
+            note_pages(set, table, pgl_ref_tb(ref));
+        }
+    }
+    pgl_page_unlock_at(table, page, pgl_witness_place());
+    return found;
+}
+
 /*
- * Kill the blocks of one page that meet the range, with one pair of pages locked at a time. Find a victim, note its
- * pages, unlock, and lock its pages in order. By then the victim may be gone, or its memory may hold another block;
+ * Kill the blocks of one page that meet the range, with the pages of one block locked at a time. Find a victim, note
+ * its pages, unlock, and lock its pages in order. By then the victim may be gone, or its memory may hold another block;
  * therefore read the list again from its head.
  */
-static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
-                              uint64_t last_addr)
+static int kill_page_piecemeal(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
+                               uint64_t last_addr)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
+    struct pgl_collection set;
     int result = 0;
 
-    for (;;) {
-        struct pgl_collection set;
-        uint64_t other = index;
-        bool found = false;
-
-        pgl_page_lock_at(table, page, pgl_witness_place());
-        pgl_witness_list(table, page, index);
-        for (uintptr_t ref = pgl_list_first(page); ref && !found; ref = *pgl_ref_next(ref)) {
-            const struct pgl_tb *tb = pgl_ref_tb(ref);
-
-            found = pgl_tb_meets(tb, first_addr, last_addr);
-            if (found && pgl_tb_crosses(table, tb)) {
-                other = pgl_tb_page(table, tb, !(ref & 1));
-            }
-        }
-        pgl_page_unlock_at(table, page, pgl_witness_place());
-        if (!found) {
-            return result;
-        }
-
-        lock_two(&set, table, index, other);
+    while (note_victim(&set, table, page, index, first_addr, last_addr)) {
+        pgl_set_lock_noted(&set);
+        pgl_witness_set_lists(&set);
         for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-            struct pgl_tb *tb = pgl_ref_tb(ref);
-
-            if (pgl_tb_meets(tb, first_addr, last_addr) &&
-                (!pgl_tb_crosses(table, tb) || pgl_tb_page(table, tb, !(ref & 1)) == other)) {
-                pgl_tb_mark_dead(tb);
+            if (pgl_span_meets(pgl_ref_span(ref), first_addr, last_addr) && is_within(&set, pgl_ref_tb(ref))) {
+                pgl_tb_mark_dead(pgl_ref_tb(ref));
             }
         }
         if (pgl_kill_marked(&set)) {
@@ -90,10 +108,11 @@ static int kill_page_by_pairs(struct pgl_table *table, struct pgl_leaf *leaf, ui
         }
         pgl_collection_unlock_at(&set, pgl_witness_place());
     }
+    return result;
 }
 
 /* Kill the blocks that meet a range without memory for the set. This is slower and calls `retired` more than once. */
-static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
+static int kill_piecemeal(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
 {
     uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
     struct pgl_leaf *leaf;
@@ -104,7 +123,7 @@ static int kill_by_pairs(struct pgl_table *table, uint64_t first_addr, uint64_t 
             index = leaf->first_index;
         }
         if (pgl_page_has_code(leaf, index)) {
-            result |= kill_page_by_pairs(table, leaf, index, first_addr, last_addr);
+            result |= kill_page_piecemeal(table, leaf, index, first_addr, last_addr);
         }
     }
     return result;
@@ -152,7 +171,7 @@ static int kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t las
         return result;
     }
     if (!pgl_set_lock(&set, table, first_addr, last_addr, true)) {
-        return kill_by_pairs(table, first_addr, last_addr);
+        return kill_piecemeal(table, first_addr, last_addr);
     }
     result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
     if (is_store && !result) {

@@ -39,20 +39,20 @@
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
-/* Mark dead the blocks of a page that meet the range. */
+/* Mark dead the blocks of a page that meet the range there. */
 static void mark(struct pgl_page *page, uint64_t first_addr, uint64_t last_addr)
 {
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-        if (pgl_tb_meets(pgl_ref_tb(ref), first_addr, last_addr)) {
+        if (pgl_span_meets(pgl_ref_span(ref), first_addr, last_addr)) {
             pgl_tb_mark_dead(pgl_ref_tb(ref));
         }
     }
 }
 
 /*
- * Unlink the dead blocks from a page's list, and kill and unlink those that meet the range. Begin at @link and stop
- * after @n blocks. A block joins the chain when it leaves the list of its first page, because the chain uses the link
- * of that list.
+ * Unlink the extents of dead blocks from a page's list, and kill and unlink those blocks that meet the range. Begin at
+ * @link and stop after @n extents. A block joins the chain when its extent 0 leaves its list, because the chain uses
+ * that link.
  */
 static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t first_addr, uint64_t last_addr,
                         struct pgl_chain *chain)
@@ -60,7 +60,7 @@ static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64
     for (uintptr_t ref; n && (ref = pgl_link_get(page, link));) {
         struct pgl_tb *tb = pgl_ref_tb(ref);
 
-        if (pgl_tb_meets(tb, first_addr, last_addr)) {
+        if (pgl_span_meets(pgl_ref_span(ref), first_addr, last_addr)) {
             pgl_tb_mark_dead(tb);
         } else if (!pgl_tb_is_dead(tb)) {
             link = pgl_ref_next(ref);
@@ -69,7 +69,7 @@ static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64
         pgl_link_set(page, link, *pgl_ref_next(ref));
         if (!(ref & 1)) {
             pgl_witness_unlinked(tb);
-            tb->next[0] = (uintptr_t)chain->first;
+            tb->span.next = (uintptr_t)chain->first;
             chain->first = tb;
             chain->n++;
         }
@@ -131,40 +131,38 @@ static void narrow_whole(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     narrow(table, leaf, index, 0, (UINT64_C(1) << table->page_bits) - 1);
 }
 
-/* The blocks of a page's list that meet a range. */
+/* The extents of a page's list that meet a range. */
 struct hits {
     size_t n;
-    bool cross;         /* one of them is on another page too */
+    bool several;       /* the block of one of them has another extent */
+    bool cross;         /* one that is on another page */
     uintptr_t *first;   /* the link that refers to the first of them */
-    uint64_t low, high; /* their bytes on this page lie within these offsets */
+    uint64_t low, high; /* their bytes lie within these offsets */
 };
 
 static struct hits find_hits(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t first_addr,
                              uint64_t last_addr)
 {
+    uint64_t base = index << table->page_bits;
     struct hits hits = {.low = UINT64_MAX};
     uintptr_t *link = &page->head;
 
     pgl_witness_list(table, page, index);
     for (uintptr_t ref = pgl_list_first(page); ref; link = pgl_ref_next(ref), ref = *link) {
-        const struct pgl_tb *tb = pgl_ref_tb(ref);
+        const struct pgl_span *span = pgl_ref_span(ref);
 
-        if (PGL_LIKELY(!pgl_tb_meets(tb, first_addr, last_addr))) {
+        if (PGL_LIKELY(!pgl_span_meets(span, first_addr, last_addr))) {
             continue;
         }
         if (!hits.n++) {
             hits.first = link;
         }
-        hits.cross |= pgl_tb_crosses(table, tb);
-        for (unsigned which = 0; which <= pgl_tb_has(tb, 1); which++) {
-            uint64_t first, last;
-
-            if (!pgl_tb_bytes_on(table, index, tb, which, &first, &last)) {
-                continue;
-            }
-            hits.low = first < hits.low ? first : hits.low;
-            hits.high = last > hits.high ? last : hits.high;
+        if (pgl_ref_tb(ref)->nextents > 1) {
+            hits.several = true;
+            hits.cross |= pgl_tb_crosses(table, pgl_ref_tb(ref));
         }
+        hits.low = span->first - base < hits.low ? span->first - base : hits.low;
+        hits.high = span->last - base > hits.high ? span->last - base : hits.high;
     }
     return hits;
 }
@@ -177,12 +175,20 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     struct pgl_chain chain = {0};
 
     *killed = hits.cross ? 0 : hits.n;
-    if (*killed) {
-        unlink_dead(page, hits.first, hits.n, first_addr, last_addr, &chain);
-        pgl_kill_retire(table, chain);
-        narrow(table, leaf, index, hits.low, hits.high);
+    if (!*killed) {
+        return !hits.cross;
     }
-    return !hits.cross;
+    if (hits.several) { /* the other extents of the victims are on this page, and need not meet the range */
+        mark(page, first_addr, last_addr);
+        unlink_dead(page, &page->head, SIZE_MAX, UINT64_MAX, 0, &chain);
+        hits.low = 0;
+        hits.high = (UINT64_C(1) << table->page_bits) - 1;
+    } else {
+        unlink_dead(page, hits.first, hits.n, first_addr, last_addr, &chain);
+    }
+    pgl_kill_retire(table, chain);
+    narrow(table, leaf, index, hits.low, hits.high);
+    return true;
 }
 
 void pgl_witness_set_lists(struct pgl_collection *set)

@@ -29,7 +29,7 @@ void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain);
 
 /**
  * pgl_page_kill_local - kill the blocks of one page that meet a range, if none of them is on another page
- * @killed: out: how many died
+ * @killed: out: how many of their extents meet it
  *
  * Returns false when another page is needed; then no block has died.
  *

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How a page lists its blocks: a singly linked list through the blocks, with its head in the descriptor.
+ * How a page lists its blocks: a singly linked list of extents, with its head in the descriptor.
  *
- * A reference is a pointer to a block. Its bit 0 says which of the block's two links continues the list: link 0 on the
- * page on which the block begins, link 1 on its second page. A block whose two pages are one page is listed once, by
- * link 0. In the head the bits between that tag and the pointer are the flags of the page.
+ * The element of a list is a span: the bytes of one extent, and the reference to the next span. A block is on the list
+ * of each of its pages once for each extent there. Extent 0 is the block itself. The other extents have a pointer to
+ * their block behind their span, and bit 0 of a reference to one of them is set. In the head the bits between that tag
+ * and the pointer are the flags of the page.
  *
  * A caller that passes a page, or calls pgl_ref_next(), holds the page. The head is also read without the
  * lock, therefore it is stored atomically. The bytes of a block do not change while it is linked. A function that takes
@@ -18,20 +19,28 @@
 
 #define PGL_HEAD_FLAGS ((uintptr_t)(PGL_HEAD_LOCK | PGL_HEAD_CROSS | PGL_HEAD_HOT))
 
-static inline struct pgl_tb *pgl_ref_tb(uintptr_t ref)
+static inline struct pgl_span *pgl_ref_span(uintptr_t ref)
 {
-    return (struct pgl_tb *)(ref & ~(uintptr_t)15);
+    return (struct pgl_span *)(ref & ~(uintptr_t)15);
 }
 
-static inline uintptr_t pgl_ref(struct pgl_tb *tb, unsigned which)
+static inline struct pgl_tb *pgl_ref_tb(uintptr_t ref)
 {
-    return (uintptr_t)tb | which;
+    uintptr_t at = ref & ~(uintptr_t)15;
+
+    return ref & 1 ? ((struct pgl_extent *)at)->tb : (struct pgl_tb *)at;
+}
+
+/* The reference to extent @which of a block. */
+static inline uintptr_t pgl_ref(const struct pgl_tb *tb, unsigned which)
+{
+    return (uintptr_t)pgl_tb_span(tb, which) | (which != 0);
 }
 
 /* The link that holds the reference behind @ref. */
 static inline uintptr_t *pgl_ref_next(uintptr_t ref)
 {
-    return &pgl_ref_tb(ref)->next[ref & 1];
+    return &pgl_ref_span(ref)->next;
 }
 
 static inline uintptr_t pgl_head(const struct pgl_page *page)
@@ -45,7 +54,7 @@ static inline void pgl_head_set(struct pgl_page *page, uintptr_t head)
     __atomic_store_n(&page->head, head, __ATOMIC_RELAXED);
 }
 
-/* The reference in @link, which is the head of @page or a link of some block. */
+/* The reference in @link, which is the head of @page or a link of some span. */
 static inline uintptr_t pgl_link_get(const struct pgl_page *page, const uintptr_t *link)
 {
     return link == &page->head ? pgl_head(page) & ~PGL_HEAD_FLAGS : *link;
@@ -66,41 +75,72 @@ static inline uintptr_t pgl_list_first(const struct pgl_page *page)
     return pgl_head(page) & ~PGL_HEAD_FLAGS;
 }
 
-/* Whether a block has extent @which, 0 or 1. */
+/* Whether any byte of a span lies in [@first_addr, @last_addr]. */
+static inline bool pgl_span_meets(const struct pgl_span *span, uint64_t first_addr, uint64_t last_addr)
+{
+    return span->first <= last_addr && span->last >= first_addr;
+}
+
+/* Whether a block has extent @which. */
 static inline bool pgl_tb_has(const struct pgl_tb *tb, unsigned which)
 {
-    return tb->first[which] <= tb->last[which];
+    return which < tb->nextents;
 }
 
 /* The page of extent @which of a block. */
 static inline uint64_t pgl_tb_page(const struct pgl_table *table, const struct pgl_tb *tb, unsigned which)
 {
-    return tb->first[which] >> table->page_bits;
+    return pgl_tb_span(tb, which)->first >> table->page_bits;
 }
 
-/* Whether the block is on two different pages. */
+/* Whether the block is on two different pages or more. */
 static inline bool pgl_tb_crosses(const struct pgl_table *table, const struct pgl_tb *tb)
 {
-    return pgl_tb_has(tb, 1) && pgl_tb_page(table, tb, 0) != pgl_tb_page(table, tb, 1);
+    for (unsigned which = 1; which < tb->nextents; which++) {
+        if (pgl_tb_page(table, tb, which) != pgl_tb_page(table, tb, 0)) {
+            return true;
+        }
+    }
+    return false;
 }
 
-/* Whether any byte of the block, on either page, lies in [@first_addr, @last_addr]. */
-static inline bool pgl_tb_meets(const struct pgl_tb *tb, uint64_t first_addr, uint64_t last_addr)
+/* Find the lowest page of a block that is not below *@index. Returns false when there is none. */
+static inline bool pgl_tb_next_page(const struct pgl_table *table, const struct pgl_tb *tb, uint64_t *index)
 {
-    return (tb->first[0] <= last_addr && tb->last[0] >= first_addr) ||
-           (pgl_tb_has(tb, 1) && tb->first[1] <= last_addr && tb->last[1] >= first_addr);
+    uint64_t next = UINT64_MAX;
+
+    for (unsigned which = 0; which < tb->nextents; which++) {
+        uint64_t at = pgl_tb_page(table, tb, which);
+
+        next = at >= *index && at < next ? at : next;
+    }
+    *index = next;
+    return next != UINT64_MAX;
 }
 
 /*
- * Set *@first and *@last to the offsets of the bytes of extent @which on page @index. Returns false when it has none
- * there.
+ * Put the extent behind @ref on the list of one of its pages, and set the mask of the page. @head is the head of the
+ * page. Returns its new value, which the caller stores by release or under the lock.
  */
-static inline bool pgl_tb_bytes_on(const struct pgl_table *table, uint64_t index, const struct pgl_tb *tb,
-                                   unsigned which, uint64_t *first, uint64_t *last)
+static inline uintptr_t pgl_list_put(struct pgl_page *page, uintptr_t head, uintptr_t ref, uint64_t mask)
 {
-    *first = tb->first[which] - (index << table->page_bits);
-    *last = tb->last[which] - (index << table->page_bits);
-    return !(*first >> table->page_bits);
+    /*
+     * Relaxed is enough. A reader that loads this value instead of the one that narrow() stored earlier still sees
+     * everything that narrow() ordered before it: the full fence of the bracket precedes this store and pairs with the
+     * acquire of the reader (docs/locking.md, protocol 5).
+     */
+    __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED);
+    *pgl_ref_next(ref) = head & ~PGL_HEAD_FLAGS;
+    return (head & PGL_HEAD_FLAGS) | ref;
 }
+
+/**
+ * pgl_list_add - put an extent of a new block on the list of its page, and add it to the filters of the page
+ * @ref: to the extent
+ * @crosses: the block is on another page too
+ *
+ * Locks:    entry and exit: the page, and the other pages of the block.
+ */
+void pgl_list_add(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uintptr_t ref, bool crosses);
 
 #endif

@@ -68,7 +68,7 @@ bool pgl_kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
     __atomic_store_n(&table->unlisted, (uintptr_t)&self | PGL_HEAD_LOCK, __ATOMIC_RELAXED);
     pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
 
-    tb->next[0] = 0;
+    tb->span.next = 0;
     pgl_kill_retire(table, (struct pgl_chain){.first = tb});
 
     pgl_spin_lock(&table->unlisted, PGL_HEAD_LOCK);

@@ -2,8 +2,9 @@
 /*
  * The linked blocks: their table, their bytes, and the place at which each was linked.
  *
- * OBJECTS      `blocks` has a record for each linked block of the process. The address of the block is the key. `lock`
- * protects the records and is held over fork(). While it is held, no call leaves this file except a system call for
+ * OBJECTS      `extents` has a record for each extent of each linked block of the process, and one for a block without
+ * bytes. The address of the extent's span is the key, which for extent 0 is the address of the block. `lock` protects
+ * the records and is held over fork(). While it is held, no call leaves this file except a system call for
  * memory. (test_witness_is_as_it_was_in_a_child)
  *
  * INVARIANTS
@@ -34,12 +35,16 @@
 #ifdef PGL_LOCK_DEBUG
 
 struct record {
-    struct pgl_tb *tb; /* NULL: an empty slot */
+    struct pgl_span *span; /* NULL: an empty slot */
+    struct pgl_tb *tb;
     const struct pgl_table *table;
     const char *place;
-    uint64_t first[2];
-    uint64_t last[2];
-    bool stale[2]; /* the list that continues through this link must be rebuilt */
+    uint64_t first;
+    uint64_t last;
+    struct pgl_extent *more; /* the array of a block with more than two extents */
+    uint32_t nextents;       /* of the block */
+    bool is_block;           /* this is extent 0 */
+    bool stale;              /* the list of the page must be rebuilt */
 };
 
 /* Open addressing. A record is in the first free slot from its home on. At most half of the slots are taken. */
@@ -47,7 +52,7 @@ static struct {
     struct record *slots;
     size_t n;
     unsigned bits; /* log2 of how many slots there are; 0 for none */
-} blocks;
+} extents;
 
 #ifdef PGL_EXPLORE
 
@@ -84,46 +89,63 @@ static void __attribute__((constructor)) hold_over_fork(void)
 
 static PGL_UNSEEN size_t n_slots(void)
 {
-    return blocks.bits ? (size_t)1 << blocks.bits : 0;
+    return extents.bits ? (size_t)1 << extents.bits : 0;
 }
 
-static PGL_UNSEEN size_t home(const struct pgl_tb *tb)
+static PGL_UNSEEN size_t home(const struct pgl_span *span)
 {
-    return (size_t)(((uint64_t)(uintptr_t)tb >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - blocks.bits));
+    return (size_t)(((uint64_t)(uintptr_t)span >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> (64 - extents.bits));
 }
 
-/* The slot of a block, or the empty slot in which it would be put. The caller has made sure that there are slots. */
-static PGL_UNSEEN struct record *slot_of(const struct pgl_tb *tb)
+/* The slot of a span, or the empty slot in which it would be put. The caller has made sure that there are slots. */
+static PGL_UNSEEN struct record *slot_of(const struct pgl_span *span)
 {
-    size_t at = home(tb);
+    size_t at = home(span);
 
-    while (blocks.slots[at].tb && blocks.slots[at].tb != tb) {
+    while (extents.slots[at].span && extents.slots[at].span != span) {
         at = (at + 1) & (n_slots() - 1);
     }
-    return &blocks.slots[at];
+    return &extents.slots[at];
 }
 
-static PGL_UNSEEN struct record *find(const struct pgl_tb *tb)
+static PGL_UNSEEN struct record *find(const struct pgl_span *span)
 {
-    struct record *record = blocks.n ? slot_of(tb) : NULL;
+    struct record *record = extents.n ? slot_of(span) : NULL;
 
-    return record && record->tb ? record : NULL;
+    return record && record->span ? record : NULL;
+}
+
+/* The record of a linked block, or NULL. */
+static PGL_UNSEEN struct record *find_block(const struct pgl_tb *tb)
+{
+    struct record *record = find(&tb->span);
+
+    return record && record->is_block ? record : NULL;
+}
+
+/* The element of extent @which of a block, as its record says. */
+static PGL_UNSEEN struct pgl_span *span_of(const struct record *block, unsigned which)
+{
+    if (!which) {
+        return &block->tb->span;
+    }
+    return block->nextents <= 2 ? &block->tb->rest.second.span : &block->more[which - 1].span;
 }
 
 static PGL_UNSEEN void grow(void)
 {
-    struct record *old = blocks.slots;
+    struct record *old = extents.slots;
     size_t n_old = n_slots();
 
-    blocks.bits = blocks.bits ? blocks.bits + 1 : 8;
-    blocks.slots = mmap(NULL, n_slots() * sizeof(*old), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (blocks.slots == MAP_FAILED) {
+    extents.bits = extents.bits ? extents.bits + 1 : 8;
+    extents.slots = mmap(NULL, n_slots() * sizeof(*old), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (extents.slots == MAP_FAILED) {
         fputs("libpagelock: no memory for the list of linked blocks\n", stderr);
         abort();
     }
     for (size_t i = 0; i < n_old; i++) {
-        if (old[i].tb) {
-            *slot_of(old[i].tb) = old[i];
+        if (old[i].span) {
+            *slot_of(old[i].span) = old[i];
         }
     }
     if (old) {
@@ -134,31 +156,42 @@ static PGL_UNSEEN void grow(void)
 /* Empty a slot, and move the records behind it closer to their homes. */
 static PGL_UNSEEN void remove_record(struct record *record)
 {
-    size_t mask = n_slots() - 1, hole = (size_t)(record - blocks.slots), at = hole;
+    size_t mask = n_slots() - 1, hole = (size_t)(record - extents.slots), at = hole;
 
-    while (blocks.slots[at = (at + 1) & mask].tb) {
-        if (((at - home(blocks.slots[at].tb)) & mask) < ((at - hole) & mask)) {
+    while (extents.slots[at = (at + 1) & mask].span) {
+        if (((at - home(extents.slots[at].span)) & mask) < ((at - hole) & mask)) {
             continue; /* its home lies behind the hole */
         }
-        blocks.slots[hole] = blocks.slots[at];
+        extents.slots[hole] = extents.slots[at];
         hole = at;
     }
-    blocks.slots[hole].tb = NULL;
-    blocks.n--;
+    extents.slots[hole].span = NULL;
+    extents.n--;
+}
+
+/* Add the record of extent @which of a block. The bytes of a block without extents are of no page. */
+static PGL_UNSEEN void add(struct pgl_table *table, struct pgl_tb *tb, unsigned which, const char *place)
+{
+    struct record record = {.tb = tb, .table = table, .place = place, .nextents = tb->nextents, .is_block = !which};
+
+    if (2 * (extents.n + 1) > n_slots()) {
+        grow();
+    }
+    record.more = tb->nextents > 2 ? tb->rest.more : NULL;
+    record.span = span_of(&record, which);
+    record.first = which < tb->nextents ? record.span->first : 1;
+    record.last = which < tb->nextents ? record.span->last : 0;
+    *slot_of(record.span) = record;
+    extents.n++;
 }
 
 PGL_UNSEEN void pgl_witness_linked(struct pgl_table *table, struct pgl_tb *tb, const char *place)
 {
     lock_blocks();
-    if (2 * (blocks.n + 1) > n_slots()) {
-        grow();
+    add(table, tb, 0, place);
+    for (unsigned which = 1; which < tb->nextents; which++) {
+        add(table, tb, which, place);
     }
-    *slot_of(tb) = (struct record){.tb = tb,
-                                   .table = table,
-                                   .place = place,
-                                   .first = {tb->first[0], tb->first[1]},
-                                   .last = {tb->last[0], tb->last[1]}};
-    blocks.n++;
     unlock_blocks();
 }
 
@@ -167,9 +200,14 @@ PGL_UNSEEN void pgl_witness_unlinked(struct pgl_tb *tb)
     struct record *record;
 
     lock_blocks();
-    record = find(tb);
+    record = find_block(tb);
     if (record) {
-        remove_record(record);
+        struct record block = *record; /* records move when one is removed */
+
+        for (unsigned which = block.nextents; which-- > 1;) {
+            remove_record(find(span_of(&block, which)));
+        }
+        remove_record(find_block(tb));
     }
     unlock_blocks();
 }
@@ -178,8 +216,8 @@ PGL_UNSEEN void pgl_witness_forget(const struct pgl_table *table)
 {
     lock_blocks();
     for (size_t at = 0; at < n_slots();) {
-        if (blocks.slots[at].tb && blocks.slots[at].table == table) {
-            remove_record(&blocks.slots[at]); /* another record may be here now */
+        if (extents.slots[at].span && extents.slots[at].table == table) {
+            remove_record(&extents.slots[at]); /* another record may be here now */
         } else {
             at++;
         }
@@ -192,23 +230,45 @@ static PGL_UNSEEN uint32_t state_of(const struct pgl_tb *tb)
     return __atomic_load_n(&tb->state, __ATOMIC_RELAXED);
 }
 
-static PGL_UNSEEN bool has_its_bytes(const struct record *record)
+/* Whether a block is as its records say, but for its state. */
+static PGL_UNSEEN bool has_its_bytes(const struct record *block)
 {
-    const struct pgl_tb *tb = record->tb;
+    const struct pgl_tb *tb = block->tb;
 
-    return tb->first[0] == record->first[0] && tb->last[0] == record->last[0] && tb->first[1] == record->first[1] &&
-           tb->last[1] == record->last[1];
+    if (tb->nextents != block->nextents || (block->nextents > 2 && tb->rest.more != block->more)) {
+        return false;
+    }
+    for (unsigned which = 0; which < block->nextents; which++) {
+        const struct pgl_span *span = span_of(block, which);
+        const struct record *record = find(span);
+
+        if (span->first != record->first || span->last != record->last ||
+            (which && ((const struct pgl_extent *)(uintptr_t)span)->tb != tb)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Restore a block as it was when it was linked. */
-static PGL_UNSEEN void restore(struct record *record)
+static PGL_UNSEEN void restore(const struct record *block)
 {
-    struct pgl_tb *tb = record->tb;
+    struct pgl_tb *tb = block->tb;
 
-    for (unsigned which = 0; which < 2; which++) {
-        tb->first[which] = record->first[which];
-        tb->last[which] = record->last[which];
-        record->stale[which] = true;
+    tb->nextents = block->nextents;
+    if (block->nextents > 2) {
+        tb->rest.more = block->more;
+    }
+    for (unsigned which = 0; which < block->nextents; which++) {
+        struct pgl_span *span = span_of(block, which);
+        struct record *record = find(span);
+
+        span->first = record->first;
+        span->last = record->last;
+        record->stale = true;
+        if (which) {
+            ((struct pgl_extent *)(uintptr_t)span)->tb = tb;
+        }
     }
     __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
 }
@@ -220,7 +280,7 @@ PGL_UNSEEN bool pgl_witness_may_link(struct pgl_tb *tb, uint64_t index, const ch
     bool may;
 
     lock_blocks();
-    record = find(tb);
+    record = find_block(tb);
     if (record) {
         linked_place = record->place;
         if (state_of(tb) == PGL_TB_NEW || !has_its_bytes(record)) {
@@ -243,7 +303,7 @@ PGL_UNSEEN bool pgl_witness_knows(const struct pgl_table *table, const struct pg
     struct record *record;
 
     lock_blocks();
-    record = find(tb);
+    record = find_block(tb);
     if (record) {
         uint32_t state = state_of(tb);
 
@@ -270,17 +330,10 @@ PGL_UNSEEN bool pgl_witness_knows(const struct pgl_table *table, const struct pg
     return verdict == FINE || verdict == CHANGED;
 }
 
-/* The link by which a linked block is on the list of a page, or 2 when it is not on that list. */
-static PGL_UNSEEN unsigned link_on(const struct record *record, uint64_t index)
+/* Whether a record is of an extent on a page. */
+static PGL_UNSEEN bool is_on(const struct record *record, const struct pgl_table *table, uint64_t index)
 {
-    const unsigned page_bits = record->table->page_bits;
-
-    for (unsigned which = 0; which < 2; which++) {
-        if (record->first[which] <= record->last[which] && record->first[which] >> page_bits == index) {
-            return which;
-        }
-    }
-    return 2;
+    return record->table == table && record->first <= record->last && record->first >> table->page_bits == index;
 }
 
 /* Rebuild the list of a page from the records. */
@@ -289,18 +342,24 @@ static PGL_UNSEEN void relist(const struct pgl_table *table, struct pgl_page *pa
     uintptr_t list = 0;
 
     for (size_t at = 0; at < n_slots(); at++) {
-        struct record *record = &blocks.slots[at];
-        unsigned which = record->tb && record->table == table ? link_on(record, index) : 2;
+        struct record *record = &extents.slots[at];
 
-        if (which == 2) {
-            continue;
+        if (record->span && is_on(record, table, index)) {
+            record->span->next = list;
+            record->stale = false;
+            list = (uintptr_t)record->span | !record->is_block;
         }
-        record->tb->next[which] = list;
-        record->stale[which] = false;
-        list = pgl_ref(record->tb, which);
     }
     __atomic_store_n(&page->head, (__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_FLAGS) | list,
                      __ATOMIC_RELAXED);
+}
+
+/* The record of the extent behind a reference on the list of a page, or NULL. */
+static PGL_UNSEEN struct record *find_on(const struct pgl_table *table, uint64_t index, uintptr_t ref)
+{
+    struct record *record = find((struct pgl_span *)(ref & ~(uintptr_t)15));
+
+    return record && is_on(record, table, index) && record->is_block == !(ref & 1) ? record : NULL;
 }
 
 /*
@@ -313,24 +372,19 @@ static PGL_UNSEEN bool repair(const struct pgl_table *table, struct pgl_page *pa
     uintptr_t ref = __atomic_load_n(&page->head, __ATOMIC_RELAXED) & ~PGL_HEAD_FLAGS;
     struct record *before = NULL;
 
-    for (size_t n = 0; ref; n++, ref = pgl_ref_tb(ref)->next[ref & 1]) {
-        struct record *record = n < blocks.n ? find(pgl_ref_tb(ref)) : NULL;
+    for (size_t n = 0; ref; n++, ref = before->span->next) {
+        struct record *record = n < extents.n ? find_on(table, index, ref) : NULL;
+        struct record *block = record ? find_block(record->tb) : before ? find_block(before->tb) : NULL;
 
-        if (!record || record->table != table || link_on(record, index) != (ref & 1)) {
-            *linked_place = before ? before->place : NULL;
-            if (before) {
-                restore(before);
+        if (!record || state_of(block->tb) != PGL_TB_LIVE || !has_its_bytes(block)) {
+            *linked_place = block ? block->place : NULL;
+            if (block) {
+                restore(block);
             }
             relist(table, page, index);
             return true;
         }
-        if (state_of(record->tb) != PGL_TB_LIVE || !has_its_bytes(record)) {
-            *linked_place = record->place;
-            restore(record);
-            relist(table, page, index);
-            return true;
-        }
-        if (record->stale[ref & 1]) { /* known already: start again at the head */
+        if (record->stale) { /* known already: start again at the head */
             relist(table, page, index);
             return repair(table, page, index, linked_place);
         }

@@ -9,17 +9,89 @@
 extern "C" {
 #endif
 
+/* The element of a page's list. Blocks and extents begin with it, therefore a walk reads both alike. */
+struct pgl_span {
+    uint64_t first; /* bytes, inclusive */
+    uint64_t last;
+    uintptr_t next; /* the reference behind this one on the list (src/code/tblist_internal.h) */
+};
+
+struct pgl_extent {
+    struct pgl_span span;
+    struct pgl_tb *tb;
+} __attribute__((aligned(16)));
+
 struct pgl_tb {
-    uintptr_t next[2]; /* one link for each page: tagged pointers */
-    uint64_t first[2]; /* bytes on each page, inclusive; none if first > last */
-    uint64_t last[2];
+    struct pgl_span span; /* of extent 0 */
     uint32_t state;
+    uint32_t nextents;
+    union {
+        struct pgl_extent second; /* extent 1 of a block with two */
+        struct pgl_extent *more;  /* the caller's array of a block with more than two: extents 1, 2, ... */
+    } rest;
 } __attribute__((aligned(16)));
 
 PGL_INLINE void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t first_addr, uint64_t last_addr)
 {
-    tb->first[which] = first_addr;
-    tb->last[which] = last_addr;
+    struct pgl_span *span = which ? &tb->rest.second.span : &tb->span;
+
+    span->first = first_addr;
+    span->last = last_addr;
+    if (first_addr > last_addr) {
+        tb->nextents = tb->nextents < which ? tb->nextents : which;
+    } else if (tb->nextents <= which) {
+        tb->nextents = which + 1u;
+    }
+    if (which) {
+        tb->rest.second.tb = tb;
+    }
+}
+
+PGL_INLINE void pgl_extent_set(struct pgl_extent *extent, uint64_t first_addr, uint64_t last_addr)
+{
+    extent->span.first = first_addr;
+    extent->span.last = last_addr;
+}
+
+PGL_INLINE void pgl_tb_set_extents(struct pgl_tb *tb, struct pgl_extent *extents, unsigned n)
+{
+    tb->nextents = n;
+    if (n) {
+        tb->span = extents[0].span;
+    }
+    if (n == 2) {
+        tb->rest.second.span = extents[1].span;
+        tb->rest.second.tb = tb;
+    } else if (n > 2) {
+        tb->rest.more = extents + 1;
+        for (unsigned which = 1; which < n; which++) {
+            extents[which].tb = tb;
+        }
+    }
+}
+
+PGL_INLINE unsigned pgl_tb_count_extents(const struct pgl_tb *tb)
+{
+    return tb->nextents;
+}
+
+/* Return the element of extent @which, which the block has. */
+static inline const struct pgl_span *pgl_tb_span(const struct pgl_tb *tb, unsigned which)
+{
+    if (!which) {
+        return &tb->span;
+    }
+    return tb->nextents <= 2 ? &tb->rest.second.span : &tb->rest.more[which - 1].span;
+}
+
+PGL_INLINE uint64_t pgl_tb_first_addr(const struct pgl_tb *tb, unsigned which)
+{
+    return which < tb->nextents ? pgl_tb_span(tb, which)->first : 1;
+}
+
+PGL_INLINE uint64_t pgl_tb_last_addr(const struct pgl_tb *tb, unsigned which)
+{
+    return which < tb->nextents ? pgl_tb_span(tb, which)->last : 0;
 }
 
 PGL_INLINE bool pgl_tb_is_live(const struct pgl_tb *tb)
@@ -29,7 +101,7 @@ PGL_INLINE bool pgl_tb_is_live(const struct pgl_tb *tb)
 
 PGL_INLINE struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb)
 {
-    return (struct pgl_tb *)tb->next[0];
+    return (struct pgl_tb *)tb->span.next;
 }
 
 #define pgl_tb_link_unlisted(table, tb) pgl_tb_link_unlisted_at(table, tb, PGL_HERE)

@@ -75,7 +75,7 @@ static void __attribute__((noinline)) cross(struct pgl_bracket *bracket, const s
     enum pgl_bracket_result result;
 
     do { /* there is nothing to decode again */
-        result = pgl_bracket_cross(bracket, tb->first[1] >> bracket->table->page_bits);
+        result = pgl_bracket_cross(bracket, pgl_tb_first_addr(tb, 1) >> bracket->table->page_bits);
     } while (result == PGL_BRACKET_RESTART);
     if (result == PGL_BRACKET_ERROR) {
         give_up("pgl_bracket_cross");
@@ -89,10 +89,10 @@ static void pagelock_link(void *opaque, void *block, const void *equal, struct t
     struct pgl_bracket bracket;
 
     call.equal = (struct pgl_tb *)equal;
-    if (!pgl_bracket_begin(&bracket, table, tb->first[0] >> table->page_bits)) {
+    if (!pgl_bracket_begin(&bracket, table, pgl_tb_first_addr(tb, 0) >> table->page_bits)) {
         give_up("pgl_bracket_begin");
     }
-    if (tb->first[1] <= tb->last[1]) {
+    if (pgl_tb_first_addr(tb, 1) <= pgl_tb_last_addr(tb, 1)) {
         cross(&bracket, tb);
     }
     if (pgl_bracket_commit(&bracket, tb, NULL) == PGL_BRACKET_EXISTS) {
@@ -130,7 +130,7 @@ static bool count_block(struct pgl_tb *tb, void *opaque)
 {
     struct count *count = opaque;
 
-    count->alive += tb->first[0] >> count->page_bits == count->index;
+    count->alive += pgl_tb_first_addr(tb, 0) >> count->page_bits == count->index;
     return true;
 }
 

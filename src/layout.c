@@ -6,6 +6,7 @@
 #define SIZE(name) const size_t pgl_sizeof_##name = sizeof(struct pgl_##name)
 
 SIZE(tb);
+SIZE(extent);
 SIZE(bracket);
 SIZE(collection);
 SIZE(store);
@@ -28,6 +29,7 @@ SIZE(uffd_config);
 SIZE(uffd_stats);
 
 const size_t pgl_alignof_tb = _Alignof(struct pgl_tb);
+const size_t pgl_alignof_extent = _Alignof(struct pgl_extent);
 
 #define MEMBER(type, member_)                                                                                          \
     .name = #type "." #member_, .offset = offsetof(struct pgl_##type, member_),                                        \

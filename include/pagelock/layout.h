@@ -20,6 +20,8 @@ extern "C" {
  */
 PGL_API extern const size_t pgl_sizeof_tb;
 PGL_API extern const size_t pgl_alignof_tb;
+PGL_API extern const size_t pgl_sizeof_extent;
+PGL_API extern const size_t pgl_alignof_extent;
 PGL_API extern const size_t pgl_sizeof_bracket;
 PGL_API extern const size_t pgl_sizeof_collection;
 PGL_API extern const size_t pgl_sizeof_store;

@@ -360,6 +360,7 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
         pgl_bracket_abort_at(bracket, place);
         return refuse(EINVAL);
     }
+    pgl_tb_own_extents(tb);
     other = publish(bracket->table, tb);
     if (PGL_WITNESS && other && pgl_witness_knows(bracket->table, other, true, place) && !pgl_tb_is_live(other)) {
         pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place, NULL);

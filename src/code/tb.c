@@ -8,7 +8,7 @@
  *
  * INVARIANTS   (T2, T4 and T5 are in filter.c; T3, T6 and T7 are in kill.c.)
  *   T1  Whenever no bracket holds its pages, each extent of a live block is once on the list of its page.
- *       (pgl_table_check(); test_tb_is_on_both_of_its_pages, test_tb_on_one_page_twice_is_listed_for_each_extent)
+ *       (pgl_table_check(); test_tb_is_on_both_of_its_pages, test_check_finds_an_extent_that_is_not_listed)
  */
 #include <pagelock/tb.h>
 

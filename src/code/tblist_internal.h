@@ -37,6 +37,14 @@ static inline uintptr_t pgl_ref(const struct pgl_tb *tb, unsigned which)
     return (uintptr_t)pgl_tb_span(tb, which) | (which != 0);
 }
 
+/* Make the extents of a block that is about to be linked its own. */
+static inline void pgl_tb_own_extents(struct pgl_tb *tb)
+{
+    for (unsigned which = 1; which < tb->nextents; which++) {
+        ((struct pgl_extent *)(uintptr_t)pgl_tb_span(tb, which))->tb = tb;
+    }
+}
+
 /* The link that holds the reference behind @ref. */
 static inline uintptr_t *pgl_ref_next(uintptr_t ref)
 {

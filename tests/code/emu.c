@@ -63,8 +63,18 @@ static void no_code(uint64_t index, void *opaque)
 
 static bool are_equal(const struct emu_block *a, const struct emu_block *b)
 {
-    return a->key && a->key == b->key && !memcmp(a->tb.first, b->tb.first, sizeof(a->tb.first)) &&
-           !memcmp(a->tb.last, b->tb.last, sizeof(a->tb.last));
+    unsigned n = pgl_tb_count_extents(&a->tb);
+
+    if (!a->key || a->key != b->key || n != pgl_tb_count_extents(&b->tb)) {
+        return false;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (pgl_tb_first_addr(&a->tb, i) != pgl_tb_first_addr(&b->tb, i) ||
+            pgl_tb_last_addr(&a->tb, i) != pgl_tb_last_addr(&b->tb, i)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
@@ -171,9 +181,10 @@ void emu_fini(struct emu *emu)
 
 enum pgl_bracket_result emu_translate(struct emu *emu, struct emu_block *block, struct pgl_tb **equal)
 {
-    bool two = block->tb.first[1] <= block->tb.last[1];
+    bool two = pgl_tb_first_addr(&block->tb, 1) <= pgl_tb_last_addr(&block->tb, 1);
 
-    return emu_translate_across(emu, block, two ? block->tb.first[1] >> emu->table->page_bits : EMU_NO_PAGE, equal);
+    return emu_translate_across(emu, block,
+                                two ? pgl_tb_first_addr(&block->tb, 1) >> emu->table->page_bits : EMU_NO_PAGE, equal);
 }
 
 enum pgl_bracket_result emu_translate_across(struct emu *emu, struct emu_block *block, uint64_t second,
@@ -182,7 +193,7 @@ enum pgl_bracket_result emu_translate_across(struct emu *emu, struct emu_block *
     struct pgl_bracket bracket;
     enum pgl_bracket_result result;
 
-    if (!pgl_bracket_begin(&bracket, emu->table, block->tb.first[0] >> emu->table->page_bits)) {
+    if (!pgl_bracket_begin(&bracket, emu->table, pgl_tb_first_addr(&block->tb, 0) >> emu->table->page_bits)) {
         return PGL_BRACKET_ERROR;
     }
     do {

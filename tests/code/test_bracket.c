@@ -303,10 +303,12 @@ static void translate(struct emu *emu, void *arg)
     enum pgl_bracket_result result;
     struct pgl_bracket bracket;
 
-    pgl_bracket_begin(&bracket, emu->table, tb->first[0] >> 12);
+    pgl_bracket_begin(&bracket, emu->table, pgl_tb_first_addr(tb, 0) >> 12);
     do {
-        result = tb->first[1] <= tb->last[1] ? pgl_bracket_cross(&bracket, tb->first[1] >> 12) : PGL_BRACKET_OK;
-        if (tb->first[1] <= tb->last[1]) {
+        result = pgl_tb_first_addr(tb, 1) <= pgl_tb_last_addr(tb, 1)
+                     ? pgl_bracket_cross(&bracket, pgl_tb_first_addr(tb, 1) >> 12)
+                     : PGL_BRACKET_OK;
+        if (pgl_tb_first_addr(tb, 1) <= pgl_tb_last_addr(tb, 1)) {
             crossing->results[crossing->n++] = result;
         }
         if (result == PGL_BRACKET_OK) {
@@ -392,8 +394,8 @@ static void test_bracket_traps_again_after_anothers_abort(void **state)
 static void pages_are_held(struct emu *emu, struct pgl_tb *tb)
 {
     assert_true(pgl_tb_is_live(tb));
-    assert_true(emu_is_locked(emu, tb->first[0] >> 12));
-    assert_true(emu_is_locked(emu, tb->first[1] >> 12));
+    assert_true(emu_is_locked(emu, pgl_tb_first_addr(tb, 0) >> 12));
+    assert_true(emu_is_locked(emu, pgl_tb_first_addr(tb, 1) >> 12));
 }
 
 static void page_5_is_held(struct emu *emu, struct pgl_tb *tb)

@@ -102,26 +102,27 @@ static void test_check_finds_a_block_on_a_page_it_has_no_bytes_on(void **state)
 {
     struct fixture *f = *state;
 
-    BREAK(f, f->alone.tb.first[0], f->alone.tb.last[0] + 1, "no bytes here");
-    f->alone.tb.last[0] += 0x4000;
-    BREAK(f, f->alone.tb.first[0], f->alone.tb.first[0] + 0x4000, "no bytes here");
-    f->alone.tb.last[0] -= 0x4000;
+    BREAK(f, f->alone.tb.span.first, f->alone.tb.span.last + 1, "no bytes here");
+    f->alone.tb.span.last += 0x4000;
+    BREAK(f, f->alone.tb.span.first, f->alone.tb.span.first + 0x4000, "no bytes here");
+    f->alone.tb.span.last -= 0x4000;
 }
 
 static void test_check_finds_a_block_missing_on_its_other_page(void **state)
 {
     struct fixture *f = *state;
 
-    BREAK(f, f->page6->head, f->page6->head & (PGL_HEAD_CROSS | PGL_HEAD_HOT), "not once on its other page");
+    BREAK(f, f->page6->head, f->page6->head & (PGL_HEAD_CROSS | PGL_HEAD_HOT), "not once on its page");
 }
 
 static void test_check_finds_a_block_whose_other_page_is_absent(void **state)
 {
     struct fixture *f = *state;
 
-    f->crossing.tb.last[1] += UINT64_C(0x80000000);
-    BREAK(f, f->crossing.tb.first[1], f->crossing.tb.first[1] + UINT64_C(0x80000000), "has no leaf");
-    f->crossing.tb.last[1] -= UINT64_C(0x80000000);
+    f->crossing.tb.rest.second.span.last += UINT64_C(0x80000000);
+    BREAK(f, f->crossing.tb.rest.second.span.first, f->crossing.tb.rest.second.span.first + UINT64_C(0x80000000),
+          "has no leaf");
+    f->crossing.tb.rest.second.span.last -= UINT64_C(0x80000000);
 }
 
 static void test_check_finds_a_list_that_runs_in_a_circle(void **state)
@@ -129,17 +130,24 @@ static void test_check_finds_a_list_that_runs_in_a_circle(void **state)
     struct fixture *f = *state;
 
     /* one block, two blocks, and one listed twice by one link */
-    BREAK(f, f->twice.tb.next[0], (uintptr_t)&f->twice.tb, "circle");
-    BREAK(f, f->alone.tb.next[0], (uintptr_t)&f->crossing.tb, "circle");
-    BREAK(f, f->alone.tb.next[0], (uintptr_t)&f->alone.tb, "circle");
+    BREAK(f, f->twice.tb.span.next, (uintptr_t)&f->twice.tb, "circle");
+    BREAK(f, f->alone.tb.span.next, (uintptr_t)&f->crossing.tb, "circle");
+    BREAK(f, f->alone.tb.span.next, (uintptr_t)&f->alone.tb, "circle");
 }
 
-static void test_check_finds_a_block_listed_by_its_second_link(void **state)
+static void test_check_finds_an_extent_that_is_not_listed(void **state)
 {
     struct fixture *f = *state;
 
-    /* on a page that both of its links are for */
-    BREAK(f, f->twice.tb.next[0], (uintptr_t)&f->twice.tb | 1, "listed by its second link");
+    /* the second of two on one page */
+    BREAK(f, f->page7->head, (f->page7->head & PGL_HEAD_HOT) | (uintptr_t)&f->twice.tb, "not once on its page");
+}
+
+static void test_check_finds_an_extent_of_another_block(void **state)
+{
+    struct fixture *f = *state;
+
+    BREAK(f, f->twice.tb.rest.second.tb, &f->alone.tb, "none of its block's");
 }
 
 static void test_check_finds_a_wrong_mask(void **state)
@@ -227,7 +235,8 @@ int main(void)
         UNIT(test_check_finds_a_block_missing_on_its_other_page),
         UNIT(test_check_finds_a_block_whose_other_page_is_absent),
         UNIT(test_check_finds_a_list_that_runs_in_a_circle),
-        UNIT(test_check_finds_a_block_listed_by_its_second_link),
+        UNIT(test_check_finds_an_extent_that_is_not_listed),
+        UNIT(test_check_finds_an_extent_of_another_block),
         UNIT(test_check_finds_a_wrong_mask),
         UNIT(test_check_finds_a_wrong_crossing_flag),
         UNIT(test_check_finds_a_wrong_code_bit),

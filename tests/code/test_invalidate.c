@@ -228,16 +228,16 @@ static void dead_unlinked_and_covered(struct emu *emu, struct pgl_tb *chain)
     assert_false(pgl_tb_is_live(chain));
     assert_true(seen_block.findable);
     for (unsigned i = 0; i < 2; i++) {
-        uint64_t index = seen_block.tb.first[i] >> 12;
+        uint64_t index = pgl_tb_first_addr(&seen_block.tb, i) >> 12;
 
-        if (seen_block.tb.first[i] > seen_block.tb.last[i]) {
+        if (pgl_tb_first_addr(&seen_block.tb, i) > pgl_tb_last_addr(&seen_block.tb, i)) {
             continue;
         }
         assert_true(emu_is_locked(emu, index));
         assert_true((pgl_page_find(emu->table, index)->head & ~(uintptr_t)15) == 0);
         assert_true(emu_mask(emu, index) != 0);
         assert_true(emu_code_bit(emu, index));
-        assert_false(pgl_store_is_clean(emu->table, seen_block.tb.first[i], 1));
+        assert_false(pgl_store_is_clean(emu->table, pgl_tb_first_addr(&seen_block.tb, i), 1));
     }
 }
 

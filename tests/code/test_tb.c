@@ -45,7 +45,7 @@ static void test_tb_dies_by_its_first_page_too(void **state)
     }
 }
 
-static void test_tb_on_one_page_twice_is_listed_once(void **state)
+static void test_tb_on_one_page_twice_is_visited_once(void **state)
 {
     struct emu_block block;
     struct emu emu;
@@ -249,7 +249,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tb_is_on_both_of_its_pages),
         cmocka_unit_test(test_tb_dies_by_its_first_page_too),
-        cmocka_unit_test(test_tb_on_one_page_twice_is_listed_once),
+        cmocka_unit_test(test_tb_on_one_page_twice_is_visited_once),
         cmocka_unit_test(test_tb_on_one_page_twice_has_two_extents),
         cmocka_unit_test(test_tb_unlisted_dies_by_name_only_and_once),
         cmocka_unit_test(test_tb_on_no_page_survives_a_flush_until_its_owner_kills_it),

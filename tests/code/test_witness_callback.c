@@ -83,7 +83,7 @@ static void misuse_foreach(struct misuse *m)
 
 static void misuse_lock_pages(struct misuse *m)
 {
-    struct pgl_tb tb = {.first = {0x9000, 1}, .last = {0x9003, 0}, .state = PGL_TB_DEAD};
+    struct pgl_tb tb = {.span = {.first = 0x9000, .last = 0x9003}, .nextents = 1, .state = PGL_TB_DEAD};
 
     pgl_tb_lock_pages(m->emu->table, &tb);
 }

@@ -365,7 +365,7 @@ static void mark_dead(struct pgl_tb *tb)
 
 static void cut(struct pgl_tb *tb)
 {
-    tb->next[0] = tb->next[1] = 0x1230;
+    tb->span.next = tb->rest.second.span.next = 0x1230;
 }
 
 enum {

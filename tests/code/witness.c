@@ -76,9 +76,9 @@ enum pgl_bracket_result try_link_at(struct pgl_table *table, struct pgl_tb *tb, 
 {
     struct pgl_bracket bracket;
 
-    assert_true(pgl_bracket_begin_at(&bracket, table, tb->first[0] >> 12, place));
-    if (tb->first[1] <= tb->last[1]) {
-        assert_int_equal(pgl_bracket_cross_at(&bracket, tb->first[1] >> 12, place), PGL_BRACKET_OK);
+    assert_true(pgl_bracket_begin_at(&bracket, table, pgl_tb_first_addr(tb, 0) >> 12, place));
+    if (pgl_tb_first_addr(tb, 1) <= pgl_tb_last_addr(tb, 1)) {
+        assert_int_equal(pgl_bracket_cross_at(&bracket, pgl_tb_first_addr(tb, 1) >> 12, place), PGL_BRACKET_OK);
     }
     return pgl_bracket_commit_at(&bracket, tb, NULL, place);
 }

@@ -17,8 +17,8 @@ static unsigned int page_number(uint64_t index)
 static bool has_partner(struct pgl_tb *tb, void *collection)
 {
     for (unsigned int which = 0; which < 2; which++) {
-        if (tb->first[which] <= tb->last[which]) {
-            uint64_t index = tb->first[which] >> PAGE_BITS, at = index;
+        if (pgl_tb_first_addr(tb, which) <= pgl_tb_last_addr(tb, which)) {
+            uint64_t index = pgl_tb_first_addr(tb, which) >> PAGE_BITS, at = index;
             explore_check(pgl_collection_next(collection, &at) && at == index);
         }
     }

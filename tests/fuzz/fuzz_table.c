@@ -55,7 +55,7 @@ static bool cross_bracket(struct world *world, struct pgl_bracket *bracket, uint
 /* Begin a bracket for @block, and cross. */
 static bool open_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block)
 {
-    return begin_bracket(world, bracket, block->tb.first[0] >> world->page_bits) &&
+    return begin_bracket(world, bracket, pgl_tb_first_addr(&block->tb, 0) >> world->page_bits) &&
            (block->second == WORLD_NO_PAGE || cross_bracket(world, bracket, block->second));
 }
 
@@ -134,7 +134,7 @@ static void op_cross_about(struct world *world)
 static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block)
 {
     uint64_t addr = world_any_addr(world), second = block->second;
-    uint64_t first = block->tb.first[0] >> world->page_bits, busy = world_any_page(world);
+    uint64_t first = pgl_tb_first_addr(&block->tb, 0) >> world->page_bits, busy = world_any_page(world);
     unsigned len = eat(&world->input) % 66;
     struct pgl_page *page = eat(&world->input) % 2 ? pgl_page_find(world->table, busy) : NULL;
     enum pgl_bracket_result result;
@@ -196,7 +196,7 @@ static void op_bracket_with_stores(struct world *world)
         CHECK(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_RESTART);
     }
     if (restart && end % 4 == 2) { /* the second decoding finds other bytes, on another second page or on none */
-        world_choose_bytes(world, block, end / 4, block->tb.first[0] >> world->page_bits);
+        world_choose_bytes(world, block, end / 4, pgl_tb_first_addr(&block->tb, 0) >> world->page_bits);
         if (block->second != WORLD_NO_PAGE && !cross_bracket(world, &bracket, block->second)) {
             return;
         }

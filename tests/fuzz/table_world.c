@@ -144,7 +144,7 @@ bool world_leaf_exists(const struct world *world, uint64_t index)
 
 static bool has(const struct block *block, unsigned which)
 {
-    return block->tb.first[which] <= block->tb.last[which];
+    return pgl_tb_first_addr(&block->tb, which) <= pgl_tb_last_addr(&block->tb, which);
 }
 
 static bool meets(const struct block *block, uint64_t first, uint64_t last)
@@ -153,7 +153,8 @@ static bool meets(const struct block *block, uint64_t first, uint64_t last)
         return false;
     }
     for (unsigned which = 0; which < 2; which++) {
-        if (has(block, which) && block->tb.first[which] <= last && block->tb.last[which] >= first) {
+        if (has(block, which) && pgl_tb_first_addr(&block->tb, which) <= last &&
+            pgl_tb_last_addr(&block->tb, which) >= first) {
             return true;
         }
     }
@@ -276,7 +277,8 @@ uint64_t world_any_addr(struct world *world)
         const struct block *block = world_any_block(world);
         unsigned which = choice >> 2 & 1;
 
-        addr = (choice & 8 ? block->tb.first[which] : block->tb.last[which]) - 2 + (choice >> 4) % 5;
+        addr = (choice & 8 ? pgl_tb_first_addr(&block->tb, which) : pgl_tb_last_addr(&block->tb, which)) - 2 +
+               (choice >> 4) % 5;
     } else {
         addr = (world->page[(choice >> 2) % world->npages] << world->page_bits) +
                (eat_bytes(&world->input, 3) & world->in_page);
@@ -314,10 +316,10 @@ static void any_bytes(struct world *world, struct block *block, unsigned which, 
  */
 static uint64_t any_second(struct world *world, const struct block *block, unsigned choice)
 {
-    uint64_t first = block->tb.first[0] >> world->page_bits;
+    uint64_t first = pgl_tb_first_addr(&block->tb, 0) >> world->page_bits;
 
-    if (has(block, 1) && block->tb.first[1] >> world->page_bits != first) {
-        return block->tb.first[1] >> world->page_bits;
+    if (has(block, 1) && pgl_tb_first_addr(&block->tb, 1) >> world->page_bits != first) {
+        return pgl_tb_first_addr(&block->tb, 1) >> world->page_bits;
     }
     switch (choice % 4) {
     case 0:

@@ -405,10 +405,11 @@ static void set_bytes(struct translation *t)
 
 static void count_block(struct emu_stats *stats, const struct block *block, unsigned page_bits)
 {
-    uint64_t page = block->tb.first[0] >> page_bits, page2 = block->tb.first[1] >> page_bits;
+    uint64_t page = pgl_tb_first_addr(&block->tb, 0) >> page_bits,
+             page2 = pgl_tb_first_addr(&block->tb, 1) >> page_bits;
 
     stats->translated++;
-    if (block->tb.first[1] > block->tb.last[1]) {
+    if (pgl_tb_first_addr(&block->tb, 1) > pgl_tb_last_addr(&block->tb, 1)) {
         return;
     }
     stats->two_pages += page2 != page;
@@ -421,7 +422,7 @@ static void reopen_bracket(struct translation *t)
 {
     uint64_t index = t->block->pa >> t->hart->emu->program->page_bits;
 
-    if (t->block->tb.first[1] <= t->block->tb.last[1]) {
+    if (pgl_tb_first_addr(&t->block->tb, 1) <= pgl_tb_last_addr(&t->block->tb, 1)) {
         return;
     }
     pgl_bracket_abort(&t->bracket);

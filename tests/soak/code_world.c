@@ -287,7 +287,7 @@ static bool count_first(struct pgl_tb *tb, void *opaque)
     unsigned *counts = opaque; /* the page's number, all blocks on it, those that begin on it */
 
     counts[1]++;
-    counts[2] += tb->first[0] >> PAGE_BITS == code_index[counts[0]];
+    counts[2] += pgl_tb_first_addr(tb, 0) >> PAGE_BITS == code_index[counts[0]];
     return true;
 }
 

@@ -18,7 +18,7 @@ struct pgl_span {
 
 struct pgl_extent {
     struct pgl_span span;
-    struct pgl_tb *tb;
+    struct pgl_tb *tb; /* set when the block is linked */
 } __attribute__((aligned(16)));
 
 struct pgl_tb {
@@ -42,9 +42,6 @@ PGL_INLINE void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t fir
     } else if (tb->nextents <= which) {
         tb->nextents = which + 1u;
     }
-    if (which) {
-        tb->rest.second.tb = tb;
-    }
 }
 
 PGL_INLINE void pgl_extent_set(struct pgl_extent *extent, uint64_t first_addr, uint64_t last_addr)
@@ -61,12 +58,8 @@ PGL_INLINE void pgl_tb_set_extents(struct pgl_tb *tb, struct pgl_extent *extents
     }
     if (n == 2) {
         tb->rest.second.span = extents[1].span;
-        tb->rest.second.tb = tb;
     } else if (n > 2) {
         tb->rest.more = extents + 1;
-        for (unsigned which = 1; which < n; which++) {
-            extents[which].tb = tb;
-        }
     }
 }
 

@@ -22,7 +22,7 @@
 #include "witness_internal.h"
 
 /*
- * Note the pages of a block in an empty set, without a lock. Where memory for more leaves runs out, wait until there is
+ * Note the pages of a block in an empty set, without a lock. If memory for more leaves runs out, wait until there is
  * some, because the block can die only with all its pages held. The leaves of most blocks fit into the set.
  */
 static void note_pages(struct pgl_collection *set, struct pgl_table *table, const struct pgl_tb *tb)

@@ -18,18 +18,20 @@ extern "C" {
  *
  * Locks:    entry: every page that this thread holds has a lower index and is of the same table. Exit: @page too.
  * Ordering: acquire; pairs with the release in pgl_page_unlock().
- * Blocks:   spins, yields, then sleeps, without fairness or a bound; no cancellation point; not async-signal-safe.
+ * Blocks:   spins, yields, then sleeps; a waiter that has slept for some milliseconds gets the page next. No
+ *           cancellation point; not async-signal-safe.
  * Owns:     the caller; release with pgl_page_unlock().
  */
 PGL_API void pgl_page_lock(struct pgl_table *table, struct pgl_page *page) PGL_ANNOTATE(acquire_capability(page));
 
 /**
- * pgl_page_trylock() - lock a page if no thread holds it
+ * pgl_page_trylock() - lock a page if no thread holds it and no waiter starves for it
  * @table: borrowed; the table that @page belongs to
  * @page: from pgl_page_find() or pgl_page_get()
  *
- * Returns true when it has locked the page, and false when a thread holds it. The call repeats a swap that failed
- * although the page was unlocked.
+ * Returns true when it has locked the page, and false when a thread holds it, or when another thread has waited for it
+ * so long that it gets it next. The call repeats a swap that failed although the page was unlocked. After false, do not
+ * try again and again: unlock the pages above this one and call pgl_page_lock().
  *
  * Locks:    entry: this thread does not hold @page; it may hold any other pages of the same table. Exit: @page when
  *           true.

@@ -68,8 +68,9 @@ struct pgl_table_config {
  * @retries: how often a collection unlocked pages and locked them again
  * @contended: how often a thread found a page locked and waited for it
  * @slept: how many of these waits slept
- * @slept_ns_max: the longest of these, in nanoseconds from the beginning of its first sleep. Page locks are not fair. A
- *      thread that locks a page again and again can keep a sleeper from it for seconds, and this figure shows it.
+ * @slept_ns_max: the longest of these, in nanoseconds from the beginning of its first sleep. A waiter that has slept for
+ *      some milliseconds gets the page next. This figure is therefore not much more than the time for which pages are
+ *      held, the waits for higher pages and the scheduler's delays included.
  */
 struct pgl_table_stats {
     uint64_t leaves;

@@ -180,7 +180,7 @@ static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_
                         uint64_t bits)
 {
     struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word);
-    const unsigned special = set->table->special;
+    const unsigned special = pgl_table_special(set->table);
 
     /* Bit by bit, because members are neighbours more often than not. */
     for (; bits; bits >>= 1, page++) {
@@ -333,7 +333,7 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
 {
     struct pgl_table *table = set->table;
     struct pgl_leaf *leaf = member->leaf;
-    const unsigned end = end_word(leaf, last), special = table->special;
+    const unsigned end = end_word(leaf, last), special = pgl_table_special(table);
     uintptr_t head, heads = 0;
 
     for (unsigned word = first_word(leaf, first); word < end; word++) {

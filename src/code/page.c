@@ -7,7 +7,7 @@
  * code bit are read without the lock; filter.c and docs/locking.md say what such a read means.
  *
  * LOCK ORDER   Ascending page index within one table. A thread waits for a page above all that it holds, and tries any
- * other.
+ * other. A try fails if the page is locked, or if a waiter that starves has its turn (turn.c).
  *
  * INVARIANTS
  *   P1  While the lock bit is set only its holder writes the head, and each of its stores keeps the bit. Therefore a
@@ -18,20 +18,59 @@
 
 #include "spin_internal.h"
 #include "table_internal.h"
+#include "tblist_internal.h"
+#include "turn_internal.h"
 #include "witness_internal.h"
 
 /* Add a wait to the table's figures. */
-static void note_wait(struct pgl_table *table, struct pgl_spin_wait wait)
+static void note_wait(struct pgl_table *table, const struct pgl_spin_wait *wait)
 {
-    if (!wait.rounds) {
+    uint64_t asleep_ns = pgl_spin_asleep_ns(wait);
+
+    if (!wait->rounds) {
         return;
     }
     pgl_count(&table->contended, 1);
-    if (!wait.asleep_ns) {
+    if (!asleep_ns) {
         return;
     }
     pgl_count(&table->slept, 1);
-    pgl_count_max(&table->slept_ns_max, wait.asleep_ns);
+    pgl_count_max(&table->slept_ns_max, asleep_ns);
+}
+
+/* Lock a page unless it is locked, or a waiter other than @mine has its turn. */
+static bool try_in_turn(struct pgl_table *table, struct pgl_page *page, const struct pgl_turn *mine)
+{
+    return !(pgl_head(page) & PGL_HEAD_LOCK) && pgl_turn_allows(table, page, mine) &&
+           pgl_spin_trylock(&page->head, PGL_HEAD_LOCK);
+}
+
+/*
+ * Lock a page, and wait as long as necessary. A refused thread waits for a write to the head: the holder unlocks it, and
+ * the waiter that has its turn locks it. A waiter that has queued takes short sleeps only, because the page may be kept
+ * for it.
+ */
+static void lock_in_turn(struct pgl_table *table, struct pgl_page *page)
+{
+    struct pgl_turn turn = {.page = page};
+    struct pgl_turn *mine = NULL;
+    struct pgl_spin_wait wait = {0};
+
+    while (!try_in_turn(table, page, mine)) {
+        if (mine) {
+            pgl_spin_wait(&page->head, PGL_SPIN_AWAKE_ROUNDS);
+            continue;
+        }
+        pgl_spin_wait_on(&wait, &page->head);
+        if (wait.rounds == PGL_SPIN_STARVING_ROUNDS) {
+            mine = &turn;
+            pgl_turn_queue(table, mine);
+        }
+    }
+    if (mine) {
+        pgl_turn_leave(table, mine);
+    }
+    note_wait(table, &wait);
 }
 
 void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
@@ -39,8 +78,8 @@ void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const ch
     if (!pgl_witness_may_lock(table, page, true, place)) {
         return;
     }
-    if (!(table->special & PGL_SPECIAL_EXTERNAL)) {
-        note_wait(table, pgl_spin_lock(&page->head, PGL_HEAD_LOCK));
+    if (!(pgl_table_special(table) & PGL_SPECIAL_EXTERNAL)) {
+        lock_in_turn(table, page);
     }
     pgl_witness_locked(table, page, place);
 }
@@ -50,7 +89,7 @@ bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const
     if (!pgl_witness_may_lock(table, page, false, place)) {
         return false;
     }
-    if (!(table->special & PGL_SPECIAL_EXTERNAL) && !pgl_spin_trylock(&page->head, PGL_HEAD_LOCK)) {
+    if (!(pgl_table_special(table) & PGL_SPECIAL_EXTERNAL) && !try_in_turn(table, page, NULL)) {
         return false;
     }
     pgl_witness_locked(table, page, place);
@@ -59,7 +98,7 @@ bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const
 
 void pgl_page_unlock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
-    if (pgl_witness_unlocking(table, page, place) && !(table->special & PGL_SPECIAL_EXTERNAL)) {
+    if (pgl_witness_unlocking(table, page, place) && !(pgl_table_special(table) & PGL_SPECIAL_EXTERNAL)) {
         pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
     }
 }

@@ -4,15 +4,15 @@
  *
  * PROGRESS     A waiter tests the bit before it swaps, so that waiters do not take the cache line from the holder. It
  * pauses for growing stretches, which suits a holder that runs on another core. Then it yields, which suits a holder
- * that was preempted on this core. Then it sleeps, which lets a holder of lower real-time priority run. There is no
- * queue, because a queue would hand the lock to waiters that are not running. docs/performance.md has the figures
- * behind the constants. (test_spin_yields_and_then_sleeps)
+ * that was preempted on this core. Then it sleeps, which lets a holder of lower real-time priority run.
+ * docs/performance.md has the figures behind the constants. (test_spin_yields_and_then_sleeps)
+ *
+ * FAIRNESS     A waiter gets the lock when it is awake and finds it free. A waiter for a page that is without it after
+ * PGL_SPIN_STARVING_ROUNDS queues for its turn (turn.c). The table counts the waiters that slept, and keeps the longest sleep.
+ * (test_spin_counts_the_waits_that_slept_and_the_longest)
  *
  * CANCELLATION A waiter may hold other locks. The sleep would be the only cancellation point here, and PGL_UNCANCELLED
  * keeps it from being one.
- *
- * NOT PROMISED Fairness. A waiter gets the lock when it is awake and finds it free. The table counts the waiters that
- * slept, and keeps the longest sleep. (test_spin_counts_the_waits_that_slept_and_the_longest)
  */
 #include "spin_internal.h"
 
@@ -85,19 +85,22 @@ bool pgl_spin_trylock(uintptr_t *word, uintptr_t bit)
     return false;
 }
 
-struct pgl_spin_wait pgl_spin_lock(uintptr_t *word, uintptr_t bit)
+void pgl_spin_lock(uintptr_t *word, uintptr_t bit)
 {
-    struct pgl_spin_wait wait = {0};
-    uint64_t asleep_since = 0;
+    for (unsigned round = 0; !pgl_spin_trylock(word, bit); round++) {
+        pgl_spin_wait(word, round);
+    }
+}
 
-    while (!pgl_spin_trylock(word, bit)) {
-        if (wait.rounds == PGL_SPIN_AWAKE_ROUNDS) {
-            asleep_since = now_ns();
-        }
-        pgl_spin_wait(word, wait.rounds++);
+void pgl_spin_wait_on(struct pgl_spin_wait *wait, const uintptr_t *word)
+{
+    if (wait->rounds == PGL_SPIN_AWAKE_ROUNDS) {
+        wait->asleep_since = now_ns();
     }
-    if (wait.rounds > PGL_SPIN_AWAKE_ROUNDS) {
-        wait.asleep_ns = now_ns() - asleep_since;
-    }
-    return wait;
+    pgl_spin_wait(word, wait->rounds++);
+}
+
+uint64_t pgl_spin_asleep_ns(const struct pgl_spin_wait *wait)
+{
+    return wait->rounds > PGL_SPIN_AWAKE_ROUNDS ? now_ns() - wait->asleep_since : 0;
 }

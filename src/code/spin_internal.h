@@ -20,6 +20,13 @@ enum {
     PGL_SPIN_SLEEP_NS_MAX = 1000000,
 };
 
+/* A waiter for a page that is still without it after so many rounds starves. */
+#ifdef PGL_EXPLORE
+#define PGL_SPIN_STARVING_ROUNDS 2u /* so that short schedules come to it */
+#else
+#define PGL_SPIN_STARVING_ROUNDS (PGL_SPIN_AWAKE_ROUNDS + 8u)
+#endif
+
 /* How long a waiter sleeps in a round after those for pauses and yields. */
 static inline long pgl_spin_sleep_ns(unsigned round)
 {
@@ -29,25 +36,31 @@ static inline long pgl_spin_sleep_ns(unsigned round)
 }
 
 /**
- * struct pgl_spin_wait - how long a thread waited for a lock
- * @rounds: 0 when the lock was free
- * @asleep_ns: from the beginning of the first sleep until the lock was acquired; 0 without a sleep
- */
-struct pgl_spin_wait {
-    unsigned rounds;
-    uint64_t asleep_ns;
-};
-
-/**
  * pgl_spin_lock - set @bit of @word, and wait while another thread has it set
  *
- * Ordering: acquire; pairs with the release in pgl_spin_unlock() and in pgl_page_unlock_at().
+ * Ordering: acquire; pairs with the release in pgl_spin_unlock().
  * Blocks:   spins with a growing back-off, then yields, then sleeps; no cancellation point.
  */
-struct pgl_spin_wait pgl_spin_lock(uintptr_t *word, uintptr_t bit);
+void pgl_spin_lock(uintptr_t *word, uintptr_t bit);
 
 /* Wait for a while, longer from round to round, before @word is read again. No cancellation point. */
 void pgl_spin_wait(const uintptr_t *word, unsigned round);
+
+/**
+ * struct pgl_spin_wait - how long a thread has waited
+ * @rounds: of pgl_spin_wait(); 0 when the lock was free
+ * @asleep_since: when the first sleep began, in nanoseconds
+ */
+struct pgl_spin_wait {
+    unsigned rounds;
+    uint64_t asleep_since;
+};
+
+/* Wait for another round. */
+void pgl_spin_wait_on(struct pgl_spin_wait *wait, const uintptr_t *word);
+
+/* The time since the beginning of the first sleep; 0 without a sleep. */
+uint64_t pgl_spin_asleep_ns(const struct pgl_spin_wait *wait);
 
 /*
  * Set @bit and return true if it is clear; a swap that fails while the bit is clear is tried again. Acquire when true.

@@ -44,7 +44,7 @@ static void final_six(void)
 
 /* True means acquired, and a free lock is acquired. */
 
-static unsigned int tries[3];
+static unsigned int tries[EXPLORE_THREADS];
 
 static void try_page(void)
 {
@@ -119,6 +119,80 @@ static void final_pairs(void)
 static void final_pair_equal(void)
 {
     explore_check(counters[0] == 2 && counters[1] == 3);
+    world_final();
+}
+
+/* Turns: here a waiter starves after two waits. */
+
+static bool waiter_got_it;
+
+static void init_turn(void)
+{
+    init_counters();
+    waiter_got_it = false;
+}
+
+static void starve_on_0(void)
+{
+    struct pgl_page *page = pgl_page_find(world.table, 0);
+
+    pgl_page_lock(world.table, page);
+    waiter_got_it = true;
+    counters[0]++;
+    pgl_page_unlock(world.table, page);
+}
+
+/* A lock that begins after the waiter has queued comes after the waiter's. */
+static void lock_again_and_again(void)
+{
+    struct pgl_page *page = pgl_page_find(world.table, 0);
+
+    for (int i = 0; i < 5; i++) {
+        bool starves = pgl_table_special(world.table) & PGL_SPECIAL_STARVING;
+
+        if (i % 2 == 0) {
+            pgl_page_lock(world.table, page);
+        } else if (!pgl_page_trylock(world.table, page)) {
+            counters[1]++;
+            continue;
+        }
+        explore_check(!starves || waiter_got_it);
+        counters[0]++;
+        pgl_page_unlock(world.table, page);
+    }
+}
+
+static void final_turn(void)
+{
+    explore_check(counters[0] + counters[1] == 6);
+    explore_check(!(pgl_table_special(world.table) & PGL_SPECIAL_STARVING) && !world.table->turns);
+    world_final();
+}
+
+static void final_turn_three(void)
+{
+    explore_check(counters[0] == 6 + tries[3]);
+    world_final();
+}
+
+/* Turns on two pages, one of which is locked before the other. */
+
+static void count_page_1_twice(void)
+{
+    count_page(1);
+    count_page(1);
+}
+
+static void pair_01_twice(void)
+{
+    count_pair(0, 1);
+    count_pair(1, 0);
+}
+
+static void final_turn_order(void)
+{
+    explore_check(counters[0] == 3 && counters[1] == 5);
+    explore_check(!(pgl_table_special(world.table) & PGL_SPECIAL_STARVING) && !world.table->turns);
     world_final();
 }
 
@@ -210,6 +284,21 @@ const struct explore_scenario page_scenarios[] = {
     {"lock-try-try", "a free lock is acquired", init_counters, {try_page, try_page}, final_tries_only},
     {"pair-crosswise", "pairs are locked in ascending order", init_counters, {pair_01, pair_12, pair_20}, final_pairs},
     {"pair-equal", "a page that is both is locked once", init_counters, {pair_10, pair_11}, final_pair_equal},
+    {"turn-later",
+     "a lock begun later comes after a waiter that starves",
+     init_turn,
+     {lock_again_and_again, starve_on_0},
+     final_turn},
+    {"turn-three",
+     "one holder at a time, and all get the page",
+     init_counters,
+     {count_twice, count_twice, count_twice, try_page},
+     final_turn_three},
+    {"turn-order",
+     "turns on two pages do not wait in a circle",
+     init_counters,
+     {pair_01_twice, count_page_1_twice, pair_01},
+     final_turn_order},
     {"leaf-two", "losers free their copy and use the winner's", init_deep, {get_same, get_same}, final_same_leaf},
     {"leaf-three", "losers free their copy", init_deep, {get_same, get_same, get_same}, final_same_leaf},
     {"leaf-neighbours", "two leaves below one node", init_deep, {get_same, get_neighbour}, final_two_leaves},

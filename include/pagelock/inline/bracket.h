@@ -32,7 +32,8 @@ PGL_INLINE bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_tab
                                      const char *place)
 {
     struct pgl_leaf *leaf = index <= table->last_index ? pgl_leaf_find(table, index) : NULL;
-    uintptr_t head = leaf && !table->special ? __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_RELAXED) : 0;
+    uintptr_t head =
+        leaf && !pgl_table_special(table) ? __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_RELAXED) : 0;
 
     if (PGL_UNLIKELY(head < 16u || !pgl_page_lock_seen(pgl_leaf_page(leaf, index), &head))) {
         return pgl_bracket_begin_slow(bracket, table, index, place);

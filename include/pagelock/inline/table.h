@@ -52,6 +52,9 @@ struct pgl_leaf {
 /* The reasons why a table does not use the plain inline locks. */
 #define PGL_SPECIAL_EXTERNAL 1u /* the caller's own lock protects the whole table */
 #define PGL_SPECIAL_WITNESS 2u  /* a lock_debug library watches each lock */
+#define PGL_SPECIAL_STARVING 4u /* a waiter starves, and others leave its page to it */
+
+struct pgl_turn;
 
 /* The counters of a tally: blocks listed on pages, and of these the blocks that died; and events by their name in stats. */
 enum pgl_tally_counter {
@@ -93,8 +96,19 @@ struct pgl_table {
     uint64_t slept;
     uint64_t slept_ns_max;
     uintptr_t unlisted; /* list of the unlisted blocks that are being retired, with PGL_HEAD_LOCK, its lock */
+    /* The waiters that starve. */
+    uintptr_t turns_lock;    /* the number of the process that holds the list; 0 while no thread does */
+    uintptr_t turns_process; /* the number of the process that wrote the list */
+    struct pgl_turn *turns;
     struct pgl_tally tallies[PGL_TALLIES];
 };
+
+/* Return the bits PGL_SPECIAL_. */
+static inline unsigned pgl_table_special(const struct pgl_table *table)
+{
+    /* relaxed: a lock that misses a waiter that starves passes it once; the other bits never change */
+    return __atomic_load_n(&table->special, __ATOMIC_RELAXED);
+}
 
 /* Return a child of a node, or NULL. Acquire: pairs with the release that installed it, in pgl_page_get(). */
 static inline void *pgl_node_child(void *const *node, uint64_t slot)

@@ -172,17 +172,17 @@ PGL_INLINE void pgl_fence(void);
 /**
  * struct pgl_bracket - the span in which a thread translates one block
  *
- * The caller provides the memory: on its stack, or in the vCPU if a jump may leave the translator. The members are
- * private.
+ * The caller provides the memory, on its stack, or in the vCPU if a jump may leave the translator. The memory stays
+ * where it is while the bracket is open. The members are private.
  */
 struct pgl_bracket;
 
 /**
  * enum pgl_bracket_result - the result of a step of a bracket
- * @PGL_BRACKET_OK: after a cross, both pages are held, and decoding goes on. After a commit, the block is linked and
+ * @PGL_BRACKET_OK: after a cross, the page is held too, and decoding goes on. After a commit, the block is linked and
  *      findable, and nothing is held.
- * @PGL_BRACKET_RESTART: the decoded bytes are void. The pages are held again (both, after a cross). Decode from the
- *      beginning; the second page of the new decoding may be another one.
+ * @PGL_BRACKET_RESTART: the decoded bytes are void, those of every page. All pages are held again, after a cross with
+ *      the page that it named. Decode from the beginning; the new decoding may name other pages.
  * @PGL_BRACKET_EXISTS: after a commit, an equal block is findable already. Nothing is held, and the new block was never
  *      linked.
  * @PGL_BRACKET_ERROR: errno is ENOMEM or EINVAL, and the bracket is unchanged. Abort it, or go on in another way.
@@ -212,21 +212,39 @@ enum pgl_bracket_result {
 PGL_API bool pgl_bracket_begin(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index);
 
 /**
- * pgl_bracket_cross() - go on to a second page of the block
+ * pgl_bracket_is_open() - tell whether a bracket is open
+ * @bracket: in zeroed memory, begun, or ended
+ *
+ * True from pgl_bracket_begin() until pgl_bracket_commit() or pgl_bracket_abort() has ended the bracket. A bracket whose
+ * memory is all zeros is not open. A page-table walker that is called inside a bracket and outside calls this with the
+ * bracket of its vCPU to choose between pgl_bracket_store() and pgl_store_check(). The clean-up behind a long jump calls
+ * it to know whether there is a bracket to abort.
+ *
+ * Locks:    none; wait-free. The thread that the bracket belongs to calls it.
+ */
+PGL_INLINE bool pgl_bracket_is_open(const struct pgl_bracket *bracket);
+
+/**
+ * pgl_bracket_cross() - go on to another page of the block
  * @bracket: begun
- * @index: any page, the first one too
+ * @index: any page; one that the bracket holds needs no lock
  *
- * After PGL_BRACKET_OK the caller may read bytes of the second page. The call locks a higher page outright, and tries
- * a lower one. If the lower one is busy, the call unlocks the first page and locks both in order, which makes the
- * decoded bytes void (PGL_BRACKET_RESTART). A second page from before a restart stays locked if the new decoding names
- * it again, and is unlocked if it names another. One decoding has one second page. Crossing to it again, or to the
- * first page, changes nothing, and crossing to a third page fails. A caller that begins a new decoding by itself, and
- * comes to another second page there, aborts the bracket and begins again.
+ * After PGL_BRACKET_OK the caller may read bytes of the page, as of all pages that it has named since the bracket began
+ * or restarted. A block may lie on any number of pages, in any order (a superblock, a literal pool, the target of an
+ * EXECUTE). The call locks a page above all held ones outright, and tries any other. If the other is busy, the call
+ * unlocks the pages above it and locks them in order again, which makes all decoded bytes void (PGL_BRACKET_RESTART).
  *
- * Locks:    entry: the bracket's pages. Exit: the first page, and @index unless the call failed.
+ * The pages of a void decoding stay held. When the new decoding comes to a page that is not held, those that it has not
+ * named by then are unlocked; those that it never names are unlocked at the end of the bracket. A decoding that finds
+ * the bytes unchanged therefore restarts at most once for each page. A caller that begins a new decoding by itself goes
+ * on with the bracket as it is, and the pages that it does not need stay held until the end.
+ *
+ * Locks:    entry: the bracket's pages. Exit: the pages that this decoding has named, with @index; if the call failed,
+ *           the same as before.
  * Ordering: acquire on each page that it locks, and a full fence after them.
- * Blocks:   may allocate the page's leaf; spins, yields, sleeps; for remembered stores as pgl_store_check().
- * Errors:   PGL_BRACKET_ERROR with ENOMEM, or with EINVAL for a third page or one beyond the table.
+ * Blocks:   may allocate the page's leaf, and memory for more than four pages; spins, yields, sleeps; for remembered
+ *           stores as pgl_store_check().
+ * Errors:   PGL_BRACKET_ERROR with the bracket unchanged; ENOMEM; EINVAL when @index lies beyond the table.
  */
 PGL_API enum pgl_bracket_result pgl_bracket_cross(struct pgl_bracket *bracket, uint64_t index);
 

@@ -2,13 +2,16 @@
 /*
  * The bracket: it spans from before guest bytes are read until the block that is made of them can be found.
  *
- * OBJECTS      A bracket belongs to one thread and holds one page or two. While it holds a page that has no blocks, the
- * code bit of the page is set, and `first_code` has been called since the page was locked.
+ * OBJECTS      A bracket belongs to one thread and holds the page on which it began and any number of others. While it
+ * holds a page that has no blocks, the code bit of the page is set, and `first_code` has been called since the page was
+ * locked. The pages stand in the order in which the current decoding has named them; pages that are held since an
+ * earlier decoding, and that the current one has not named, come last.
  *
- * LOCK ORDER   The first page, then a higher second page. A lower second page is tried.
+ * LOCK ORDER   Ascending. A page above all held ones is locked outright, any other is tried.
  *
- * OUT OF ORDER When the try fails, the bracket unlocks its first page and locks both pages in order. Stores may come in
- * between, therefore the decoded bytes are void, and the caller restarts.
+ * OUT OF ORDER When the try fails, the bracket unlocks the pages above that page, waits for it, and locks them again in
+ * ascending order. Stores may come in between, therefore the decoded bytes are void, and the caller restarts. Pages
+ * below stay held.
  *
  * WRITERS      To take a page is to lock it, set its code bit, and call `first_code`. A full fence follows every take,
  * before the bytes of the page are read. A commit marks the block live, publishes it, lists it, adds it to the filters,
@@ -27,14 +30,25 @@
  *       (test_bracket_untraps_under_the_lock, test_bracket_abort_untraps_an_empty_page)
  *   B3  A cross or commit reports a restart only when no remembered store is left.
  *       (test_bracket_store_restarts_the_next_cross, test_bracket_store_to_a_held_page_restarts_the_commit)
- *   B4  A bracket holds no pages but index[0] and index[1].
- *   B5  If the bracket's `head` is not 0, it is the head of the first page without the lock bit, there is no second
- *       page, the first page has no exact map, and no store is remembered.
- *   B6  A second page to which the current decoding has crossed stays held until the decoding is void or the bracket
- *       ends. A cross to a third page is refused. (test_bracket_cross_to_a_third_page_is_refused)
+ *   B4  A bracket holds its first `npages` pages, which are all different, and no others, whenever no call on it is
+ *       running. (test_bracket_many_holds_each_page_once, test_bracket_many_ends_with_no_page_held)
+ *   B5  If the bracket's `head` is not 0, it is the head of the first page without the lock bit, there is no other page,
+ *       the first page has no exact map, and no store is remembered.
+ *   B6  A page that the current decoding has named stays held until the decoding is void or the bracket ends.
+ *       (test_bracket_many_keeps_the_pages_in_the_middle)
  *   B7  A remembered store keeps its own bytes; two are never merged. (test_bracket_remembers_each_store_by_its_bytes)
+ *   B8  After a restart the bracket holds the pages that the void decoding had named, with the page that it was about to
+ *       name. (test_bracket_many_restart_holds_all_that_was_named)
+ *   B9  While a thread waits for a page, it holds none above it. (test_bracket_many_waits_with_the_lower_pages_held,
+ *       tests/explore)
+ *
+ * PROGRESS     A decoding that finds the bytes of the void one names the same pages, which are held (B8). Therefore each
+ * page is waited for out of order once at most, unless another thread has stored to the code meanwhile, which is
+ * progress of that thread.
  */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "filter_internal.h"
 #include "kill_internal.h"
@@ -44,39 +58,104 @@
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
-#define NO_PAGE UINT64_MAX
-
-/* Make the locked page @index the first or second page of the bracket. */
-static void adopt(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf)
+/* The pages of a bracket. */
+static struct pgl_bracket_page *pages(struct pgl_bracket *bracket)
 {
-    bracket->index[which] = index;
-    bracket->leaf[which] = leaf;
-    if (!pgl_list_first(pgl_leaf_page(leaf, index))) {
-        pgl_page_claim_code(bracket->table, leaf, index);
+    return bracket->room > PGL_BRACKET_INLINE ? bracket->more : bracket->in_place;
+}
+
+/* The position of a held page, or the number of held pages. */
+static unsigned position(struct pgl_bracket *bracket, uint64_t index)
+{
+    const struct pgl_bracket_page *page = pages(bracket);
+    unsigned at = 0;
+
+    while (at < bracket->npages && page[at].index != index) {
+        at++;
+    }
+    return at;
+}
+
+static bool is_held(struct pgl_bracket *bracket, uint64_t index)
+{
+    return position(bracket, index) < bracket->npages;
+}
+
+/* After a page was locked: see that it has its code bit, and that `first_code` was called for it. */
+static void claim(struct pgl_table *table, const struct pgl_bracket_page *page)
+{
+    if (!pgl_list_first(pgl_leaf_page(page->leaf, page->index))) {
+        pgl_page_claim_code(table, page->leaf, page->index);
     }
 }
 
-static void take(struct pgl_bracket *bracket, unsigned which, uint64_t index, struct pgl_leaf *leaf)
+static void take(struct pgl_table *table, const struct pgl_bracket_page *page)
 {
-    pgl_page_lock_at(bracket->table, pgl_leaf_page(leaf, index), pgl_witness_place());
-    adopt(bracket, which, index, leaf);
+    pgl_page_lock_at(table, pgl_leaf_page(page->leaf, page->index), pgl_witness_place());
+    claim(table, page);
 }
 
-/* Unlock the first or second page of the bracket, if it is held. */
-static void unlock_page(struct pgl_bracket *bracket, unsigned which)
+/* Take the bracket's pages from page @from on again, in ascending order. Each page is one pass over the few pages. */
+static void take_from(struct pgl_bracket *bracket, uint64_t from)
 {
-    uint64_t index = bracket->index[which];
-    struct pgl_page *page;
+    pgl_tally_add(bracket->table, PGL_TALLY_RESTARTS, 1);
+    for (;;) {
+        const struct pgl_bracket_page *page = pages(bracket), *lowest = NULL;
 
-    if (index == NO_PAGE) {
-        return;
+        for (unsigned at = 0; at < bracket->npages; at++) {
+            if (page[at].index >= from && (!lowest || page[at].index < lowest->index)) {
+                lowest = &page[at];
+            }
+        }
+        if (!lowest) {
+            break;
+        }
+        take(bracket->table, lowest);
+        from = lowest->index + 1;
     }
-    page = pgl_leaf_page(bracket->leaf[which], index);
+    pgl_fence_after_lock();
+}
+
+static void unlock(struct pgl_table *table, const struct pgl_bracket_page *at)
+{
+    struct pgl_page *page = pgl_leaf_page(at->leaf, at->index);
+
     if (!pgl_list_first(page)) {
-        pgl_page_drop_code(bracket->table, bracket->leaf[which], index);
+        pgl_page_drop_code(table, at->leaf, at->index);
     }
-    pgl_page_unlock_at(bracket->table, page, pgl_witness_place());
-    bracket->index[which] = NO_PAGE;
+    pgl_page_unlock_at(table, page, pgl_witness_place());
+}
+
+/* Unlock the bracket's pages from page @from on. They stay in the bracket until the caller takes or forgets them. */
+static void unlock_from(struct pgl_bracket *bracket, uint64_t from)
+{
+    const struct pgl_bracket_page *page = pages(bracket);
+
+    for (unsigned at = bracket->npages; at > 0; at--) {
+        if (page[at - 1].index >= from) {
+            unlock(bracket->table, &page[at - 1]);
+        }
+    }
+}
+
+/* Unlock and forget the pages that the current decoding has not named. */
+static void drop_unnamed(struct pgl_bracket *bracket)
+{
+    const struct pgl_bracket_page *page = pages(bracket);
+
+    while (bracket->npages > bracket->nnamed) {
+        unlock(bracket->table, &page[--bracket->npages]);
+    }
+}
+
+/* Unlock all pages and end the bracket. */
+static void end(struct pgl_bracket *bracket)
+{
+    bracket->nnamed = 0;
+    drop_unnamed(bracket);
+    if (bracket->room > PGL_BRACKET_INLINE) {
+        free(bracket->more);
+    }
 }
 
 /*
@@ -92,56 +171,41 @@ static void answer_stores(struct pgl_bracket *bracket)
     bracket->nstores = 0;
 }
 
-/* Unlock the pages, answer the stores, and take the first page and page @second in order. @second may be NO_PAGE. */
-static enum pgl_bracket_result restart(struct pgl_bracket *bracket, uint64_t second, struct pgl_leaf *second_leaf)
+/* Answer the remembered stores with all pages unlocked, and take the same pages again. */
+static void answer_and_retake(struct pgl_bracket *bracket)
 {
-    uint64_t first = bracket->index[0];
-    struct pgl_leaf *first_leaf = bracket->leaf[0];
-
-    pgl_tally_add(bracket->table, PGL_TALLY_RESTARTS, 1);
-    bracket->crossed = false;
-    unlock_page(bracket, 1);
-    unlock_page(bracket, 0);
+    unlock_from(bracket, 0);
     answer_stores(bracket);
-    if (second < first) {
-        take(bracket, 1, second, second_leaf);
-    }
-    take(bracket, 0, first, first_leaf);
-    if (second != NO_PAGE && second > first) {
-        take(bracket, 1, second, second_leaf);
-    }
-    pgl_fence_after_lock();
+    take_from(bracket, 0);
+}
+
+/* Begin another decoding, which has named no page but the first. */
+static enum pgl_bracket_result decode_again(struct pgl_bracket *bracket)
+{
+    bracket->nnamed = 1;
     return PGL_BRACKET_RESTART;
-}
-
-static enum pgl_bracket_result restart_with_the_same(struct pgl_bracket *bracket)
-{
-    return restart(bracket, bracket->index[1], bracket->index[1] == NO_PAGE ? NULL : bracket->leaf[1]);
-}
-
-/* Whether the current decoding has crossed, and may have read the second page, which stays held until it is void. */
-static bool has_crossed(const struct pgl_bracket *bracket)
-{
-    return bracket->index[1] != NO_PAGE && bracket->crossed && !bracket->nstores;
 }
 
 /*
  * In a lock_debug build, report a bracket that has ended or is not of this thread, and a call inside a callback; then
  * return false. A release build trusts the caller.
  */
-static bool is_under_way(const struct pgl_bracket *bracket, const char *place)
+static bool is_under_way(struct pgl_bracket *bracket, const char *place)
 {
+    const struct pgl_bracket_page *first;
+
     if (!PGL_WITNESS) {
         return true;
     }
     if (!pgl_witness_may_call(place)) {
         return false;
     }
-    if (bracket->index[0] == NO_PAGE) {
+    if (!bracket->npages) {
         pgl_witness_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, place, NULL);
         return false;
     }
-    return pgl_witness_holds(bracket->table, pgl_leaf_page(bracket->leaf[0], bracket->index[0]), place);
+    first = pages(bracket);
+    return pgl_witness_holds(bracket->table, pgl_leaf_page(first->leaf, first->index), place);
 }
 
 static enum pgl_bracket_result refuse(int number)
@@ -161,49 +225,111 @@ bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table
     if (!leaf) {
         return false;
     }
-    bracket->table = table;
-    bracket->index[1] = NO_PAGE;
+    pgl_bracket_init(bracket, table, index, leaf);
     bracket->head = 0;
-    bracket->nstores = 0;
-    take(bracket, 0, index, leaf);
+    take(table, bracket->in_place);
     pgl_fence_after_lock();
     return true;
+}
+
+/* Note that the current decoding has named the held page at @at. */
+static void name(struct pgl_bracket *bracket, unsigned at)
+{
+    struct pgl_bracket_page *page = pages(bracket), named = page[at];
+
+    if (at >= bracket->nnamed) {
+        page[at] = page[bracket->nnamed];
+        page[bracket->nnamed] = named;
+        bracket->nnamed++;
+    }
+}
+
+/* Make room for one page behind those that the current decoding has named. Returns false when memory ran out. */
+static bool make_room(struct pgl_bracket *bracket)
+{
+    struct pgl_bracket_page *more;
+
+    if (PGL_LIKELY(bracket->nnamed < bracket->room)) {
+        return true;
+    }
+    more = malloc(2 * bracket->room * sizeof(*more));
+    if (!more) {
+        errno = ENOMEM;
+        return false;
+    }
+    memcpy(more, pages(bracket), bracket->npages * sizeof(*more));
+    if (bracket->room > PGL_BRACKET_INLINE) {
+        free(bracket->more);
+    }
+    bracket->more = more;
+    bracket->room *= 2;
+    return true;
+}
+
+/* Add a page to the bracket, as one that the current decoding has named. Make_room() has found the room. */
+static const struct pgl_bracket_page *add(struct pgl_bracket *bracket, uint64_t index, struct pgl_leaf *leaf)
+{
+    struct pgl_bracket_page *page = &pages(bracket)[bracket->npages];
+
+    page->index = index;
+    page->leaf = leaf;
+    bracket->nnamed = ++bracket->npages;
+    return page;
+}
+
+/* Whether a page is above all pages of the bracket. */
+static bool is_highest(struct pgl_bracket *bracket, uint64_t index)
+{
+    const struct pgl_bracket_page *page = pages(bracket);
+    unsigned at = 0;
+
+    while (at < bracket->npages && page[at].index < index) {
+        at++;
+    }
+    return at == bracket->npages;
+}
+
+/* Hold one more page. If stores are remembered, or the page is busy and not the highest, the decoding is void. */
+static enum pgl_bracket_result cross_to(struct pgl_bracket *bracket, uint64_t index, struct pgl_leaf *leaf)
+{
+    uint64_t from = bracket->nstores ? 0 : index;
+
+    bracket->head = 0;
+    drop_unnamed(bracket);
+    if (!bracket->nstores && is_highest(bracket, index)) {
+        take(bracket->table, add(bracket, index, leaf));
+    } else if (!bracket->nstores &&
+               pgl_page_trylock_at(bracket->table, pgl_leaf_page(leaf, index), pgl_witness_place())) {
+        claim(bracket->table, add(bracket, index, leaf));
+    } else {
+        unlock_from(bracket, from);
+        add(bracket, index, leaf);
+        answer_stores(bracket);
+        take_from(bracket, from);
+        return decode_again(bracket);
+    }
+    pgl_fence_after_lock();
+    return PGL_BRACKET_OK;
 }
 
 enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64_t index, const char *place)
 {
     struct pgl_leaf *leaf;
+    unsigned at;
 
     if (PGL_UNLIKELY(!is_under_way(bracket, place))) {
         return refuse(EINVAL);
     }
-    if (has_crossed(bracket) && index != bracket->index[1]) {
-        return index == bracket->index[0] ? PGL_BRACKET_OK : refuse(EINVAL);
-    }
-    bracket->head = 0;
-    leaf = pgl_leaf_get(bracket->table, index);
-    if (!leaf) {
-        return PGL_BRACKET_ERROR;
+    at = position(bracket, index);
+    if (at == bracket->npages) {
+        leaf = pgl_leaf_get(bracket->table, index);
+        return leaf && make_room(bracket) ? cross_to(bracket, index, leaf) : PGL_BRACKET_ERROR;
     }
     if (bracket->nstores) {
-        return restart(bracket, index, leaf);
+        answer_and_retake(bracket);
+        return decode_again(bracket);
     }
-    bracket->crossed = true;
-    if (index == bracket->index[1]) {
-        return PGL_BRACKET_OK;
-    }
-    unlock_page(bracket, 1);
-    if (index == bracket->index[0]) {
-        return PGL_BRACKET_OK;
-    }
-    if (index > bracket->index[0]) {
-        take(bracket, 1, index, leaf);
-    } else if (pgl_page_trylock_at(bracket->table, pgl_leaf_page(leaf, index), place)) {
-        adopt(bracket, 1, index, leaf);
-    } else {
-        return restart(bracket, index, leaf);
-    }
-    pgl_fence_after_lock();
+    name(bracket, at);
     return PGL_BRACKET_OK;
 }
 
@@ -215,7 +341,7 @@ static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t 
 {
     bracket->head = 0;
     if (bracket->nstores == PGL_BRACKET_STORES) {
-        restart_with_the_same(bracket);
+        answer_and_retake(bracket);
     }
     bracket->stores[bracket->nstores].first_addr = first_addr;
     bracket->stores[bracket->nstores].last_addr = last_addr;
@@ -232,7 +358,7 @@ static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint
     size_t killed;
     bool done;
 
-    if (index == bracket->index[0] || index == bracket->index[1]) {
+    if (is_held(bracket, index)) {
         return false;
     }
     if (pgl_store_is_clean(table, first_addr, (unsigned)(last_addr - first_addr) + 1u)) {
@@ -283,18 +409,19 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
 
     for (unsigned which = 0; which < tb->nextents; which++) {
         uint64_t index = pgl_tb_page(bracket->table, tb, which);
+        struct pgl_leaf *leaf = pages(bracket)[position(bracket, index)].leaf;
 
-        pgl_list_add(bracket->table, bracket->leaf[index == bracket->index[1]], index, pgl_ref(tb, which), crosses);
+        pgl_list_add(bracket->table, leaf, index, pgl_ref(tb, which), crosses);
     }
 }
 
 /* In a lock_debug build, report a block that may not be linked and return false. A release build trusts the caller. */
-static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb)
+static bool may_link(struct pgl_bracket *bracket, struct pgl_tb *tb)
 {
     if (!PGL_WITNESS) {
         return true;
     }
-    if (!pgl_witness_may_link(tb, bracket->index[0], pgl_witness_place())) {
+    if (!pgl_witness_may_link(tb, pages(bracket)->index, pgl_witness_place())) {
         return false;
     }
     if (!tb->nextents) {
@@ -305,9 +432,8 @@ static bool may_link(const struct pgl_bracket *bracket, struct pgl_tb *tb)
         const struct pgl_span *span = pgl_tb_span(tb, which);
         uint64_t index = span->first >> bracket->table->page_bits;
         bool on_one_page = span->first <= span->last && span->last >> bracket->table->page_bits == index;
-        bool held = index == bracket->index[0] || index == bracket->index[1];
 
-        if (!on_one_page || !held) {
+        if (!on_one_page || !is_held(bracket, index)) {
             pgl_witness_breach(PGL_BREACH_TB_PAGE, index, pgl_witness_place(), NULL);
             return false;
         }
@@ -340,8 +466,7 @@ finish(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb *other)
         list(bracket, tb);
         pgl_tally_add(bracket->table, PGL_TALLY_LINKS, 1);
     }
-    unlock_page(bracket, 1);
-    unlock_page(bracket, 0);
+    end(bracket);
     return other ? PGL_BRACKET_EXISTS : PGL_BRACKET_OK;
 }
 
@@ -354,7 +479,8 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
         return refuse(EINVAL);
     }
     if (bracket->nstores) {
-        return restart_with_the_same(bracket);
+        answer_and_retake(bracket);
+        return decode_again(bracket);
     }
     if (!may_link(bracket, tb)) {
         pgl_bracket_abort_at(bracket, place);
@@ -363,7 +489,7 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
     pgl_tb_own_extents(tb);
     other = publish(bracket->table, tb);
     if (PGL_WITNESS && other && pgl_witness_knows(bracket->table, other, true, place) && !pgl_tb_is_live(other)) {
-        pgl_witness_breach(PGL_BREACH_TB_STATE, bracket->index[0], place, NULL);
+        pgl_witness_breach(PGL_BREACH_TB_STATE, pages(bracket)->index, place, NULL);
     }
     if (equal) {
         *equal = other ? other : tb;
@@ -390,11 +516,12 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
         return finish(bracket, tb, other);
     }
     pgl_tally_add(bracket->table, PGL_TALLY_LINKS, 1);
-    page = pgl_leaf_page(bracket->leaf[0], bracket->index[0]);
+    page = pgl_leaf_page(bracket->in_place->leaf, bracket->in_place->index);
     head = pgl_list_put(page, bracket->head, pgl_ref(tb, 0),
                         page->mask | pgl_filter_mask(bracket->table->page_bits, tb->span.first, tb->span.last));
     /* release: as in pgl_page_unlock_at(). The head was read before the lock, so the lock bit is clear in it. */
     __atomic_store_n(&page->head, head, __ATOMIC_RELEASE);
+    bracket->npages = 0;
     return PGL_BRACKET_OK;
 }
 
@@ -403,7 +530,6 @@ void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place)
     if (PGL_UNLIKELY(!is_under_way(bracket, place))) {
         return;
     }
-    unlock_page(bracket, 1);
-    unlock_page(bracket, 0);
+    end(bracket);
     answer_stores(bracket);
 }

@@ -9,7 +9,10 @@
 
 #include "table_world.h"
 
-enum { STORES = PGL_BRACKET_STORES + 4 };
+enum {
+    STORES = PGL_BRACKET_STORES + 4,
+    CROSSINGS = 2 * PGL_BRACKET_INLINE,
+};
 
 static void expect(struct world *world, int answer, bool hit, const struct block *running, unsigned nretired)
 {
@@ -101,33 +104,64 @@ static void op_link_unlisted(struct world *world)
     block->listed = false;
 }
 
-/* Crosses that come to nothing. The first to another page counts, and a third page is refused. */
+static void check_held(struct world *world, const uint64_t *pages, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        CHECK(*world_trap_of(world, pages[i]));
+        CHECK(world->table->special & PGL_SPECIAL_EXTERNAL ||
+              pgl_page_find(world->table, pages[i])->head & PGL_HEAD_LOCK);
+    }
+}
+
+/*
+ * Cross into page @n of @pages. After a restart the decoding begins again, and finds the pages held. False when memory
+ * ran out; the bracket is aborted then.
+ */
+static bool cross_next(struct world *world, struct pgl_bracket *bracket, const uint64_t *pages, unsigned n)
+{
+    if (!cross_bracket(world, bracket, pages[n])) {
+        return false;
+    }
+    check_held(world, pages, n + 1);
+    for (unsigned i = 0; i < n; i++) {
+        CHECK(pgl_bracket_cross(bracket, pages[i]) == PGL_BRACKET_OK);
+    }
+    return true;
+}
+
+/* A bracket that comes to nothing, on up to CROSSINGS + 1 pages, of which some are named twice. */
 static void op_cross_about(struct world *world)
 {
-    uint64_t index = world_any_page(world), second = index;
+    uint64_t pages[CROSSINGS + 1] = {world_any_page(world)};
+    unsigned n = 1, end = eat(&world->input) % CROSSINGS + 1;
     struct pgl_bracket bracket;
 
-    if (!begin_bracket(world, &bracket, index)) {
+    if (!begin_bracket(world, &bracket, pages[0])) {
         return;
     }
-    for (unsigned n = eat(&world->input) % 4; n; n--) {
-        uint64_t next = world_any_page(world);
-
-        if (second != index && next != index && next != second) {
-            CHECK(pgl_bracket_cross(&bracket, next) == PGL_BRACKET_ERROR);
-        } else {
-            if (!cross_bracket(world, &bracket, next)) {
-                return;
-            }
-            second = next != index ? next : second;
+    for (; n < end; n++) {
+        pages[n] = world_any_page(world);
+        if (!cross_next(world, &bracket, pages, n)) {
+            return;
         }
-        CHECK(*world_trap_of(world, index));
-        CHECK(*world_trap_of(world, second));
     }
     if (world->last_index < UINT64_MAX) {
         CHECK(pgl_bracket_cross(&bracket, world->last_index + 1) == PGL_BRACKET_ERROR);
     }
+    if (eat(&world->input) % 2) { /* a store to the last page makes the decoding void; all pages are held again */
+        uint64_t addr = pages[n - 1] << world->page_bits;
+
+        CHECK(pgl_bracket_store(&bracket, addr, 1) == PGL_BRACKET_RESTART);
+        world_kill_range(world, addr, addr);
+        CHECK(pgl_bracket_cross(&bracket, pages[0]) == PGL_BRACKET_RESTART);
+        check_held(world, pages, n);
+        if (!cross_bracket(world, &bracket, world_any_page(world))) {
+            return;
+        }
+    }
+    CHECK(pgl_bracket_is_open(&bracket));
     pgl_bracket_abort(&bracket);
+    CHECK(!pgl_bracket_is_open(&bracket));
 }
 
 /* One store inside a bracket that holds the pages of @block. Another page may be busy. True when a restart is due. */

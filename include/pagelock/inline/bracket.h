@@ -11,17 +11,40 @@
 extern "C" {
 #endif
 
+/* The number of pages that a bracket can hold without allocating. */
+#define PGL_BRACKET_INLINE 4u
+
+struct pgl_bracket_page {
+    uint64_t index;
+    struct pgl_leaf *leaf;
+};
+
 struct pgl_bracket {
     struct pgl_table *table;
-    uint64_t index[2]; /* UINT64_MAX if not held */
-    struct pgl_leaf *leaf[2];
     uintptr_t head;   /* the first page's, as long as nothing prevents a short commit; else 0 */
+    unsigned npages;  /* held; 0 if the bracket is not open */
+    unsigned nnamed;  /* the first of these, which the current decoding has named */
+    unsigned room;    /* for pages; beyond PGL_BRACKET_INLINE all of them are in `more` */
     unsigned nstores; /* remembered; if there are any, the decoded bytes are void */
-    bool crossed;     /* this decoding has crossed to the second page */
+    struct pgl_bracket_page in_place[PGL_BRACKET_INLINE];
+    struct pgl_bracket_page *more;
     struct {
         uint64_t first_addr, last_addr;
     } stores[PGL_BRACKET_STORES];
 };
+
+/* Fill in a bracket that holds one page. The caller sets its head. */
+static inline void pgl_bracket_init(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index,
+                                    struct pgl_leaf *leaf)
+{
+    bracket->table = table;
+    bracket->npages = 1;
+    bracket->nnamed = 1;
+    bracket->room = PGL_BRACKET_INLINE;
+    bracket->nstores = 0;
+    bracket->in_place[0].index = index;
+    bracket->in_place[0].leaf = leaf;
+}
 
 #define pgl_bracket_begin(bracket, table, index) pgl_bracket_begin_at(bracket, table, index, PGL_HERE)
 /* Begin a bracket in the general case. */
@@ -38,14 +61,15 @@ PGL_INLINE bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_tab
     if (PGL_UNLIKELY(head < 16u || !pgl_page_lock_seen(pgl_leaf_page(leaf, index), &head))) {
         return pgl_bracket_begin_slow(bracket, table, index, place);
     }
-    bracket->table = table;
-    bracket->index[0] = index;
-    bracket->index[1] = UINT64_MAX;
-    bracket->leaf[0] = leaf;
+    pgl_bracket_init(bracket, table, index, leaf);
     bracket->head = head & PGL_HEAD_HOT ? 0 : head;
-    bracket->nstores = 0;
     pgl_fence_after_lock();
     return true;
+}
+
+PGL_INLINE bool pgl_bracket_is_open(const struct pgl_bracket *bracket)
+{
+    return bracket->npages > 0;
 }
 
 #define pgl_bracket_cross(bracket, index) pgl_bracket_cross_at(bracket, index, PGL_HERE)

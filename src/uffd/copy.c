@@ -35,7 +35,7 @@ uint64_t pgl_now_ns(void)
 
 static void count_answer(struct pgl_delivery *delivery)
 {
-    struct pgl_uffd_stats *stats = delivery->stats;
+    struct pgl_uffd_stats *stats = &delivery->pager->stats;
     uint64_t ns = pgl_now_ns() - delivery->start_ns;
     uint64_t max = __atomic_load_n(&stats->ns_max, __ATOMIC_RELAXED);
 
@@ -55,12 +55,12 @@ static void wake(struct pgl_delivery *delivery, uint64_t addr, uint64_t length)
     if (!delivery->answered && delivery->addr - addr < length) {
         count_answer(delivery);
     }
-    ioctl(delivery->uffd, UFFDIO_WAKE, &range);
+    ioctl(delivery->space->fd, UFFDIO_WAKE, &range);
 }
 
 void pgl_delivery_wake(struct pgl_delivery *delivery)
 {
-    wake(delivery, delivery->addr, delivery->page_size);
+    wake(delivery, delivery->addr, delivery->pager->page_size);
 }
 
 /*
@@ -87,13 +87,13 @@ static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, u
 /* Whether the map shows the same at the page as when its fault began. The layout is locked. */
 static bool is_same(const struct pgl_delivery *delivery)
 {
-    uint64_t index = delivery->addr / delivery->page_size;
+    uint64_t index = delivery->addr / delivery->pager->page_size;
     struct pgl_map_entry entry;
 
     if (delivery->placed) {
-        return pgl_map_has_place(delivery->map, index, &delivery->place);
+        return pgl_map_has_place(delivery->space->map, index, &delivery->place);
     }
-    return !pgl_map_lookup(delivery->map, index, &entry) || entry.view.first > index;
+    return !pgl_map_lookup(delivery->space->map, index, &entry) || entry.view.first > index;
 }
 
 static void note_put(struct pgl_delivery *delivery, uint64_t first, uint64_t last)
@@ -104,16 +104,18 @@ static void note_put(struct pgl_delivery *delivery, uint64_t first, uint64_t las
 
 static int make_zeros(struct pgl_delivery *delivery, void *arg)
 {
-    bool protects = delivery->write_protect && !delivery->writes; /* the kernel's zero page cannot be protected */
-    const unsigned char *data = protects ? memset(delivery->buffer, 0, delivery->page_size) : NULL;
+    size_t page_size = delivery->pager->page_size;
+    bool protects = delivery->pager->config.write_protect && !delivery->writes;
+    /* The kernel's zero page cannot be protected. */
+    const unsigned char *data = protects ? memset(delivery->buffer, 0, page_size) : NULL;
     int error = ENOENT;
 
     (void)arg;
-    pthread_rwlock_rdlock(delivery->layout);
+    pthread_rwlock_rdlock(&delivery->pager->layout);
     if (is_same(delivery)) {
-        error = make_pages(delivery->uffd, delivery->addr, data, delivery->page_size, protects) > 0 ? 0 : errno;
+        error = make_pages(delivery->space->fd, delivery->addr, data, page_size, protects) > 0 ? 0 : errno;
     }
-    pthread_rwlock_unlock(delivery->layout);
+    pthread_rwlock_unlock(&delivery->pager->layout);
     return error;
 }
 
@@ -129,15 +131,16 @@ bool pgl_delivery_zero(struct pgl_delivery *delivery)
 
 static int unprotect(struct pgl_delivery *delivery, void *arg)
 {
-    struct uffdio_writeprotect protect = {{delivery->addr, delivery->page_size}, UFFDIO_WRITEPROTECT_MODE_DONTWAKE};
+    struct uffdio_writeprotect protect = {{delivery->addr, delivery->pager->page_size},
+                                          UFFDIO_WRITEPROTECT_MODE_DONTWAKE};
     int error = ENOENT;
 
     (void)arg;
-    pthread_rwlock_rdlock(delivery->layout);
+    pthread_rwlock_rdlock(&delivery->pager->layout);
     if (is_same(delivery)) {
-        error = ioctl(delivery->uffd, UFFDIO_WRITEPROTECT, &protect) != 0 ? errno : 0;
+        error = ioctl(delivery->space->fd, UFFDIO_WRITEPROTECT, &protect) != 0 ? errno : 0;
     }
-    pthread_rwlock_unlock(delivery->layout);
+    pthread_rwlock_unlock(&delivery->pager->layout);
     return error;
 }
 
@@ -159,11 +162,11 @@ static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_reque
                      const struct stretch *stretch)
 {
     uint64_t distance = stretch->first - request->pager_demand; /* wraps before the demand page */
-    uint64_t index = delivery->addr / delivery->page_size + distance;
+    uint64_t index = delivery->addr / delivery->pager->page_size + distance;
     uint64_t object_index = stretch->first - request->object->config.pager_range.first;
     struct pgl_map_entry entry;
 
-    return pgl_map_lookup(delivery->map, index, &entry) && entry.object == request->object &&
+    return pgl_map_lookup(delivery->space->map, index, &entry) && entry.object == request->object &&
            entry.view.first <= index && stretch->npages <= entry.view.last - index + 1 &&
            entry.view.object_first + (index - entry.view.first) == object_index;
 }
@@ -172,11 +175,13 @@ static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_reque
 static int install(struct pgl_delivery *delivery, const struct pgl_request *request, const struct stretch *stretch,
                    uint64_t *done)
 {
-    size_t page_size = delivery->page_size;
+    size_t page_size = delivery->pager->page_size;
+    bool protects = delivery->pager->config.write_protect;
+    int uffd = delivery->space->fd;
     uint64_t addr = delivery->addr + (stretch->first - request->pager_demand) * page_size;
     int error;
 
-    pthread_rwlock_rdlock(delivery->layout);
+    pthread_rwlock_rdlock(&delivery->pager->layout);
     error = is_shown(delivery, request, stretch) ? 0 : ENOENT;
     for (*done = 0; error == 0 && *done < stretch->npages;) {
         const unsigned char *data = stretch->data ? stretch->data + *done * page_size : NULL;
@@ -184,19 +189,18 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
         uint64_t made;
 
         pgl_count(stretch->counter, wanted); /* now, because a thread may touch a page at once */
-        made = make_pages(delivery->uffd, addr + *done * page_size, data, wanted * page_size, delivery->write_protect) /
-               page_size;
+        made = make_pages(uffd, addr + *done * page_size, data, wanted * page_size, protects) / page_size;
         pgl_count(stretch->counter, made - wanted); /* subtract the pages that were not installed */
         if (made > 0) {
             *done += made;
         } else if (errno == EEXIST) {
-            pgl_count(&delivery->stats->present, 1);
+            pgl_count(&delivery->pager->stats.present, 1);
             *done += 1;
         } else {
             error = errno;
         }
     }
-    pthread_rwlock_unlock(delivery->layout);
+    pthread_rwlock_unlock(&delivery->pager->layout);
     if (*done > 0) {
         note_put(delivery, addr, addr + (*done - 1) * page_size);
     }
@@ -211,9 +215,9 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
 static void supply(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first, uint64_t npages)
 {
     uint64_t demand = request->pager_demand;
-    uint64_t addr = delivery->addr + (first - demand) * delivery->page_size;
-    bool protects = delivery->write_protect && request->access == PGL_ACCESS_WRITE;
-    enum pgl_access access = delivery->write_protect ? PGL_ACCESS_READ : PGL_ACCESS_WRITE;
+    uint64_t addr = delivery->addr + (first - demand) * delivery->pager->page_size;
+    bool protects = delivery->pager->config.write_protect && request->access == PGL_ACCESS_WRITE;
+    enum pgl_access access = delivery->pager->config.write_protect ? PGL_ACCESS_READ : PGL_ACCESS_WRITE;
     struct pgl_pager_range range = {first, first + npages - 1};
 
     if (npages == 0) {
@@ -234,7 +238,7 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
         pgl_pager_supply(request->object, request->id, range, NULL, access);
     }
     if (!protects) {
-        wake(delivery, addr, npages * delivery->page_size);
+        wake(delivery, addr, npages * delivery->pager->page_size);
     }
 }
 
@@ -267,7 +271,7 @@ static int place(struct pgl_delivery *delivery, void *arg)
         stretch.npages = placing->in_pieces ? 1 : rest->npages;
         error = install(delivery, placing->request, &stretch, &done);
         supply(delivery, placing->request, stretch.first, done);
-        skip(rest, done, delivery->page_size);
+        skip(rest, done, delivery->pager->page_size);
         if (error == EAGAIN) {
             return error;
         }
@@ -275,7 +279,7 @@ static int place(struct pgl_delivery *delivery, void *arg)
             placing->in_pieces = true;
         } else if (error != 0) {
             placing->error = placing->error != 0 ? placing->error : error;
-            skip(rest, placing->in_pieces ? 1 : rest->npages, delivery->page_size);
+            skip(rest, placing->in_pieces ? 1 : rest->npages, delivery->pager->page_size);
         }
     }
     return placing->error;
@@ -286,7 +290,7 @@ static int deliver(struct pgl_delivery *delivery, const struct pgl_request *requ
     struct placing placing = {.request = request, .rest = stretch};
     int error = pgl_delivery_persist(delivery, place, &placing);
 
-    pgl_count(&delivery->stats->gone, error == ENOENT || error == ESRCH);
+    pgl_count(&delivery->pager->stats.gone, error == ENOENT || error == ESRCH);
     return error == ENOENT || error == ESRCH ? EAGAIN : error;
 }
 
@@ -294,7 +298,7 @@ static int deliver(struct pgl_delivery *delivery, const struct pgl_request *requ
 static int bring(struct pgl_delivery *delivery, const struct pgl_request *request, const struct pgl_source *source,
                  uint64_t page, struct pgl_pager_range *run)
 {
-    struct stretch stretch = {.data = delivery->buffer, .counter = &delivery->stats->pages_fetched};
+    struct stretch stretch = {.data = delivery->buffer, .counter = &delivery->pager->stats.pages_fetched};
     uint64_t npages;
     int read_error, error = 0;
     bool hole;
@@ -305,11 +309,11 @@ static int bring(struct pgl_delivery *delivery, const struct pgl_request *reques
     if (!hole) {
         read_error = pgl_source_read(delivery, source, run->first, npages, &stretch.npages);
     } else {
-        read_error = pgl_source_measure_hole(source, run->first, npages, delivery->page_size, &stretch.npages);
-        stretch.counter = &delivery->stats->pages_zeroed;
+        read_error = pgl_source_measure_hole(source, run->first, npages, delivery->pager->page_size, &stretch.npages);
+        stretch.counter = &delivery->pager->stats.pages_zeroed;
         stretch.data = NULL;
-        if (delivery->write_protect) { /* the kernel's zero page cannot be protected */
-            stretch.data = memset(delivery->buffer, 0, stretch.npages * delivery->page_size);
+        if (delivery->pager->config.write_protect) { /* the kernel's zero page cannot be protected */
+            stretch.data = memset(delivery->buffer, 0, stretch.npages * delivery->pager->page_size);
         }
     }
     if (stretch.npages > 0) {

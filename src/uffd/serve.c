@@ -125,17 +125,11 @@ static void handle_fault(struct pgl_handler *handler, struct pgl_space *space, c
     struct pgl_delivery delivery = {
         .pager = uffd,
         .space = space,
-        .stats = &uffd->stats,
-        .layout = &uffd->layout,
-        .map = space->map,
-        .uffd = space->fd,
         .start_ns = start_ns,
         .addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1),
         .put_first = UINT64_MAX,
         .protected = protected,
         .writes = writes,
-        .write_protect = uffd->config.write_protect,
-        .page_size = uffd->page_size,
         .buffer = handler->buffer,
     };
     struct pgl_fault_args args = {

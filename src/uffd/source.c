@@ -265,9 +265,9 @@ void pgl_source_unref(struct pgl_source *source)
 int pgl_source_read(struct pgl_delivery *delivery, const struct pgl_source *source, uint64_t first, uint64_t npages,
                     uint64_t *whole)
 {
-    uint64_t block = (source->file->flags & O_DIRECT) != 0 ? delivery->page_size : 1;
-    uint64_t offset = first * delivery->page_size;
-    uint64_t length = npages * delivery->page_size;
+    uint64_t block = (source->file->flags & O_DIRECT) != 0 ? delivery->pager->page_size : 1;
+    uint64_t offset = first * delivery->pager->page_size;
+    uint64_t length = npages * delivery->pager->page_size;
     uint64_t wanted = source->size - offset < length ? source->size - offset : length;
     uint64_t have = 0;
     int error = 0;
@@ -285,10 +285,10 @@ int pgl_source_read(struct pgl_delivery *delivery, const struct pgl_source *sour
         }
     }
     have = have < wanted ? have : wanted; /* the file may have grown since it was mapped */
-    pgl_count(&delivery->stats->bytes_read, have);
-    pgl_count(&delivery->stats->requests, 1);
+    pgl_count(&delivery->pager->stats.bytes_read, have);
+    pgl_count(&delivery->pager->stats.requests, 1);
     memset(delivery->buffer + have, 0, length - have);
-    *whole = have == wanted ? npages : have / delivery->page_size;
+    *whole = have == wanted ? npages : have / delivery->pager->page_size;
     return error;
 }
 

@@ -128,19 +128,13 @@ struct pgl_uffd {
  */
 struct pgl_delivery {
     struct pgl_uffd *pager;
-    struct pgl_space *space;      /* the address space that faulted */
-    struct pgl_uffd_stats *stats; /* each count is atomic */
-    pthread_rwlock_t *layout;     /* held for reading while pages are installed where the map shows them */
-    struct pgl_map *map;          /* the space's */
-    int uffd;                     /* the space's */
-    uint64_t start_ns;            /* when the message was read */
-    uint64_t addr;                /* the page that faulted */
-    bool placed;                  /* the map had an entry there before the fault was handled; `place` is its copy */
+    struct pgl_space *space; /* the address space that faulted */
+    uint64_t start_ns;       /* when the message was read */
+    uint64_t addr;           /* the page that faulted */
+    bool placed;             /* the map had an entry there before the fault was handled; `place` is its copy */
     struct pgl_place place;
-    bool protected; /* the page was there, and the fault a write to it */
-    bool writes;    /* the fault was a write */
-    bool write_protect;
-    size_t page_size;
+    bool protected;        /* the page was there, and the fault a write to it */
+    bool writes;           /* the fault was a write */
     unsigned char *buffer; /* holds the widest cluster */
     bool answered;         /* the faulting thread was woken */
     bool put_off;          /* the faulting thread sleeps until its page is due */

@@ -5,7 +5,7 @@
  * OBJECTS      `extents` has a record for each extent of each linked block of the process, and one for a block without
  * bytes. The address of the extent's span is the key, which for extent 0 is the address of the block. `lock` protects
  * the records and is held over fork(). While it is held, no call leaves this file except a system call for
- * memory. (test_witness_is_as_it_was_in_a_child)
+ * memory. (test_witness_fork_waits_for_the_lock_of_the_records)
  *
  * INVARIANTS
  *   W1  A record is added before its block is live. It is removed when the block is dead, and before `retired` can pass

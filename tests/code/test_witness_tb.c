@@ -2,7 +2,6 @@
 /* The witness reports each misuse of a block, and the place that linked it. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "witness.h"
 
@@ -567,59 +566,6 @@ static void test_witness_knows_each_of_many_blocks(void **state)
     free(blocks);
 }
 
-/* ---- fork ---- */
-
-static unsigned stop;
-
-static void ask(struct emu *emu, void *block)
-{
-    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-        pgl_tb_lock_pages(emu->table, block); /* it is on none */
-    }
-}
-
-static void test_witness_is_as_it_was_in_a_child(void **state)
-{
-    struct emu_block block = {0}, mine = {0};
-    struct emu_call calls[2];
-    struct emu emu;
-
-    (void)state;
-    stop = 0;
-    emu_init(&emu);
-    pgl_tb_init(&block.tb);
-    pgl_tb_link_unlisted(emu.table, &block.tb);
-    for (unsigned i = 0; i < 2; i++) {
-        emu_call(&calls[i], &emu, ask, &block.tb);
-    }
-    for (unsigned i = 0; i < 300; i++) {
-        pid_t child = fork();
-        int status;
-
-        assert_true(child >= 0);
-        if (!child) {
-            alarm(20); /* a lock that nobody unlocks */
-            pgl_tb_link_unlisted(emu.table, &block.tb);
-            if (n_seen != 1 || seen[0].kind != PGL_BREACH_TB_STATE || !seen[0].linked_place) {
-                _exit(1);
-            }
-            pgl_tb_init(&mine.tb);
-            pgl_tb_link_unlisted(emu.table, &mine.tb);
-            _exit(pgl_invalidate_tb(emu.table, &mine.tb, NULL) != PGL_HIT || n_seen != 1);
-        }
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 0);
-    }
-    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
-    for (unsigned i = 0; i < 2; i++) {
-        emu_join(&calls[i]);
-    }
-    assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
-    assert_int_equal(n_seen, 0);
-    emu_fini(&emu);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -637,7 +583,6 @@ int main(void)
         cmocka_unit_test_setup(test_witness_allows_a_blocks_memory_to_be_used_again, set_hook),
         cmocka_unit_test_setup(test_witness_forgets_the_blocks_of_a_table_that_is_freed, set_hook),
         cmocka_unit_test_setup(test_witness_knows_each_of_many_blocks, set_hook),
-        cmocka_unit_test_setup(test_witness_is_as_it_was_in_a_child, set_hook),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

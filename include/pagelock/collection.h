@@ -33,8 +33,9 @@ struct pgl_collection;
  *
  * Locks:    entry: this thread holds no page. Exit: all members, when true; none otherwise.
  * Ordering: acquire on each page; pairs with pgl_page_unlock().
- * Blocks:   spins, yields, sleeps. Allocates only for a set that touches more than two leaves: before it locks, for the
- *           leaves of the range; with pages held, for a block's other page in yet another leaf.
+ * Blocks:   spins, yields, sleeps. Allocates only for a set that touches more than four leaves: before it locks, for
+ *           the leaves of the range; with pages held, for a block's other page in yet another leaf. GLib aborts the
+ *           process when it has no memory for a node of such a set; a library built with -Dglib=disabled says ENOMEM.
  * Owns:     the caller; release with pgl_collection_unlock().
  * Errors:   false; EINVAL when @first_addr > @last_addr or beyond the table; ENOMEM.
  * Source:   QEMU's page_collection (the idea).

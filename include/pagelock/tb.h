@@ -380,15 +380,16 @@ PGL_API int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const 
  *
  * The caller stores its bytes first. Then every block that was translated from bytes of the range read before this call
  * dies. The call skips absent subtrees and pages without code. It holds all pages that it needs before any block dies,
- * and calls `retired` once for all blocks. If memory runs out for a set of more than two leaves, it kills the blocks
+ * and calls `retired` once for all blocks. If memory runs out for a set of more than four leaves, it kills the blocks
  * pair by pair of pages instead, with one `retired` and one walk of the page's list for each, until no block meets the
- * range. That is slower, but an invalidation never fails for lack of memory.
+ * range. That is slower, but an invalidation never fails for lack of memory. GLib is the exception, because it aborts
+ * the process when it has no memory for a node of such a set; a library built with -Dglib=disabled does not use GLib.
  *
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR.
  *
  * Locks:    entry and exit: this thread holds no page and has no bracket.
  * Ordering: a full fence between the caller's stores and the look-up; pairs with the fence in pgl_bracket_begin().
- * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than two leaves, and then, where a
+ * Blocks:   spins, yields, sleeps; allocates only for a set that touches more than four leaves, and then, where a
  *           block's other page lies in yet another leaf, with pages held.
  * Errors:   PGL_ERROR with EINVAL when @first_addr > @last_addr or beyond the table.
  */
@@ -474,7 +475,7 @@ struct pgl_store;
  * Locks:    entry: this thread holds no page and has no bracket, a store bracket neither. Exit: the pages of the store
  *           (none after PGL_ERROR).
  * Ordering: acquire on each page; pairs with the release in pgl_page_unlock().
- * Blocks:   may allocate the pages, and for a set that touches more than two leaves; spins, yields, sleeps.
+ * Blocks:   may allocate the pages, and for a set that touches more than four leaves; spins, yields, sleeps.
  * Owns:     the caller; ends with pgl_store_end().
  * Errors:   PGL_ERROR with nothing held; EINVAL (as pgl_store_check()), ENOMEM.
  */

@@ -2,11 +2,8 @@
 /*
  * The ordered set of locked pages.
  *
- * OBJECTS      A collection belongs to one thread. It keeps an array of leaves, each with a bitmap of the pages of that
- * leaf which this thread holds, and the numbers of the leaves in ascending order. Two leaves lie within the struct,
- * more on the heap. An array serves as well as a tree: the leaves of the range are appended in order, and the leaf of
- * another page is inserted once, which moves four bytes for each leaf above it. No memory is allocated for a page, and
- * a lack of memory is reported, where a GTree would abort.
+ * OBJECTS      A collection belongs to one thread. It keeps its leaves in order (leaves.c), each with a bitmap of the
+ * pages of that leaf which this thread holds. Memory is allocated for a leaf beyond the fourth, and for no page.
  *
  * LOCK ORDER   Ascending. Memory for the leaves of the range is found before the first page is locked. The pages of the
  * range are locked one after the other. Then their lists are read, and the other page of each block is added.
@@ -34,9 +31,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "leaves_internal.h"
 #include "spin_internal.h"
 #include "table_internal.h"
 #include "tblist_internal.h"
@@ -48,95 +44,21 @@ void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
     set->max = 0;
     set->members = 0;
     set->nleaves = 0;
-    set->room = PGL_COLLECTION_INLINE;
-    set->leaves = set->in_place;
-    set->order = set->order_in_place;
+    set->tree = NULL;
 }
 
 /* Forget the members, which have been unlocked. */
 static void empty(struct pgl_collection *set)
 {
-    if (set->leaves != set->in_place) {
-        free(set->leaves);
-    }
+    pgl_leaves_free(set);
     pgl_set_init(set, set->table);
 }
 
-/* Make room for more leaves. Leaves and order share an allocation. */
-static bool grow(struct pgl_collection *set)
-{
-    size_t room = 4 * set->room;
-    struct pgl_collection_leaf *leaves = malloc(room * (sizeof(*leaves) + sizeof(*set->order)));
-    uint32_t *order;
-
-    if (!leaves) {
-        errno = ENOMEM;
-        return false;
-    }
-    order = (uint32_t *)(leaves + room);
-    memcpy(leaves, set->leaves, set->nleaves * sizeof(*leaves));
-    memcpy(order, set->order, set->nleaves * sizeof(*order));
-    if (set->leaves != set->in_place) {
-        free(set->leaves);
-    }
-    set->leaves = leaves;
-    set->order = order;
-    set->room = room;
-    return true;
-}
-
-/* The member leaf that is number @at in ascending order. */
-static struct pgl_collection_leaf *in_order(const struct pgl_collection *set, size_t at)
-{
-    return &set->leaves[set->order[at]];
-}
-
-/* The position of the leaf of @index in the order, or the position at which it would be inserted. */
-static size_t position(const struct pgl_collection *set, uint64_t index)
-{
-    uint64_t first_index = index - index % PGL_LEVEL_SIZE;
-    size_t low = 0, high = set->nleaves;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (in_order(set, middle)->leaf->first_index < first_index) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-/* The member leaf of @index, or NULL. @at is its position(). */
-static struct pgl_collection_leaf *find(const struct pgl_collection *set, uint64_t index, size_t at)
-{
-    if (at == set->nleaves || in_order(set, at)->leaf->first_index != index - index % PGL_LEVEL_SIZE) {
-        return NULL;
-    }
-    return in_order(set, at);
-}
-
-/* Insert a leaf without members as number @at in order. Returns false when memory ran out. */
-static bool insert(struct pgl_collection *set, size_t at, struct pgl_leaf *leaf)
-{
-    if (set->nleaves == set->room && !grow(set)) {
-        return false;
-    }
-    memmove(&set->order[at + 1], &set->order[at], (set->nleaves - at) * sizeof(*set->order));
-    set->order[at] = (uint32_t)set->nleaves;
-    set->leaves[set->nleaves].leaf = leaf;
-    set->leaves[set->nleaves].words = 0;
-    set->nleaves++;
-    return true;
-}
-
-static bool is_member(const struct pgl_collection_leaf *at, uint64_t index)
+static bool is_member(const struct pgl_collection_leaf *member, uint64_t index)
 {
     unsigned word = index % PGL_LEVEL_SIZE / 64;
 
-    return (at->words >> word & 1) && (at->held[word] >> index % 64 & 1);
+    return (member->words >> word & 1) && (member->held[word] >> index % 64 & 1);
 }
 
 /* Count the members of a word. Nothing needs more than whether there are none, one, or several. */
@@ -145,13 +67,13 @@ static inline void count(struct pgl_collection *set, uint64_t bits)
     set->members = set->members || (bits & (bits - 1)) ? 2 : 1;
 }
 
-static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *at, uint64_t index)
+static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t index)
 {
     unsigned word = index % PGL_LEVEL_SIZE / 64;
     uint64_t bit = UINT64_C(1) << index % 64;
 
-    at->held[word] = (at->words >> word & 1 ? at->held[word] : 0) | bit;
-    at->words |= 1u << word;
+    member->held[word] = (member->words >> word & 1 ? member->held[word] : 0) | bit;
+    member->words |= 1u << word;
     count(set, bit);
     if (index > set->max) {
         set->max = index;
@@ -160,8 +82,8 @@ static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *
 
 struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t *index)
 {
-    for (size_t at = position(set, *index); at < set->nleaves; at++) {
-        const struct pgl_collection_leaf *member = in_order(set, at);
+    for (struct pgl_leaves_at at = pgl_leaves_from(set, *index); at.member; at = pgl_leaves_next(set, at)) {
+        const struct pgl_collection_leaf *member = at.member;
 
         for (unsigned words = member->words; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctz(words);
@@ -198,8 +120,8 @@ static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_
 /* Unlock the members from @index on. They stay members until the caller locks them again or forgets them. */
 static void unlock_from(struct pgl_collection *set, uint64_t index)
 {
-    for (size_t at = position(set, index); at < set->nleaves; at++) {
-        const struct pgl_collection_leaf *member = in_order(set, at);
+    for (struct pgl_leaves_at at = pgl_leaves_from(set, index); at.member; at = pgl_leaves_next(set, at)) {
+        const struct pgl_collection_leaf *member = at.member;
 
         for (unsigned words = member->words; words; words &= words - 1) {
             unsigned word = (unsigned)__builtin_ctz(words);
@@ -221,27 +143,21 @@ static void lock_again_from(struct pgl_collection *set, uint64_t index)
 /* The member leaf of @index, inserted if it is absent, or NULL when memory ran out. */
 static struct pgl_collection_leaf *get(struct pgl_collection *set, uint64_t index)
 {
-    size_t where = position(set, index);
-    struct pgl_collection_leaf *at = find(set, index, where);
-    struct pgl_leaf *leaf;
+    struct pgl_leaf *leaf = pgl_leaf_find(set->table, index);
 
-    if (at) {
-        return at;
-    }
-    leaf = pgl_leaf_find(set->table, index);
     assert(leaf); /* a page of a listed block has been locked once, so it has a leaf */
-    return insert(set, where, leaf) ? &set->leaves[set->nleaves - 1] : NULL;
+    return pgl_leaves_get(set, leaf);
 }
 
 bool pgl_set_note(struct pgl_collection *set, uint64_t index)
 {
-    struct pgl_collection_leaf *at = get(set, index);
+    struct pgl_collection_leaf *member = get(set, index);
 
-    if (!at) {
+    if (!member) {
         return false;
     }
-    if (!is_member(at, index)) {
-        mark_member(set, at, index);
+    if (!is_member(member, index)) {
+        mark_member(set, member, index);
     }
     return true;
 }
@@ -254,16 +170,16 @@ void pgl_set_lock_noted(struct pgl_collection *set)
 enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
 {
     enum pgl_set_change change = PGL_SET_ADDED;
-    struct pgl_collection_leaf *at = get(set, index);
+    struct pgl_collection_leaf *member = get(set, index);
     struct pgl_page *page;
 
-    if (!at) {
+    if (!member) {
         return PGL_SET_NO_MEMORY;
     }
-    if (is_member(at, index)) {
+    if (is_member(member, index)) {
         return PGL_SET_MEMBER;
     }
-    page = pgl_leaf_page(at->leaf, index);
+    page = pgl_leaf_page(member->leaf, index);
     if (!set->members || index > set->max) {
         pgl_page_lock_at(set->table, page, pgl_witness_place());
     } else if (!pgl_page_trylock_at(set->table, page, pgl_witness_place())) {
@@ -273,7 +189,7 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
         lock_again_from(set, index + 1);
         change = PGL_SET_RELOCKED;
     }
-    mark_member(set, at, index);
+    mark_member(set, member, index);
     return change;
 }
 
@@ -302,11 +218,9 @@ static inline uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, u
 static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only)
 {
     if (first / PGL_LEVEL_SIZE == last / PGL_LEVEL_SIZE) { /* one leaf, with members or not */
-        set->in_place[0].leaf = pgl_leaf_find(set->table, first);
-        set->in_place[0].words = 0;
-        set->order_in_place[0] = 0;
-        set->nleaves = !!set->in_place[0].leaf;
-        return true;
+        struct pgl_leaf *leaf = pgl_leaf_find(set->table, first);
+
+        return !leaf || pgl_leaves_get(set, leaf);
     }
     for (uint64_t index = first; index <= last;) {
         struct pgl_leaf *leaf = index <= set->table->last_index ? pgl_leaf_find(set->table, index) : NULL;
@@ -318,7 +232,7 @@ static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint6
         for (unsigned word = first_word(leaf, first); !any && word < end_word(leaf, last); word++) {
             any = wanted_bits(leaf, word, first, last, code_only);
         }
-        if (any && !insert(set, set->nleaves, leaf)) {
+        if (any && !pgl_leaves_get(set, leaf)) {
             empty(set);
             return false;
         }
@@ -440,10 +354,9 @@ static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool co
     }
     page = pgl_leaf_page(leaf, index);
     pgl_page_lock_at(set->table, page, pgl_witness_place());
-    set->in_place[0].leaf = leaf;
+    pgl_leaves_init(&set->in_place[0], leaf);
     set->in_place[0].words = 1u << word;
     set->in_place[0].held[word] = bit;
-    set->order_in_place[0] = 0;
     set->nleaves = 1;
     set->members = 1;
     set->max = index;
@@ -465,8 +378,8 @@ bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t 
         if (!list_leaves(set, first, last, code_only)) {
             return false;
         }
-        for (size_t at = 0; at < set->nleaves; at++) {
-            heads |= lock_leaf(set, &set->leaves[at], first, last, code_only);
+        for (struct pgl_leaves_at at = pgl_leaves_from(set, first); at.member; at = pgl_leaves_next(set, at)) {
+            heads |= lock_leaf(set, at.member, first, last, code_only);
         }
     }
     if ((heads & PGL_HEAD_CROSS) && !add_all_partners(set, first, last)) {
@@ -492,13 +405,7 @@ bool pgl_collection_lock_at(struct pgl_collection *set, struct pgl_table *table,
 
 static void __attribute__((noinline)) unlock_many(struct pgl_collection *set)
 {
-    for (size_t at = 0; at < set->nleaves; at++) {
-        const struct pgl_collection_leaf *member = &set->leaves[at];
-
-        for (unsigned words = member->words; words; words &= words - 1) {
-            unlock_bits(set, member, (unsigned)__builtin_ctz(words), member->held[__builtin_ctz(words)]);
-        }
-    }
+    unlock_from(set, 0);
     empty(set);
 }
 

@@ -72,7 +72,7 @@ static void init_ring(void)
     explore_check(translate_two(2, 2, 2, 1, 0, 1));
 }
 
-/* Three leaves, more than a collection has room for without allocating. */
+/* Three leaves. */
 static void init_leaves(void)
 {
     init();

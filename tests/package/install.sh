@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: install.sh C++-COMPILER C-COMPILER..., with MESON_SOURCE_ROOT and MESON_BUILD_ROOT: install into an empty root, and
 # link a program with what is there: shared, static, as C++, and with the library as a meson subproject, of either kind.
-# Then the README's own lines for installing, on a machine that has nothing but meson, ninja and a C compiler.
+# Then the README's own line for installing, without GLib, on a machine that has nothing but meson, ninja and a C compiler.
 set -eu
 cxx=$1
 shift
@@ -57,7 +57,7 @@ pagelock = dependency('pagelock', fallback: 'libpagelock')
 executable('program', 'program.c', dependencies: pagelock)
 END
 for kind in shared static; do
-    env -u PKG_CONFIG_PATH CC="$*" meson setup -Ddefault_library=$kind project/$kind project >setup.log ||
+    env -u PKG_CONFIG_PATH -u PKG_CONFIG_SYSROOT_DIR CC="$*" meson setup -Ddefault_library=$kind project/$kind project >setup.log ||
         { cat setup.log; exit 1; }
     ninja -C project/$kind >build.log || { cat build.log; exit 1; }
     prints_version env -u LD_LIBRARY_PATH project/$kind/program
@@ -68,11 +68,11 @@ for kind in shared static; do
     esac
 done
 
-# No pkg-config, so no library but the C library.
+# No pkg-config, so no library but the C library, which is enough without GLib.
 line=$(sed -n 's/^    meson setup build-release \(.*\)$/\1/p' "$MESON_SOURCE_ROOT/README.md")
 [ -n "$line" ] || { echo "FAILED: the README has no line to install by"; exit 1; }
 env PKG_CONFIG=/nonexistent PKG_CONFIG_LIBDIR=/nonexistent CC="$*" \
-    meson setup $line bare-build "$MESON_SOURCE_ROOT" >setup.log || { cat setup.log; exit 1; }
+    meson setup $line -Dglib=disabled bare-build "$MESON_SOURCE_ROOT" >setup.log || { cat setup.log; exit 1; }
 meson install -C bare-build --destdir "$dir/bare" >build.log || { cat build.log; exit 1; }
 libdir=$(dirname "$(find "$dir/bare" -name libpagelock.a)")
 export PKG_CONFIG_SYSROOT_DIR="$dir/bare" PKG_CONFIG_PATH="$libdir/pkgconfig" LD_LIBRARY_PATH="$libdir"

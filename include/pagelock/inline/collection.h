@@ -10,10 +10,11 @@ extern "C" {
 #endif
 
 /* The number of leaves whose pages a collection can hold without allocating. */
-#define PGL_COLLECTION_INLINE 2u
+#define PGL_COLLECTION_INLINE 4u
 
 /* The locked pages of one leaf. */
 struct pgl_collection_leaf {
+    uint64_t first_index; /* of the leaf; the order of a set */
     struct pgl_leaf *leaf;
     unsigned words;                 /* one bit for each word of held that has members; the other words are undefined */
     uint64_t held[PGL_LEVEL_WORDS]; /* one bit for each page */
@@ -25,12 +26,9 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
     uint64_t last_addr;
     uint64_t max;
     unsigned members; /* 0, 1, or any greater number for more than one */
-    size_t nleaves;
-    size_t room;
-    struct pgl_collection_leaf *leaves; /* in the order of arrival: none moves when one is put before it */
-    uint32_t *order;                    /* indices into leaves, ascending by page index */
-    struct pgl_collection_leaf in_place[PGL_COLLECTION_INLINE];
-    uint32_t order_in_place[PGL_COLLECTION_INLINE];
+    unsigned nleaves; /* in in_place, or 0 if there is a tree */
+    void *tree;       /* the leaves of a set that has more than its struct has room for, or NULL */
+    struct pgl_collection_leaf in_place[PGL_COLLECTION_INLINE]; /* ascending */
 };
 
 #define pgl_collection_lock(collection, table, first_addr, last_addr)                                                  \

@@ -146,6 +146,74 @@ static void test_bracket_many_links_a_block_on_pages_of_its(void **state)
     }
 }
 
+/* A block with an extent on each of the bracket's pages, named in no order. */
+static void make_superblock(struct emu_block *block, struct pgl_extent *extents, const uint64_t *pages, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        pgl_extent_set(&extents[i], pages[i] << 12, (pages[i] << 12) + 3);
+    }
+    emu_init_block(block, 1, 0);
+    pgl_tb_set_extents(&block->tb, extents, n);
+}
+
+static void test_bracket_many_links_a_superblock_on_each_page(void **state)
+{
+    static const uint64_t pages[] = {5, 6, 3, 9, 0x900000, 4};
+
+    (void)state;
+    for (unsigned n = 1; n <= 6; n++) {
+        for (unsigned hit = 0; hit < n; hit++) {
+            struct pgl_extent extents[6];
+            struct pgl_bracket bracket;
+            struct emu_block block;
+            struct emu emu;
+
+            emu_init(&emu);
+            make_superblock(&block, extents, pages, n);
+            begin(&bracket, &emu, 5, &pages[1], n - 1);
+            assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
+            assert_held(&emu, pages, n, false);
+            for (unsigned i = 0; i < n; i++) {
+                assert_int_equal(emu_count(&emu, pages[i]), 1);
+                assert_true(emu_code_bit(&emu, pages[i]));
+            }
+            emu_assert_sound(&emu);
+            assert_int_equal(pgl_store_check(emu.table, (pages[hit] << 12) + 3, 1, NULL), PGL_HIT);
+            assert_false(emu_is_live(&block));
+            assert_int_equal(block.retired, 1);
+            assert_int_equal(emu.n_no_code, n);
+            emu_fini(&emu);
+        }
+    }
+}
+
+static void test_bracket_many_leaves_no_trace_of_a_superblock_with_an_equal(void **state)
+{
+    static const uint64_t pages[] = {5, 6, 3, 9, 4};
+    struct pgl_extent extents[2][5];
+    struct emu_block first, second;
+    struct pgl_bracket bracket;
+    struct pgl_tb *equal;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    make_superblock(&first, extents[0], pages, 5);
+    make_superblock(&second, extents[1], pages, 5);
+    first.key = second.key = 1;
+    begin(&bracket, &emu, 5, &pages[1], 4);
+    assert_int_equal(pgl_bracket_commit(&bracket, &first.tb, NULL), PGL_BRACKET_OK);
+    begin(&bracket, &emu, 5, &pages[1], 4);
+    assert_int_equal(pgl_bracket_commit(&bracket, &second.tb, &equal), PGL_BRACKET_EXISTS);
+    assert_ptr_equal(equal, &first.tb);
+    assert_held(&emu, pages, 5, false);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(emu_count(&emu, pages[i]), 1);
+    }
+    assert_int_equal(emu.n_no_code, 0);
+    emu_fini(&emu);
+}
+
 static void test_bracket_many_beyond_the_table_changes_nothing(void **state)
 {
     static const uint64_t pages[] = {6, 7};
@@ -460,6 +528,8 @@ int main(void)
         cmocka_unit_test(test_bracket_many_keeps_the_pages_in_the_middle),
         cmocka_unit_test(test_bracket_many_ends_with_no_page_held),
         cmocka_unit_test(test_bracket_many_links_a_block_on_pages_of_its),
+        cmocka_unit_test(test_bracket_many_links_a_superblock_on_each_page),
+        cmocka_unit_test(test_bracket_many_leaves_no_trace_of_a_superblock_with_an_equal),
         cmocka_unit_test(test_bracket_many_beyond_the_table_changes_nothing),
         cmocka_unit_test(test_bracket_many_restart_holds_all_that_was_named),
         cmocka_unit_test(test_bracket_many_second_decoding_finds_its_pages_held),

@@ -42,8 +42,8 @@ static void usage(void)
     exit(2);
 }
 
-static const struct explore_scenario *const lists[] = {page_scenarios, collection_scenarios, bracket_scenarios,
-                                                       tb_scenarios, fault_scenarios};
+static const struct explore_scenario *const lists[] = {page_scenarios,  collection_scenarios, bracket_scenarios,
+                                                       super_scenarios, tb_scenarios,         fault_scenarios};
 #define NLISTS (sizeof lists / sizeof *lists)
 
 /* One, or with a star at the end all whose names begin so. */

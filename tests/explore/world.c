@@ -215,6 +215,35 @@ bool translate_shape(unsigned int number, unsigned int key, const struct shape *
     return block->linked;
 }
 
+bool translate_many(unsigned int number, unsigned int key, const struct part *parts, unsigned int n)
+{
+    struct block *block = &world.blocks[number];
+    struct pgl_bracket bracket;
+    enum pgl_bracket_result result;
+
+    block->key = key;
+    explore_check(pgl_bracket_begin(&bracket, world.table, INDEX(parts[0].page)));
+    do {
+        result = PGL_BRACKET_OK;
+        pgl_tb_init(&block->tb);
+        for (unsigned int i = 0; i < n && result == PGL_BRACKET_OK; i++) {
+            result = pgl_bracket_cross(&bracket, INDEX(parts[i].page));
+            explore_check(result == PGL_BRACKET_OK || result == PGL_BRACKET_RESTART);
+            block->parts[i] = parts[i];
+            block->parts[i].seen = guest_load(parts[i].page, parts[i].slot);
+            pgl_extent_set(&block->extents[i], ADDR(parts[i].page, parts[i].slot),
+                           LAST_ADDR(parts[i].page, parts[i].slot));
+        }
+        if (result == PGL_BRACKET_OK) {
+            block->nparts = n;
+            pgl_tb_set_extents(&block->tb, block->extents, n);
+            result = pgl_bracket_commit(&bracket, &block->tb, NULL);
+        }
+    } while (result == PGL_BRACKET_RESTART);
+    block->linked = result == PGL_BRACKET_OK;
+    return block->linked;
+}
+
 bool translate(unsigned int block, unsigned int key, unsigned int page, unsigned int slot)
 {
     return translate_shape(block, key, &(struct shape){page, NO_CROSSING, 1, {{page, slot, 0}}});

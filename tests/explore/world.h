@@ -20,6 +20,7 @@
 #define NO_CROSSING PAGES
 #define FAR_PAGE 600u /* pages 4 and 5 lie in leaves of their own */
 #define FARTHER_PAGE 1200u
+#define PARTS 3u /* words a block is made of, at most */
 #define KEYS 4u
 #define BLOCKS 6u
 
@@ -34,7 +35,8 @@ struct block {
     struct part {
         unsigned int page, slot;
         uint64_t seen;
-    } parts[2];
+    } parts[PARTS];
+    struct pgl_extent extents[PARTS]; /* of a block with more than two parts */
     bool linked;
     unsigned int retired;
 };
@@ -70,6 +72,9 @@ void guest_store(unsigned int page, unsigned int slot, uint64_t value);
 bool translate(unsigned int block, unsigned int key, unsigned int page, unsigned int slot);
 bool translate_two(unsigned int block, unsigned int key, unsigned int page, unsigned int slot, unsigned int page2,
                    unsigned int slot2);
+
+/* Make block @block of @n words in this order, one to PARTS, on pages of any order. */
+bool translate_many(unsigned int block, unsigned int key, const struct part *parts, unsigned int n);
 
 /* What a translator does and what it makes of it are two things: it may cross and not need the second page's bytes. */
 struct shape {

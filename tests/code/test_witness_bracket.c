@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The witness reports misuses of brackets that hold many pages. */
+#include "witness.h"
+
+enum {
+    N = 5, /* pages 5 to 9 */
+};
+
+static void begin(struct pgl_bracket *bracket, struct emu *emu)
+{
+    emu_init(emu);
+    assert_true(pgl_bracket_begin(bracket, emu->table, 5));
+    for (unsigned i = 1; i < N; i++) {
+        assert_int_equal(pgl_bracket_cross(bracket, 5 + i), PGL_BRACKET_OK);
+    }
+}
+
+static void set_extents(struct emu_block *block, struct pgl_extent *extents)
+{
+    pgl_tb_init(&block->tb);
+    for (unsigned i = 0; i < N; i++) {
+        pgl_extent_set(&extents[i], (5 + i) << 12, ((5 + i) << 12) + 3);
+    }
+}
+
+static void assert_nothing_held(struct emu *emu)
+{
+    for (unsigned i = 0; i < N; i++) {
+        assert_false(emu_is_locked(emu, 5 + i));
+        assert_false(emu_code_bit(emu, 5 + i));
+    }
+}
+
+/* Each of the extents in turn lies on a page that the bracket does not hold, or runs off its page. */
+static void test_witness_reports_an_extent_off_the_pages_of_its_bracket(void **state)
+{
+    (void)state;
+    for (unsigned off = 0; off < N; off++) {
+        for (unsigned runs_off = 0; runs_off < 2; runs_off++) {
+            struct emu_block block = {.key = 0};
+            struct pgl_extent extents[N];
+            struct pgl_bracket bracket;
+            struct emu emu;
+
+            begin(&bracket, &emu);
+            set_extents(&block, extents);
+            if (runs_off) {
+                pgl_extent_set(&extents[off], (5 + off) << 12, (6 + off) << 12);
+            } else {
+                pgl_extent_set(&extents[off], 0x4000, 0x4003);
+            }
+            pgl_tb_set_extents(&block.tb, extents, N);
+            assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_ERROR);
+            assert_breach(PGL_BREACH_TB_PAGE, runs_off ? 5 + off : 4, UINT64_MAX, 0);
+            assert_false(pgl_bracket_is_open(&bracket));
+            assert_false(pgl_tb_is_live(&block.tb));
+            assert_nothing_held(&emu);
+            emu_fini(&emu);
+        }
+    }
+}
+
+static void test_witness_reports_a_step_of_an_ended_bracket(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    begin(&bracket, &emu);
+    emu_init_block(&block, 0x5000, 0x5003);
+    pgl_bracket_abort(&bracket);
+    assert_int_equal(pgl_bracket_cross(&bracket, 6), PGL_BRACKET_ERROR);
+    assert_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, UINT64_MAX, 0);
+    assert_int_equal(pgl_bracket_store(&bracket, 0x5000, 1), PGL_BRACKET_ERROR);
+    assert_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, UINT64_MAX, 0);
+    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_ERROR);
+    assert_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, UINT64_MAX, 0);
+    pgl_bracket_abort(&bracket);
+    assert_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, UINT64_MAX, 0);
+    emu_fini(&emu);
+}
+
+/* A page locked singly inside the bracket stands in the way when the bracket locks a higher page. */
+static void test_witness_reports_a_page_in_the_way_of_a_cross(void **state)
+{
+    struct pgl_bracket bracket;
+    struct pgl_page *page;
+    unsigned line;
+    struct emu emu;
+
+    (void)state;
+    begin(&bracket, &emu);
+    page = pgl_page_get(emu.table, 0x30);
+    line = __LINE__ + 1;
+    pgl_page_lock(emu.table, page);
+    assert_int_equal(pgl_bracket_cross(&bracket, 0x20), PGL_BRACKET_OK);
+    assert_breach(PGL_BREACH_ORDER, 0x20, 0x30, line);
+    pgl_page_unlock(emu.table, page);
+    pgl_bracket_abort(&bracket);
+    emu_fini(&emu);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_witness_reports_an_extent_off_the_pages_of_its_bracket),
+        cmocka_unit_test(test_witness_reports_a_step_of_an_ended_bracket),
+        cmocka_unit_test(test_witness_reports_a_page_in_the_way_of_a_cross),
+    };
+    return cmocka_run_group_tests(tests, set_hook, NULL);
+}

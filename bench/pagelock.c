@@ -110,7 +110,7 @@ static void pagelock_store(void *table, uint64_t addr, unsigned len, struct tall
         return;
     }
     call.tally = tally;
-    pgl_store_check_slow(table, addr, len, NULL, PGL_HERE);
+    pgl_store_check_fenced(table, addr, len, NULL, PGL_HERE);
 }
 
 static void pagelock_range(void *table, uint64_t first, uint64_t last, struct tally *tally)

@@ -159,7 +159,7 @@ static void end(struct pgl_bracket *bracket)
 }
 
 /*
- * Answer the remembered stores. The caller holds no page. store_on_page() fenced after a store to another page. A store
+ * Answer the remembered stores. The caller holds no page. answer_at_once() fenced after a store to another page. A store
  * to a page of the bracket needs no fence. The page was held when the store was made, so every block of the old bytes
  * is on its list; and a thread that makes a block later locks the page after this thread has unlocked it.
  */
@@ -348,24 +348,27 @@ static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t 
     bracket->nstores++;
 }
 
-/* Answer the part of a store that lies on one page. Returns false when it cannot be answered at once. */
-static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
+/* Whether the bracket holds a page of [@first, @last]. */
+static bool holds_page_of(struct pgl_bracket *bracket, uint64_t first, uint64_t last)
 {
-    struct pgl_table *table = bracket->table;
+    const struct pgl_bracket_page *page = pages(bracket);
+    unsigned at = 0;
+
+    while (at < bracket->npages && (page[at].index < first || page[at].index > last)) {
+        at++;
+    }
+    return at < bracket->npages;
+}
+
+/* Answer the part of a store that lies on one page. Returns false when it cannot be answered without waiting. */
+static bool store_on_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
+{
     uint64_t index = first_addr >> table->page_bits;
-    struct pgl_leaf *leaf;
-    struct pgl_page *page;
+    struct pgl_leaf *leaf = pgl_leaf_find(table, index);
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
     size_t killed;
     bool done;
 
-    if (is_held(bracket, index)) {
-        return false;
-    }
-    if (pgl_store_is_clean(table, first_addr, (unsigned)(last_addr - first_addr) + 1u)) {
-        return true;
-    }
-    leaf = pgl_leaf_find(table, index);
-    page = pgl_leaf_page(leaf, index);
     if (!pgl_page_trylock_at(table, page, pgl_witness_place())) {
         return false;
     }
@@ -377,26 +380,45 @@ static bool store_on_page(struct pgl_bracket *bracket, uint64_t first_addr, uint
     return done;
 }
 
-enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len,
-                                             const char *place)
+/*
+ * Answer a store, page by page, without waiting. Returns false when some part is left, and then narrows the range to
+ * it.
+ */
+static bool answer_at_once(struct pgl_bracket *bracket, uint64_t *first_addr, uint64_t *last_addr)
 {
     struct pgl_table *table = bracket->table;
-    uint64_t last_addr = addr + len - 1u;
-    uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
+    const uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
+
+    if (holds_page_of(bracket, *first_addr >> table->page_bits, *last_addr >> table->page_bits)) {
+        return false;
+    }
+    pgl_fence(); /* pairs with pgl_fence_after_lock(), as in pgl_store_passes() */
+    while (pgl_filter_trim(table, first_addr, last_addr)) {
+        uint64_t page_last = *first_addr | in_page;
+
+        if (!store_on_page(table, *first_addr, page_last < *last_addr ? page_last : *last_addr)) {
+            return false;
+        }
+        if (page_last >= *last_addr) {
+            return true;
+        }
+        *first_addr = page_last + 1;
+    }
+    return true;
+}
+
+enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, uint64_t len,
+                                             const char *place)
+{
+    uint64_t last_addr = addr + (len - 1u);
 
     if (PGL_UNLIKELY(!is_under_way(bracket, place))) {
         return refuse(EINVAL);
     }
-    if (!pgl_store_is_valid(table, addr, len)) {
+    if (!pgl_store_is_valid(bracket->table, addr, len)) {
         return PGL_BRACKET_ERROR;
     }
-    if (second_page > addr) {
-        if (!store_on_page(bracket, addr, second_page - 1)) {
-            remember(bracket, addr, second_page - 1);
-        }
-        addr = second_page;
-    }
-    if (!store_on_page(bracket, addr, last_addr)) {
+    if (len && !answer_at_once(bracket, &addr, &last_addr)) {
         remember(bracket, addr, last_addr);
     }
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;

@@ -422,15 +422,3 @@ void pgl_collection_unlock_at(struct pgl_collection *set, const char *place)
         unlock_many(set);
     }
 }
-
-void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last)
-{
-    struct pgl_page *page;
-
-    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
-        if (index < first || index > last) {
-            pgl_page_unlock_at(set->table, page, pgl_witness_place());
-        }
-    }
-    empty(set);
-}

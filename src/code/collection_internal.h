@@ -49,7 +49,4 @@ void pgl_set_lock_noted(struct pgl_collection *set);
 bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
                   bool code_only);
 
-/* Unlock the members outside the pages [@first, @last] and forget the set, whose other members stay locked. */
-void pgl_set_keep(struct pgl_collection *set, uint64_t first, uint64_t last);
-
 #endif

@@ -79,7 +79,7 @@ enum pgl_bracket_result pgl_bracket_cross(struct pgl_bracket *bracket, uint64_t 
     return pgl_bracket_cross_at(bracket, index, NO_PLACE);
 }
 
-enum pgl_bracket_result pgl_bracket_store(struct pgl_bracket *bracket, uint64_t addr, unsigned len)
+enum pgl_bracket_result pgl_bracket_store(struct pgl_bracket *bracket, uint64_t addr, uint64_t len)
 {
     return pgl_bracket_store_at(bracket, addr, len, NO_PLACE);
 }
@@ -129,15 +129,21 @@ int pgl_flush(struct pgl_table *table, const struct pgl_tb *running)
     return pgl_flush_at(table, running, NO_PLACE);
 }
 
-int pgl_store_check(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running)
+int pgl_store_check(struct pgl_table *table, uint64_t addr, uint64_t len, const struct pgl_tb *running)
 {
     return pgl_store_check_at(table, addr, len, running, NO_PLACE);
 }
 
-int pgl_store_begin(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
+int pgl_store_begin(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len,
                     const struct pgl_tb *running)
 {
     return pgl_store_begin_at(store, table, addr, len, running, NO_PLACE);
+}
+
+int pgl_store_begin_pair(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len, uint64_t addr2,
+                         uint64_t len2, const struct pgl_tb *running)
+{
+    return pgl_store_begin_pair_at(store, table, addr, len, addr2, len2, running, NO_PLACE);
 }
 
 void pgl_store_end(struct pgl_store *store)

@@ -28,6 +28,7 @@
 #undef pgl_page_unlock
 #undef pgl_page_unlock_pair
 #undef pgl_store_begin
+#undef pgl_store_begin_pair
 #undef pgl_store_check
 #undef pgl_store_end
 #undef pgl_tb_link_unlisted

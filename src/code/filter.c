@@ -8,7 +8,7 @@
  * changes again.
  *
  * READERS      A thread without the lock reads descriptors, bitmaps and maps, and never a block's links. It fences
- * after the guest's store and before the look-up (pgl_store_is_clean(), pgl_invalidate_range()).
+ * after the guest's store and before the look-up (pgl_store_is_clean(), pgl_filter_trim(), pgl_invalidate_range()).
  *   (i)   An unlocked head that was loaded by acquire brings the mask and map of its time, or later ones.
  *   (ii)  A bracket fences after it has locked the page and set the code bit, and before it reads guest bytes. One of
  *         the two fences comes first. Therefore the reader sees the page locked, or what the bracket left when it
@@ -108,6 +108,51 @@ void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         table->ops->no_code(index, table->opaque);
         pgl_witness_returns();
     }
+}
+
+/* The first page of [@index, @last] whose code bit is set, or UINT64_MAX, which is no page's index. */
+static uint64_t next_with_code(const struct pgl_table *table, uint64_t index, uint64_t last)
+{
+    struct pgl_leaf *leaf;
+
+    for (; (leaf = pgl_leaf_next(table, index, last)); index = leaf->first_index + PGL_LEVEL_SIZE) {
+        for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
+            /* acquire: pairs with the release in pgl_page_drop_code(), as in pgl_page_has_code() */
+            uint64_t bits = __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE);
+
+            bits &= pgl_leaf_bits(leaf, word, index, last);
+            if (bits) {
+                return leaf->first_index + 64u * word + (unsigned)__builtin_ctzll(bits);
+            }
+        }
+    }
+    return UINT64_MAX;
+}
+
+bool pgl_filter_trim(const struct pgl_table *table, uint64_t *first_addr, uint64_t *last_addr)
+{
+    const unsigned page_bits = table->page_bits;
+    const uint64_t first = *first_addr >> page_bits, last = *last_addr >> page_bits;
+    uint64_t index = first;
+
+    if (first == last) {
+        return !pgl_filter_passes(table, page_bits, first, *first_addr, *last_addr);
+    }
+    while ((index = next_with_code(table, index, last)) != UINT64_MAX) {
+        uint64_t page_first = index << page_bits, page_last = page_first | ((UINT64_C(1) << page_bits) - 1);
+
+        page_first = index == first ? *first_addr : page_first;
+        page_last = index == last ? *last_addr : page_last;
+        if (!pgl_filter_passes(table, page_bits, index, page_first, page_last)) {
+            *first_addr = page_first;
+            if (index < last && pgl_filter_passes(table, page_bits, last, last << page_bits, *last_addr)) {
+                *last_addr = (last << page_bits) - 1;
+            }
+            return true;
+        }
+        index++;
+    }
+    return false;
 }
 
 bool pgl_filter_note_miss(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)

@@ -45,6 +45,18 @@ uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *
 /* Whether the bit of a page in the code bitmap is set. Needs no lock. */
 bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index);
 
+/**
+ * pgl_filter_trim - narrow a byte range to what the filters do not rule out
+ *
+ * Move *@first_addr to the first byte, and *@last_addr to the last byte, of the range that lie on a page whose filters
+ * may meet code. The caller has fenced since it stored the bytes. The pages between the two need no question of their
+ * own, because the range covers each of them: its filters rule it out only if it has no code bit. Absent subtrees are
+ * skipped. Returns false when the filters rule out the whole range.
+ *
+ * Locks:    none.
+ */
+bool pgl_filter_trim(const struct pgl_table *table, uint64_t *first_addr, uint64_t *last_addr);
+
 /*
  * For a page without blocks. pgl_page_claim_code() comes before a block is made. It sets the bit of the page in the
  * code bitmap and calls `first_code`; the caller then passes a full fence before it reads the bytes of the page.

@@ -2,91 +2,205 @@
 /*
  * Guest stores: the check after a store that the inline part does not answer, and the store bracket.
  *
- * READERS      As in filter.c; the check fences between the store and the look-up.
+ * OBJECTS      A store bracket belongs to one thread. Between begin and end the thread holds every page of the store,
+ * at one place or at two.
  *
- * A store across a page's end is checked as two stores, one for each page, because mostly one page at most has to be
- * locked. (test_store_across_a_pages_end_locks_only_the_page_it_hits)
+ * LOCK ORDER   The pages of a store bracket are locked in ascending order, a page of both places once. Blocks that are
+ * on other pages too are killed while the bracket holds no page.
+ *
+ * READERS      As in filter.c; the check fences between the store and the look-up. A store over several pages is
+ * narrowed first to the pages that may have code in its way, because mostly one page at most has to be locked.
+ * (test_store_across_a_pages_end_locks_only_the_page_it_hits)
+ *
+ * INVARIANTS
+ *   S1  When a store bracket has begun, no live block meets its store, and none is made until it ends.
+ *       (test_store_bracket_over_two_places_kills_on_both, tests/explore)
+ *
+ * PROGRESS     A bracket that finds blocks under its locks unlocks, kills them, and locks again. It does so again only
+ * if another thread has meanwhile linked a block that meets the store and is on another page too.
  */
 #include "store_internal.h"
 
 #include <errno.h>
 
-#include "collection_internal.h"
+#include "filter_internal.h"
 #include "kill_internal.h"
 #include "table_internal.h"
 #include "tally_internal.h"
+#include "tblist_internal.h"
 #include "witness_internal.h"
 
-bool pgl_store_is_valid(const struct pgl_table *table, uint64_t addr, unsigned len)
+#define NO_PAGE UINT64_MAX
+
+bool pgl_store_is_valid(const struct pgl_table *table, uint64_t addr, uint64_t len)
 {
     uint64_t last_addr = pgl_table_last_addr(table);
 
-    if (len - 1u < 64u && addr <= last_addr && last_addr - addr >= len - 1u) {
+    if (!len || (addr <= last_addr && last_addr - addr >= len - 1u)) {
         return true;
     }
     errno = EINVAL;
     return false;
 }
 
-int pgl_store_check_slow(struct pgl_table *table, uint64_t addr, unsigned len, const struct pgl_tb *running,
-                         const char *place)
+int pgl_store_check_fenced(struct pgl_table *table, uint64_t addr, uint64_t len, const struct pgl_tb *running,
+                           const char *place)
 {
-    uint64_t last_addr = addr + len - 1u;
-    uint64_t second_page = last_addr >> table->page_bits << table->page_bits;
+    uint64_t last_addr = addr + (len - 1u);
+    bool alarm = len;
 
-    if (!pgl_witness_enters(table, place)) {
+    if (!pgl_witness_enters(table, place) || !pgl_store_is_valid(table, addr, len)) {
         return PGL_ERROR;
     }
-    if (!pgl_store_is_valid(table, addr, len)) {
-        return PGL_ERROR;
+    /* The inline part has asked the filters of a single page, except in a lock_debug library. */
+    if (len && (PGL_WITNESS || addr >> table->page_bits != last_addr >> table->page_bits)) {
+        alarm = pgl_filter_trim(table, &addr, &last_addr);
     }
-    if (PGL_WITNESS && pgl_store_is_clean(table, addr, len)) { /* the inline part has not asked */
-        return pgl_with_running(0, running);
-    }
-    if (second_page > addr) {
-        /* Check each part by itself without a lock; each check fences. Mostly at most one page is left. */
-        bool first_is_clean = pgl_store_is_clean(table, addr, (unsigned)(second_page - addr));
-        bool second_is_clean = pgl_store_is_clean(table, second_page, (unsigned)(last_addr - second_page) + 1u);
-
-        if (first_is_clean && second_is_clean) {
-            return pgl_with_running(0, running);
-        }
-        addr = first_is_clean ? second_page : addr;
-        last_addr = second_is_clean ? second_page - 1 : last_addr;
-    } else {
-        pgl_fence(); /* the inline check has fenced, but a caller that binds this function directly has not */
-    }
-    return pgl_with_running(pgl_kill_range(table, addr, last_addr, true), running);
+    return pgl_with_running(alarm ? pgl_kill_range(table, addr, last_addr, true) : 0, running);
 }
 
-int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, unsigned len,
+/* The first page at or after @index that a store bracket holds, or NO_PAGE. */
+static uint64_t next_page(const struct pgl_store *store, uint64_t index)
+{
+    const unsigned page_bits = store->table->page_bits;
+
+    for (unsigned i = 0; i < store->nplaces; i++) {
+        uint64_t first = store->places[i].first_addr >> page_bits;
+
+        if (index <= store->places[i].last_addr >> page_bits) {
+            return index > first ? index : first;
+        }
+    }
+    return NO_PAGE;
+}
+
+/* Allocate the pages of a store bracket, one leaf after the other. Returns false when memory ran out. */
+static bool allocate_pages(const struct pgl_store *store)
+{
+    for (uint64_t index = 0; (index = next_page(store, index)) != NO_PAGE; index = (index | (PGL_LEVEL_SIZE - 1)) + 1) {
+        if (!pgl_leaf_get(store->table, index)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void lock_pages(const struct pgl_store *store)
+{
+    for (uint64_t index = 0; (index = next_page(store, index)) != NO_PAGE; index++) {
+        pgl_page_lock_at(store->table, pgl_page_find(store->table, index), pgl_witness_place());
+    }
+}
+
+static void unlock_pages(const struct pgl_store *store)
+{
+    for (uint64_t index = 0; (index = next_page(store, index)) != NO_PAGE; index++) {
+        pgl_page_unlock_at(store->table, pgl_page_find(store->table, index), pgl_witness_place());
+    }
+}
+
+/*
+ * Whether no block on a held page meets the store. Ask the filters. If they raise an alarm and @may_kill is set, kill
+ * the blocks, unless one of them is on another page too.
+ */
+static bool is_page_clean(const struct pgl_store *store, uint64_t index, bool may_kill, int *result)
+{
+    struct pgl_table *table = store->table;
+    struct pgl_leaf *leaf = pgl_leaf_find(table, index);
+    const uint64_t page_first = index << table->page_bits;
+    const uint64_t page_last = page_first | ((UINT64_C(1) << table->page_bits) - 1);
+    const uintptr_t head = pgl_head(pgl_leaf_page(leaf, index));
+
+    for (unsigned i = 0; i < store->nplaces; i++) {
+        uint64_t first = store->places[i].first_addr, last = store->places[i].last_addr;
+        size_t killed;
+
+        first = first > page_first ? first : page_first;
+        last = last < page_last ? last : page_last;
+        if (first > last || pgl_page_is_clean(table->page_bits, leaf, index, head, first, last)) {
+            continue;
+        }
+        if (!may_kill || !pgl_page_kill_local(table, leaf, index, first, last, &killed)) {
+            return false;
+        }
+        if (killed) {
+            *result = PGL_HIT;
+            pgl_tally_add(table, PGL_TALLY_HITS, 1);
+        }
+    }
+    return true;
+}
+
+static bool are_pages_clean(const struct pgl_store *store, bool may_kill, int *result)
+{
+    for (uint64_t index = 0; (index = next_page(store, index)) != NO_PAGE; index++) {
+        if (!is_page_clean(store, index, may_kill, result)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Lock the pages of a store bracket without a block that meets the store (S1). */
+static int lock_clean_pages(const struct pgl_store *store)
+{
+    int result = 0;
+
+    for (bool again = false;; again = true) {
+        lock_pages(store);
+        if (are_pages_clean(store, again, &result)) {
+            return result;
+        }
+        unlock_pages(store);
+        for (unsigned i = 0; i < store->nplaces; i++) {
+            result |= pgl_kill_range(store->table, store->places[i].first_addr, store->places[i].last_addr, true);
+        }
+    }
+}
+
+/* Add the bytes of a store to its places, which are in ascending order. A store of no bytes adds none. */
+static void add_place(struct pgl_store *store, uint64_t addr, uint64_t len)
+{
+    unsigned at = store->nplaces;
+
+    if (!len) {
+        return;
+    }
+    if (at && addr < store->places[0].first_addr) {
+        store->places[1] = store->places[0];
+        at = 0;
+    }
+    store->places[at].first_addr = addr;
+    store->places[at].last_addr = addr + (len - 1u);
+    store->nplaces++;
+}
+
+int pgl_store_begin_pair_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len,
+                            uint64_t addr2, uint64_t len2, const struct pgl_tb *running, const char *place)
+{
+    if (!pgl_witness_enters(table, place) || !pgl_store_is_valid(table, addr, len) ||
+        !pgl_store_is_valid(table, addr2, len2)) {
+        return PGL_ERROR;
+    }
+    store->table = table;
+    store->nplaces = 0;
+    add_place(store, addr, len);
+    add_place(store, addr2, len2);
+    if (!allocate_pages(store)) {
+        return PGL_ERROR;
+    }
+    return pgl_with_running(lock_clean_pages(store), running);
+}
+
+int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len,
                        const struct pgl_tb *running, const char *place)
 {
-    uint64_t last_addr = addr + len - 1u;
-    struct pgl_collection set;
-    int result;
-
-    if (!pgl_witness_enters(table, place)) {
-        return PGL_ERROR;
-    }
-    if (!pgl_store_is_valid(table, addr, len)) {
-        return PGL_ERROR;
-    }
-    *store = (struct pgl_store){
-        .table = table,
-        .index = {addr >> table->page_bits, last_addr >> table->page_bits},
-    };
-    if (!pgl_leaf_get(table, store->index[0]) || !pgl_leaf_get(table, store->index[1]) ||
-        !pgl_set_lock(&set, table, addr, last_addr, false)) {
-        return PGL_ERROR;
-    }
-    result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
-    pgl_tally_add(table, result ? PGL_TALLY_HITS : PGL_TALLY_FALSE_ALARMS, 1);
-    pgl_set_keep(&set, store->index[0], store->index[1]);
-    return pgl_with_running(result, running);
+    return pgl_store_begin_pair_at(store, table, addr, len, 0, 0, running, place);
 }
 
 void pgl_store_end_at(struct pgl_store *store, const char *place)
 {
-    pgl_page_unlock_pair_at(store->table, store->index[0], store->index[1], place);
+    if (pgl_witness_may_call(place)) {
+        unlock_pages(store);
+    }
 }

@@ -5,7 +5,7 @@
 
 #include <pagelock/tb.h>
 
-/* Whether a store has 1 to 64 bytes and lies in the table. Sets errno to EINVAL otherwise. */
-bool pgl_store_is_valid(const struct pgl_table *table, uint64_t addr, unsigned len);
+/* Whether the bytes of a store lie in the table, or it has none. Sets errno to EINVAL otherwise. */
+bool pgl_store_is_valid(const struct pgl_table *table, uint64_t addr, uint64_t len);
 
 #endif

@@ -32,10 +32,8 @@ static void test_bracket_store_refuses_what_is_no_store(void **state)
     emu_init_block(&block, 0x5000, 0x5003);
     pgl_bracket_begin(&bracket, emu.table, 5);
     errno = 0;
-    assert_int_equal(pgl_bracket_store(&bracket, 0x9000, 0), PGL_BRACKET_ERROR);
-    assert_int_equal(errno, EINVAL);
-    assert_int_equal(pgl_bracket_store(&bracket, 0x9000, 65), PGL_BRACKET_ERROR);
     assert_int_equal(pgl_bracket_store(&bracket, (UINT64_C(1) << 48) - 1, 2), PGL_BRACKET_ERROR);
+    assert_int_equal(errno, EINVAL);
     assert_int_equal(pgl_bracket_store(&bracket, UINT64_MAX, 2), PGL_BRACKET_ERROR);
     assert_int_equal(pgl_bracket_store(&bracket, (UINT64_C(1) << 48) - 1, 1), PGL_BRACKET_OK);
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);

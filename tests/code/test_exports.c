@@ -69,25 +69,25 @@ static void test_exports_slow_begin_on_a_page_with_blocks(void **state)
 }
 
 /* The inline part answers stores that meet no code, on pages with code and without. */
-static void test_exports_slow_check_of_a_clean_store(void **state)
+static void test_exports_fenced_check_of_a_clean_store(void **state)
 {
     struct emu_block block, running;
     struct emu emu;
 
     (void)state;
     emu_init(&emu);
-    assert_int_equal(pgl_store_check_slow(emu.table, 0x9000, 4, NULL, PGL_HERE), 0);
+    assert_int_equal(pgl_store_check_fenced(emu.table, 0x9000, 4, NULL, PGL_HERE), 0);
     emu_link(&emu, &block, 0x5000, 0x5003);
     emu_link(&emu, &running, 0x6000, 0x6003);
-    assert_int_equal(pgl_store_check_slow(emu.table, 0x5f00, 4, &running.tb, PGL_HERE), 0);
-    assert_int_equal(pgl_store_check_slow(emu.table, 0x4ffc, 4, &running.tb, PGL_HERE), 0);
+    assert_int_equal(pgl_store_check_fenced(emu.table, 0x5f00, 4, &running.tb, PGL_HERE), 0);
+    assert_int_equal(pgl_store_check_fenced(emu.table, 0x4ffc, 4, &running.tb, PGL_HERE), 0);
     assert_true(emu_is_live(&block));
     assert_int_equal(pgl_invalidate_tb(emu.table, &running.tb, NULL), PGL_HIT);
-    assert_int_equal(pgl_store_check_slow(emu.table, 0x5f00, 4, &running.tb, PGL_HERE), PGL_RUNNING_DEAD);
-    assert_int_equal(pgl_store_check_slow(emu.table, 0x4ffd, 4, NULL, PGL_HERE), PGL_HIT);
+    assert_int_equal(pgl_store_check_fenced(emu.table, 0x5f00, 4, &running.tb, PGL_HERE), PGL_RUNNING_DEAD);
+    assert_int_equal(pgl_store_check_fenced(emu.table, 0x4ffd, 4, NULL, PGL_HERE), PGL_HIT);
     assert_false(emu_is_live(&block));
     errno = 0;
-    assert_int_equal(pgl_store_check_slow(emu.table, 0x5000, 0, NULL, PGL_HERE), PGL_ERROR);
+    assert_int_equal(pgl_store_check_fenced(emu.table, UINT64_C(1) << 48, 1, NULL, PGL_HERE), PGL_ERROR);
     assert_int_equal(errno, EINVAL);
     emu_fini(&emu);
 }
@@ -126,7 +126,7 @@ int main(void)
         cmocka_unit_test(test_exports_slow_lock_of_a_free_page),
         cmocka_unit_test(test_exports_slow_trylock_of_a_held_page),
         cmocka_unit_test(test_exports_slow_begin_on_a_page_with_blocks),
-        cmocka_unit_test(test_exports_slow_check_of_a_clean_store),
+        cmocka_unit_test(test_exports_fenced_check_of_a_clean_store),
         cmocka_unit_test(test_exports_sizes_are_those_of_the_structs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

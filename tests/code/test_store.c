@@ -174,10 +174,11 @@ static void test_store_across_a_pages_end_with_code_on_one_side(void **state)
 static void test_store_refuses_what_is_no_store(void **state)
 {
     static const struct {
-        uint64_t addr;
-        unsigned len;
-    } bad[] = {{0x5000, 0},     {0x5000, 65},   {(UINT64_C(1) << 48) - 1, 2}, {UINT64_C(1) << 48, 1},
-               {UINT64_MAX, 1}, {UINT64_MAX, 2}};
+        uint64_t addr, len;
+    } bad[] = {
+        {(UINT64_C(1) << 48) - 1, 2},           {UINT64_C(1) << 48, 1},        {UINT64_MAX, 1},      {UINT64_MAX, 2},
+        {0x5000, (UINT64_C(1) << 48) - 0x4fff}, {0x5000, UINT64_MAX - 0x4fff}, {0x5000, UINT64_MAX},
+    };
     struct emu_block block;
     struct pgl_store store;
     struct emu emu;
@@ -208,9 +209,9 @@ static void test_store_errors_look_like_no_flag(void **state)
 
     (void)state;
     emu_init(&emu);
-    answers[n++] = pgl_store_check(emu.table, 0x5000, 65, NULL);
+    answers[n++] = pgl_store_check(emu.table, 0x5000, UINT64_MAX, NULL);
     answers[n++] = pgl_store_check(emu.table, UINT64_C(1) << 48, 8, NULL);
-    answers[n++] = pgl_store_begin(&store, emu.table, 0x5000, 0, NULL);
+    answers[n++] = pgl_store_begin(&store, emu.table, 0x5000, UINT64_MAX, NULL);
     answers[n++] = pgl_store_begin(&store, emu.table, UINT64_C(1) << 48, 8, NULL);
     answers[n++] = pgl_invalidate_range(emu.table, 6, 5, NULL);
     answers[n++] = pgl_invalidate_range(emu.table, 0, UINT64_MAX, NULL);

@@ -164,19 +164,42 @@ static void op_cross_about(struct world *world)
     CHECK(!pgl_bracket_is_open(&bracket));
 }
 
+/* Choose the length of a store: short, over a few pages, or any. */
+static uint64_t any_len(struct world *world)
+{
+    unsigned choice = eat(&world->input);
+
+    if (choice < 192) {
+        return choice % 66;
+    }
+    if (choice < 250) {
+        return eat_bytes(&world->input, 3) % (UINT64_C(4) << world->page_bits);
+    }
+    return eat_bytes(&world->input, 8);
+}
+
+static bool is_in_table(const struct world *world, uint64_t addr, uint64_t len)
+{
+    return !len || world->last_addr - addr >= len - 1;
+}
+
 /* One store inside a bracket that holds the pages of @block. Another page may be busy. True when a restart is due. */
 static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, const struct block *block)
 {
     uint64_t addr = world_any_addr(world), second = block->second;
     uint64_t first = pgl_tb_first_addr(&block->tb, 0) >> world->page_bits, busy = world_any_page(world);
-    unsigned len = eat(&world->input) % 66;
+    uint64_t len = any_len(world), last = addr + (len - 1);
     struct pgl_page *page = eat(&world->input) % 2 ? pgl_page_find(world->table, busy) : NULL;
     enum pgl_bracket_result result;
     bool hit;
 
-    if (!len || len > 64 || world->last_addr - addr < len - 1) {
+    if (!is_in_table(world, addr, len)) {
         CHECK(pgl_bracket_store(bracket, addr, len) == PGL_BRACKET_ERROR);
         return false;
+    }
+    if (!len) {
+        CHECK(pgl_bracket_store(bracket, addr, 0) == (bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK));
+        return bracket->nstores;
     }
     if (busy == first || busy == second || world->table->special) { /* locks of another kind */
         page = NULL;
@@ -188,17 +211,17 @@ static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, c
         pgl_page_lock(world->table, page);
     }
     result = pgl_bracket_store(bracket, addr, len);
+    hit = world_kill_range(world, addr, last);
     if (page) {
         pgl_page_unlock(world->table, page);
     }
     CHECK(result == PGL_BRACKET_OK || result == PGL_BRACKET_RESTART);
-    for (uint64_t index = addr >> world->page_bits; index <= (addr + len - 1) >> world->page_bits; index++) {
-        if (index == first || index == second) {
-            CHECK(result == PGL_BRACKET_RESTART);
-        }
+    addr >>= world->page_bits;
+    if ((first >= addr && first <= last >> world->page_bits) ||
+        (second >= addr && second <= last >> world->page_bits)) {
+        CHECK(result == PGL_BRACKET_RESTART);
     }
-    hit = world_kill_range(world, addr, addr + len - 1);
-    if (page && hit && addr >> world->page_bits == busy && (addr + len - 1) >> world->page_bits == busy) {
+    if (page && hit && addr == busy && last >> world->page_bits == busy) {
         CHECK(result == PGL_BRACKET_RESTART);
     }
     return result == PGL_BRACKET_RESTART;
@@ -241,46 +264,63 @@ static void op_bracket_with_stores(struct world *world)
 
 static void op_store(struct world *world)
 {
-    uint64_t addr = world_any_addr(world);
-    unsigned len = eat(&world->input) % 66, nretired = world->nretired;
+    uint64_t addr = world_any_addr(world), len = any_len(world);
+    unsigned nretired = world->nretired;
     const struct block *running;
     const struct pgl_tb *tb = world_any_running(world, &running);
     bool clean, hit;
 
-    if (!len || len > 64 || world->last_addr - addr < len - 1) {
+    if (!is_in_table(world, addr, len)) {
         CHECK(pgl_store_check(world->table, addr, len, tb) == PGL_ERROR);
         return;
     }
     clean = pgl_store_is_clean(world->table, addr, len);
-    hit = world_kill_range(world, addr, addr + len - 1);
+    hit = len && world_kill_range(world, addr, addr + (len - 1));
     CHECK(!(clean && hit));
     expect(world, pgl_store_check(world->table, addr, len, tb), hit, running, nretired);
 }
 
+/* The leaves of a store bracket exist, or as many of them as it allocated before it ran out of memory. */
+static void note_leaves(struct world *world, uint64_t addr, uint64_t len, bool all)
+{
+    uint64_t last = len ? (addr + (len - 1)) >> world->page_bits : 0;
+
+    for (uint64_t index = addr >> world->page_bits; len && index <= last; index++) {
+        if (all || pgl_page_find(world->table, index)) {
+            world_note_leaf(world, index);
+        }
+        CHECK(!all || world->table->special & PGL_SPECIAL_EXTERNAL ||
+              pgl_page_find(world->table, index)->head & PGL_HEAD_LOCK);
+    }
+}
+
+/* A store bracket over one place, or over two. */
 static void op_store_bracket(struct world *world)
 {
-    uint64_t addr = world_any_addr(world);
-    unsigned len = eat(&world->input) % 66, nretired = world->nretired;
+    uint64_t addr = world_any_addr(world), len = any_len(world) % (UINT64_C(4) << world->page_bits);
+    uint64_t addr2 = world_any_addr(world), len2 = eat(&world->input) % 2 ? any_len(world) % 66 : 0;
+    unsigned nretired = world->nretired, nhits;
     const struct block *running;
     const struct pgl_tb *tb = world_any_running(world, &running);
     struct pgl_store store;
-    int answer;
+    int answer = len2 ? pgl_store_begin_pair(&store, world->table, addr, len, addr2, len2, tb)
+                      : pgl_store_begin(&store, world->table, addr, len, tb);
 
-    if (!len || len > 64 || world->last_addr - addr < len - 1) {
-        CHECK(pgl_store_begin(&store, world->table, addr, len, tb) == PGL_ERROR);
+    if (!is_in_table(world, addr, len) || !is_in_table(world, addr2, len2)) {
+        CHECK(answer == PGL_ERROR);
         return;
     }
-    answer = pgl_store_begin(&store, world->table, addr, len, tb);
+    CHECK(answer >= 0 || (world->failed && errno == ENOMEM));
+    note_leaves(world, addr, len, answer >= 0);
+    note_leaves(world, addr2, len2, answer >= 0);
     if (answer < 0) {
-        world_note_leaf_if_there(world, addr >> world->page_bits);
-        world_note_leaf_if_there(world, (addr + len - 1) >> world->page_bits);
         return;
     }
-    expect(world, answer, world_kill_range(world, addr, addr + len - 1), running, nretired);
-    for (uint64_t index = addr >> world->page_bits; index <= (addr + len - 1) >> world->page_bits; index++) {
-        world_note_leaf(world, index);
-        CHECK(world->table->special & PGL_SPECIAL_EXTERNAL || pgl_page_find(world->table, index)->head & PGL_HEAD_LOCK);
-    }
+    nhits = len && world_kill_range(world, addr, addr + (len - 1));
+    nhits += len2 && world_kill_range(world, addr2, addr2 + (len2 - 1));
+    CHECK(answer == ((nhits ? PGL_HIT : 0) | (running && running->fate != FATE_LIVE ? PGL_RUNNING_DEAD : 0)));
+    CHECK(!nhits == (world->nretired == nretired));
+    CHECK(world->failed || world->nretired - nretired <= 2); /* once for each place */
     pgl_store_end(&store);
 }
 

@@ -76,7 +76,7 @@ PGL_INLINE bool pgl_bracket_is_open(const struct pgl_bracket *bracket)
 PGL_API enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64_t index, const char *place);
 
 #define pgl_bracket_store(bracket, addr, len) pgl_bracket_store_at(bracket, addr, len, PGL_HERE)
-PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, unsigned len,
+PGL_API enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, uint64_t len,
                                                      const char *place);
 
 #define pgl_bracket_commit(bracket, tb, equal) pgl_bracket_commit_at(bracket, tb, equal, PGL_HERE)

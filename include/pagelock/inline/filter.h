@@ -76,6 +76,28 @@ static inline bool pgl_page_is_clean(unsigned page_bits, struct pgl_leaf *leaf, 
     return (head & PGL_HEAD_HOT) && pgl_filter_map_is_clean(page_bits, leaf, index, first_addr, last_addr);
 }
 
+/*
+ * Tell whether the filters of page @index say, without its lock, that no block has bytes in [@first_addr, @last_addr],
+ * which lie on it. The caller has fenced since the bytes were stored. The answer is false while a thread holds the
+ * page.
+ */
+static inline bool pgl_filter_passes(const struct pgl_table *table, unsigned page_bits, uint64_t index,
+                                     uint64_t first_addr, uint64_t last_addr)
+{
+    struct pgl_leaf *leaf = pgl_leaf_find(table, index);
+    uintptr_t head;
+
+    if (!leaf) {
+        return true;
+    }
+    /* acquire: pairs with the release in pgl_page_unlock_at(). An unlocked head brings the mask of its time. */
+    head = __atomic_load_n(&pgl_leaf_page(leaf, index)->head, __ATOMIC_ACQUIRE);
+    if (head & PGL_HEAD_LOCK) {
+        return false;
+    }
+    return pgl_page_is_clean(page_bits, leaf, index, head, first_addr, last_addr);
+}
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,15 +8,15 @@ Guest: 0 the old byte, 1 the new one. Head: odd while locked. Code: the page's b
 from litmus import F, R, Test, U, W, acquire, release
 
 CHECK = "pgl_store_passes: fence"
-HEAD = "pgl_store_passes: head"
+HEAD = "pgl_filter_passes: head"
 MASK = "pgl_page_is_clean: mask"
 MAP = "pgl_filter_map_is_clean: words"
 LOCK = "pgl_page_lock_seen: swap"
 UNLOCK = "pgl_page_unlock_at: store"
 BEGIN = "pgl_bracket_begin_at: fence"
 BRACKETS = [BEGIN, "pgl_bracket_begin_slow: fence", "cross_to: fence", "take_from: fence"]
-RANGES = ["pgl_store_check_slow: fence", "pgl_invalidate_range_at: fence"]
-CODE_BITS = ["pgl_page_has_code: load", "wanted_bits: load", "lock_single: load"]
+RANGES = ["pgl_store_passes: fence of the general case", "answer_at_once: fence", "pgl_invalidate_range_at: fence"]
+CODE_BITS = ["pgl_page_has_code: load", "next_with_code: load", "wanted_bits: load", "lock_single: load"]
 CHILD = "pgl_node_child: load"
 PUT = "make_leaf: swap"
 

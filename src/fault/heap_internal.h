@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#include <pagelock/fault.h>
+#include <pagelock/object.h>
 
 static inline void *pgl_heap_alloc(const struct pgl_heap_ops *ops, void *heap, size_t size)
 {

@@ -3,7 +3,7 @@
 #ifndef PGL_FAULT_MAP_INTERNAL_H
 #define PGL_FAULT_MAP_INTERNAL_H
 
-#include <pagelock/fault.h>
+#include <pagelock/map.h>
 
 /* One page of an entry, in the object's pages, and the version of the map from which it was copied. */
 struct pgl_place {

@@ -10,7 +10,7 @@
 #include <pthread.h>
 #include <stddef.h>
 
-#include <pagelock/fault.h>
+#include <pagelock/object.h>
 
 #define PGL_ARENA_CLASSES 11 /* blocks of 64 bytes to 64 KiB; larger blocks are mapped one by one */
 

@@ -40,6 +40,7 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(table_config, page_bits)},
     {MEMBER(table_config, addr_bits)},
     {MEMBER(table_config, external_locking)},
+    {MEMBER(table_config, asymmetric_fences)},
     {MEMBER(table_config, external_held)},
     {MEMBER(table_config, ops)},
     {MEMBER(table_config, opaque)},

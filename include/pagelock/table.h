@@ -38,6 +38,9 @@ struct pgl_tb_ops;
  *      too.
  * @external_held: with @external_locking, a function that tells whether this thread holds the big lock, or NULL. A
  *      lock_debug library calls it at each lock.
+ * @asymmetric_fences: true when the guest's stores are checked inline and far outnumber translations (docs/performance.md
+ *      says by how much). A store check then costs no fence. Each bracket pays for it with a call of membarrier(2),
+ *      which Linux has. Without effect in a table with @external_locking, which needs neither.
  * @ops: the callbacks of pagelock/tb.h, borrowed; they outlive the table. NULL when no block will be linked.
  * @opaque: passed to every callback
  */
@@ -45,6 +48,7 @@ struct pgl_table_config {
     unsigned page_bits;
     unsigned addr_bits;
     bool external_locking;
+    bool asymmetric_fences;
     bool (*external_held)(void *opaque) PGL_NOEXCEPT;
     const struct pgl_tb_ops *ops;
     void *opaque;
@@ -95,7 +99,8 @@ struct pgl_table_stats {
  * Locks:    none.
  * Blocks:   allocates.
  * Owns:     the caller; free with pgl_table_free().
- * Errors:   NULL; EINVAL for a @config out of its bounds, ENOMEM.
+ * Errors:   NULL; EINVAL for a @config out of its bounds, ENOMEM; ENOTSUP for asymmetric fences where the system has
+ *           none.
  */
 PGL_API struct pgl_table *pgl_table_new(const struct pgl_table_config *config);
 

@@ -50,6 +50,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fence_internal.h"
 #include "filter_internal.h"
 #include "kill_internal.h"
 #include "store_internal.h"
@@ -113,7 +114,7 @@ static void take_from(struct pgl_bracket *bracket, uint64_t from)
         take(bracket->table, lowest);
         from = lowest->index + 1;
     }
-    pgl_fence_after_lock();
+    pgl_table_fence_bracket(bracket->table);
 }
 
 static void unlock(struct pgl_table *table, const struct pgl_bracket_page *at)
@@ -228,7 +229,7 @@ bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table
     pgl_bracket_init(bracket, table, index, leaf);
     bracket->head = 0;
     take(table, bracket->in_place);
-    pgl_fence_after_lock();
+    pgl_table_fence_bracket(table);
     return true;
 }
 
@@ -308,7 +309,7 @@ static enum pgl_bracket_result cross_to(struct pgl_bracket *bracket, uint64_t in
         take_from(bracket, from);
         return decode_again(bracket);
     }
-    pgl_fence_after_lock();
+    pgl_table_fence_bracket(bracket->table);
     return PGL_BRACKET_OK;
 }
 
@@ -392,7 +393,7 @@ static bool answer_at_once(struct pgl_bracket *bracket, uint64_t *first_addr, ui
     if (holds_page_of(bracket, *first_addr >> table->page_bits, *last_addr >> table->page_bits)) {
         return false;
     }
-    pgl_fence(); /* pairs with pgl_fence_after_lock(), as in pgl_store_passes() */
+    pgl_table_fence_check(table);
     while (pgl_filter_trim(table, first_addr, last_addr)) {
         uint64_t page_last = *first_addr | in_page;
 

@@ -216,8 +216,8 @@ int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64
         errno = EINVAL;
         return PGL_ERROR;
     }
-    /* Pairs with pgl_fence_after_lock() of a bracket, as in pgl_store_is_clean(). */
-    pgl_fence();
+    /* Pairs with pgl_table_fence_bracket(), as in pgl_store_is_clean(). */
+    pgl_table_fence_check(table);
     return pgl_with_running(pgl_kill_range(table, first_addr, last_addr, false), running);
 }
 

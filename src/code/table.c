@@ -31,6 +31,7 @@
 
 #include <pagelock/tb.h>
 
+#include "fence_internal.h"
 #include "tally_internal.h"
 #include "witness_internal.h"
 
@@ -49,6 +50,9 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
     if (config->page_bits < PGL_PAGE_BITS_MIN || config->page_bits > PGL_PAGE_BITS_MAX ||
         config->addr_bits < config->page_bits || config->addr_bits > 64 || (config->ops && !config->ops->retired)) {
         errno = EINVAL;
+        return NULL;
+    }
+    if (config->asymmetric_fences && !config->external_locking && !pgl_fence_register()) {
         return NULL;
     }
     index_bits = config->addr_bits - config->page_bits;
@@ -72,11 +76,14 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
     if (config->external_locking) {
         table->special |= PGL_SPECIAL_EXTERNAL;
         table->external_held = config->external_held;
+    } else if (config->asymmetric_fences) {
+        table->special |= PGL_SPECIAL_ASYMMETRIC;
     }
     if (PGL_WITNESS) {
         table->special |= PGL_SPECIAL_WITNESS;
-    } else {
-        table->unwatched = table->last_index + 1;
+    }
+    if (!table->special) {
+        table->ordinary = table->last_index + 1;
     }
     pgl_witness_forget(table);
     table->ops = config->ops;

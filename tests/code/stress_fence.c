@@ -134,9 +134,12 @@ static void kill_block(struct duel *d)
 
 /* ---- rounds ---- */
 
+static bool asymmetric_fences;
+
 static void new_table(struct duel *d)
 {
-    struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48, .ops = &ops, .opaque = d};
+    struct pgl_table_config config = {
+        .page_bits = 12, .addr_bits = 48, .asymmetric_fences = asymmetric_fences, .ops = &ops, .opaque = d};
 
     pgl_table_free(d->table);
     d->table = pgl_table_new(&config);
@@ -251,6 +254,16 @@ static bool run(const char *name, void (*first)(struct duel *), void (*second)(s
     return stale == 0;
 }
 
+/* Whether this system has them. */
+static bool has_asymmetric_fences(void)
+{
+    struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48, .asymmetric_fences = true};
+    struct pgl_table *table = pgl_table_new(&config);
+
+    pgl_table_free(table);
+    return table;
+}
+
 int main(void)
 {
     uint64_t seed = emu_seed("fence");
@@ -264,5 +277,11 @@ int main(void)
     good &= run("flush-bracket", store_and_flush, link_block, false, seed);
     good &= run("flush-new-leaf", store_and_flush, link_block, true, seed);
     good &= run("kill-cache", kill_block, cache_block, false, seed);
+    asymmetric_fences = has_asymmetric_fences();
+    if (asymmetric_fences) {
+        good &= run("asymmetric-bracket", store_and_check, link_block, false, seed);
+        good &= run("asymmetric-new-leaf", store_and_check, link_block, true, seed);
+        good &= run("asymmetric-flush", store_and_flush, link_block, false, seed);
+    }
     return good ? 0 : 1;
 }

@@ -109,6 +109,7 @@ void memory_store(uintptr_t address, unsigned int size, uint64_t value, int orde
 uint64_t memory_update(uintptr_t address, unsigned int size, bool (*update)(uint64_t *value, uint64_t a, uint64_t b),
                        uint64_t a, uint64_t b, int order, int failure_order, bool *updated, const void *pc);
 void memory_fence(int order, const void *pc);
+void memory_fence_all(const void *pc); /* in every thread, at one moment: membarrier(2) */
 /* By a thread of the scenario. */
 void memory_plain(uintptr_t address, size_t size, bool write, const void *pc);
 /* A scheduling point, and then an access to an object whose state is not in memory: a condition. It conflicts with plain

@@ -571,14 +571,8 @@ uint64_t memory_update(uintptr_t address, unsigned int size, bool (*update)(uint
     return old;
 }
 
-void memory_fence(int order, const void *pc)
+static void fence(int me, int order)
 {
-    int me = explore_self();
-    if (me == ALONE) {
-        return;
-    }
-    engine_point();
-    engine_trace(pc, "fence %s", order_name(order));
     if (acquires(order)) {
         clock_join(&memory.clocks[me], &memory.pending_clocks[me]);
         view_join(&memory.views[me], &memory.pending_views[me]);
@@ -594,6 +588,35 @@ void memory_fence(int order, const void *pc)
         view_copy(&memory.fence_views[me], &memory.views[me]);
         tick(me);
     }
+}
+
+void memory_fence(int order, const void *pc)
+{
+    int me = explore_self();
+    if (me == ALONE) {
+        return;
+    }
+    engine_point();
+    engine_trace(pc, "fence %s", order_name(order));
+    fence(me, order);
+}
+
+/* The caller comes first and last, because the kernel fences there at the beginning and at the end of the call. */
+void memory_fence_all(const void *pc)
+{
+    int me = explore_self();
+    if (me == ALONE) {
+        return;
+    }
+    engine_point();
+    engine_trace(pc, "fence in all threads");
+    fence(me, __ATOMIC_SEQ_CST);
+    for (int t = 0; t < THREADS; t++) {
+        if (t != me) {
+            fence(t, __ATOMIC_SEQ_CST);
+        }
+    }
+    fence(me, __ATOMIC_SEQ_CST);
 }
 
 void memory_touch(uintptr_t address, const void *pc)

@@ -12,5 +12,6 @@ extern const struct explore_scenario bracket_scenarios[];    /* brackets */
 extern const struct explore_scenario super_scenarios[];      /* brackets on three pages */
 extern const struct explore_scenario tb_scenarios[];         /* stores, invalidation */
 extern const struct explore_scenario store_scenarios[];      /* store brackets, announced stores */
+extern const struct explore_scenario fence_scenarios[];      /* tables with asymmetric fences */
 
 #endif

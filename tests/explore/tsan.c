@@ -79,6 +79,13 @@ void pgl_explore_fence_after_update(void)
     }
 }
 
+void pgl_explore_fence_all_threads(void)
+{
+    if (engine_running()) {
+        memory_fence_all(PC);
+    }
+}
+
 void __tsan_atomic_signal_fence(int order)
 {
     (void)order;

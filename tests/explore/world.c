@@ -90,9 +90,10 @@ static void retired(struct pgl_tb *chain, void *opaque)
 
 static const struct pgl_tb_ops ops = {first_code, no_code, publish, retired};
 
-static void init_table(unsigned int addr_bits)
+static void init_table(unsigned int addr_bits, bool asymmetric_fences)
 {
-    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = addr_bits, .ops = &ops};
+    const struct pgl_table_config config = {
+        .page_bits = PAGE_BITS, .addr_bits = addr_bits, .asymmetric_fences = asymmetric_fences, .ops = &ops};
 
     world = (struct world){.used_keys = 2};
     world.table = pgl_table_new(&config);
@@ -104,12 +105,17 @@ static void init_table(unsigned int addr_bits)
 
 void world_init_empty(void)
 {
-    init_table(23); /* a root of four leaves */
+    init_table(23, false); /* a root of four leaves */
 }
 
 void world_init_deep(void)
 {
-    init_table(34); /* a root of nodes */
+    init_table(34, false); /* a root of nodes */
+}
+
+void world_init_asymmetric(void)
+{
+    init_table(23, true);
 }
 
 void world_init(void)

@@ -60,6 +60,7 @@ extern struct world world;
 void world_init(void);
 void world_init_empty(void);
 void world_init_deep(void);
+void world_init_asymmetric(void); /* empty, with asymmetric fences */
 
 /* The claim, then everything is killed and freed. */
 void world_final(void);

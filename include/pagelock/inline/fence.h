@@ -35,8 +35,7 @@ PGL_INLINE void pgl_fence(void)
 /*
  * The full fence of a bracket. It stands between the read-modify-write that locked a page, or that set its code bit
  * after that, and the reads of the page's bytes. On x86 that instruction is a full fence itself, and
- * pgl_page_claim_code() fences the writes of `first_code`. An externally locked table needs no fence, because stores are
- * checked under the same big lock.
+ * pgl_page_claim_code() fences the writes of `first_code`.
  *
  * Pairs with the fences in pgl_store_passes() and pgl_invalidate_range_at(), which stand between their caller's store
  * and their look-up. Either the look-up sees that the page is locked and has its code bit set, or the reads after this

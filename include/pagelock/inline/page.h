@@ -37,7 +37,7 @@ PGL_INLINE void pgl_page_lock_at(struct pgl_table *table, struct pgl_page *page,
 {
     uintptr_t head;
 
-    if (PGL_UNLIKELY(pgl_table_special(table) || !pgl_page_lock_fast(page, &head))) {
+    if (PGL_UNLIKELY((pgl_table_special(table) & PGL_SPECIAL_LOCKS) || !pgl_page_lock_fast(page, &head))) {
         pgl_page_lock_slow(table, page, place);
     }
 }
@@ -50,7 +50,7 @@ PGL_INLINE bool pgl_page_trylock_at(struct pgl_table *table, struct pgl_page *pa
 {
     uintptr_t head;
 
-    if (PGL_UNLIKELY(pgl_table_special(table))) {
+    if (PGL_UNLIKELY(pgl_table_special(table) & PGL_SPECIAL_LOCKS)) {
         return pgl_page_trylock_slow(table, page, place);
     }
     head = __atomic_load_n(&page->head, __ATOMIC_RELAXED);
@@ -70,7 +70,7 @@ PGL_INLINE void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *pag
 PGL_UNCHECKED
 PGL_INLINE void pgl_page_unlock_at(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
-    if (PGL_UNLIKELY(pgl_table_special(table))) {
+    if (PGL_UNLIKELY(pgl_table_special(table) & PGL_SPECIAL_LOCKS)) {
         pgl_page_unlock_slow(table, page, place);
         return;
     }

@@ -12,9 +12,36 @@ extern "C" {
 #endif
 
 /*
+ * The fence between a store and its look-up, for every kind of table. With PGL_SPECIAL_FENCES no instruction is needed:
+ * the compiler keeps the two in order, and either the big lock covers both, or brackets fence for this thread.
+ * Pairs with pgl_table_fence_bracket().
+ */
+static inline void pgl_table_fence_check(const struct pgl_table *table)
+{
+    if (pgl_table_special(table) & PGL_SPECIAL_FENCES) {
+        __asm__ volatile("" ::: "memory");
+    } else {
+        pgl_fence();
+    }
+}
+
+/*
+ * Begin to check a store, except for the common case below: fence, and tell whether the inline part answers. It answers
+ * for 1 byte or more on one page. A length of 0 and one so large that the sum wraps around to the same page are negative
+ * as a signed number.
+ */
+static inline bool pgl_store_begins(const struct pgl_table *table, uint64_t addr, uint64_t len, bool watched)
+{
+    uint64_t index = addr >> table->page_bits;
+
+    pgl_table_fence_check(table);
+    return (int64_t)len > 0 && (addr + (len - 1u)) >> table->page_bits == index && index <= table->last_index &&
+           !(watched && (pgl_table_special(table) & PGL_SPECIAL_WITNESS));
+}
+
+/*
  * Check a store without a lock, for the two functions below. @watched is known at compile time. The call has fenced
- * when it returns, whatever it answers. It answers for 1 byte or more on one page. A length of 0 and one so large that
- * the sum below wraps around to the same page are negative as a signed number.
+ * when it returns, whatever it answers.
  */
 static inline __attribute__((always_inline)) bool pgl_store_passes(const struct pgl_table *table, uint64_t addr,
                                                                    uint64_t len, bool watched)
@@ -22,16 +49,15 @@ static inline __attribute__((always_inline)) bool pgl_store_passes(const struct 
     const unsigned page_bits = table->page_bits;
     uint64_t last_addr = addr + (len - 1u), index = addr >> page_bits;
 
-    if (PGL_UNLIKELY((int64_t)len <= 0 || last_addr >> page_bits != index ||
-                     (watched ? index >= table->unwatched : index > table->last_index))) {
-        pgl_fence(); /* for pgl_store_check_fenced(), as below */
+    if (PGL_LIKELY((int64_t)len > 0 && last_addr >> page_bits == index && index < table->ordinary)) {
+        /*
+         * Pairs with pgl_table_fence_bracket(). Either the look-up below sees the bracket's writes to the tree and the
+         * head, or the bracket reads the bytes that were stored.
+         */
+        pgl_fence();
+    } else if (!pgl_store_begins(table, addr, len, watched)) {
         return false;
     }
-    /*
-     * Pairs with pgl_fence_after_lock(). Either the look-up below sees the bracket's writes to the tree and the head,
-     * or the bracket reads the bytes that were stored.
-     */
-    pgl_fence();
     return pgl_filter_passes(table, page_bits, index, addr, last_addr);
 }
 

@@ -49,10 +49,14 @@ struct pgl_leaf {
  */
 #define PGL_ROOT_BITS_MAX 12u
 
-/* The reasons why a table does not use the plain inline locks. */
-#define PGL_SPECIAL_EXTERNAL 1u /* the caller's own lock protects the whole table */
-#define PGL_SPECIAL_WITNESS 2u  /* a lock_debug library watches each lock */
-#define PGL_SPECIAL_STARVING 4u /* a waiter starves, and others leave its page to it */
+/* The reasons why a table does not use all of the plain inline code. */
+#define PGL_SPECIAL_EXTERNAL 1u   /* the caller's own lock protects the whole table */
+#define PGL_SPECIAL_WITNESS 2u    /* a lock_debug library watches each lock */
+#define PGL_SPECIAL_STARVING 4u   /* a waiter starves, and others leave its page to it */
+#define PGL_SPECIAL_ASYMMETRIC 8u /* brackets fence for the store checks of all threads */
+/* Those that concern the locks of pages, and those that spare a store check its fence. */
+#define PGL_SPECIAL_LOCKS (PGL_SPECIAL_EXTERNAL | PGL_SPECIAL_WITNESS | PGL_SPECIAL_STARVING)
+#define PGL_SPECIAL_FENCES (PGL_SPECIAL_EXTERNAL | PGL_SPECIAL_ASYMMETRIC)
 
 struct pgl_turn;
 
@@ -84,7 +88,7 @@ struct pgl_table {
     const struct pgl_tb_ops *ops;
     void *opaque;
     bool (*external_held)(void *opaque) PGL_NOEXCEPT;
-    uint64_t unwatched; /* the inline store check answers for lower pages: all, or none in a lock_debug library */
+    uint64_t ordinary; /* the inline store check fences and answers for lower pages: all, or none in a special table */
     /* Written while the table is in use. These members have a cache line of their own, because every look-up reads the
      * members above. */
     uint64_t leaves __attribute__((aligned(64)));

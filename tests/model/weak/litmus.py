@@ -40,6 +40,24 @@ class F:
         self.order, self.light, self.x86 = (("fence", place),), light, x86
 
 
+class M:
+    """
+    membarrier(2): every other thread executes a full fence at some moment between the call and its return, and the
+    caller executes one at both ends. unfolded() makes ordinary steps of it, which say what an interrupt does.
+    """
+
+    def __init__(self, place=None):
+        self.order = (("fence", place),)
+
+    def caller(self, others):
+        told = [W("interrupt%d" % t, 1) for t in others]
+        return [F(), *told, *[R("answer%d" % t, 1) for t in others], F()]
+
+    @staticmethod
+    def interrupted(thread):
+        return [R("interrupt%d" % thread, 1), F(), W("answer%d" % thread, 1)]
+
+
 def R(loc, value, order=(), **depends):
     return Access(loc, loads=value, order=order, **depends)
 
@@ -70,6 +88,27 @@ class Test:
 
     def places(self):
         return dict.fromkeys(place for place, _ in self.orderings())
+
+
+def unfolded(test, in_force):
+    """The tests of which one must allow the outcome, so that @test does: the interrupts of its membarrier come anywhere."""
+    found = [(t, step) for t, steps in enumerate(test.threads) for step, parts in enumerate(steps)
+             if isinstance(parts[0], M)]
+    if not found:
+        return [test]
+    (caller, step), = found # one in a test, and no dependencies, which count steps
+    barrier, = test.threads[caller][step]
+    others = [t for t in range(len(test.threads)) if t != caller]
+    called = in_force(barrier.order[0][1])
+    places = itertools.product(*[range(len(test.threads[t]) + 1) for t in others]) if called else [()]
+    tests = []
+    for places_of in places:
+        threads = [list(steps) for steps in test.threads]
+        threads[caller][step:step + 1] = barrier.caller(others) if called else []
+        for t, place in zip(others, places_of):
+            threads[t][place:place] = M.interrupted(t)
+        tests.append(Test(test.name, test.claim, *threads, init=test.init, final=test.final))
+    return tests
 
 
 class Event:

@@ -11,10 +11,10 @@ SWAP = re.compile(r"__ATOMIC_ACQ_REL,\s+__ATOMIC_ACQUIRE")
 ORDERS = {
     r"__ATOMIC_(ACQUIRE|ACQ_REL)": "acquire",
     r"__ATOMIC_(RELEASE|ACQ_REL)": "release",
-    r"__ATOMIC_SEQ_CST|\bpgl_fence(_after_lock)?\(\)": "fence",
+    r"__ATOMIC_SEQ_CST|\bpgl_fence(_after_lock)?\(\)|\bpgl_table_fence_(bracket|check)\(": "fence",
 }
 # Fences themselves: what they are made of depends on the compiler. What calls them is looked at.
-FENCES = {"pgl_fence", "pgl_fence_after_lock"}
+FENCES = {"pgl_fence", "pgl_fence_after_lock", "pgl_table_fence_bracket", "pgl_table_fence_check"}
 # The records of a lock_debug library, which has a lock for them.
 WITNESS = re.compile("witness")
 

@@ -16,7 +16,9 @@
 
 enum {
     BLOCK_INSNS = 8,
-    BLOCK_BYTES = BLOCK_INSNS * INSN_MAX,
+    SUPERBLOCK_INSNS = 24, /* of a block that goes on behind direct jumps */
+    BLOCK_BYTES = SUPERBLOCK_INSNS * INSN_MAX,
+    EXTENTS_MAX = 2 * SUPERBLOCK_INSNS,
     HASH_SIZE = 256,
     JUMP_CACHE_SIZE = 64,
 };
@@ -32,12 +34,14 @@ struct block {
     uint64_t va; /* the key: where it begins, in virtual and in physical addresses */
     uint64_t pa;
     unsigned ninsns, size;
-    struct insn insn[BLOCK_INSNS];
+    struct insn insn[SUPERBLOCK_INSNS];
     struct jump jump[2]; /* to the next instruction, to where a branch leads */
     struct jump *incoming;
     struct block *hash_next;
     struct block *grave_next;
     uint64_t grave_epoch;
+    struct pgl_extent extents[EXTENTS_MAX];
+    uint64_t at[BLOCK_BYTES];      /* where each byte lies */
     uint64_t version[BLOCK_BYTES]; /* for the test: what it was made from */
 };
 

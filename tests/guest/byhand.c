@@ -322,9 +322,80 @@ static struct program *tail_of_store(void)
     return finish(program);
 }
 
+enum {
+    STOPS = 5,
+    STOP_BYTES = 16,
+};
+
+/* Addresses on pages of no order. From the third on, the stops lie over the ends of their pages. */
+static const uint64_t stops[STOPS] = {0x2000, 0x1810, 0x3400 - 6, 0x2c00 - 9, 0x4400 - 3};
+
+/* A routine that goes by direct jumps over the pages of its stops, each of which adds an immediate of its own. */
+static void write_way(struct program *program, uint64_t offset)
+{
+    for (unsigned i = 0; i < STOPS; i++) {
+        struct place at = {program, stops[i] + offset};
+
+        asm_insn(&at, OP_LI, 2, 0, i);
+        asm_insn(&at, OP_MUL, 3, 2, 0);
+        asm_insn(&at, OP_ADD, 4, 3, 0);
+        if (i + 1 < STOPS) {
+            asm_jump(&at, R_JUNK, stops[i + 1] + offset);
+        } else {
+            asm_insn(&at, OP_JR, 0, R_LINK, 0);
+        }
+    }
+}
+
+/* Stores into each stop of a way that the storing block goes on to. */
+static struct program *long_way(void)
+{
+    struct program *program = new_program("long-way", 1);
+    struct place at = begin(program, 0, 0x400);
+    uint64_t loop;
+
+    write_way(program, 0);
+    asm_insn(&at, OP_LI, R_COUNT, 0, ROUNDS);
+    loop = at.va;
+    for (unsigned i = 0; i < STOPS; i++) {
+        asm_insn(&at, OP_ADDI, 1, 1, 0x107);
+        asm_store(&at, 1, stops[i] + 2, 4);
+        asm_jump(&at, R_LINK, stops[0]);
+    }
+    loop_and_halt(&at, loop);
+    return finish(program);
+}
+
+/* Each hart has a way of its own. In turns, each patches a stop of every way, runs its own, and hands on. */
+static struct program *ways_of_others(void)
+{
+    struct program *program = new_program("ways-of-others", 4);
+
+    for (unsigned hart = 0; hart < 4; hart++) {
+        struct place at;
+        uint64_t loop;
+
+        write_way(program, STOP_BYTES * 2 * hart);
+        at = begin(program, hart, 0x400 + 0x200 * hart);
+        asm_insn(&at, OP_LI, R_COUNT, 0, ROUNDS);
+        asm_insn(&at, OP_LI, 6, 0, hart);
+        asm_insn(&at, OP_LI, 7, 0, (hart + 1) % 4);
+        loop = at.va;
+        wait_for(&at, 6);
+        for (unsigned other = 0; other < 4; other++) {
+            asm_insn(&at, OP_ADDI, 1, 1, 0x109);
+            asm_store(&at, 1, stops[(hart + other) % STOPS] + STOP_BYTES * 2 * other + 2, 4);
+        }
+        asm_jump(&at, R_LINK, stops[0] + STOP_BYTES * 2 * hart);
+        asm_store(&at, 7, FLAG, 1);
+        loop_and_halt(&at, loop);
+    }
+    return finish(program);
+}
+
 static struct program *(*const programs[])(void) = {
     same_block, over_page_end,    falling_pages, same_page_twice, patch_opcode,  compiler, chained_loop,
-    hand_over,  copy_over_itself, aged,          aged_elsewhere,  tail_of_store,
+    hand_over,  copy_over_itself, aged,          aged_elsewhere,  tail_of_store, long_way, ways_of_others,
 };
 
 struct program *program_by_hand(unsigned number)

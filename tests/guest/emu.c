@@ -3,17 +3,18 @@
  * How an emulator uses libpagelock.
  *
  * - Finding a block: chained jump, jump cache, hash table (block.c); none of them locks. Else translate().
- * - Translating: a bracket around the reading of guest bytes (translate(), fetch()).
+ * - Translating: a bracket around the reading of guest bytes (translate.c).
  * - Storing: a page without code takes a plain store. The page's trap is a byte here, as the write protection of a host
  *   page or a flag in a software TLB elsewhere (store_untrapped(), first_code(), no_code()). A page with code: the
- *   store, then its check; or a store bracket (store_trapped()).
+ *   store, then its check; or a store bracket (store_trapped()); or announce and confirm (announce()).
  * - Precise self-modification: every answer that says PGL_RUNNING_DEAD makes the hart leave its block before the next
- *   guest instruction (note_answer(), run_block()).
+ *   guest instruction (note_answer(), run_block()). With announce and confirm, it makes the hart begin the instruction
+ *   again, in a block of its own (run_one()).
  * - Freeing blocks: epochs (block.c). A hart is without blocks every now and then in run_hart().
  *
  * What is here for the test only: versions of bytes, snapshots, jitter(), mistakes, counts.
  */
-#include "emu.h"
+#include "emu_internal.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -29,30 +30,7 @@ enum {
     LOCKED_ODDS = 32, /* for jitter() with pages held, where other harts run into them */
 };
 
-struct hart {
-    struct emu *emu;
-    struct cpu cpu;
-    struct finder finder;
-    bool storing; /* inside store_untrapped() */
-    const struct pgl_tb *running;
-    bool running_dead;
-    struct emu_stats stats;
-    pthread_t thread;
-};
-
-struct emu {
-    const struct program *program;
-    struct emu_config config;
-    struct pgl_table *table;
-    struct blocks blocks;
-    struct ram ram;
-    uint8_t trapped[RAM_SIZE >> PAGE_BITS_MIN];
-    uint64_t linked, retired;
-    pthread_barrier_t start;
-    struct hart hart[HARTS_MAX];
-};
-
-static void fail(const char *what)
+void emu_fail(const char *what)
 {
     fprintf(stderr, "guest: %s: %s\n", what, strerror(errno));
     abort();
@@ -133,7 +111,7 @@ static const struct pgl_tb_ops tb_ops = {first_code, no_code, publish, retired};
 static int note_answer(struct hart *hart, int answer)
 {
     if (answer < 0) {
-        fail("an invalidation");
+        emu_fail("an invalidation");
     }
     if (answer & PGL_RUNNING_DEAD) {
         hart->running_dead = true;
@@ -141,7 +119,61 @@ static int note_answer(struct hart *hart, int answer)
     return answer;
 }
 
-static void store_trapped(struct hart *hart, struct write *write)
+/* Whether a block that is alive has bytes that a store writes. */
+static bool is_met(const struct pgl_tb *tb, const struct write *write)
+{
+    for (unsigned which = 0; which < pgl_tb_count_extents(tb); which++) {
+        if (pgl_tb_first_addr(tb, which) < write->pa + write->len && pgl_tb_last_addr(tb, which) >= write->pa) {
+            return pgl_tb_is_live(tb);
+        }
+    }
+    return false;
+}
+
+/*
+ * Announce the stores of an instruction: check them before they are made. False when the running block is dead; then
+ * none of them is made, and the hart begins the instruction again. After true, no living block that this hart runs has
+ * bytes that the stores write.
+ */
+static bool announce(struct hart *hart, const struct write *writes, unsigned n)
+{
+    struct emu *emu = hart->emu;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (!__atomic_load_n(trap_of(emu, writes[i].pa), __ATOMIC_ACQUIRE)) {
+            continue;
+        }
+        int answer = pgl_store_check(emu->table, writes[i].pa, writes[i].len, hart->running);
+
+        if (answer < 0) {
+            emu_fail("an announcement");
+        }
+        hart->stats.announced++;
+        hart->hit |= answer & PGL_HIT;
+        hart->restarts |= !!(answer & PGL_RUNNING_DEAD);
+    }
+    for (unsigned i = 0; i < n && hart->running && !hart->restarts; i++) {
+        hart->stats.wrong += is_met(hart->running, &writes[i]);
+    }
+    return !hart->restarts;
+}
+
+/* Check a store again that was announced, after it was made: a hart may have translated the old bytes meanwhile. */
+static int confirm(struct hart *hart, const struct write *write)
+{
+    struct emu *emu = hart->emu;
+    int answer = 0;
+
+    if (emu->config.mistake != MISTAKE_NO_CONFIRM) {
+        answer = note_answer(hart, pgl_store_check(emu->table, write->pa, write->len, NULL));
+    }
+    /* Another hart may have killed the running block since the announcement. */
+    hart->running_dead |= hart->running && !pgl_tb_is_live(hart->running);
+    hart->stats.confirmed += answer & PGL_HIT;
+    return answer;
+}
+
+static void store_trapped(struct hart *hart, struct write *write, enum emu_order order)
 {
     struct emu *emu = hart->emu;
     struct pgl_store store;
@@ -149,22 +181,27 @@ static void store_trapped(struct hart *hart, struct write *write)
 
     if (emu->config.mistake == MISTAKE_NO_CHECK && hart->stats.stores % 100 == 99) {
         ram_write(&emu->ram, write);
-    } else if (emu->config.invalidate_first) {
+    } else if (order == ORDER_BRACKET) {
         answer = note_answer(hart, pgl_store_begin(&store, emu->table, write->pa, write->len, hart->running));
         ram_write(&emu->ram, write);
         pgl_store_end(&store);
+    } else if (order == ORDER_ANNOUNCE) {
+        jitter(LOCKED_ODDS); /* another hart translates the old bytes again */
+        ram_write(&emu->ram, write);
+        answer = confirm(hart, write);
     } else {
         ram_write(&emu->ram, write);
         answer = note_answer(hart, pgl_store_check(emu->table, write->pa, write->len, hart->running));
     }
     hart->stats.stores++;
-    hart->stats.hits += !!(answer & PGL_HIT);
+    hart->stats.hits += answer & PGL_HIT || hart->hit;
+    hart->hit = false;
 }
 
-static void store_physical(struct hart *hart, struct write *write)
+static void store_physical(struct hart *hart, struct write *write, enum emu_order order)
 {
     if (!store_untrapped(hart, write)) {
-        store_trapped(hart, write);
+        store_trapped(hart, write, order);
     } else {
         hart->stats.untrapped++;
         /* Another hart may have killed the running block, the last one of the page: that took the trap away too. */
@@ -175,10 +212,17 @@ static void store_physical(struct hart *hart, struct write *write)
     ram_settle(&hart->emu->ram, write);
 }
 
+/* Set or clear the accessed bit of a page-table entry. The walk of an instruction does not begin the instruction again. */
+static void store_flags(struct hart *hart, struct write *write)
+{
+    enum emu_order order = hart->emu->config.order;
+
+    store_physical(hart, write, order == ORDER_ANNOUNCE ? ORDER_CHECK : order);
+}
+
 /* ---- virtual addresses ---- */
 
-/* Where the page-table entry of a virtual address says that it lies. */
-static uint64_t translate_va(const struct emu *emu, uint64_t va, uint64_t *flags_at)
+uint64_t emu_translate_va(const struct emu *emu, uint64_t va, uint64_t *flags_at)
 {
     unsigned page_bits = emu->program->page_bits;
     uint64_t entry = emu->ram.base + emu->program->pte_at[va % VA_SIZE >> page_bits];
@@ -190,10 +234,10 @@ static uint64_t translate_va(const struct emu *emu, uint64_t va, uint64_t *flags
 
 static uint64_t walk(struct hart *hart, uint64_t va)
 {
-    uint64_t flags_at, pa = translate_va(hart->emu, va, &flags_at);
+    uint64_t flags_at, pa = emu_translate_va(hart->emu, va, &flags_at);
 
     if (!(ram_byte(&hart->emu->ram, flags_at) & PTE_ACCESSED)) {
-        store_physical(hart, &(struct write){.pa = flags_at, .len = 1, .how = WRITE_OR, .bytes = {PTE_ACCESSED}});
+        store_flags(hart, &(struct write){.pa = flags_at, .len = 1, .how = WRITE_OR, .bytes = {PTE_ACCESSED}});
     }
     return pa;
 }
@@ -225,17 +269,25 @@ static uint64_t bus_load(void *machine, uint64_t va, unsigned len)
 static void bus_store(void *machine, uint64_t va, unsigned len, uint64_t value)
 {
     struct hart *hart = machine;
+    struct write writes[2];
+    unsigned n = 0;
 
-    while (len) {
-        struct write write = {.pa = walk(hart, va)};
+    for (; len; n++) {
+        struct write *write = &writes[n];
 
-        write.len = contiguous(hart, va, write.pa, len);
-        for (unsigned i = 0; i < write.len; i++, value >>= 8) {
-            write.bytes[i] = (uint8_t)value;
+        *write = (struct write){.pa = walk(hart, va)};
+        write->len = contiguous(hart, va, write->pa, len);
+        for (unsigned i = 0; i < write->len; i++, value >>= 8) {
+            write->bytes[i] = (uint8_t)value;
         }
-        store_physical(hart, &write);
-        va += write.len;
-        len -= write.len;
+        va += write->len;
+        len -= write->len;
+    }
+    if (hart->emu->config.order == ORDER_ANNOUNCE && !announce(hart, writes, n)) {
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        store_physical(hart, &writes[i], hart->emu->config.order);
     }
 }
 
@@ -268,9 +320,8 @@ static void bus_age(void *machine, uint64_t va)
     struct hart *hart = machine;
     uint64_t flags_at;
 
-    translate_va(hart->emu, va, &flags_at);
-    store_physical(hart,
-                   &(struct write){.pa = flags_at, .len = 1, .how = WRITE_AND, .bytes = {(uint8_t)~PTE_ACCESSED}});
+    emu_translate_va(hart->emu, va, &flags_at);
+    store_flags(hart, &(struct write){.pa = flags_at, .len = 1, .how = WRITE_AND, .bytes = {(uint8_t)~PTE_ACCESSED}});
 }
 
 static void bus_flush(void *machine)
@@ -288,197 +339,54 @@ static void bus_yield(void *machine)
 
 static const struct bus bus = {bus_load, bus_store, bus_copy, bus_age, bus_flush, bus_yield};
 
-/* ---- translating ---- */
+/* ---- what a block may be older than ---- */
 
-/* One translation: its bracket, and the accessed bits set inside it whose invalidation is still to come. */
-struct translation {
-    struct hart *hart;
-    struct pgl_bracket bracket;
-    struct block *block;
-    uint64_t page2; /* where the second virtual page of the block lies, when there are bytes of it */
-    struct write pending[PGL_BRACKET_STORES];
-    unsigned npending;
+/*
+ * The bytes that a block at some address would have, as memory is now, and what had been settled of each before that
+ * block was looked for. Another hart may change the way that a superblock takes; then it has other bytes from there on.
+ */
+struct snapshot {
+    unsigned size;
+    uint64_t pa[BLOCK_BYTES];
+    uint64_t settled[BLOCK_BYTES];
 };
 
-static void settle_pending(struct translation *t)
+static void take_snapshot(const struct emu *emu, uint64_t va, struct snapshot *snapshot)
 {
-    while (t->npending) {
-        ram_settle(&t->hart->emu->ram, &t->pending[--t->npending]);
-    }
-}
+    struct insn insn;
+    unsigned n = 0;
 
-/* Walk to the block's second page. This thread holds a page, so a store of the walk names its bracket. */
-static uint64_t walk_in_bracket(struct translation *t, uint64_t va)
-{
-    struct emu *emu = t->hart->emu;
-    struct write write = {.len = 1, .how = WRITE_OR, .bytes = {PTE_ACCESSED}};
-    uint64_t pa = translate_va(emu, va, &write.pa);
-
-    if (ram_byte(&emu->ram, write.pa) & PTE_ACCESSED) {
-        return pa;
-    }
-    ram_write(&emu->ram, &write);
-    t->hart->stats.walk_stores++;
-    switch (pgl_bracket_store(&t->bracket, write.pa, write.len)) {
-    case PGL_BRACKET_OK:
-        ram_settle(&emu->ram, &write);
-        break;
-    case PGL_BRACKET_RESTART: /* comes with the next cross or commit */
-        t->pending[t->npending++] = write;
-        break;
-    default:
-        fail("pgl_bracket_store");
-    }
-    return pa;
-}
-
-/* Get hold of the page that byte @at of the block, the first one on its second virtual page, lies on. */
-static enum pgl_bracket_result enter_second_page(struct translation *t, unsigned at)
-{
-    enum pgl_bracket_result result;
-
-    t->page2 = walk_in_bracket(t, t->block->va + at);
-    result = pgl_bracket_cross(&t->bracket, t->page2 >> t->hart->emu->program->page_bits);
-    if (result == PGL_BRACKET_ERROR) {
-        fail("pgl_bracket_cross");
-    }
-    return result;
-}
-
-/* Read the block's bytes up to, not including, number @end; @bytes has them all. False: decode from the beginning. */
-static bool fetch(struct translation *t, uint8_t *bytes, unsigned end)
-{
-    struct block *block = t->block;
-    const struct emu *emu = t->hart->emu;
-    unsigned in_page = 1u << emu->program->page_bits;
-    unsigned rest = in_page - (unsigned)(block->va % in_page);
-
-    for (; block->size < end; block->size++) {
-        unsigned at = block->size;
-        uint64_t cell;
-
-        if (at == rest && enter_second_page(t, at) != PGL_BRACKET_OK) {
-            return false;
-        }
-        cell = ram_cell(&emu->ram, at < rest ? block->pa + at : t->page2 + at - rest);
-        bytes[at] = (uint8_t)cell;
-        block->version[at] = cell >> 8;
-    }
-    return true;
-}
-
-static bool decode(struct translation *t)
-{
-    struct block *block = t->block;
-    uint8_t bytes[BLOCK_BYTES];
-    struct insn *insn;
-
-    block->ninsns = 0;
-    block->size = 0;
+    snapshot->size = 0;
     do {
-        unsigned at = block->size;
+        uint8_t bytes[INSN_MAX];
+        unsigned length = 1;
 
-        insn = &block->insn[block->ninsns++];
-        if (!fetch(t, bytes, at + 1) || !fetch(t, bytes, at + isa_length(bytes[at]))) {
-            return false;
+        for (unsigned i = 0; i < length; i++, snapshot->size++) {
+            uint64_t pa = emu->ram.base + program_ram_at(emu->program, va + i);
+
+            snapshot->pa[snapshot->size] = pa;
+            snapshot->settled[snapshot->size] = ram_settled(&emu->ram, pa);
+            bytes[i] = ram_byte(&emu->ram, pa);
+            length = isa_length(bytes[0]);
         }
-        *insn = isa_decode(&bytes[at]);
-        jitter(256);
-    } while (block->ninsns < BLOCK_INSNS && !isa_ends_block(insn));
-    return true;
+        insn = isa_decode(bytes);
+    } while (translate_goes_on(emu, &insn, n++, &va));
 }
 
-/* Tell the library which bytes the block was made from. */
-static void set_bytes(struct translation *t)
+static void compare_with_snapshot(struct hart *hart, const struct block *block, const struct snapshot *snapshot)
 {
-    struct block *block = t->block;
-    unsigned in_page = 1u << t->hart->emu->program->page_bits;
-    unsigned rest = in_page - (unsigned)(block->va % in_page);
-
-    if (block->size <= rest) {
-        pgl_tb_set_bytes(&block->tb, 0, block->pa, block->pa + block->size - 1);
-    } else {
-        pgl_tb_set_bytes(&block->tb, 0, block->pa, block->pa + rest - 1);
-        pgl_tb_set_bytes(&block->tb, 1, t->page2, t->page2 + block->size - rest - 1);
-    }
-}
-
-static void count_block(struct emu_stats *stats, const struct block *block, unsigned page_bits)
-{
-    uint64_t page = pgl_tb_first_addr(&block->tb, 0) >> page_bits,
-             page2 = pgl_tb_first_addr(&block->tb, 1) >> page_bits;
-
-    stats->translated++;
-    if (pgl_tb_first_addr(&block->tb, 1) > pgl_tb_last_addr(&block->tb, 1)) {
-        return;
-    }
-    stats->two_pages += page2 != page;
-    stats->falling += page2 < page;
-    stats->twice += page2 == page;
-}
-
-/* The mistake of reading guest bytes outside the bracket in which the block is linked. */
-static void reopen_bracket(struct translation *t)
-{
-    uint64_t index = t->block->pa >> t->hart->emu->program->page_bits;
-
-    if (pgl_tb_first_addr(&t->block->tb, 1) <= pgl_tb_last_addr(&t->block->tb, 1)) {
-        return;
-    }
-    pgl_bracket_abort(&t->bracket);
-    sched_yield();
-    if (!pgl_bracket_begin(&t->bracket, t->hart->emu->table, index)) {
-        fail("pgl_bracket_begin");
-    }
-}
-
-/* Decode and commit until what was decoded may be kept. Returns the block that can be found now. */
-static struct block *decode_and_commit(struct translation *t)
-{
-    struct hart *hart = t->hart;
-    enum pgl_bracket_result result;
-    struct pgl_tb *found;
-
-    for (;; hart->stats.restarts++, settle_pending(t)) {
-        if (!decode(t)) {
+    for (unsigned i = 0; i < block->size && i < snapshot->size && block->at[i] == snapshot->pa[i]; i++) {
+        if (block->version[i] >= snapshot->settled[i]) {
             continue;
         }
-        pgl_tb_init(&t->block->tb);
-        set_bytes(t);
-        if (hart->emu->config.mistake == MISTAKE_EARLY_READ) {
-            reopen_bracket(t);
+        if (!hart->stats.stale && hart->emu->config.mistake == MISTAKE_NONE) {
+            fprintf(stderr, "guest: %s: stale block at %#jx: byte %u of version %ju, settled is %ju\n",
+                    hart->emu->program->name, (uintmax_t)block->va, i, (uintmax_t)block->version[i],
+                    (uintmax_t)snapshot->settled[i]);
         }
-        result = pgl_bracket_commit(&t->bracket, &t->block->tb, &found);
-        if (result != PGL_BRACKET_RESTART) {
-            break;
-        }
+        hart->stats.stale++;
+        return;
     }
-    if (result == PGL_BRACKET_ERROR) {
-        fail("pgl_bracket_commit");
-    }
-    settle_pending(t); /* there are none: a restart was due for them */
-    if (result == PGL_BRACKET_EXISTS) {
-        hart->stats.equal++;
-        block_free(t->block);
-    } else {
-        __atomic_fetch_add(&hart->emu->linked, 1, __ATOMIC_RELAXED);
-        count_block(&hart->stats, t->block, hart->emu->program->page_bits);
-    }
-    return (struct block *)found;
-}
-
-static struct block *translate(struct hart *hart, uint64_t va, uint64_t pa)
-{
-    struct emu *emu = hart->emu;
-    struct translation t = {.hart = hart, .block = block_new(va, pa)};
-    struct block *block;
-
-    if (!pgl_bracket_begin(&t.bracket, emu->table, pa >> emu->program->page_bits)) {
-        fail("pgl_bracket_begin");
-    }
-    block = decode_and_commit(&t);
-    blocks_cache(&hart->finder, block);
-    return block;
 }
 
 /* ---- running ---- */
@@ -506,28 +414,18 @@ static struct block *find_block(struct hart *hart, const struct jump *from)
     return translate(hart, va, pa);
 }
 
-/* What had been settled of the bytes that a block at @va may have, before that block was looked for. */
-static void take_snapshot(const struct emu *emu, uint64_t va, uint64_t *settled)
+/* Begin an instruction again, in a block that no store can kill: it may overwrite itself. */
+static void run_one(struct hart *hart)
 {
-    for (unsigned i = 0; i < BLOCK_BYTES; i++) {
-        settled[i] = ram_settled(&emu->ram, emu->ram.base + program_ram_at(emu->program, va + i));
-    }
-}
+    struct snapshot snapshot;
+    struct block *block;
 
-static void compare_with_snapshot(struct hart *hart, const struct block *block, const uint64_t *settled)
-{
-    for (unsigned i = 0; i < block->size; i++) {
-        if (block->version[i] >= settled[i]) {
-            continue;
-        }
-        if (!hart->stats.stale && hart->emu->config.mistake == MISTAKE_NONE) {
-            fprintf(stderr, "guest: %s: stale block at %#jx: byte %u of version %ju, settled is %ju\n",
-                    hart->emu->program->name, (uintmax_t)block->va, i, (uintmax_t)block->version[i],
-                    (uintmax_t)settled[i]);
-        }
-        hart->stats.stale++;
-        return;
-    }
+    take_snapshot(hart->emu, hart->cpu.pc, &snapshot);
+    block = translate_once(hart, hart->cpu.pc, walk(hart, hart->cpu.pc));
+    compare_with_snapshot(hart, block, &snapshot);
+    isa_execute(&hart->cpu, &block->insn[0], &bus, hart);
+    hart->hit = false;
+    block_free(block);
 }
 
 /* Returns the direct jump by which the block was left, or NULL. */
@@ -537,13 +435,25 @@ static struct jump *run_block(struct hart *hart, struct block *block)
 
     hart->running = &block->tb;
     hart->running_dead = false;
-    for (unsigned i = 0; i < block->ninsns && leave == LEAVE_NEXT; i++) {
+    for (unsigned i = 0; i < block->ninsns; i++) {
+        struct cpu before = hart->cpu;
+
         leave = isa_execute(&hart->cpu, &block->insn[i], &bus, hart);
+        if (hart->restarts) {
+            hart->cpu = before;
+            break;
+        }
         if (hart->running_dead && hart->emu->config.mistake != MISTAKE_IGNORE_DEAD) {
             break;
         }
     }
     hart->running = NULL;
+    if (hart->restarts) {
+        hart->restarts = false;
+        hart->stats.restarted++;
+        run_one(hart);
+        return NULL;
+    }
     if (hart->running_dead) {
         hart->stats.left++;
         return NULL;
@@ -577,12 +487,12 @@ static void *run_hart(void *opaque)
         pgl_assert_none_held();
         blocks_quiesce(&emu->blocks, &hart->finder);
         for (unsigned i = 0; i < BLOCKS_PER_EPOCH && !hart->cpu.halted; i++) {
-            uint64_t settled[BLOCK_BYTES];
+            struct snapshot snapshot;
             struct block *last = block;
 
-            take_snapshot(emu, hart->cpu.pc, settled);
+            take_snapshot(emu, hart->cpu.pc, &snapshot);
             block = find_block(hart, from);
-            compare_with_snapshot(hart, block, settled);
+            compare_with_snapshot(hart, block, &snapshot);
             if (from && blocks_chained(from) != block) {
                 blocks_chain(&emu->blocks, last, from, block);
             }
@@ -605,7 +515,7 @@ struct emu *emu_new(const struct program *program, const struct emu_config *conf
         .page_bits = program->page_bits, .addr_bits = 64, .ops = &tb_ops, .opaque = emu};
 
     if (!emu) {
-        fail("memory");
+        emu_fail("memory");
     }
     emu->program = program;
     emu->config = *config;
@@ -616,7 +526,7 @@ struct emu *emu_new(const struct program *program, const struct emu_config *conf
     }
     emu->table = pgl_table_new(&table_config);
     if (!emu->table) {
-        fail("pgl_table_new");
+        emu_fail("pgl_table_new");
     }
     blocks_init(&emu->blocks);
     emu->blocks.keep_caches = config->mistake == MISTAKE_KEEP_CACHES;
@@ -670,7 +580,7 @@ void emu_run(struct emu *emu, struct emu_stats *stats)
     pthread_barrier_init(&emu->start, NULL, emu->program->nharts);
     for (unsigned i = 0; i < emu->program->nharts; i++) {
         if (pthread_create(&emu->hart[i].thread, NULL, run_hart, &emu->hart[i])) {
-            fail("pthread_create");
+            emu_fail("pthread_create");
         }
     }
     for (unsigned i = 0; i < emu->program->nharts; i++) {

@@ -9,6 +9,14 @@
 #include "block.h"
 #include "ram.h"
 
+/* When the library is asked about a store to a page with code. */
+enum emu_order {
+    ORDER_CHECK,    /* after the store */
+    ORDER_BRACKET,  /* before the store, in a store bracket */
+    ORDER_ANNOUNCE, /* before the store and again after it; a hart can only begin an instruction again */
+    ORDERS,
+};
+
 /* Mistakes on purpose, to see that the run finds them. */
 enum emu_mistake {
     MISTAKE_NONE,
@@ -17,11 +25,13 @@ enum emu_mistake {
     MISTAKE_IGNORE_DEAD, /* a block goes on after it has overwritten itself */
     MISTAKE_KEEP_CACHES, /* `retired` leaves the jump caches alone */
     MISTAKE_NO_TRAP,     /* `first_code` does not wait for stores that found no trap, and these dawdle */
+    MISTAKE_NO_CONFIRM,  /* a store that was announced is not checked again */
     MISTAKE_COUNT,
 };
 
 struct emu_config {
-    bool invalidate_first; /* store brackets instead of checks after the store */
+    enum emu_order order;
+    bool superblocks; /* blocks go on behind direct jumps */
     enum emu_mistake mistake;
 };
 
@@ -33,10 +43,15 @@ struct emu_stats {
     uint64_t equal;       /* blocks thrown away because an equal one was there */
     uint64_t two_pages;   /* blocks with bytes on two pages, */
     uint64_t falling;     /* the second of them lower, */
-    uint64_t twice;       /* and blocks with two extents on one page */
+    uint64_t twice;       /* blocks with two extents on one page, */
+    uint64_t super;       /* and superblocks, with bytes on three pages and more */
+    uint64_t super_pages; /* of these, together */
     uint64_t restarts;    /* of brackets */
     uint64_t walk_stores; /* accessed bits set inside brackets */
     uint64_t left;        /* blocks left because they were dead */
+    uint64_t announced;   /* stores checked before they were made, */
+    uint64_t restarted;   /* after which the instruction began again, */
+    uint64_t confirmed;   /* and blocks killed by the check after them: another hart had made them meanwhile */
     uint64_t chained;     /* blocks found by a chained jump, */
     uint64_t cached;      /* in a jump cache, */
     uint64_t hashed;      /* in the hash table */

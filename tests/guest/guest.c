@@ -19,6 +19,13 @@ static const char *const mistakes[MISTAKE_COUNT] = {
     [MISTAKE_IGNORE_DEAD] = "ignore-dead",
     [MISTAKE_KEEP_CACHES] = "keep-caches",
     [MISTAKE_NO_TRAP] = "no-trap",
+    [MISTAKE_NO_CONFIRM] = "no-confirm",
+};
+
+static const char *const orders[] = {
+    [ORDER_CHECK] = "store checks",
+    [ORDER_BRACKET] = "store brackets",
+    [ORDER_ANNOUNCE] = "announce and confirm",
 };
 
 struct options {
@@ -98,8 +105,8 @@ static void run_program(const struct program *program, uint64_t number, const st
     struct emu *emu = emu_new(program, config);
     struct emu_stats stats;
 
-    snprintf(running, sizeof(running), "%s, program %ju, %s", program->name, (uintmax_t)number,
-             config->invalidate_first ? "store brackets" : "store checks");
+    snprintf(running, sizeof(running), "%s, program %ju, %s%s", program->name, (uintmax_t)number,
+             config->superblocks ? "superblocks, " : "", orders[config->order]);
     alarm(PROGRAM_SECONDS);
     emu_run(emu, &stats);
     if (program->deterministic) {
@@ -121,7 +128,7 @@ static uint64_t found(const struct totals *totals)
     return totals->stats.stale + totals->mismatches + totals->stats.wrong;
 }
 
-/* Programs by hand, in both ways of storing, and random ones, a third of them with store brackets; until one fails. */
+/* Programs by hand, in each way of storing with superblocks and without, and random ones in turn; until one fails. */
 static void run_all(const struct options *options, struct totals *totals)
 {
     struct emu_config config = {.mistake = options->mistake};
@@ -129,8 +136,9 @@ static void run_all(const struct options *options, struct totals *totals)
     struct program *program;
 
     for (unsigned n = 0; options->by_hand && !found(totals) && (program = program_by_hand(n)); n++) {
-        for (unsigned way = 0; way < 2; way++) {
-            config.invalidate_first = way;
+        for (unsigned way = 0; way < 2 * ORDERS; way++) {
+            config.order = way % ORDERS;
+            config.superblocks = way >= ORDERS;
             run_program(program, n, &config, totals);
         }
         free(program);
@@ -138,7 +146,8 @@ static void run_all(const struct options *options, struct totals *totals)
     for (uint64_t n = options->program; !found(totals) && (totals->stats.stores < options->stores || now() < end);
          n += !options->one_program) {
         program = program_random(options->seed, n, options->harts);
-        config.invalidate_first = n / 4 % 3 == 2;
+        config.order = n / 4 % ORDERS;
+        config.superblocks = n / 4 / ORDERS % 2;
         run_program(program, n, &config, totals);
         free(program);
     }
@@ -155,6 +164,8 @@ static void print(const struct totals *totals, double seconds)
         "restarts=%ju walk_stores=%ju contended=%ju retries=%ju left=%ju chained=%ju cached=%ju hashed=%ju wrong=%ju\n",
         (uintmax_t)s->restarts, (uintmax_t)s->walk_stores, (uintmax_t)s->contended, (uintmax_t)s->retries,
         (uintmax_t)s->left, (uintmax_t)s->chained, (uintmax_t)s->cached, (uintmax_t)s->hashed, (uintmax_t)s->wrong);
+    printf("super=%ju super_pages=%ju announced=%ju restarted=%ju confirmed=%ju\n", (uintmax_t)s->super,
+           (uintmax_t)s->super_pages, (uintmax_t)s->announced, (uintmax_t)s->restarted, (uintmax_t)s->confirmed);
     printf("hits=%ju hit_share=%.3f\n", (uintmax_t)s->hits, s->stores ? (double)s->hits / (double)s->stores : 0.0);
     printf("stores=%ju stale=%ju mismatches=%ju\n", (uintmax_t)s->stores, (uintmax_t)s->stale,
            (uintmax_t)totals->mismatches);

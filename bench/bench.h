@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the subcommands of pagelock-bench have in common. */
-#ifndef BENCH_BENCH_H
-#define BENCH_BENCH_H
+/* The common part of the subcommands of pagelock-bench. */
+#ifndef PGL_BENCH_BENCH_H
+#define PGL_BENCH_BENCH_H
 
 #include <stdbool.h>
 #include <stdint.h>

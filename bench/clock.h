@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef BENCH_CLOCK_H
-#define BENCH_CLOCK_H
+#ifndef PGL_BENCH_CLOCK_H
+#define PGL_BENCH_CLOCK_H
 
 #include <stdint.h>
 #include <time.h>

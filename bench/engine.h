@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Replays a code trace through an implementation, once, with any number of threads. */
-#ifndef BENCH_ENGINE_H
-#define BENCH_ENGINE_H
+#ifndef PGL_BENCH_ENGINE_H
+#define PGL_BENCH_ENGINE_H
 
 #include "impl.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What a code trace can be replayed through: the library, and the two protocols that it is compared with. */
-#ifndef BENCH_IMPL_H
-#define BENCH_IMPL_H
+/* The implementations for a code trace: the library, and the two protocols that it is compared with. */
+#ifndef PGL_BENCH_IMPL_H
+#define PGL_BENCH_IMPL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@ struct tally {
     uint64_t killed;
 } __attribute__((aligned(128)));
 
-/* What a table holds once all threads are done. */
+/* The content of a table once all threads are done. */
 struct census {
     uint64_t alive; /* blocks, counted by walking all lists */
     uint64_t retries;

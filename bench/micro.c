@@ -143,7 +143,7 @@ static void print_json(const struct options *options, const struct micro_case *o
     row_end(row);
 }
 
-/* What one side of a pair is called, with what it differs in from the other. */
+/* The name of one side of a pair, with its difference from the other. */
 static char *label(const struct variant *variant, const struct variant *other)
 {
     GString *text = g_string_new(variant->subject->name);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The small measurements: every case of every file. */
-#ifndef BENCH_MICRO_H
-#define BENCH_MICRO_H
+#ifndef PGL_BENCH_MICRO_H
+#define PGL_BENCH_MICRO_H
 
 #include "micro_case.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Small measurements: a case is a set of variants that are run in turn, round after round. */
-#ifndef BENCH_MICRO_CASE_H
-#define BENCH_MICRO_CASE_H
+#ifndef PGL_BENCH_MICRO_CASE_H
+#define PGL_BENCH_MICRO_CASE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,7 +23,7 @@ struct subject {
     void (*teardown)(void *state);
 
     /*
-     * On the clock: does @ops operations as thread number @thread, counted from 0. Where the variant leaves their
+     * On the clock: do @ops operations as thread number @thread, counted from 0. If the variant leaves their
      * number open, it is called again and again until time is up.
      */
     void (*run)(void *state, const struct variant *variant, unsigned thread, uint64_t ops);

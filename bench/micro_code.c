@@ -7,8 +7,8 @@
 
 enum { PAGE_BITS = 12, PAGE_SIZE = 1 << PAGE_BITS, ADDR_BITS = 48, BLOCK_BYTES = 16, BLOCK_STEP = 64 };
 
-/* What a collection meets: how two of a page's blocks cross to another page, if any; or one page's, each to a leaf of
- * its own. */
+/* The blocks that a collection meets: two of each page cross to another page, or none; or those of one page cross, each
+ * to a leaf of its own. */
 enum crossing { NONE, TO_NEXT, ANYWHERE, FAN_OUT };
 
 /* A table, and the blocks that are or will be linked in it. */
@@ -107,8 +107,8 @@ static void link_run(void *state, const struct variant *variant, unsigned thread
 enum { BLOCKS_A_PAGE = 40, PAGES_A_THREAD = 16, WARM_UP = 1000, MISSES = 1024 };
 
 /*
- * Where a store that hits nothing goes: far from every block, so that the page's mask answers; or between two, where
- * only an exact map can.
+ * The place of a store that hits nothing: far from every block, so that the page's mask answers; or between two, so
+ * that only an exact map can.
  */
 enum miss { FAR_MISS, NEAR_MISS };
 

@@ -9,7 +9,7 @@
 #include "bench.h"
 #include "impl.h"
 
-/* What the callbacks of the call that this thread is in work on. */
+/* The state for the callbacks of the call that this thread is in. */
 static _Thread_local struct {
     struct tally *tally;
     struct pgl_tb *equal; /* what an emulator's hash table would find */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What the parts of the subcommand pager share: a file, orders to touch its pages in, and ways to get them. */
-#ifndef BENCH_PAGER_H
-#define BENCH_PAGER_H
+/* The common part of the subcommand pager: a file, orders to touch its pages in, and ways to get them. */
+#ifndef PGL_BENCH_PAGER_H
+#define PGL_BENCH_PAGER_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,7 +45,7 @@ struct pager_way {
     int madvise;            /* with mmap */
 };
 
-/* What the ways have in common. */
+/* The configuration that the ways share. */
 struct pager_config {
     unsigned threads; /* of userfaultfd */
     int before;       /* its window in pages but for random, or negative: as shipped */

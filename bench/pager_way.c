@@ -127,7 +127,7 @@ static bool run_uffd(const struct pager_config *config, const struct pager_file 
     return good && !stats.errors;
 }
 
-/* What this process has had read from storage. */
+/* The bytes that were read from storage for this process. */
 static uint64_t storage_bytes(void)
 {
     static const char key[] = "\nread_bytes: ";

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What `plain` and `global` share: a radix tree of pages, and on each page a list of the blocks that lie on it.
+ * The common part of `plain` and `global`: a radix tree of pages, and on each page a list of the blocks that lie on it.
  *
  * Lists are intrusive: a link is the address of a block with bit 0 telling which of its two pages it is listed on. A
  * block that lies on one page twice is listed there once. Only the tree may be read without a lock.
  */
-#ifndef BENCH_PAGES_H
-#define BENCH_PAGES_H
+#ifndef PGL_BENCH_PAGES_H
+#define PGL_BENCH_PAGES_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -59,7 +59,7 @@ static inline struct page *pages_find(const struct pages *pages, uint64_t index)
     return node ? (struct page *)node + index % PAGES_FANOUT : NULL;
 }
 
-/* Where a walk over the pages up to @index ends: beyond this one none was made when it began. */
+/* The page at which a walk over the pages up to @index ends: beyond it there was none when the walk began. */
 static inline uint64_t pages_clip(const struct pages *pages, uint64_t index)
 {
     /* relaxed: who can find a page, by the acquire in pages_find(), reads an index that is not below it */

@@ -5,8 +5,8 @@
  * the range and for each page of each block on them, and everything let go and taken again in order when a page is
  * busy; every store goes that way, and then walks the list of its page.
  */
-#ifndef BENCH_PLAIN_H
-#define BENCH_PLAIN_H
+#ifndef PGL_BENCH_PLAIN_H
+#define PGL_BENCH_PLAIN_H
 
 #include <glib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Plots drawn by gnuplot: one file with any number of panels, each of lines or of bars. */
-#ifndef BENCH_PLOT_H
-#define BENCH_PLOT_H
+#ifndef PGL_BENCH_PLOT_H
+#define PGL_BENCH_PLOT_H
 
 #include <stdbool.h>
 

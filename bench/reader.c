@@ -52,7 +52,7 @@ void reader_close(struct reader *r)
     g_clear_error(&r->error);
 }
 
-/* There is no more text. What was unpacked before is handed out first; then @why, which is NULL at a good end. */
+/* There is no more text. Text that was unpacked before is handed out first; then @why, which is NULL at a good end. */
 static bool stop(struct reader *r, char *why)
 {
     r->is_stopped = true;
@@ -60,7 +60,7 @@ static bool stop(struct reader *r, char *why)
     return false;
 }
 
-/* Where all packed bytes are used up, the next ones; false at the end of the file. */
+/* Read more packed bytes when all are used up; false at the end of the file. */
 static bool read_packed(struct reader *r)
 {
     ssize_t n;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The lines of a gzip file, cut into fields at single spaces, with errors that name file and line. */
-#ifndef BENCH_READER_H
-#define BENCH_READER_H
+#ifndef PGL_BENCH_READER_H
+#define PGL_BENCH_READER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef BENCH_REPLAY_H
-#define BENCH_REPLAY_H
+#ifndef PGL_BENCH_REPLAY_H
+#define PGL_BENCH_REPLAY_H
 
 #include <pagelock/advice.h>
 
@@ -8,7 +8,7 @@
 #include "impl.h"
 #include "plot.h"
 
-/* What a fault trace can be replayed with. */
+/* A policy with which a fault trace can be replayed. */
 struct policy {
     const char *name;
     enum pgl_advice advice;

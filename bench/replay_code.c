@@ -5,7 +5,7 @@
 #include "engine.h"
 #include "replay.h"
 
-/* What the runs of one implementation gave. */
+/* The results of the runs of one implementation. */
 struct result {
     const struct impl *impl;
     struct engine_run last;

@@ -231,7 +231,7 @@ static void decide(const struct policy *policy, const struct pgl_advice_row *row
     }
 }
 
-/* What the decisions of a trace are made of: an object has its own pages, and its own advisor. */
+/* The state behind the decisions of a trace: an object has its own pages, and its own advisor. */
 struct decisions {
     uint64_t **resident;
     struct pgl_advisor *advisors;

@@ -5,7 +5,7 @@
 
 #include "reader.h"
 
-/* What makes two blocks equal: an emulator looks a block up by address, kind (the key) and second page together. */
+/* The name by which two blocks are equal: an emulator looks a block up by address, kind (the key) and second page. */
 struct block_name {
     uint64_t addr;
     uint64_t key;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Recorded traces, read whole and checked line by line before anything is replayed. */
-#ifndef BENCH_TRACE_H
-#define BENCH_TRACE_H
+#ifndef PGL_BENCH_TRACE_H
+#define PGL_BENCH_TRACE_H
 
 #include <stdbool.h>
 #include <stdint.h>

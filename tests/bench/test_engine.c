@@ -264,7 +264,7 @@ static void test_spread_is_median_min_and_max(void **state)
     assert_true(spread.median == 2 && spread.min == 0.9 && spread.max == 3);
 }
 
-/* What a row is on standard output. */
+/* The line of a row on standard output. */
 static char *print_row(void)
 {
     JsonBuilder *row = row_begin("test");

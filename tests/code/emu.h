@@ -3,8 +3,8 @@
  * A small emulator around one table, for the tests of code pages: blocks, a list in which they are found, a log of what
  * the callbacks were told, and threads that hold pages on command.
  */
-#ifndef PGL_TESTS_EMU_H
-#define PGL_TESTS_EMU_H
+#ifndef PGL_TESTS_CODE_EMU_H
+#define PGL_TESTS_CODE_EMU_H
 
 #include <pthread.h>
 #include <semaphore.h>

@@ -63,7 +63,7 @@ static void meet(struct duel *d, unsigned n)
     }
 }
 
-/* Come a little later, at random; and he who was first too often, later still. */
+/* Come a little later, at random. The thread that was first too often comes later still. */
 static void wander(struct duel *d, unsigned which)
 {
     int late = which ? -d->bias : d->bias;

@@ -105,7 +105,7 @@ static void test_store_map_is_exact_for_each_size_of_page(void **state)
             assert_false(pgl_store_is_clean(emu.table, page + at + unit * 2, 1));
             assert_false(pgl_store_is_clean(emu.table, page + at + unit * 4 - 1, 1));
             assert_true(pgl_store_is_clean(emu.table, page + at + unit * 4, 1));
-            /* What is linked on a hot page, and dies, goes into and out of the map. */
+            /* A block that is linked on a hot page enters the map, and leaves it when it dies. */
             emu_link2(&emu, &second, page + size - 1, page + size - 1, page, page);
             assert_false(pgl_store_is_clean(emu.table, page, 1));
             assert_false(pgl_store_is_clean(emu.table, page + size - 1, 1));

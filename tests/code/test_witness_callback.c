@@ -166,7 +166,7 @@ static void misuse_all(const char *name)
         assert_place(seen[0].callback_place, inside.line);
         assert_null(seen[0].linked_place);
     }
-    /* What it may do. */
+    /* Calls that are allowed. */
     assert_non_null(pgl_page_find(emu->table, 9));
     pgl_table_get_stats(emu->table, &stats);
     pgl_tb_init(&tb);

@@ -449,7 +449,7 @@ static void test_witness_reports_each_of_two_blocks_that_were_changed(void **sta
     emu_fini(&emu);
 }
 
-/* What a program may do to blocks that are not linked, or no longer. */
+/* A program may do this to blocks that are not linked, or no longer. */
 static void test_witness_allows_a_blocks_memory_to_be_used_again(void **state)
 {
     struct emu_block block = {0}, twin = {0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Breaches of the contract: the hook that keeps them, and assertions about them. For a lock_debug library only. */
-#ifndef PGL_TESTS_WITNESS_H
-#define PGL_TESTS_WITNESS_H
+#ifndef PGL_TESTS_CODE_WITNESS_H
+#define PGL_TESTS_CODE_WITNESS_H
 
 #include "emu.h"
 

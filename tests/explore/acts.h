@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Threads of the scenarios of more than one file, and a beginning. Each is named after what it does in the world. */
-#ifndef PGL_TESTS_ACTS_H
-#define PGL_TESTS_ACTS_H
+#ifndef PGL_TESTS_EXPLORE_ACTS_H
+#define PGL_TESTS_EXPLORE_ACTS_H
 
 void translate_0(void);
 void translate_0_again(void);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Threads as coroutines, one step at a time. Whoever runs decides, at each point, who runs next, and switches there
- * directly; a schedule is the sequence of these choices, and nothing else differs between two runs of a scenario.
+ * Threads as coroutines, one step at a time. At each point the running thread decides which thread runs next, and
+ * switches there directly. A schedule is the sequence of these choices; nothing else differs between two runs of a
+ * scenario.
  */
 #include "engine.h"
 
@@ -275,7 +276,7 @@ unsigned int engine_choose_value(unsigned int n)
     return chosen.kind == CHOICE_STALE ? chosen.arg : 0;
 }
 
-/* What may happen now: the running thread first, then the others, then the buffers. */
+/* List the choices: the running thread first, then the other threads, then the buffers. */
 static unsigned int list_choices(struct choice *choices, unsigned int *nfree)
 {
     int nthreads = (int)engine.nthreads;
@@ -380,7 +381,7 @@ static bool others_wrote(uintptr_t thread, uintptr_t seen)
     return memory_writes((int)thread) != seen;
 }
 
-/* What others wrote since this thread yielded last may be what it waits for, so only then must it look again. */
+/* The thread has to look again only if another thread has written since it yielded last. */
 void explore_yield(void)
 {
     if (engine.current == ALONE) {

@@ -3,8 +3,8 @@
  * The explorer's inside: engine.c runs threads one step at a time, memory.c is what they read and write, heap.c where
  * they allocate, search.c chooses the schedules.
  */
-#ifndef EXPLORE_ENGINE_H
-#define EXPLORE_ENGINE_H
+#ifndef PGL_TESTS_EXPLORE_ENGINE_H
+#define PGL_TESTS_EXPLORE_ENGINE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,8 +32,9 @@ struct choice {
 #define MAX_DECISIONS 512 /* a schedule goes on with the defaults after so many */
 
 /*
- * Where a schedule leaves the default (go on with the running thread; newest value). Named by the thread and the number
- * of choices that it made before, so that dropping one decision leaves the meaning of the others.
+ * A place at which a schedule leaves the default (go on with the running thread; newest value). It is named by the
+ * thread and the number of choices that the thread made before; therefore dropping one decision leaves the meaning of
+ * the others.
  */
 struct decision {
     uint8_t thread;
@@ -68,7 +69,7 @@ struct run {
 /* Run one schedule. */
 void engine_run(struct run *run);
 
-/* Who chooses, and how often he did before: a strategy that replays knows its decisions by these. */
+/* The thread that chooses, and how often it did before: a strategy that replays knows its decisions by these. */
 unsigned int engine_step(void);
 int engine_chooser(void);
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a scenario sees of the explorer.
+ * The explorer, as a scenario sees it.
  *
  * A scenario is code run by a few threads that are coroutines of one process. It is compiled, as the library under it,
  * with -fsanitize=thread, and linked with a runtime of our own: each atomic operation calls the explorer, which decides
  * who runs next and what a load returns. A schedule is a run from init to final; the explorer makes as many different
  * ones as it is told to. docs/testing.md says what that proves.
  */
-#ifndef EXPLORE_H
-#define EXPLORE_H
+#ifndef PGL_TESTS_EXPLORE_EXPLORE_H
+#define PGL_TESTS_EXPLORE_EXPLORE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 
 #define EXPLORE_THREADS 4
 
-/* What memory does between the threads. */
+/* The memory model between the threads. */
 enum explore_memory {
     MEMORY_SC,   /* interleaving only */
     MEMORY_TSO,  /* a store buffer a thread, as x86 has; emptying it is a step of the schedule */
@@ -51,7 +51,7 @@ bool explore_sample(unsigned int n);
 void explore_fail_allocation(unsigned int skip);
 
 /*
- * What the library calls when it is compiled with PGL_EXPLORE: a full fence, and the wait of its spin lock, which
+ * The library calls these when it is compiled with PGL_EXPLORE: a full fence, and the wait of its spin lock, which
  * blocks until another thread has written the 8-byte word around @word since this thread last read it.
  */
 void pgl_explore_fence(void);

@@ -3,8 +3,8 @@
  * The world of the fault scenarios: an object, a pager and frames. The pager answers its first requests by way of a
  * mailbox that another thread serves, and later ones before data_request() returns.
  */
-#ifndef PGL_TESTS_FAULT_WORLD_H
-#define PGL_TESTS_FAULT_WORLD_H
+#ifndef PGL_TESTS_EXPLORE_FAULT_WORLD_H
+#define PGL_TESTS_EXPLORE_FAULT_WORLD_H
 
 #include <pagelock/fault.h>
 

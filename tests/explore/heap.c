@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a schedule allocates. Each thread takes from its own part of one region, never twice from the same place, so
+ * The allocations of a schedule. Each thread takes from its own part of one region, never twice from the same place, so
  * that addresses depend on nothing but the thread's own past; all is forgotten at the end. An access outside what is
  * allocated fails the schedule, one to memory whose initialisation is not visible to the thread yet does, and memory
  * still allocated when the scenario is over is a leak.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The words and locks of the litmus tests, and the verdicts of the explorer on a scenario. */
-#ifndef PGL_TESTS_LITMUS_H
-#define PGL_TESTS_LITMUS_H
+#ifndef PGL_TESTS_EXPLORE_LITMUS_H
+#define PGL_TESTS_EXPLORE_LITMUS_H
 
 #include "../cm.h"
 #include "search.h"

@@ -208,7 +208,7 @@ static uintptr_t word_of(uintptr_t address)
     return address & ~(uintptr_t)7;
 }
 
-/* The cell of an atomic access. What orders accesses of one width says nothing of accesses that overlap otherwise. */
+/* The cell of an atomic access. The order of accesses of one width says nothing of accesses that overlap otherwise. */
 static struct cell *access_cell(uintptr_t address, unsigned int size, const void *pc)
 {
     struct cell *cell = find_cell(word_of(address), true);
@@ -407,7 +407,7 @@ static uint64_t read_through_buffer(int thread, uintptr_t address, unsigned int 
     return value;
 }
 
-/* What reading a message brings along. */
+/* Take over the clock that a message brings along. */
 static void read_message(int thread, const struct message *message, int order)
 {
     clock_join(&memory.pending_clocks[thread], &message->clock);
@@ -422,7 +422,7 @@ static void read_message(int thread, const struct message *message, int order)
     }
 }
 
-/* What a store of the running thread carries. */
+/* The clock that a store of the running thread carries. */
 static struct clock store_clock(int thread, int order)
 {
     struct clock clock = releases(order) ? memory.clocks[thread] : memory.fence_clocks[thread];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-#ifndef EXPLORE_SCENARIOS_H
-#define EXPLORE_SCENARIOS_H
+#ifndef PGL_TESTS_EXPLORE_SCENARIOS_H
+#define PGL_TESTS_EXPLORE_SCENARIOS_H
 
 #include "explore.h"
 

@@ -446,7 +446,7 @@ static void final_same_result(void)
     final();
 }
 
-/* Who asks again after that is served. */
+/* A fault that asks again after that is served. */
 static void final_no_data(void)
 {
     for (int t = 0; t < 2; t++) {

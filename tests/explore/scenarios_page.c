@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The table and the page lock. What the locks protect is plain data, so that a lock that does not hold is a race. */
+/* The table and the page lock. The locks protect plain data; therefore a lock that does not hold is a race. */
 #include <errno.h>
 
 #include "scenarios.h"

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Which schedules to try. */
-#ifndef EXPLORE_SEARCH_H
-#define EXPLORE_SEARCH_H
+#ifndef PGL_TESTS_EXPLORE_SEARCH_H
+#define PGL_TESTS_EXPLORE_SEARCH_H
 
 #include "engine.h"
 
 #define REPLAY_MAX 4096
 
-/* What is known of a scenario. Plain data: a worker hands it over in shared memory. */
+/* The state of the search of a scenario. Plain data: a worker hands it over in shared memory. */
 struct tally {
     uint64_t schedules;
     uint64_t distinct;          /* sequences of steps, under each memory */

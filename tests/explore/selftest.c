@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the explorer must find, and what it must not: litmus tests whose outcomes are known, and the classic mistakes.
+ * The explorer finds the classic mistakes, and the outcomes that are known of litmus tests; it finds no others.
  */
 #include <stdlib.h>
 

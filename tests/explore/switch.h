@@ -3,8 +3,8 @@
  * Stackful coroutines, as small as they can be: a context is where to go on, and a switch saves what a call preserves.
  * swapcontext() would do the same with two system calls a switch; it serves the machines without a switch of their own.
  */
-#ifndef EXPLORE_SWITCH_H
-#define EXPLORE_SWITCH_H
+#ifndef PGL_TESTS_EXPLORE_SWITCH_H
+#define PGL_TESTS_EXPLORE_SWITCH_H
 
 #include <stddef.h>
 

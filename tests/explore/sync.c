@@ -29,7 +29,7 @@ void sync_reset(void)
     memset(waits_on, 0, sizeof waits_on);
 }
 
-/* What a lock's word becomes; false while that cannot be. */
+/* Change a lock's word; false while it cannot change. */
 
 static bool lock_word(uint64_t *word, uint64_t unused, uint64_t unused2)
 {

@@ -6,8 +6,8 @@
  * Its claim is the library's first promise: once a store's check has returned, no block is found that was made from
  * older bytes; at the end every block is either alive, found and up to date, or was retired exactly once.
  */
-#ifndef EXPLORE_WORLD_H
-#define EXPLORE_WORLD_H
+#ifndef PGL_TESTS_EXPLORE_WORLD_H
+#define PGL_TESTS_EXPLORE_WORLD_H
 
 #include <pagelock/pagelock.h>
 
@@ -77,7 +77,7 @@ bool translate_two(unsigned int block, unsigned int key, unsigned int page, unsi
 /* Make block @block of @n words in this order, one to PARTS, on pages of any order. */
 bool translate_many(unsigned int block, unsigned int key, const struct part *parts, unsigned int n);
 
-/* What a translator does and what it makes of it are two things: it may cross and not need the second page's bytes. */
+/* The way of a translator, and the block that it makes: it may cross, and not need the second page's bytes. */
 struct shape {
     unsigned int begin;
     unsigned int cross; /* NO_CROSSING, or the page it crosses into */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Faults that never sleep, so that a single thread can stop one at any point and look at what is marked. */
-#ifndef PGL_TESTS_PROBE_H
-#define PGL_TESTS_PROBE_H
+#ifndef PGL_TESTS_FAULT_PROBE_H
+#define PGL_TESTS_FAULT_PROBE_H
 
 #include "sim.h"
 
@@ -48,7 +48,7 @@ struct pgl_object_stats stats_of(struct pgl_object *object);
 /* Nothing is marked, no credit in use, nobody waiting. */
 void assert_at_rest(struct pgl_object *object);
 
-/* What the last request asked for, in the pager's pages. */
+/* Assert the range of the last request, in the pager's pages. */
 void assert_asked(const struct sim *sim, uint64_t first, uint64_t last, uint64_t demand);
 
 #endif

@@ -4,8 +4,8 @@
  * script: a function that may reply now, keep the request for later, reply wrongly, or refuse. Every hook of the driver
  * goes through sim_inject(), so that each one can be made to fail. Its heap aborts when a block was written past its end.
  */
-#ifndef PGL_TESTS_SIM_H
-#define PGL_TESTS_SIM_H
+#ifndef PGL_TESTS_FAULT_SIM_H
+#define PGL_TESTS_FAULT_SIM_H
 
 #include <stdlib.h>
 

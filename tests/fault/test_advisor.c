@@ -57,7 +57,7 @@ static void touch_at_random(struct reader *r, unsigned n)
     touch_runs(r, n, 1);
 }
 
-/* What was touched since the last time, over page by page. */
+/* The cost of the touches since the last call, over that of going page by page. */
 static double cost_so_far(struct reader *r, struct pgl_object_stats *since)
 {
     struct pgl_object_stats now;
@@ -145,7 +145,7 @@ static void test_advisor_follows_a_reader_that_skips(void **state)
     assert_true(close_reader(&r) < 0.60);
 }
 
-/* What it has learnt it can unlearn. */
+/* The advisor can unlearn. */
 static void test_advisor_recovers_confidence(void **state)
 {
     struct pgl_object_stats since = {0};

@@ -155,7 +155,7 @@ static void test_fault_that_was_refused_leaves_nothing_behind(void **state)
     assert_int_equal(f->sim.nbehind, 1);
 }
 
-/* What is left behind ends right before the cluster: not where memory ran short before the cluster's first page. */
+/* The pages left behind end right before the cluster, and not where memory ran short before its first page. */
 static void test_fault_with_its_cluster_cut_in_front_leaves_nothing_behind(void **state)
 {
     struct fixture *f = *state;

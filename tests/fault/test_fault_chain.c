@@ -68,7 +68,7 @@ static void test_fault_carries_offsets_down_the_chain(void **state)
     free_chain(&chain);
 }
 
-/* What the top object shows of the lower one bounds the cluster there, with an entry or without. */
+/* The part of the lower object that the top object shows bounds the cluster there, with an entry or without. */
 static void test_fault_in_a_lower_object_stays_inside_what_is_shown(void **state)
 {
     struct fixture *f = *state;

@@ -24,7 +24,7 @@ static void test_fault_error_reaches_every_waiter(void **state)
     assert_at_rest(f->object);
 }
 
-/* The demand page fails: whoever waits for a neighbour asks for it himself, and is not told another page's error. */
+/* The demand page fails: a fault that waits for a neighbour asks for it itself, and gets no other page's error. */
 static void test_fault_error_of_one_page_is_not_its_neighbours(void **state)
 {
     struct fixture *f = *state;
@@ -60,7 +60,7 @@ static void test_fault_on_a_page_in_error_asks_for_it_alone(void **state)
     assert_at_rest(f->object);
 }
 
-/* What a fault on page 96 asks for: up to page 100, or only as far as the page in error before it. */
+/* A fault on page 96 asks for pages up to 100, or only as far as the page in error before it. */
 static void assert_page_100_speculated(struct fixture *f, bool speculated)
 {
     f->sim.script = sim_keep;
@@ -422,7 +422,7 @@ static void add_waiters(void *arg, const struct pgl_request *request)
     }
 }
 
-/* Whoever waited was woken, once for each wait, and comes to an end himself. */
+/* Each waiter was woken, once for each wait, and comes to an end. */
 static void end_waiters(struct scenario *s)
 {
     for (unsigned i = 0; i < 2; i++) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What fuzz targets share: input that is eaten byte by byte, and a check that is never compiled out. */
-#ifndef FUZZ_H
-#define FUZZ_H
+/* The common part of fuzz targets: input that is eaten byte by byte, and a check that is never compiled out. */
+#ifndef PGL_TESTS_FUZZ_FUZZ_H
+#define PGL_TESTS_FUZZ_FUZZ_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -35,7 +35,7 @@ enum answer {
     ANSWERS,
 };
 
-/* What has happened that may be the reason of an answer. */
+/* Events that may be the reason of an answer. */
 enum reason {
     REASON_EAGAIN = 1,
     REASON_EINTR = 2,

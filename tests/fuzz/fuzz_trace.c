@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The readers of recorded traces. The input is the text of a trace, or, when its first byte says so, the gzip file
- * itself. What is accepted is written out again from what was read, and has to be read as the same.
+ * itself. A trace that is accepted is written out again as it was read, and has to be read as the same.
  */
 #include <string.h>
 #include <sys/mman.h>

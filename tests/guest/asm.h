@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Writing guest code into a program's image, at virtual addresses. */
-#ifndef GUEST_ASM_H
-#define GUEST_ASM_H
+#ifndef PGL_TESTS_GUEST_ASM_H
+#define PGL_TESTS_GUEST_ASM_H
 
 #include "program.h"
 
-/* What the registers beyond r7 are for. */
+/* The use of the registers beyond r7. */
 enum reg {
     R_SEEN = 8, /* what was read of a flag */
     R_ZERO = 9,
@@ -17,7 +17,7 @@ enum reg {
     R_LINK = 15,
 };
 
-/* Where code goes next. */
+/* The place at which code goes next. */
 struct place {
     struct program *program;
     uint64_t va;

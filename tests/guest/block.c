@@ -77,8 +77,8 @@ struct block *blocks_cached(const struct finder *finder, uint64_t va)
 }
 
 /*
- * Whoever kills a block marks it dead, fences, and then wipes the caches. This caches, fences, and then asks: either
- * the wiping finds the block here, or the asking finds it dead.
+ * A thread that kills a block marks it dead, fences, and then wipes the caches. This function caches, fences, and then
+ * asks. Therefore either the wiping finds the block here, or the asking finds it dead.
  */
 void blocks_cache(struct finder *finder, struct block *block)
 {
@@ -105,7 +105,7 @@ struct block *blocks_find(struct blocks *blocks, struct finder *finder, uint64_t
 void blocks_chain(struct blocks *blocks, struct block *of, struct jump *from, struct block *to)
 {
     pthread_mutex_lock(&blocks->lock);
-    /* Whoever kills one of them marks it before it takes this lock to undo its jumps. */
+    /* A thread that kills one of them marks it before it takes this lock to undo its jumps. */
     if (pgl_tb_is_live(&of->tb) && pgl_tb_is_live(&to->tb) && !from->to) {
         from->next = to->incoming;
         to->incoming = from;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What an emulator has with or without libpagelock: translated blocks, a hash table to find them in, a jump cache a
+ * An emulator has these with or without libpagelock: translated blocks, a hash table to find them in, a jump cache a
  * hart, jumps from block to block that are patched in place, and a way to free blocks that some hart may still be
  * running.
  */
-#ifndef GUEST_BLOCK_H
-#define GUEST_BLOCK_H
+#ifndef PGL_TESTS_GUEST_BLOCK_H
+#define PGL_TESTS_GUEST_BLOCK_H
 
 #include <pthread.h>
 

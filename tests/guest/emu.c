@@ -12,7 +12,7 @@
  *   again, in a block of its own (run_one()).
  * - Freeing blocks: epochs (block.c). A hart is without blocks every now and then in run_hart().
  *
- * What is here for the test only: versions of bytes, snapshots, jitter(), mistakes, counts.
+ * Only the test needs these: versions of bytes, snapshots, jitter(), mistakes, counts.
  */
 #include "emu_internal.h"
 
@@ -107,7 +107,7 @@ static const struct pgl_tb_ops tb_ops = {first_code, no_code, publish, retired};
 
 /* ---- stores ---- */
 
-/* What the library said of a store or a range: the running block may be dead, whoever killed it. */
+/* Note the answer to a store or a range: the running block may be dead, and any thread may have killed it. */
 static int note_answer(struct hart *hart, int answer)
 {
     if (answer < 0) {

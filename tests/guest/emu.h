@@ -3,8 +3,8 @@
  * The emulator: harts that run a guest program from translated blocks, one thread a hart. emu.c is where libpagelock is
  * used; read it as an example.
  */
-#ifndef GUEST_EMU_H
-#define GUEST_EMU_H
+#ifndef PGL_TESTS_GUEST_EMU_H
+#define PGL_TESTS_GUEST_EMU_H
 
 #include "block.h"
 #include "ram.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What emu.c and translate.c share. */
-#ifndef GUEST_EMU_INTERNAL_H
-#define GUEST_EMU_INTERNAL_H
+/* The common part of emu.c and translate.c. */
+#ifndef PGL_TESTS_GUEST_EMU_INTERNAL_H
+#define PGL_TESTS_GUEST_EMU_INTERNAL_H
 
 #include "emu.h"
 
@@ -32,7 +32,7 @@ struct emu {
 
 void emu_fail(const char *what);
 
-/* Where the page-table entry of a virtual address says that it lies. */
+/* The address that the page-table entry of a virtual address names. */
 uint64_t emu_translate_va(const struct emu *emu, uint64_t va, uint64_t *flags_at);
 
 /* Make a block of the code at @va, which lies at @pa, or find the equal one that another hart has made. */

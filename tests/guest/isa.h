@@ -5,8 +5,8 @@
  *
  * Byte 0 is the operation, byte 1 the registers (destination in the high nibble), the rest an immediate, little-endian.
  */
-#ifndef GUEST_ISA_H
-#define GUEST_ISA_H
+#ifndef PGL_TESTS_GUEST_ISA_H
+#define PGL_TESTS_GUEST_ISA_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -75,7 +75,7 @@ enum leave {
     LEAVE_SYNC,     /* behind it, but nothing that was fetched before counts */
 };
 
-/* What an instruction wants of the machine around it. Addresses are virtual. */
+/* The machine around an instruction. Addresses are virtual. */
 struct bus {
     uint64_t (*load)(void *machine, uint64_t va, unsigned len);
     void (*store)(void *machine, uint64_t va, unsigned len, uint64_t value);

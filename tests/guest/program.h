@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A guest program: a memory image, the mapping of its virtual pages, and where each hart begins. */
-#ifndef GUEST_PROGRAM_H
-#define GUEST_PROGRAM_H
+#ifndef PGL_TESTS_GUEST_PROGRAM_H
+#define PGL_TESTS_GUEST_PROGRAM_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,7 +37,7 @@ struct program {
     uint64_t entry[HARTS_MAX];
 };
 
-/* Where a virtual address lies in the RAM. */
+/* The place of a virtual address in the RAM. */
 static inline uint32_t program_ram_at(const struct program *program, uint64_t va)
 {
     uint64_t in_page = (UINT64_C(1) << program->page_bits) - 1;

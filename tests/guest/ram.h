@@ -5,8 +5,8 @@
  * A cell is a byte and its version, read and written as one. A store whose invalidation has returned *settles* its
  * versions. A block that is looked up later must have been made from settled versions or newer ones, byte by byte.
  */
-#ifndef GUEST_RAM_H
-#define GUEST_RAM_H
+#ifndef PGL_TESTS_GUEST_RAM_H
+#define PGL_TESTS_GUEST_RAM_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -58,7 +58,7 @@ static inline uint64_t ram_next_cell(uint64_t cell, enum write_how how, uint8_t 
 }
 
 /*
- * Make a store, byte by byte. Where each byte has one writer it is a plain store of the host, so that nothing but the
+ * Make a store, byte by byte. If each byte has one writer it is a plain store of the host, so that nothing but the
  * library's own fence orders it before the look-up of its check.
  */
 static inline void ram_write(struct ram *ram, struct write *write)

@@ -499,7 +499,7 @@ static void make_ring(struct gen *gen, unsigned hart, unsigned rounds)
 
 /* ---- the program ---- */
 
-/* Fewer physical pages than virtual ones. What is next to what in virtual addresses: as in the RAM, or anything. */
+/* Fewer physical pages than virtual ones. Virtual neighbours are neighbours in the RAM, or any two pages. */
 static void make_mapping(struct gen *gen)
 {
     struct program *program = gen->program;

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Usage: english.py SOURCES: no sentence in a comment of src/ or include/ begins with What, Who, Whoever, Whose or
+"""Usage: english.py SOURCES: no sentence in a comment of the C source begins with What, Who, Whoever, Whose or
 Where. The subject of a sentence is the actor, and stands first."""
 import pathlib
 import re
 import sys
 
+FOLDERS = ("bench", "include", "src", "tests")
 # A string or a character may hold what looks like a comment.
 TOKEN = re.compile(r"/\*.*?\*/|//[^\n]*(?:\n[ \t]*//[^\n]*)*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)
 # Sentences begin at the start of a comment, of a paragraph, of what follows a label or a number, and after an end.
@@ -21,7 +22,7 @@ def sentences(comment):
 
 def check(top):
     found = files = 0
-    for folder in ("include", "src"):
+    for folder in FOLDERS:
         for path in sorted((top / folder).rglob("*.[ch]")):
             files += 1
             text = path.read_text()

@@ -22,7 +22,7 @@ enum {
     CACHE = 32,     /* blocks that a worker caches */
 };
 
-/* Where the bytes of a block are. A key's class is its number modulo N_CLASSES: where the second page is. */
+/* The bytes of a block. A key's class, its number modulo N_CLASSES, says where the second page is. */
 enum class { ONE, SAME, HIGHER, LOWER, N_CLASSES };
 
 struct key {

@@ -67,7 +67,10 @@ extern unsigned timers; /* expirations that were read */
 /* Of the files: all are open with O_DIRECT, and are read in whole pages only. */
 extern bool direct;
 
-/* Where data begins and ends, in turn, in bytes, after a hole before the first: of a file whose blocks are smaller than a page. NULL: ask the kernel. */
+/*
+ * The offsets at which data begins and ends, in turn, in bytes, after a hole before the first: of a file whose blocks
+ * are smaller than a page. NULL: ask the kernel.
+ */
 extern const off_t *extents;
 
 /* Memory keeps its pages, whatever is advised. */

@@ -50,7 +50,7 @@ pthread_t touch_bad_page(unsigned char *page);
 
 void run_idle_child(void);
 
-/* What a child sees: 0 when all is right. It makes no call that could allocate, or touch the pager. */
+/* Look at the memory in a child: 0 when all is right. It makes no call that could allocate, or touch the pager. */
 int check_as_child(unsigned char *memory);
 
 void run_child(unsigned char *memory);

@@ -184,8 +184,8 @@ static void test_uffd_memory_that_grew_is_plain_beyond_its_file(void **state)
 }
 
 /*
- * A child holds the userfaultfd as its parent does. What was added to a region, or left behind when it moved, is let go
- * with it all the same: neither a touch nor another fork() waits for a handler that there is no more.
+ * A child holds the userfaultfd as its parent does. Memory that was added to a region, or left behind when it moved, is
+ * unregistered with it all the same: neither a touch nor another fork() waits for a handler that has ended.
  */
 static void test_uffd_nothing_of_a_region_waits_for_a_pager_that_ended(void **state)
 {

@@ -62,7 +62,7 @@ static bool is_spare(void)
            (mine.call == CALL_MADVISE && (mine.request == MADV_DONTNEED || mine.request == MADV_DONTNEED_LOCKED));
 }
 
-/* What the library makes of an error. */
+/* The errno that the library reports for an error. */
 static int told(int error)
 {
     if (mine.call == CALL_IOCTL && mine.request == UFFDIO_API && error == EINVAL) {
@@ -201,8 +201,8 @@ static void test_uffd_map_finds_each_page_that_stays(void **state)
 }
 
 /*
- * What was in the memory is dropped, with the one call or with the other; where neither does it, as on old kernels in
- * locked memory, or where pages come between again and again, memory is refused as it is.
+ * The content of the memory is dropped, with the one call or with the other. If neither does it, as on old kernels in
+ * locked memory, or if pages come between again and again, memory is refused as it is.
  */
 static void test_uffd_map_refuses_memory_that_does_not_become_empty(void **state)
 {

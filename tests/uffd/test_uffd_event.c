@@ -221,8 +221,8 @@ static struct pgl_uffd_stats run_event_behind_faults(struct fixture *f, unsigned
 }
 
 /*
- * What the only handler has read is kept while it reads the event, and so are the threads whose faults it finds before
- * it: each is woken once for the event, and once when it has its page.
+ * The only handler keeps the messages that it has read while it reads the event, and the threads whose faults it finds
+ * before it: each is woken once for the event, and once when it has its page.
  */
 static void test_uffd_event_is_read_before_faults_are_answered(void **state)
 {

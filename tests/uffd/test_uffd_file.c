@@ -168,7 +168,7 @@ static enum pgl_uffd_remedy on_failure_note(void *arg, const void *addr, int err
     return PGL_UFFD_ZERO;
 }
 
-/* What O_DIRECT asks for: whole blocks, of the partial last page as well, which ends in zeros; and nothing is cached. */
+/* O_DIRECT asks for whole blocks, of the partial last page as well, which ends in zeros; and nothing is cached. */
 static void test_uffd_reads_directly_what_was_opened_so(void **state)
 {
     char name[] = "pagelock-XXXXXX";

@@ -36,7 +36,7 @@ static void test_uffd_forked_child_is_served_too(void **state)
     }
 }
 
-/* What a child inherited is there already when a cluster comes upon it. */
+/* A page that a child inherited is there already when a cluster comes upon it. */
 static void test_uffd_inherited_pages_are_counted(void **state)
 {
     struct fixture *f = *state;

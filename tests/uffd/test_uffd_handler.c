@@ -132,7 +132,7 @@ static void test_uffd_handler_outlives_each_error_of_its_calls(void **state)
     }
 }
 
-/* What the kernel says of a page, by its errno, is counted once for each cluster or page. */
+/* The answer of the kernel for a page, its errno, is counted once for each cluster or page. */
 static void test_uffd_answers_of_the_kernel_are_counted(void **state)
 {
     static const struct {

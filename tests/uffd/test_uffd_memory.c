@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What is accepted: arguments, files and kinds of memory; memory that had pages before shows the file.
+ * The pager accepts some arguments, files and kinds of memory; memory that had pages before shows the file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -142,7 +142,7 @@ static void assert_refused(struct fixture *f, unsigned char *memory, int error)
     assert_int_equal(errno, error);
 }
 
-/* Where it begins, where it ends, and between. */
+/* With the page at its beginning, at its end, and between. */
 static void assert_refused_with_a_foreign_page(struct fixture *f, int flags, int file)
 {
     for (unsigned page = 0; page < 8; page++) {

@@ -62,7 +62,7 @@ static void test_uffd_holes_are_whole_pages(void **state)
     assert_int_equal(stats_of(f).pages_fetched, NPAGES - 9 - 9);
 }
 
-/* What O_DIRECT asks for, also when less was read than asked for. */
+/* As O_DIRECT asks for, also when less was read than asked for. */
 static void test_uffd_file_is_read_in_whole_pages(void **state)
 {
     struct fixture *f = *state;

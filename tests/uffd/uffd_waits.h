@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What waits in the kernel for a handler of a userfaultfd pager: states that a test can wait for, in place of a time.
+ * Threads that wait in the kernel for a handler of a userfaultfd pager: states that a test can wait for, in place of a
+ * time.
  */
-#ifndef PGL_TESTS_UFFD_WAITS_H
-#define PGL_TESTS_UFFD_WAITS_H
+#ifndef PGL_TESTS_UFFD_UFFD_WAITS_H
+#define PGL_TESTS_UFFD_UFFD_WAITS_H
 
 #include <errno.h>
 #include <fcntl.h>

@@ -76,6 +76,7 @@ void micro_free(void *one);
 void micro_lock_cases(GPtrArray *cases);
 void micro_code_cases(GPtrArray *cases);
 void micro_fault_cases(GPtrArray *cases);
+void micro_store_cases(GPtrArray *cases);
 void micro_wait_cases(GPtrArray *cases);
 
 #endif

@@ -136,12 +136,29 @@ PGL_INLINE uint64_t pgl_tb_last_addr(const struct pgl_tb *tb, unsigned which);
  *
  * A vCPU that caches a block without a lock stores it in its cache, calls pgl_fence(), and then calls this. If the
  * result is false, it removes the block from the cache. The killer marks the block dead, fences, and then calls
- * `retired`, which wipes the caches.
+ * `retired`, which wipes the caches. pgl_cache_tb() does all this for a vCPU.
  *
  * Locks:    none; wait-free.
  * Ordering: acquire; pairs with the release store of the claim.
  */
 PGL_INLINE bool pgl_tb_is_live(const struct pgl_tb *tb);
+
+/**
+ * pgl_cache_tb() - cache a block without a lock, as long as it is alive
+ * @slot: a place in a cache that this thread alone fills, such as its vCPU's jump cache; `retired` may clear it
+ * @tb: has been found a moment ago, and its memory is not reused meanwhile
+ *
+ * The call stores @tb to *@slot, fences, and looks again whether @tb is alive. If it is not, the call stores NULL to
+ * the slot. `retired` looks into the slot of each vCPU with atomic accesses, and removes the dead.
+ *
+ * Returns true when the block stays in the slot, until `retired` removes it. False means that it is dead: look the
+ * block up again.
+ *
+ * Locks:    none; wait-free.
+ * Ordering: a full fence between the store to the slot and the look at the block; pairs with the fence before
+ *           `retired`.
+ */
+PGL_INLINE bool pgl_cache_tb(struct pgl_tb **slot, struct pgl_tb *tb);
 
 /**
  * pgl_tb_chain_next() - return the next block of a chain, or NULL
@@ -283,8 +300,8 @@ PGL_API enum pgl_bracket_result pgl_bracket_store(struct pgl_bracket *bracket, u
  * Ordering: release on each page; after PGL_BRACKET_RESTART as pgl_bracket_begin().
  * Blocks:   only when stores are remembered; then as pgl_store_check() and pgl_bracket_begin().
  * Owns:     @tb stays the caller's, and the library links it until `retired` is called with it.
- * Errors:   PGL_BRACKET_ERROR with EINVAL, and the bracket aborted, when a lock_debug library has reported @tb and the
- *           hook has returned. There is no other error.
+ * Errors:   PGL_BRACKET_ERROR with EINVAL, and the bracket aborted, when the table has no callbacks, or a lock_debug
+ *           library has reported @tb and the hook has returned. There is no other error.
  */
 PGL_API enum pgl_bracket_result pgl_bracket_commit(struct pgl_bracket *bracket, struct pgl_tb *tb,
                                                    struct pgl_tb **equal);
@@ -453,6 +470,37 @@ PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr,
  * Errors:   PGL_ERROR with EINVAL, and nothing killed, for bytes beyond the table.
  */
 PGL_API int pgl_store_check(struct pgl_table *table, uint64_t addr, uint64_t len, const struct pgl_tb *running);
+
+/**
+ * pgl_store_u8() - store a byte into guest memory, and check the store
+ * pgl_store_u16() - the same for 2 bytes
+ * pgl_store_u32() - the same for 4 bytes
+ * pgl_store_u64() - the same for 8 bytes
+ * @table: borrowed
+ * @host: where the guest's bytes lie in the memory of this process
+ * @addr: the guest-physical address of the same bytes
+ * @value: in the byte order of the host; the caller swaps the bytes of a guest of the other order
+ * @running: the block that this vCPU is in, or NULL
+ *
+ * The call stores and does what pgl_store_check() does. The store is a single atomic access when @host is a multiple of
+ * its size. Otherwise other threads may see some of its bytes before the others, and the bytes may lie on two pages
+ * only if these two pages are neighbours in the memory of this process too.
+ *
+ * Returns, locks, orders and waits as pgl_store_check().
+ *
+ * Locks:    entry and exit: this thread holds no page and has no bracket.
+ * Ordering: a full fence between the store and the look-up.
+ * Blocks:   as pgl_store_check().
+ * Errors:   PGL_ERROR with EINVAL, after the store, for bytes beyond the table.
+ */
+PGL_API int pgl_store_u8(struct pgl_table *table, void *host, uint64_t addr, uint8_t value,
+                         const struct pgl_tb *running);
+PGL_API int pgl_store_u16(struct pgl_table *table, void *host, uint64_t addr, uint16_t value,
+                          const struct pgl_tb *running);
+PGL_API int pgl_store_u32(struct pgl_table *table, void *host, uint64_t addr, uint32_t value,
+                          const struct pgl_tb *running);
+PGL_API int pgl_store_u64(struct pgl_table *table, void *host, uint64_t addr, uint64_t value,
+                          const struct pgl_tb *running);
 
 /**
  * struct pgl_store - a store bracket, which holds the pages of a store over invalidation and store. Private members.

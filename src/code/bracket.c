@@ -505,7 +505,7 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
         answer_and_retake(bracket);
         return decode_again(bracket);
     }
-    if (!may_link(bracket, tb)) {
+    if (!bracket->table->ops || !may_link(bracket, tb)) {
         pgl_bracket_abort_at(bracket, place);
         return refuse(EINVAL);
     }

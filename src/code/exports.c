@@ -134,6 +134,26 @@ int pgl_store_check(struct pgl_table *table, uint64_t addr, uint64_t len, const 
     return pgl_store_check_at(table, addr, len, running, NO_PLACE);
 }
 
+int pgl_store_u8(struct pgl_table *table, void *host, uint64_t addr, uint8_t value, const struct pgl_tb *running)
+{
+    return pgl_store_u8_at(table, host, addr, value, running, NO_PLACE);
+}
+
+int pgl_store_u16(struct pgl_table *table, void *host, uint64_t addr, uint16_t value, const struct pgl_tb *running)
+{
+    return pgl_store_u16_at(table, host, addr, value, running, NO_PLACE);
+}
+
+int pgl_store_u32(struct pgl_table *table, void *host, uint64_t addr, uint32_t value, const struct pgl_tb *running)
+{
+    return pgl_store_u32_at(table, host, addr, value, running, NO_PLACE);
+}
+
+int pgl_store_u64(struct pgl_table *table, void *host, uint64_t addr, uint64_t value, const struct pgl_tb *running)
+{
+    return pgl_store_u64_at(table, host, addr, value, running, NO_PLACE);
+}
+
 int pgl_store_begin(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len,
                     const struct pgl_tb *running)
 {

@@ -31,6 +31,10 @@
 #undef pgl_store_begin_pair
 #undef pgl_store_check
 #undef pgl_store_end
+#undef pgl_store_u16
+#undef pgl_store_u32
+#undef pgl_store_u64
+#undef pgl_store_u8
 #undef pgl_tb_link_unlisted
 #undef pgl_tb_lock_pages
 #undef pgl_tb_unlock_pages

@@ -82,9 +82,11 @@ void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain)
     pgl_tally_add(table, PGL_TALLY_KILLS, chain.n);
     /* Pairs with the fence of a thread that caches a block without a lock, before it calls pgl_tb_is_live(). */
     pgl_fence();
-    pgl_witness_calls("retired");
-    table->ops->retired(chain.first, table->opaque);
-    pgl_witness_returns();
+    if (table->ops) {
+        pgl_witness_calls("retired");
+        table->ops->retired(chain.first, table->opaque);
+        pgl_witness_returns();
+    }
 }
 
 /*

@@ -183,6 +183,7 @@ int pgl_store_begin_pair_at(struct pgl_store *store, struct pgl_table *table, ui
         return PGL_ERROR;
     }
     store->table = table;
+    store->page = NULL;
     store->nplaces = 0;
     add_place(store, addr, len);
     add_place(store, addr2, len2);
@@ -192,15 +193,11 @@ int pgl_store_begin_pair_at(struct pgl_store *store, struct pgl_table *table, ui
     return pgl_with_running(lock_clean_pages(store), running);
 }
 
-int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len,
-                       const struct pgl_tb *running, const char *place)
+void pgl_store_end_slow(struct pgl_store *store, const char *place)
 {
-    return pgl_store_begin_pair_at(store, table, addr, len, 0, 0, running, place);
-}
-
-void pgl_store_end_at(struct pgl_store *store, const char *place)
-{
-    if (pgl_witness_may_call(place)) {
+    if (store->page) { /* the inline part unlocks it */
+        pgl_page_unlock_at(store->table, store->page, place);
+    } else if (pgl_witness_may_call(place)) {
         unlock_pages(store);
     }
 }

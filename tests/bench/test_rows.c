@@ -164,6 +164,11 @@ void micro_fault_cases(GPtrArray *cases)
     (void)cases;
 }
 
+void micro_store_cases(GPtrArray *cases)
+{
+    (void)cases;
+}
+
 void micro_wait_cases(GPtrArray *cases)
 {
     (void)cases;

@@ -120,11 +120,7 @@ static void store_and_flush(struct duel *d)
 
 static void cache_block(struct duel *d)
 {
-    __atomic_store_n(&d->cache, &d->tb, __ATOMIC_RELAXED);
-    pgl_fence();
-    if (!pgl_tb_is_live(&d->tb)) {
-        __atomic_store_n(&d->cache, NULL, __ATOMIC_RELAXED);
-    }
+    pgl_cache_tb(&d->cache, &d->tb);
 }
 
 static void kill_block(struct duel *d)

@@ -133,6 +133,28 @@ static void test_store_bracket_over_two_places_kills_blocks_that_cross(void **st
     emu_fini(&emu);
 }
 
+static void test_store_bracket_tells_of_a_running_block_that_another_killed(void **state)
+{
+    struct emu_block running, beside;
+    struct pgl_store store;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &running, 0x5000, 0x5003);
+    emu_link(&emu, &beside, 0x6000, 0x6003);
+    assert_int_equal(pgl_store_begin(&store, emu.table, 0x6800, 8, &running.tb), 0);
+    pgl_store_end(&store);
+    pgl_invalidate_page(emu.table, 5, NULL);
+    for (uint64_t addr = 0x6800; addr <= 0x6ffc; addr += 0x7fc) { /* on one page, and on two */
+        assert_int_equal(pgl_store_begin(&store, emu.table, addr, 8, &running.tb), PGL_RUNNING_DEAD);
+        pgl_store_end(&store);
+        assert_int_equal(pgl_store_begin_pair(&store, emu.table, addr, 8, 0x9000, 8, &running.tb), PGL_RUNNING_DEAD);
+        pgl_store_end(&store);
+    }
+    emu_fini(&emu);
+}
+
 /* ---- filters ---- */
 
 enum { MANY = 64 };
@@ -252,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_store_bracket_of_two_places_may_have_one_or_none),
         cmocka_unit_test(test_store_bracket_refuses_either_place_beyond_the_table),
         cmocka_unit_test(test_store_bracket_over_two_places_kills_blocks_that_cross),
+        cmocka_unit_test(test_store_bracket_tells_of_a_running_block_that_another_killed),
         cmocka_unit_test(test_store_bracket_walks_no_list_when_the_filters_rule_the_store_out),
         cmocka_unit_test(test_store_bracket_begins_beside_a_block_that_no_filter_tells_apart),
         cmocka_unit_test(test_store_bracket_locks_in_ascending_order_whatever_its_places_are),

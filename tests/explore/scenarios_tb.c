@@ -199,18 +199,13 @@ static void init_first_misses(void)
 
 /* ---- jump caches and the running block ---- */
 
-/* Look up, cache, fence, test again: what is cached is alive or taken out again. */
+/* Look up, and cache what is alive. */
 static void cache_block(void)
 {
     struct block *block = find_block(0);
 
-    if (!block || !pgl_tb_is_live(&block->tb)) {
-        return;
-    }
-    __atomic_store_n(&world.cached[explore_self()], block, __ATOMIC_RELAXED);
-    pgl_fence();
-    if (!pgl_tb_is_live(&block->tb)) {
-        __atomic_store_n(&world.cached[explore_self()], NULL, __ATOMIC_RELAXED);
+    if (block && pgl_tb_is_live(&block->tb)) {
+        pgl_cache_tb(&world.cached[explore_self()], &block->tb);
     }
 }
 

@@ -81,7 +81,7 @@ static void retired(struct pgl_tb *chain, void *opaque)
             __atomic_store_n(&world.found[block->key], NULL, __ATOMIC_RELEASE);
         }
         for (int t = 0; t < EXPLORE_THREADS; t++) {
-            if (__atomic_load_n(&world.cached[t], __ATOMIC_RELAXED) == block) {
+            if (__atomic_load_n(&world.cached[t], __ATOMIC_RELAXED) == &block->tb) {
                 __atomic_store_n(&world.cached[t], NULL, __ATOMIC_RELAXED);
             }
         }
@@ -155,7 +155,7 @@ void world_final(void)
         check_block(&world.blocks[i]);
     }
     for (int t = 0; t < EXPLORE_THREADS; t++) {
-        explore_check(!world.cached[t] || pgl_tb_is_live(&world.cached[t]->tb));
+        explore_check(!world.cached[t] || pgl_tb_is_live(world.cached[t]));
     }
     if (explore_sample(32)) {
         pgl_table_check(world.table, say, NULL);

@@ -46,7 +46,7 @@ struct world {
     uint64_t memory[PAGES][SLOTS];
     struct block blocks[BLOCKS];
     struct block *found[KEYS];
-    struct block *cached[EXPLORE_THREADS];
+    struct pgl_tb *cached[EXPLORE_THREADS];
     bool trapped[PAGES]; /* between first_code and no_code; written under the page's lock */
     bool uses_traps;     /* untrapped stores are not checked: see trapping_store() */
     bool fences_traps;   /* nor here, but a trap is a flag without a lock: see fenced_store() */

@@ -262,6 +262,25 @@ static void op_bracket_with_stores(struct world *world)
     block->fate = FATE_LIVE;
 }
 
+/* Check a store, or make it with its check when its length is that of a value. */
+static int store(struct world *world, uint64_t addr, uint64_t len, const struct pgl_tb *running)
+{
+    unsigned char guest[16] __attribute__((aligned(8))) = {0}, *host = guest + addr % 8;
+
+    switch (len) {
+    case 1:
+        return pgl_store_u8(world->table, host, addr, 0x11, running);
+    case 2:
+        return pgl_store_u16(world->table, host, addr, 0x1111, running);
+    case 4:
+        return pgl_store_u32(world->table, host, addr, 0x11111111, running);
+    case 8:
+        return pgl_store_u64(world->table, host, addr, UINT64_C(0x1111111111111111), running);
+    default:
+        return pgl_store_check(world->table, addr, len, running);
+    }
+}
+
 static void op_store(struct world *world)
 {
     uint64_t addr = world_any_addr(world), len = any_len(world);
@@ -271,13 +290,13 @@ static void op_store(struct world *world)
     bool clean, hit;
 
     if (!is_in_table(world, addr, len)) {
-        CHECK(pgl_store_check(world->table, addr, len, tb) == PGL_ERROR);
+        CHECK(store(world, addr, len, tb) == PGL_ERROR);
         return;
     }
     clean = pgl_store_is_clean(world->table, addr, len);
     hit = len && world_kill_range(world, addr, addr + (len - 1));
     CHECK(!(clean && hit));
-    expect(world, pgl_store_check(world->table, addr, len, tb), hit, running, nretired);
+    expect(world, store(world, addr, len, tb), hit, running, nretired);
 }
 
 /* The leaves of a store bracket exist, or as many of them as it allocated before it ran out of memory. */

@@ -128,11 +128,14 @@ bind(None, "pgl_bracket_abort", BRACKET)
 bind(None, "pgl_tb_init", TB)
 bind(None, "pgl_tb_set_bytes", TB, c_uint, c_uint64, c_uint64)
 bind(c_bool, "pgl_tb_is_live", TB)
+bind(c_bool, "pgl_cache_tb", POINTER(c_void_p), TB)
 bind(TB, "pgl_tb_chain_next", TB)
 bind(c_int, "pgl_invalidate_tb", TABLE, TB, TB)
 bind(c_int, "pgl_flush", TABLE, TB)
 bind(c_bool, "pgl_store_is_clean", TABLE, c_uint64, c_uint64)
 bind(c_int, "pgl_store_check", TABLE, c_uint64, c_uint64, TB)
+for bits, c_value in ((8, ctypes.c_uint8), (16, ctypes.c_uint16), (32, ctypes.c_uint32), (64, c_uint64)):
+    bind(c_int, "pgl_store_u%d" % bits, TABLE, c_void_p, c_uint64, c_value, TB)
 bind(c_int, "pgl_store_begin", STORE, TABLE, c_uint64, c_uint64, TB)
 bind(c_int, "pgl_store_begin_pair", STORE, TABLE, c_uint64, c_uint64, c_uint64, c_uint64, TB)
 bind(None, "pgl_store_end", STORE)
@@ -280,6 +283,34 @@ class CodePages(unittest.TestCase):
         lib.pgl_store_end(store)
         self.assertTrue(self.try_elsewhere(7))
         self.assertFalse(lib.pgl_tb_is_live(tb))
+
+    def test_store_bracket_over_two_places_keeps_both_pages(self):
+        store = Memory("store")
+        low, _ = self.emulator.translate((0x7010, 0x7043))
+        high, _ = self.emulator.translate((0x9010, 0x9043))
+        self.assertEqual(lib.pgl_store_begin_pair(store, self.table, 0x9040, 8, 0x7040, 8, None), HIT)
+        self.assertFalse(self.try_elsewhere(7))
+        self.assertFalse(self.try_elsewhere(9))
+        lib.pgl_store_end(store)
+        self.assertFalse(lib.pgl_tb_is_live(low))
+        self.assertFalse(lib.pgl_tb_is_live(high))
+
+    def test_store_of_a_value_kills_and_stores(self):
+        for bits, c_value in ((8, ctypes.c_uint8), (16, ctypes.c_uint16), (32, ctypes.c_uint32), (64, c_uint64)):
+            guest, value = c_value(0), (1 << bits) - 2
+            tb, _ = self.emulator.translate((0x7010, 0x7043))
+            store = getattr(lib, "pgl_store_u%d" % bits)
+            self.assertEqual(store(self.table, byref(guest), 0x7040, value, tb), HIT | RUNNING_DEAD)
+            self.assertEqual(guest.value, value)
+
+    def test_dead_block_is_not_cached(self):
+        slot = c_void_p(0)
+        tb, _ = self.emulator.translate((0x7010, 0x7043))
+        self.assertTrue(lib.pgl_cache_tb(byref(slot), tb))
+        self.assertEqual(slot.value, tb.address)
+        lib.pgl_flush(self.table, None)
+        self.assertFalse(lib.pgl_cache_tb(byref(slot), tb))
+        self.assertIsNone(slot.value)
 
     def test_collection_holds_the_pages_of_its_blocks(self):
         collection, index, seen = Memory("collection"), c_uint64(0), []

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Private: the store check without a lock, and the members of a store bracket. */
+/* Private: the store check without a lock, and the store bracket on one page. */
 #ifndef PGL_PAGELOCK_INLINE_STORE_H
 #define PGL_PAGELOCK_INLINE_STORE_H
 
+#include <string.h>
+
 #include <pagelock/inline/fence.h>
 #include <pagelock/inline/filter.h>
+#include <pagelock/inline/page.h>
 #include <pagelock/inline/tb.h>
 
 #ifdef __cplusplus
@@ -89,25 +92,108 @@ PGL_INLINE int pgl_store_check_at(struct pgl_table *table, uint64_t addr, uint64
     return pgl_store_check_fenced(table, addr, len, running, place);
 }
 
+/*
+ * Store a value into guest memory, relaxed: pgl_store_check() fences after it. A value that lies at a multiple of its
+ * size is stored by a single access. The accesses of guest memory may have any type.
+ */
+#define PGL_STORE_VALUE(bits, host, value)                                                                             \
+    do {                                                                                                               \
+        typedef uint##bits##_t guest_value __attribute__((may_alias, aligned(bits / 8)));                              \
+                                                                                                                       \
+        if (PGL_LIKELY((uintptr_t)(host) % sizeof(guest_value) == 0)) {                                                \
+            __atomic_store_n((guest_value *)(host), value, __ATOMIC_RELAXED);                                          \
+        } else {                                                                                                       \
+            memcpy(host, &(value), sizeof(guest_value));                                                               \
+        }                                                                                                              \
+    } while (0)
+
+#define pgl_store_u8(table, host, addr, value, running) pgl_store_u8_at(table, host, addr, value, running, PGL_HERE)
+PGL_INLINE int pgl_store_u8_at(struct pgl_table *table, void *host, uint64_t addr, uint8_t value,
+                               const struct pgl_tb *running, const char *place)
+{
+    PGL_STORE_VALUE(8, host, value);
+    return pgl_store_check_at(table, addr, sizeof(value), running, place);
+}
+
+#define pgl_store_u16(table, host, addr, value, running) pgl_store_u16_at(table, host, addr, value, running, PGL_HERE)
+PGL_INLINE int pgl_store_u16_at(struct pgl_table *table, void *host, uint64_t addr, uint16_t value,
+                                const struct pgl_tb *running, const char *place)
+{
+    PGL_STORE_VALUE(16, host, value);
+    return pgl_store_check_at(table, addr, sizeof(value), running, place);
+}
+
+#define pgl_store_u32(table, host, addr, value, running) pgl_store_u32_at(table, host, addr, value, running, PGL_HERE)
+PGL_INLINE int pgl_store_u32_at(struct pgl_table *table, void *host, uint64_t addr, uint32_t value,
+                                const struct pgl_tb *running, const char *place)
+{
+    PGL_STORE_VALUE(32, host, value);
+    return pgl_store_check_at(table, addr, sizeof(value), running, place);
+}
+
+#define pgl_store_u64(table, host, addr, value, running) pgl_store_u64_at(table, host, addr, value, running, PGL_HERE)
+PGL_INLINE int pgl_store_u64_at(struct pgl_table *table, void *host, uint64_t addr, uint64_t value,
+                                const struct pgl_tb *running, const char *place)
+{
+    PGL_STORE_VALUE(64, host, value);
+    return pgl_store_check_at(table, addr, sizeof(value), running, place);
+}
+
 struct pgl_store {
     struct pgl_table *table;
+    struct pgl_page *page; /* the only page, if the inline part has locked it; else NULL, and the places count */
     unsigned nplaces;
     struct {
         uint64_t first_addr, last_addr;
     } places[2]; /* by ascending address */
 };
 
-#define pgl_store_begin(store, table, addr, len, running) pgl_store_begin_at(store, table, addr, len, running, PGL_HERE)
-PGL_API int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len,
-                               const struct pgl_tb *running, const char *place);
-
 #define pgl_store_begin_pair(store, table, addr, len, addr2, len2, running)                                            \
     pgl_store_begin_pair_at(store, table, addr, len, addr2, len2, running, PGL_HERE)
 PGL_API int pgl_store_begin_pair_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len,
                                     uint64_t addr2, uint64_t len2, const struct pgl_tb *running, const char *place);
 
+#define pgl_store_begin(store, table, addr, len, running) pgl_store_begin_at(store, table, addr, len, running, PGL_HERE)
+/* Begin a store bracket. Inline is the common case, a store to one page whose filters, asked under its lock, rule it out. */
+PGL_UNCHECKED
+PGL_INLINE int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len,
+                                  const struct pgl_tb *running, const char *place)
+{
+    const unsigned page_bits = table->page_bits;
+    uint64_t last_addr = addr + (len - 1u), index = addr >> page_bits;
+    struct pgl_leaf *leaf;
+    uintptr_t head;
+
+    /* As in pgl_store_passes(). */
+    if (PGL_UNLIKELY(pgl_table_special(table) || (int64_t)len <= 0 || last_addr >> page_bits != index ||
+                     index > table->last_index)) {
+        return pgl_store_begin_pair_at(store, table, addr, len, 0, 0, running, place);
+    }
+    leaf = pgl_leaf_find(table, index);
+    if (PGL_UNLIKELY(!leaf || !pgl_page_lock_fast(pgl_leaf_page(leaf, index), &head))) {
+        return pgl_store_begin_pair_at(store, table, addr, len, 0, 0, running, place);
+    }
+    if (PGL_UNLIKELY(!pgl_page_is_clean(page_bits, leaf, index, head, addr, last_addr))) {
+        pgl_page_unlock_at(table, pgl_leaf_page(leaf, index), place);
+        return pgl_store_begin_pair_at(store, table, addr, len, 0, 0, running, place);
+    }
+    store->table = table;
+    store->page = pgl_leaf_page(leaf, index);
+    return running && !pgl_tb_is_live(running) ? PGL_RUNNING_DEAD : 0;
+}
+
 #define pgl_store_end(store) pgl_store_end_at(store, PGL_HERE)
-PGL_API void pgl_store_end_at(struct pgl_store *store, const char *place);
+/* End a store bracket in the general case. */
+PGL_API void pgl_store_end_slow(struct pgl_store *store, const char *place);
+PGL_UNCHECKED
+PGL_INLINE void pgl_store_end_at(struct pgl_store *store, const char *place)
+{
+    if (PGL_LIKELY(store->page)) {
+        pgl_page_unlock_at(store->table, store->page, place);
+    } else {
+        pgl_store_end_slow(store, place);
+    }
+}
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,9 @@
 #ifndef PGL_PAGELOCK_INLINE_TB_H
 #define PGL_PAGELOCK_INLINE_TB_H
 
+#include <stddef.h>
+
+#include <pagelock/inline/fence.h>
 #include <pagelock/tb.h>
 
 #ifdef __cplusplus
@@ -90,6 +93,18 @@ PGL_INLINE uint64_t pgl_tb_last_addr(const struct pgl_tb *tb, unsigned which)
 PGL_INLINE bool pgl_tb_is_live(const struct pgl_tb *tb)
 {
     return __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_LIVE;
+}
+
+PGL_INLINE bool pgl_cache_tb(struct pgl_tb **slot, struct pgl_tb *tb)
+{
+    __atomic_store_n(slot, tb, __ATOMIC_RELAXED);
+    /* Pairs with the fence in pgl_kill_retire(). Either the block is seen dead here, or `retired` finds it cached. */
+    pgl_fence();
+    if (PGL_LIKELY(pgl_tb_is_live(tb))) {
+        return true;
+    }
+    __atomic_store_n(slot, (struct pgl_tb *)NULL, __ATOMIC_RELAXED);
+    return false;
 }
 
 PGL_INLINE struct pgl_tb *pgl_tb_chain_next(const struct pgl_tb *tb)

@@ -57,7 +57,7 @@ TESTS = [
     for bit in CODE_BITS
 ] + [
     Test("jump-cache", "cache, fence, ask again: the block is seen dead, or `retired` finds it in the cache",
-         [W("cache", 1), F("emulator: fence"), R("state", 1, acquire(LIVE))],
+         [W("cache", 1), F("pgl_cache_tb: fence"), R("state", 1, acquire(LIVE))],
          [W("state", 2, release(DEAD)), F(RETIRE), R("cache", 0)], init={"state": 1}),
     Test("running", "a check that finds the mask narrowed by another's kill sees the running block dead",
          [F(CHECK), R("mask", 0, acquire(MASK)), R("state", 1, acquire(LIVE))],

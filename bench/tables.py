@@ -146,7 +146,7 @@ def in_order(name, key, **members):
 def replayed():
     impls = ("plain", "global", "pagelock")
     lines = []
-    for trace in "code-linux-boot", "code-luajit":
+    for trace in "code-linux-boot", "code-luajit", "code-node":
         for threads in 1, 2, 4, 8:
             name = f"replay-{threads}"
             found = [one(name, bench="replay", trace=trace, impl=impl) for impl in impls]

@@ -45,12 +45,15 @@ single_thread_gives_the_known_figures() {
         [ "$(counts code-luajit "$impl" 1)" = '"trace":"code-luajit","impl":"'"$impl"'","threads":1,"events":1000000,'\
 '"links":109350,"duplicates":231,"stores":890415,"stores_hit":16258,"ranges":4,"killed":19312,"alive":90038' ] ||
             fail "figures of code-luajit with $impl"
+        [ "$(counts code-node "$impl" 1)" = '"trace":"code-node","impl":"'"$impl"'","threads":1,"events":394610,'\
+'"links":244367,"duplicates":14,"stores":150226,"stores_hit":15596,"ranges":3,"killed":18615,"alive":225752' ] ||
+            fail "figures of code-node with $impl"
     done
 }
 
 # A count, not a time: how many of the stores that hit nothing were answered without a lock.
 most_stores_take_no_lock() {
-    for trace in code-linux-boot code-luajit; do
+    for trace in code-linux-boot code-luajit code-node; do
         counts $trace pagelock 1 >/dev/null
         line=$(cat "$dir/out")
         [ $((100 * $(figure stores_unlocked "$line"))) -ge \

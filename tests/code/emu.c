@@ -172,6 +172,15 @@ void emu_assert_sound(const struct emu *emu)
     assert_int_equal(pgl_table_check(emu->table, say, NULL), 0);
 }
 
+int emu_set_up(void **state)
+{
+    static struct emu emu;
+
+    emu_init(&emu);
+    *state = &emu;
+    return 0;
+}
+
 void emu_fini(struct emu *emu)
 {
     emu_assert_sound(emu);

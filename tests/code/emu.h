@@ -49,6 +49,9 @@ void emu_init(struct emu *emu);
 void emu_init_bits(struct emu *emu, unsigned page_bits, unsigned addr_bits);
 void emu_init_external(struct emu *emu, bool (*held)(void *opaque));
 
+/* For cmocka: *state is an emulator with 4 KiB pages and 48-bit addresses. The test calls emu_fini(). */
+int emu_set_up(void **state);
+
 /* Check the table, assert that it is sound, and free it. */
 void emu_fini(struct emu *emu);
 

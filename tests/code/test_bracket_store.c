@@ -7,37 +7,33 @@
 
 static void test_bracket_store_elsewhere_without_code_is_nothing(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_bracket bracket;
     struct emu_block block;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
     emu_init_block(&block, 0x5000, 0x5003);
-    pgl_bracket_begin(&bracket, emu.table, 5);
+    pgl_bracket_begin(&bracket, emu->table, 5);
     assert_int_equal(pgl_bracket_store(&bracket, 0x9000, 8), PGL_BRACKET_OK);
     assert_int_equal(pgl_bracket_store(&bracket, 0x9ffc, 8), PGL_BRACKET_OK);
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 static void test_bracket_store_refuses_what_is_no_store(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_bracket bracket;
     struct emu_block block;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
     emu_init_block(&block, 0x5000, 0x5003);
-    pgl_bracket_begin(&bracket, emu.table, 5);
+    pgl_bracket_begin(&bracket, emu->table, 5);
     errno = 0;
     assert_int_equal(pgl_bracket_store(&bracket, (UINT64_C(1) << 48) - 1, 2), PGL_BRACKET_ERROR);
     assert_int_equal(errno, EINVAL);
     assert_int_equal(pgl_bracket_store(&bracket, UINT64_MAX, 2), PGL_BRACKET_ERROR);
     assert_int_equal(pgl_bracket_store(&bracket, (UINT64_C(1) << 48) - 1, 1), PGL_BRACKET_OK);
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 static void test_bracket_store_to_a_held_page_restarts_the_commit(void **state)
@@ -97,80 +93,72 @@ static void test_bracket_store_restarts_the_next_cross(void **state)
 
 static void test_bracket_store_elsewhere_kills_at_once_what_needs_one_page(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_bracket bracket;
     struct emu_block old, block;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &old, 0x3100, 0x3103);
+    emu_link(emu, &old, 0x3100, 0x3103);
     emu_init_block(&block, 0x5000, 0x5003);
-    pgl_bracket_begin(&bracket, emu.table, 5);
+    pgl_bracket_begin(&bracket, emu->table, 5);
     assert_int_equal(pgl_bracket_store(&bracket, 0x3100, 1), PGL_BRACKET_OK);
     assert_false(emu_is_live(&old));
-    assert_false(emu_is_locked(&emu, 3));
+    assert_false(emu_is_locked(emu, 3));
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 static void test_bracket_store_that_kills_across_pages_is_remembered(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_bracket bracket;
     struct emu_block old, block;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link2(&emu, &old, 0x3ffc, 0x3fff, 0x5000, 0x5003); /* on the bracket's page too */
+    emu_link2(emu, &old, 0x3ffc, 0x3fff, 0x5000, 0x5003); /* on the bracket's page too */
     emu_init_block(&block, 0x5800, 0x5803);
-    pgl_bracket_begin(&bracket, emu.table, 5);
+    pgl_bracket_begin(&bracket, emu->table, 5);
     assert_int_equal(pgl_bracket_store(&bracket, 0x3ffc, 1), PGL_BRACKET_RESTART);
     assert_true(emu_is_live(&old));
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_RESTART);
     assert_false(emu_is_live(&old));
     assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 static void test_bracket_store_to_a_busy_page_is_remembered_without_waiting(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_bracket bracket;
     struct emu_holder holder;
     struct emu_block old;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &old, 0x9000, 0x9003);
-    emu_hold(&holder, &emu, 9);
-    pgl_bracket_begin(&bracket, emu.table, 5);
+    emu_link(emu, &old, 0x9000, 0x9003);
+    emu_hold(&holder, emu, 9);
+    pgl_bracket_begin(&bracket, emu->table, 5);
     assert_int_equal(pgl_bracket_store(&bracket, 0x9000, 4), PGL_BRACKET_RESTART);
     emu_release(&holder);
     assert_true(emu_is_live(&old));
     pgl_bracket_abort(&bracket); /* answers it as well */
     assert_false(emu_is_live(&old));
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 static void test_bracket_store_across_a_pages_end_counts_on_both(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_bracket bracket;
     struct emu_block left, right, held;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &left, 0x7fff, 0x7fff);
-    emu_link(&emu, &right, 0x8000, 0x8000);
-    emu_link(&emu, &held, 0x5000, 0x5000);
-    pgl_bracket_begin(&bracket, emu.table, 5);
+    emu_link(emu, &left, 0x7fff, 0x7fff);
+    emu_link(emu, &right, 0x8000, 0x8000);
+    emu_link(emu, &held, 0x5000, 0x5000);
+    pgl_bracket_begin(&bracket, emu->table, 5);
     assert_int_equal(pgl_bracket_store(&bracket, 0x7fff, 2), PGL_BRACKET_OK);
     assert_false(emu_is_live(&left));
     assert_false(emu_is_live(&right));
     assert_int_equal(pgl_bracket_store(&bracket, 0x4fff, 2), PGL_BRACKET_RESTART); /* its tail is on the held page */
     pgl_bracket_abort(&bracket);
     assert_false(emu_is_live(&held));
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 /* One store, and between every two of them a block that no store meets. */
@@ -262,35 +250,33 @@ static void test_bracket_store_without_room_answers_the_others_at_once(void **st
 
 static void test_bracket_abort_answers_what_was_remembered(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_bracket bracket;
     struct emu_block old;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &old, 0x5100, 0x5103);
-    pgl_bracket_begin(&bracket, emu.table, 5);
+    emu_link(emu, &old, 0x5100, 0x5103);
+    pgl_bracket_begin(&bracket, emu->table, 5);
     pgl_bracket_store(&bracket, 0x5100, 8);
     pgl_bracket_abort(&bracket);
     assert_false(emu_is_live(&old));
     assert_int_equal(old.retired, 1);
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bracket_store_elsewhere_without_code_is_nothing),
-        cmocka_unit_test(test_bracket_store_refuses_what_is_no_store),
+        cmocka_unit_test_setup(test_bracket_store_elsewhere_without_code_is_nothing, emu_set_up),
+        cmocka_unit_test_setup(test_bracket_store_refuses_what_is_no_store, emu_set_up),
         cmocka_unit_test(test_bracket_store_to_a_held_page_restarts_the_commit),
         cmocka_unit_test(test_bracket_store_restarts_the_next_cross),
-        cmocka_unit_test(test_bracket_store_elsewhere_kills_at_once_what_needs_one_page),
-        cmocka_unit_test(test_bracket_store_that_kills_across_pages_is_remembered),
-        cmocka_unit_test(test_bracket_store_to_a_busy_page_is_remembered_without_waiting),
-        cmocka_unit_test(test_bracket_store_across_a_pages_end_counts_on_both),
+        cmocka_unit_test_setup(test_bracket_store_elsewhere_kills_at_once_what_needs_one_page, emu_set_up),
+        cmocka_unit_test_setup(test_bracket_store_that_kills_across_pages_is_remembered, emu_set_up),
+        cmocka_unit_test_setup(test_bracket_store_to_a_busy_page_is_remembered_without_waiting, emu_set_up),
+        cmocka_unit_test_setup(test_bracket_store_across_a_pages_end_counts_on_both, emu_set_up),
         cmocka_unit_test(test_bracket_remembers_each_store_by_its_bytes),
         cmocka_unit_test(test_bracket_store_without_room_answers_the_others_at_once),
-        cmocka_unit_test(test_bracket_abort_answers_what_was_remembered),
+        cmocka_unit_test_setup(test_bracket_abort_answers_what_was_remembered, emu_set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,33 +9,29 @@
 
 static void test_store_where_no_page_exists_is_clean_and_makes_none(void **state)
 {
-    struct emu emu;
+    struct emu *emu = *state;
 
-    (void)state;
-    emu_init(&emu);
-    assert_int_equal(pgl_store_check(emu.table, 0x123456, 8, NULL), 0);
-    assert_int_equal(pgl_store_check(emu.table, 0x123ffc, 8, NULL), 0);
-    assert_int_equal(emu_stats(&emu).leaves, 0);
-    emu_fini(&emu);
+    assert_int_equal(pgl_store_check(emu->table, 0x123456, 8, NULL), 0);
+    assert_int_equal(pgl_store_check(emu->table, 0x123ffc, 8, NULL), 0);
+    assert_int_equal(emu_stats(emu).leaves, 0);
+    emu_fini(emu);
 }
 
 static void test_store_outside_the_mask_is_clean(void **state)
 {
+    struct emu *emu = *state;
     struct emu_block block;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &block, 0x5040, 0x507f);
-    assert_true(pgl_store_is_clean(emu.table, 0x503f, 1));
-    assert_false(pgl_store_is_clean(emu.table, 0x503f, 2));
-    assert_false(pgl_store_is_clean(emu.table, 0x5040, 1));
-    assert_false(pgl_store_is_clean(emu.table, 0x507f, 64));
-    assert_true(pgl_store_is_clean(emu.table, 0x5080, 64));
-    assert_true(pgl_store_is_clean(emu.table, 0x6040, 64));
-    assert_true(pgl_store_is_clean(emu.table, 0x4ff8, 8));
-    assert_false(pgl_store_is_clean(emu.table, 0x4ff8, 9)); /* over the page's end: ask properly */
-    emu_fini(&emu);
+    emu_link(emu, &block, 0x5040, 0x507f);
+    assert_true(pgl_store_is_clean(emu->table, 0x503f, 1));
+    assert_false(pgl_store_is_clean(emu->table, 0x503f, 2));
+    assert_false(pgl_store_is_clean(emu->table, 0x5040, 1));
+    assert_false(pgl_store_is_clean(emu->table, 0x507f, 64));
+    assert_true(pgl_store_is_clean(emu->table, 0x5080, 64));
+    assert_true(pgl_store_is_clean(emu->table, 0x6040, 64));
+    assert_true(pgl_store_is_clean(emu->table, 0x4ff8, 8));
+    assert_false(pgl_store_is_clean(emu->table, 0x4ff8, 9)); /* over the page's end: ask properly */
+    emu_fini(emu);
 }
 
 struct store_call {
@@ -54,22 +50,20 @@ static void check_store(struct emu *emu, void *arg)
 
 static void test_store_to_a_locked_page_with_code_waits(void **state)
 {
+    struct emu *emu = *state;
     struct store_call store = {.addr = 0x5800, .len = 1};
     struct emu_holder holder;
     struct emu_block block;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &block, 0x5000, 0x5003);
-    emu_hold(&holder, &emu, 5);
-    assert_false(pgl_store_is_clean(emu.table, 0x5800, 1));
-    emu_call(&store.call, &emu, check_store, &store);
+    emu_link(emu, &block, 0x5000, 0x5003);
+    emu_hold(&holder, emu, 5);
+    assert_false(pgl_store_is_clean(emu->table, 0x5800, 1));
+    emu_call(&store.call, emu, check_store, &store);
     assert_true(emu_is_stuck(&store.call));
     emu_release(&holder);
     emu_join(&store.call);
     assert_int_equal(store.answer, 0);
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 static void wait_for_go(struct emu *emu, struct pgl_tb *chain)
@@ -89,20 +83,18 @@ static void kill_page_5(struct emu *emu, void *arg)
 /* The mask must not be narrow while a dead block can still be found. */
 static void test_store_check_waits_for_retired(void **state)
 {
+    struct emu *emu = *state;
     struct store_call store = {.addr = 0x5000, .len = 1};
     struct emu_block block;
     struct emu_call killer;
     unsigned go = 0;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu.arg = &go;
-    emu.at_retired = wait_for_go;
-    emu_link(&emu, &block, 0x5000, 0x5003);
-    emu_call(&killer, &emu, kill_page_5, NULL);
+    emu->arg = &go;
+    emu->at_retired = wait_for_go;
+    emu_link(emu, &block, 0x5000, 0x5003);
+    emu_call(&killer, emu, kill_page_5, NULL);
     EMU_WAIT_UNTIL(!emu_is_live(&block));
-    emu_call(&store.call, &emu, check_store, &store);
+    emu_call(&store.call, emu, check_store, &store);
     assert_true(emu_is_stuck(&store.call));
     assert_true(block.findable);
     __atomic_store_n(&go, 1, __ATOMIC_RELEASE);
@@ -110,7 +102,7 @@ static void test_store_check_waits_for_retired(void **state)
     emu_join(&store.call);
     assert_int_equal(store.answer, 0);
     assert_int_equal(block.retired, 1);
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 /* ---- what dies ---- */
@@ -173,6 +165,7 @@ static void test_store_across_a_pages_end_with_code_on_one_side(void **state)
 
 static void test_store_refuses_what_is_no_store(void **state)
 {
+    struct emu *emu = *state;
     static const struct {
         uint64_t addr, len;
     } bad[] = {
@@ -181,47 +174,42 @@ static void test_store_refuses_what_is_no_store(void **state)
     };
     struct emu_block block;
     struct pgl_store store;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &block, 0x5000, 0x5003);
+    emu_link(emu, &block, 0x5000, 0x5003);
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         errno = 0;
-        assert_int_equal(pgl_store_check(emu.table, bad[i].addr, bad[i].len, NULL), PGL_ERROR);
+        assert_int_equal(pgl_store_check(emu->table, bad[i].addr, bad[i].len, NULL), PGL_ERROR);
         assert_int_equal(errno, EINVAL);
         errno = 0;
-        assert_int_equal(pgl_store_begin(&store, emu.table, bad[i].addr, bad[i].len, NULL), PGL_ERROR);
+        assert_int_equal(pgl_store_begin(&store, emu->table, bad[i].addr, bad[i].len, NULL), PGL_ERROR);
         assert_int_equal(errno, EINVAL);
     }
     assert_true(emu_is_live(&block));
-    assert_int_equal(pgl_store_check(emu.table, (UINT64_C(1) << 48) - 1, 1, NULL), 0);
-    emu_fini(&emu);
+    assert_int_equal(pgl_store_check(emu->table, (UINT64_C(1) << 48) - 1, 1, NULL), 0);
+    emu_fini(emu);
 }
 
 /* An error was once -1, which a test of either flag took for a hit. */
 static void test_store_errors_look_like_no_flag(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_store store;
-    struct emu emu;
     int answers[8];
     size_t n = 0;
 
-    (void)state;
-    emu_init(&emu);
-    answers[n++] = pgl_store_check(emu.table, 0x5000, UINT64_MAX, NULL);
-    answers[n++] = pgl_store_check(emu.table, UINT64_C(1) << 48, 8, NULL);
-    answers[n++] = pgl_store_begin(&store, emu.table, 0x5000, UINT64_MAX, NULL);
-    answers[n++] = pgl_store_begin(&store, emu.table, UINT64_C(1) << 48, 8, NULL);
-    answers[n++] = pgl_invalidate_range(emu.table, 6, 5, NULL);
-    answers[n++] = pgl_invalidate_range(emu.table, 0, UINT64_MAX, NULL);
-    answers[n++] = pgl_invalidate_page(emu.table, UINT64_C(1) << 36, NULL);
+    answers[n++] = pgl_store_check(emu->table, 0x5000, UINT64_MAX, NULL);
+    answers[n++] = pgl_store_check(emu->table, UINT64_C(1) << 48, 8, NULL);
+    answers[n++] = pgl_store_begin(&store, emu->table, 0x5000, UINT64_MAX, NULL);
+    answers[n++] = pgl_store_begin(&store, emu->table, UINT64_C(1) << 48, 8, NULL);
+    answers[n++] = pgl_invalidate_range(emu->table, 6, 5, NULL);
+    answers[n++] = pgl_invalidate_range(emu->table, 0, UINT64_MAX, NULL);
+    answers[n++] = pgl_invalidate_page(emu->table, UINT64_C(1) << 36, NULL);
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(answers[i], PGL_ERROR);
         assert_true(answers[i] < 0);
         assert_int_equal(answers[i] & (PGL_HIT | PGL_RUNNING_DEAD), 0);
     }
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 static void test_store_to_the_top_of_64_bits(void **state)
@@ -242,87 +230,79 @@ static void test_store_to_the_top_of_64_bits(void **state)
 
 static void test_store_answers_by_the_running_blocks_state_whoever_killed_it(void **state)
 {
+    struct emu *emu = *state;
     struct emu_block running, other;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &running, 0x5000, 0x5003);
-    emu_link(&emu, &other, 0x5100, 0x5103);
-    assert_int_equal(pgl_store_check(emu.table, 0x9000, 1, &running.tb), 0);
-    assert_int_equal(pgl_store_check(emu.table, 0x5100, 1, &running.tb), PGL_HIT);
-    assert_int_equal(pgl_store_check(emu.table, 0x5002, 1, &running.tb), PGL_HIT | PGL_RUNNING_DEAD);
-    assert_true(pgl_store_is_clean(emu.table, 0x5002, 1));
-    assert_int_equal(pgl_store_check(emu.table, 0x5002, 1, &running.tb), PGL_RUNNING_DEAD); /* without a lock */
-    assert_int_equal(pgl_store_check(emu.table, 0x5fff, 2, &running.tb), PGL_RUNNING_DEAD); /* over the page's end */
-    emu_fini(&emu);
+    emu_link(emu, &running, 0x5000, 0x5003);
+    emu_link(emu, &other, 0x5100, 0x5103);
+    assert_int_equal(pgl_store_check(emu->table, 0x9000, 1, &running.tb), 0);
+    assert_int_equal(pgl_store_check(emu->table, 0x5100, 1, &running.tb), PGL_HIT);
+    assert_int_equal(pgl_store_check(emu->table, 0x5002, 1, &running.tb), PGL_HIT | PGL_RUNNING_DEAD);
+    assert_true(pgl_store_is_clean(emu->table, 0x5002, 1));
+    assert_int_equal(pgl_store_check(emu->table, 0x5002, 1, &running.tb), PGL_RUNNING_DEAD); /* without a lock */
+    assert_int_equal(pgl_store_check(emu->table, 0x5fff, 2, &running.tb), PGL_RUNNING_DEAD); /* over the page's end */
+    emu_fini(emu);
 }
 
 /* Pages that were only locked: nothing passed their filters, whatever the check had to wait for. */
 static void test_store_across_a_pages_end_that_only_waited_is_no_miss(void **state)
 {
+    struct emu *emu = *state;
     struct store_call store = {.addr = 0x5ffc, .len = 8};
     struct emu_block low, high;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &low, 0x5100, 0x5103);
-    emu_link(&emu, &high, 0x6800, 0x6803);
+    emu_link(emu, &low, 0x5100, 0x5103);
+    emu_link(emu, &high, 0x6800, 0x6803);
     for (unsigned i = 0; i < 10; i++) {
-        assert_true(pgl_page_lock_pair(emu.table, 5, 6));
-        emu_call(&store.call, &emu, check_store, &store);
+        assert_true(pgl_page_lock_pair(emu->table, 5, 6));
+        emu_call(&store.call, emu, check_store, &store);
         assert_true(emu_is_stuck(&store.call));
-        pgl_page_unlock_pair(emu.table, 5, 6);
+        pgl_page_unlock_pair(emu->table, 5, 6);
         emu_join(&store.call);
         assert_int_equal(store.answer, 0);
     }
-    assert_int_equal(emu_stats(&emu).hot_bytes, 0);
-    emu_fini(&emu);
+    assert_int_equal(emu_stats(emu).hot_bytes, 0);
+    emu_fini(emu);
 }
 
 /* ---- the store bracket ---- */
 
 static void test_store_bracket_kills_and_keeps_its_page(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_store store;
     struct emu_block block, beside;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link2(&emu, &block, 0x5ff0, 0x5fff, 0x3000, 0x3003);
-    emu_link(&emu, &beside, 0x5000, 0x5003);
-    assert_int_equal(pgl_store_begin(&store, emu.table, 0x5ff8, 8, &block.tb), PGL_HIT | PGL_RUNNING_DEAD);
+    emu_link2(emu, &block, 0x5ff0, 0x5fff, 0x3000, 0x3003);
+    emu_link(emu, &beside, 0x5000, 0x5003);
+    assert_int_equal(pgl_store_begin(&store, emu->table, 0x5ff8, 8, &block.tb), PGL_HIT | PGL_RUNNING_DEAD);
     assert_int_equal(block.retired, 1);
     assert_true(emu_is_live(&beside));
-    assert_true(emu_is_locked(&emu, 5));
-    assert_false(emu_is_locked(&emu, 3)); /* a partner, needed no longer */
+    assert_true(emu_is_locked(emu, 5));
+    assert_false(emu_is_locked(emu, 3)); /* a partner, needed no longer */
     pgl_store_end(&store);
-    assert_false(emu_is_locked(&emu, 5));
-    emu_fini(&emu);
+    assert_false(emu_is_locked(emu, 5));
+    emu_fini(emu);
 }
 
 static void test_store_bracket_keeps_both_pages(void **state)
 {
+    struct emu *emu = *state;
     struct pgl_store store;
     struct emu_block left, right;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
-    emu_link(&emu, &left, 0x5fff, 0x5fff);
-    emu_link2(&emu, &right, 0x6ff0, 0x6fff, 0x6001, 0x6001);
-    assert_int_equal(pgl_store_begin(&store, emu.table, 0x5fff, 3, NULL), PGL_HIT);
+    emu_link(emu, &left, 0x5fff, 0x5fff);
+    emu_link2(emu, &right, 0x6ff0, 0x6fff, 0x6001, 0x6001);
+    assert_int_equal(pgl_store_begin(&store, emu->table, 0x5fff, 3, NULL), PGL_HIT);
     assert_false(emu_is_live(&left));
     assert_false(emu_is_live(&right));
-    assert_int_equal(emu.n_retired, 1);
-    assert_true(emu_is_locked(&emu, 5));
-    assert_true(emu_is_locked(&emu, 6));
+    assert_int_equal(emu->n_retired, 1);
+    assert_true(emu_is_locked(emu, 5));
+    assert_true(emu_is_locked(emu, 6));
     pgl_store_end(&store);
-    assert_false(emu_is_locked(&emu, 5));
-    assert_false(emu_is_locked(&emu, 6));
-    emu_fini(&emu);
+    assert_false(emu_is_locked(emu, 5));
+    assert_false(emu_is_locked(emu, 6));
+    emu_fini(emu);
 }
 
 static void translate_page_5(struct emu *emu, void *arg)
@@ -332,45 +312,43 @@ static void translate_page_5(struct emu *emu, void *arg)
 
 static void test_store_bracket_lets_nobody_translate_the_old_bytes(void **state)
 {
+    struct emu *emu = *state;
     struct emu_block block;
     struct pgl_store store;
     struct emu_call call;
-    struct emu emu;
 
-    (void)state;
-    emu_init(&emu);
     memset(&block, 0, sizeof(block));
     pgl_tb_init(&block.tb);
     pgl_tb_set_bytes(&block.tb, 0, 0x5000, 0x5003);
     /* The page does not exist before: it is made, or there would be nothing to hold. */
-    assert_int_equal(pgl_store_begin(&store, emu.table, 0x5000, 4, NULL), 0);
-    emu_call(&call, &emu, translate_page_5, &block);
+    assert_int_equal(pgl_store_begin(&store, emu->table, 0x5000, 4, NULL), 0);
+    emu_call(&call, emu, translate_page_5, &block);
     assert_true(emu_is_stuck(&call));
-    assert_int_equal(emu.n_first_code, 0);
+    assert_int_equal(emu->n_first_code, 0);
     pgl_store_end(&store);
     emu_join(&call);
     assert_true(emu_is_live(&block));
-    emu_fini(&emu);
+    emu_fini(emu);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_store_where_no_page_exists_is_clean_and_makes_none),
-        cmocka_unit_test(test_store_outside_the_mask_is_clean),
-        cmocka_unit_test(test_store_to_a_locked_page_with_code_waits),
-        cmocka_unit_test(test_store_check_waits_for_retired),
+        cmocka_unit_test_setup(test_store_where_no_page_exists_is_clean_and_makes_none, emu_set_up),
+        cmocka_unit_test_setup(test_store_outside_the_mask_is_clean, emu_set_up),
+        cmocka_unit_test_setup(test_store_to_a_locked_page_with_code_waits, emu_set_up),
+        cmocka_unit_test_setup(test_store_check_waits_for_retired, emu_set_up),
         cmocka_unit_test(test_store_honours_its_length),
         cmocka_unit_test(test_store_across_a_pages_end_kills_on_both),
         cmocka_unit_test(test_store_across_a_pages_end_with_code_on_one_side),
-        cmocka_unit_test(test_store_refuses_what_is_no_store),
-        cmocka_unit_test(test_store_errors_look_like_no_flag),
+        cmocka_unit_test_setup(test_store_refuses_what_is_no_store, emu_set_up),
+        cmocka_unit_test_setup(test_store_errors_look_like_no_flag, emu_set_up),
         cmocka_unit_test(test_store_to_the_top_of_64_bits),
-        cmocka_unit_test(test_store_answers_by_the_running_blocks_state_whoever_killed_it),
-        cmocka_unit_test(test_store_across_a_pages_end_that_only_waited_is_no_miss),
-        cmocka_unit_test(test_store_bracket_kills_and_keeps_its_page),
-        cmocka_unit_test(test_store_bracket_keeps_both_pages),
-        cmocka_unit_test(test_store_bracket_lets_nobody_translate_the_old_bytes),
+        cmocka_unit_test_setup(test_store_answers_by_the_running_blocks_state_whoever_killed_it, emu_set_up),
+        cmocka_unit_test_setup(test_store_across_a_pages_end_that_only_waited_is_no_miss, emu_set_up),
+        cmocka_unit_test_setup(test_store_bracket_kills_and_keeps_its_page, emu_set_up),
+        cmocka_unit_test_setup(test_store_bracket_keeps_both_pages, emu_set_up),
+        cmocka_unit_test_setup(test_store_bracket_lets_nobody_translate_the_old_bytes, emu_set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -164,6 +164,51 @@ static void op_cross_about(struct world *world)
     CHECK(!pgl_bracket_is_open(&bracket));
 }
 
+/* Cross into all pages of a superblock but the first. */
+static bool cross_all(struct world *world, struct pgl_bracket *bracket, const uint64_t *pages, unsigned n)
+{
+    for (unsigned i = 1; i < n; i++) {
+        if (!cross_next(world, bracket, pages, i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A block of up to WORLD_EXTENTS extents. A store to one of its pages, now and then, makes the first decoding void. */
+static void op_link_super(struct world *world)
+{
+    struct block *block = world_any_block(world);
+    uint64_t pages[WORLD_EXTENTS];
+    struct pgl_bracket bracket;
+    unsigned n, choice = eat(&world->input);
+
+    if (block->fate == FATE_LIVE) {
+        return;
+    }
+    block->fate = FATE_NONE;
+    block->listed = true;
+    n = world_choose_extents(world, block, pages);
+    if (!begin_bracket(world, &bracket, pages[0]) || !cross_all(world, &bracket, pages, n)) {
+        return;
+    }
+    if (choice % 4 == 0) {
+        uint64_t addr = pages[choice / 4 % n] << world->page_bits;
+
+        CHECK(pgl_bracket_store(&bracket, addr, 1) == PGL_BRACKET_RESTART);
+        world_kill_range(world, addr, addr);
+        CHECK(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_RESTART);
+        check_held(world, pages, n);
+        /* The second decoding goes another way. */
+        n = world_choose_extents(world, block, pages);
+        if (!cross_bracket(world, &bracket, pages[0]) || !cross_all(world, &bracket, pages, n)) {
+            return;
+        }
+    }
+    CHECK(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_OK);
+    block->fate = FATE_LIVE;
+}
+
 /* Choose the length of a store: short, over a few pages, or any. */
 static uint64_t any_len(struct world *world)
 {
@@ -545,6 +590,8 @@ static void (*const operations[])(struct world *) = {
     op_get_and_lock,
     op_lock_tb,
     op_cross_about,
+    op_link_super,
+    op_link_super,
     op_run_short,
 };
 

@@ -152,9 +152,8 @@ static bool meets(const struct block *block, uint64_t first, uint64_t last)
     if (block->fate != FATE_LIVE || !block->listed) {
         return false;
     }
-    for (unsigned which = 0; which < 2; which++) {
-        if (has(block, which) && pgl_tb_first_addr(&block->tb, which) <= last &&
-            pgl_tb_last_addr(&block->tb, which) >= first) {
+    for (unsigned which = 0; which < pgl_tb_count_extents(&block->tb); which++) {
+        if (pgl_tb_first_addr(&block->tb, which) <= last && pgl_tb_last_addr(&block->tb, which) >= first) {
             return true;
         }
     }
@@ -275,7 +274,7 @@ uint64_t world_any_addr(struct world *world)
 
     if (choice & 3) {
         const struct block *block = world_any_block(world);
-        unsigned which = choice >> 2 & 1;
+        unsigned n = pgl_tb_count_extents(&block->tb), which = n > 2 ? eat(&world->input) % n : choice >> 2 & 1;
 
         addr = (choice & 8 ? pgl_tb_first_addr(&block->tb, which) : pgl_tb_last_addr(&block->tb, which)) - 2 +
                (choice >> 4) % 5;
@@ -292,8 +291,8 @@ const struct pgl_tb *world_any_running(struct world *world, const struct block *
     return *running ? &(*running)->tb : NULL;
 }
 
-/* Choose bytes of a block on a page: anywhere, from its start, up to its end, or all of it. */
-static void any_bytes(struct world *world, struct block *block, unsigned which, uint64_t index)
+/* Choose bytes on a page: anywhere, from its start, up to its end, or all of it. */
+static void choose_bytes(struct world *world, uint64_t index, uint64_t *first_addr, uint64_t *last_addr)
 {
     unsigned choice = eat(&world->input);
     uint64_t first = 0, size = eat(&world->input), base = index << world->page_bits;
@@ -306,8 +305,34 @@ static void any_bytes(struct world *world, struct block *block, unsigned which, 
     } else if (choice % 4 == 1) {
         first = world->in_page - size;
     }
-    pgl_tb_set_bytes(&block->tb, which, base + first,
-                     base + (first + size > world->in_page ? world->in_page : first + size));
+    *first_addr = base + first;
+    *last_addr = base + (first + size > world->in_page ? world->in_page : first + size);
+}
+
+static void any_bytes(struct world *world, struct block *block, unsigned which, uint64_t index)
+{
+    uint64_t first_addr, last_addr;
+
+    choose_bytes(world, index, &first_addr, &last_addr);
+    pgl_tb_set_bytes(&block->tb, which, first_addr, last_addr);
+}
+
+/* Choose one to WORLD_EXTENTS extents for a block, each on any page. Return their number, and their pages. */
+unsigned world_choose_extents(struct world *world, struct block *block, uint64_t *pages)
+{
+    unsigned n = eat(&world->input) % WORLD_EXTENTS + 1;
+
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t first_addr, last_addr;
+
+        pages[i] = world_any_page(world);
+        choose_bytes(world, pages[i], &first_addr, &last_addr);
+        pgl_extent_set(&block->extents[i], first_addr, last_addr);
+    }
+    pgl_tb_init(&block->tb);
+    pgl_tb_set_extents(&block->tb, block->extents, n);
+    block->second = WORLD_NO_PAGE;
+    return n;
 }
 
 /*

@@ -13,6 +13,7 @@
 enum {
     WORLD_PAGES = 20,
     WORLD_BLOCKS = 150,
+    WORLD_EXTENTS = 6, /* of one block */
     WORLD_LEAVES = 4 * WORLD_PAGES,
     WORLD_LEAF = 512, /* pages of one leaf */
 };
@@ -34,6 +35,7 @@ enum fate {
 
 struct block {
     struct pgl_tb tb;
+    struct pgl_extent extents[WORLD_EXTENTS]; /* of a superblock */
     enum fate fate;
     bool listed;
     unsigned retired, deaths; /* by the library and by the oracle */
@@ -86,6 +88,7 @@ uint64_t world_any_page(struct world *world);
 uint64_t world_any_addr(struct world *world);
 const struct pgl_tb *world_any_running(struct world *world, const struct block **running);
 struct block *world_any_new(struct world *world);
+unsigned world_choose_extents(struct world *world, struct block *block, uint64_t *pages);
 void world_choose_bytes(struct world *world, struct block *block, unsigned choice, uint64_t index);
 
 #endif

@@ -18,6 +18,7 @@ enum status {
 /* Each takes its own name as argv[0], and returns the exit status. */
 int replay_main(int argc, char **argv);
 int micro_main(int argc, char **argv);
+int latency_main(int argc, char **argv);
 int pager_main(int argc, char **argv);
 int list_main(int argc, char **argv);
 

@@ -20,6 +20,7 @@ static const struct command {
 } commands[] = {
     {"replay", replay_main, "replay recorded traces"},
     {"micro", micro_main, "measure single operations"},
+    {"latency", latency_main, "time single calls while other threads are at work"},
     {"pager", pager_main, "page a file in through userfaultfd and through mmap"},
     {"list", list_main, "what there is to compare"},
 };

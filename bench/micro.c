@@ -43,6 +43,7 @@ GPtrArray *micro_all(void)
 
     micro_lock_cases(cases);
     micro_code_cases(cases);
+    micro_fence_cases(cases);
     micro_fault_cases(cases);
     micro_store_cases(cases);
     micro_wait_cases(cases);

@@ -75,6 +75,7 @@ void micro_free(void *one);
 /* The cases of each file that has some, added to @cases. */
 void micro_lock_cases(GPtrArray *cases);
 void micro_code_cases(GPtrArray *cases);
+void micro_fence_cases(GPtrArray *cases);
 void micro_fault_cases(GPtrArray *cases);
 void micro_store_cases(GPtrArray *cases);
 void micro_wait_cases(GPtrArray *cases);

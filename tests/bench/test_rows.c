@@ -159,6 +159,11 @@ void micro_code_cases(GPtrArray *cases)
     micro_variant(micro_add(cases, "open", "as many as there is time for", MICRO_NO_PLOT), &variant);
 }
 
+void micro_fence_cases(GPtrArray *cases)
+{
+    (void)cases;
+}
+
 void micro_fault_cases(GPtrArray *cases)
 {
     (void)cases;

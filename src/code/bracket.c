@@ -167,7 +167,7 @@ static void end(struct pgl_bracket *bracket)
 static void answer_stores(struct pgl_bracket *bracket)
 {
     for (unsigned i = 0; i < bracket->nstores; i++) {
-        pgl_kill_range(bracket->table, bracket->stores[i].first_addr, bracket->stores[i].last_addr, true);
+        pgl_kill_store(bracket->table, bracket->stores[i].first_addr, bracket->stores[i].last_addr);
     }
     bracket->nstores = 0;
 }

@@ -114,9 +114,20 @@ int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const struct p
     return pgl_invalidate_tb_at(table, tb, running, NO_PLACE);
 }
 
+int pgl_invalidate_tbs(struct pgl_table *table, struct pgl_tb *const *tbs, size_t n, const struct pgl_tb *running)
+{
+    return pgl_invalidate_tbs_at(table, tbs, n, running, NO_PLACE);
+}
+
 int pgl_invalidate_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, const struct pgl_tb *running)
 {
     return pgl_invalidate_range_at(table, first_addr, last_addr, running, NO_PLACE);
+}
+
+int pgl_invalidate_if(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
+                      bool (*predicate)(const struct pgl_tb *tb, void *arg), void *arg, const struct pgl_tb *running)
+{
+    return pgl_invalidate_if_at(table, first_addr, last_addr, predicate, arg, running, NO_PLACE);
 }
 
 int pgl_invalidate_page(struct pgl_table *table, uint64_t index, const struct pgl_tb *running)
@@ -127,6 +138,11 @@ int pgl_invalidate_page(struct pgl_table *table, uint64_t index, const struct pg
 int pgl_flush(struct pgl_table *table, const struct pgl_tb *running)
 {
     return pgl_flush_at(table, running, NO_PLACE);
+}
+
+void pgl_table_reset(struct pgl_table *table)
+{
+    pgl_table_reset_at(table, NO_PLACE);
 }
 
 int pgl_store_check(struct pgl_table *table, uint64_t addr, uint64_t len, const struct pgl_tb *running)

@@ -17,9 +17,11 @@
 #undef pgl_collection_lock
 #undef pgl_collection_unlock
 #undef pgl_flush
+#undef pgl_invalidate_if
 #undef pgl_invalidate_page
 #undef pgl_invalidate_range
 #undef pgl_invalidate_tb
+#undef pgl_invalidate_tbs
 #undef pgl_page_assert_held
 #undef pgl_page_foreach_tb
 #undef pgl_page_lock
@@ -35,6 +37,7 @@
 #undef pgl_store_u32
 #undef pgl_store_u64
 #undef pgl_store_u8
+#undef pgl_table_reset
 #undef pgl_tb_link_unlisted
 #undef pgl_tb_lock_pages
 #undef pgl_tb_unlock_pages

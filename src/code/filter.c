@@ -74,6 +74,17 @@ uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *
     return mask | pgl_filter_mask(table->page_bits, span->first, span->last);
 }
 
+void pgl_filter_fill(const struct pgl_leaf *leaf, struct pgl_page *page, uint64_t index, uint64_t bits)
+{
+    uint64_t *map = pgl_filter_map(leaf, page, index);
+
+    /* relaxed: no block has died, and the unlock or the end of the exclusive section publishes the bits */
+    for (unsigned word = 0; map && word < PGL_FILTER_WORDS; word++) {
+        __atomic_store_n(&map[word], bits, __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&page->mask, bits, __ATOMIC_RELAXED);
+}
+
 bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index)
 {
     /* acquire: pairs with the release in pgl_page_drop_code(); `retired` has returned before a bit is cleared */
@@ -82,6 +93,11 @@ bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index)
 
 void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+
+    if (PGL_UNLIKELY(page->mask)) {
+        pgl_filter_fill(leaf, page, index, 0); /* the page was left by pgl_table_reset() */
+    }
     /* relaxed: the caller's full fence orders it before the reads of guest bytes */
     __atomic_fetch_or(&leaf->code[index % PGL_LEVEL_SIZE / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
     if (table->ops && table->ops->first_code) {

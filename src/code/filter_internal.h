@@ -42,6 +42,9 @@ void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *
  */
 uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t *map, uint64_t mask);
 
+/* Make all bits of a page's mask and exact map those of @bits, 0 or all ones. The page has no blocks. */
+void pgl_filter_fill(const struct pgl_leaf *leaf, struct pgl_page *page, uint64_t index, uint64_t bits);
+
 /* Whether the bit of a page in the code bitmap is set. Needs no lock. */
 bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index);
 

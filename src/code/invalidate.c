@@ -16,6 +16,7 @@
 
 #include "collection_internal.h"
 #include "filter_internal.h"
+#include "portion_internal.h"
 #include "table_internal.h"
 #include "tally_internal.h"
 #include "tblist_internal.h"
@@ -46,92 +47,14 @@ static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
     pgl_witness_set_lists(&set);
     if (!pgl_tb_is_dead(tb)) {
         pgl_tb_mark_dead(tb);
-        killed = pgl_kill_marked(&set);
+        killed = pgl_kill_marked(&set, NULL);
     }
     pgl_collection_unlock_at(&set, pgl_witness_place());
     return killed;
 }
 
-/* Whether all pages of a block are members of a set. */
-static bool is_within(const struct pgl_collection *set, const struct pgl_tb *tb)
-{
-    for (unsigned which = 0; which < tb->nextents; which++) {
-        uint64_t index = pgl_tb_page(set->table, tb, which), at = index;
-
-        if (!pgl_collection_next(set, &at) || at != index) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Note the pages of the first block of a page that meets the range. Returns false when there is none. */
-static bool note_victim(struct pgl_collection *set, struct pgl_table *table, struct pgl_page *page, uint64_t index,
-                        uint64_t first_addr, uint64_t last_addr)
-{
-    bool found = false;
-
-    pgl_page_lock_at(table, page, pgl_witness_place());
-    pgl_witness_list(table, page, index);
-    for (uintptr_t ref = pgl_list_first(page); ref && !found; ref = *pgl_ref_next(ref)) {
-        found = pgl_span_meets(pgl_ref_span(ref), first_addr, last_addr);
-        if (found) {
-            note_pages(set, table, pgl_ref_tb(ref));
-        }
-    }
-    pgl_page_unlock_at(table, page, pgl_witness_place());
-    return found;
-}
-
-/*
- * Kill the blocks of one page that meet the range, with the pages of one block locked at a time. Find a victim, note
- * its pages, unlock, and lock its pages in order. By then the victim may be gone, or its memory may hold another block;
- * therefore read the list again from its head.
- */
-static int kill_page_piecemeal(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
-                               uint64_t last_addr)
-{
-    struct pgl_page *page = pgl_leaf_page(leaf, index);
-    struct pgl_collection set;
-    int result = 0;
-
-    while (note_victim(&set, table, page, index, first_addr, last_addr)) {
-        pgl_set_lock_noted(&set);
-        pgl_witness_set_lists(&set);
-        for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-            if (pgl_span_meets(pgl_ref_span(ref), first_addr, last_addr) && is_within(&set, pgl_ref_tb(ref))) {
-                pgl_tb_mark_dead(pgl_ref_tb(ref));
-            }
-        }
-        if (pgl_kill_marked(&set)) {
-            result = PGL_HIT;
-        }
-        pgl_collection_unlock_at(&set, pgl_witness_place());
-    }
-    return result;
-}
-
-/* Kill the blocks that meet a range without memory for the set. This is slower and calls `retired` more than once. */
-static int kill_piecemeal(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
-{
-    uint64_t first = first_addr >> table->page_bits, last = last_addr >> table->page_bits;
-    struct pgl_leaf *leaf;
-    int result = 0;
-
-    for (uint64_t index = first; (leaf = pgl_leaf_next(table, index, last)); index++) {
-        if (index < leaf->first_index) {
-            index = leaf->first_index;
-        }
-        if (pgl_page_has_code(leaf, index)) {
-            result |= kill_page_piecemeal(table, leaf, index, first_addr, last_addr);
-        }
-    }
-    return result;
-}
-
 /* Kill the blocks that meet a range of one page. Returns false when another page is needed. */
-static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store,
-                             int *result)
+static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, int *result)
 {
     uint64_t index = first_addr >> table->page_bits;
     struct pgl_leaf *leaf = pgl_leaf_find(table, index);
@@ -148,7 +71,7 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     /* The page may have been locked and no more. Ask the filters again while they cannot change. */
     if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
         done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
-        wants_more = is_store && done && !killed && pgl_filter_note_miss(table, leaf, index);
+        wants_more = done && !killed && pgl_list_first(page) && pgl_filter_note_miss(table, leaf, index);
     }
     pgl_page_unlock_at(table, page, pgl_witness_place());
     if (wants_more) {
@@ -160,21 +83,21 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     return done;
 }
 
-static int kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store)
+static int kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
 {
     const uint64_t index[2] = {first_addr >> table->page_bits, last_addr >> table->page_bits};
     bool wants_more[2] = {false, false};
     struct pgl_collection set;
     int result;
 
-    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, is_store, &result)) {
+    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, &result)) {
         return result;
     }
-    if (!pgl_set_lock(&set, table, first_addr, last_addr, true)) {
-        return kill_piecemeal(table, first_addr, last_addr);
+    if (index[1] - index[0] > 1 || !pgl_set_lock(&set, table, first_addr, last_addr, true)) {
+        return pgl_kill_portions(table, &(struct pgl_choice){first_addr, last_addr, false, NULL, NULL});
     }
     result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
-    if (is_store && !result) {
+    if (!result) {
         wants_more[0] = pgl_filter_note_miss_in_set(&set, index[0]);
         wants_more[1] = index[1] != index[0] && pgl_filter_note_miss_in_set(&set, index[1]);
     }
@@ -187,11 +110,11 @@ static int kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t las
     return result;
 }
 
-int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store)
+int pgl_kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
 {
-    int result = kill_range(table, first_addr, last_addr, is_store);
+    int result = kill_store(table, first_addr, last_addr);
 
-    if (is_store && result) {
+    if (result) {
         pgl_tally_add(table, PGL_TALLY_HITS, 1);
     }
     return result;
@@ -209,16 +132,52 @@ int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struc
     return pgl_with_running(killed ? PGL_HIT : 0, running);
 }
 
-int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
-                            const struct pgl_tb *running, const char *place)
+int pgl_invalidate_tbs_at(struct pgl_table *table, struct pgl_tb *const *tbs, size_t n, const struct pgl_tb *running,
+                          const char *place)
 {
-    if (!pgl_witness_enters(table, place) || first_addr > last_addr || last_addr > pgl_table_last_addr(table)) {
+    if (!pgl_witness_enters(table, place)) {
+        return PGL_ERROR;
+    }
+    for (size_t i = 0; PGL_WITNESS && i < n; i++) {
+        if (!pgl_witness_knows(table, tbs[i], true, place)) {
+            errno = EINVAL;
+            return PGL_ERROR;
+        }
+    }
+    return pgl_with_running(pgl_kill_named(table, tbs, n), running);
+}
+
+/* Kill the blocks of a choice whose range was given by the caller. */
+static int kill_choice(struct pgl_table *table, const struct pgl_choice *choice, const struct pgl_tb *running,
+                       const char *place)
+{
+    if (!pgl_witness_enters(table, place) || choice->first_addr > choice->last_addr ||
+        choice->last_addr > pgl_table_last_addr(table)) {
         errno = EINVAL;
         return PGL_ERROR;
     }
     /* Pairs with pgl_table_fence_bracket(), as in pgl_store_is_clean(). */
     pgl_table_fence_check(table);
-    return pgl_with_running(pgl_kill_range(table, first_addr, last_addr, false), running);
+    return pgl_with_running(pgl_kill_portions(table, choice), running);
+}
+
+int pgl_invalidate_range_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
+                            const struct pgl_tb *running, const char *place)
+{
+    return kill_choice(table, &(struct pgl_choice){.first_addr = first_addr, .last_addr = last_addr}, running, place);
+}
+
+int pgl_invalidate_if_at(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr,
+                         bool (*predicate)(const struct pgl_tb *tb, void *arg), void *arg, const struct pgl_tb *running,
+                         const char *place)
+{
+    const struct pgl_choice choice = {first_addr, last_addr, true, predicate, arg};
+
+    if (!predicate) {
+        errno = EINVAL;
+        return PGL_ERROR;
+    }
+    return kill_choice(table, &choice, running, place);
 }
 
 int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct pgl_tb *running, const char *place)
@@ -236,4 +195,35 @@ int pgl_invalidate_page_at(struct pgl_table *table, uint64_t index, const struct
 int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, const char *place)
 {
     return pgl_invalidate_range_at(table, 0, pgl_table_last_addr(table), running, place);
+}
+
+/* Empty the lists of a leaf's pages. A page that had code keeps its code bit, and its filters rule nothing out. */
+static void reset_leaf(struct pgl_leaf *leaf)
+{
+    for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
+        for (uint64_t bits = leaf->code[word]; bits; bits &= bits - 1) {
+            uint64_t index = leaf->first_index + 64 * word + (unsigned)__builtin_ctzll(bits);
+            struct pgl_page *page = pgl_leaf_page(leaf, index);
+
+            pgl_head_set(page, pgl_head(page) & PGL_HEAD_HOT);
+            pgl_filter_fill(leaf, page, index, UINT64_MAX);
+        }
+    }
+}
+
+void pgl_table_reset_at(struct pgl_table *table, const char *place)
+{
+    struct pgl_leaf *leaf;
+
+    if (!pgl_witness_may_call(place) || !pgl_witness_resets(table, place)) {
+        return;
+    }
+    pgl_witness_forget(table);
+    /* The blocks that are forgotten are neither living nor killed. */
+    pgl_tally_add(table, PGL_TALLY_LINKS,
+                  pgl_tally_sum(table, PGL_TALLY_KILLS) - pgl_tally_sum(table, PGL_TALLY_LINKS));
+    for (uint64_t index = 0; (leaf = pgl_leaf_next(table, index, table->last_index));) {
+        reset_leaf(leaf);
+        index = leaf->first_index + PGL_LEVEL_SIZE;
+    }
 }

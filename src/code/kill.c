@@ -118,8 +118,7 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
     }
 }
 
-/* Narrow all filters of a page, and its crossing flag, when the offsets of the dead blocks are unknown. */
-static void narrow_whole(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
+void pgl_page_narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     uintptr_t ref = pgl_list_first(page);
@@ -173,9 +172,15 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
                          uint64_t last_addr, size_t *killed)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    struct hits hits = find_hits(table, page, index, first_addr, last_addr);
+    struct hits hits;
     struct pgl_chain chain = {0};
 
+    *killed = 0;
+    if (PGL_UNLIKELY(!pgl_list_first(page))) {
+        pgl_page_narrow(table, leaf, index); /* the page was left by pgl_table_reset() */
+        return true;
+    }
+    hits = find_hits(table, page, index, first_addr, last_addr);
     *killed = hits.cross ? 0 : hits.n;
     if (!*killed) {
         return !hits.cross;
@@ -202,23 +207,35 @@ void pgl_witness_set_lists(struct pgl_collection *set)
     }
 }
 
-bool pgl_kill_marked(struct pgl_collection *set)
+/* How many extents of the dead are on the list of page @index, at most. */
+static size_t refs_on(const struct pgl_refs *dead, uint64_t index)
+{
+    if (!dead || index - dead->first_index >= PGL_LEVEL_SIZE) {
+        return SIZE_MAX;
+    }
+    return dead->on[index - dead->first_index];
+}
+
+bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead)
 {
     struct pgl_table *table = set->table;
     struct pgl_chain chain = {0};
     struct pgl_page *page;
 
     for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
-        unlink_dead(page, &page->head, SIZE_MAX, UINT64_MAX, 0, &chain);
+        unlink_dead(page, &page->head, refs_on(dead, index), UINT64_MAX, 0, &chain);
     }
-    if (!chain.first) {
-        return false;
+    if (chain.first) {
+        pgl_kill_retire(table, chain);
     }
-    pgl_kill_retire(table, chain);
-    for (uint64_t index = 0; pgl_collection_next(set, &index); index++) {
-        narrow_whole(table, pgl_leaf_find(table, index), index);
+    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
+        bool has_changed = chain.first && refs_on(dead, index) && !(dead && dead->rest == index);
+
+        if (has_changed || !pgl_list_first(page)) {
+            pgl_page_narrow(table, pgl_leaf_find(table, index), index);
+        }
     }
-    return true;
+    return chain.first;
 }
 
 bool pgl_kill_in_set(struct pgl_collection *set)
@@ -231,5 +248,5 @@ bool pgl_kill_in_set(struct pgl_collection *set)
          (page = pgl_collection_next(set, &index)) && index <= last; index++) {
         mark(page, set->first_addr, set->last_addr);
     }
-    return pgl_kill_marked(set);
+    return pgl_kill_marked(set, NULL);
 }

@@ -44,11 +44,32 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
  */
 bool pgl_kill_in_set(struct pgl_collection *set);
 
-/*
- * Unlink the blocks that are marked dead from all members' lists, retire them, and narrow the members. All their pages
- * are members. Returns whether there were any.
+/**
+ * struct pgl_refs - how many extents of blocks that are marked dead are on the lists of the pages of one leaf
+ * @first_index: of the leaf
+ * @rest: a page that is not to be narrowed now, because more of its blocks are about to die, or UINT64_MAX
+ * @on: for each page of the leaf
  */
-bool pgl_kill_marked(struct pgl_collection *set);
+struct pgl_refs {
+    uint64_t first_index;
+    uint64_t rest;
+    uint16_t on[PGL_LEVEL_SIZE];
+};
+
+/*
+ * Unlink the blocks that are marked dead from all members' lists, retire them, and narrow the members that changed, and
+ * those without blocks. All pages of the dead are members. With @dead, which may be NULL, a list is followed no
+ * further than to its last dead block. Returns whether there were any.
+ */
+bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead);
+
+/*
+ * Fit a page's filters and its crossing flag to its list, when the offsets of the dead blocks are unknown. If it has no
+ * blocks, call pgl_page_drop_code().
+ *
+ * Locks:    entry and exit: the page.
+ */
+void pgl_page_narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
 /* In a lock_debug build, check the lists of all members, before any of them is walked to kill. */
 void pgl_witness_set_lists(struct pgl_collection *set);
@@ -57,15 +78,14 @@ void pgl_witness_set_lists(struct pgl_collection *set);
 bool pgl_kill_unlisted(struct pgl_table *table, struct pgl_tb *tb);
 
 /**
- * pgl_kill_range - kill the blocks that meet a byte range
- * @is_store: count the store as a miss of its page if no block dies, and add an exact map after many misses
+ * pgl_kill_store - kill the blocks that a store has met
  *
- * The caller has passed a full fence since the bytes were stored, or needs none (answer_stores() in bracket.c). Returns
- * PGL_HIT or 0.
+ * If no block dies, count the store as a miss of its page, and add an exact map after many misses. The caller has
+ * passed a full fence since the bytes were stored, or needs none (answer_stores() in bracket.c). Returns PGL_HIT or 0.
  *
  * Locks:    entry and exit: this thread holds no page.
  */
-int pgl_kill_range(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool is_store);
+int pgl_kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr);
 
 /* Add PGL_RUNNING_DEAD to @result if the block that the caller runs is dead. */
 static inline int pgl_with_running(int result, const struct pgl_tb *running)

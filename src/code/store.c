@@ -56,7 +56,7 @@ int pgl_store_check_fenced(struct pgl_table *table, uint64_t addr, uint64_t len,
     if (len && (PGL_WITNESS || addr >> table->page_bits != last_addr >> table->page_bits)) {
         alarm = pgl_filter_trim(table, &addr, &last_addr);
     }
-    return pgl_with_running(alarm ? pgl_kill_range(table, addr, last_addr, true) : 0, running);
+    return pgl_with_running(alarm ? pgl_kill_store(table, addr, last_addr) : 0, running);
 }
 
 /* The first page at or after @index that a store bracket holds, or NO_PAGE. */
@@ -153,7 +153,7 @@ static int lock_clean_pages(const struct pgl_store *store)
         }
         unlock_pages(store);
         for (unsigned i = 0; i < store->nplaces; i++) {
-            result |= pgl_kill_range(store->table, store->places[i].first_addr, store->places[i].last_addr, true);
+            result |= pgl_kill_store(store->table, store->places[i].first_addr, store->places[i].last_addr);
         }
     }
 }

@@ -118,8 +118,7 @@ static void free_children(struct pgl_table *table, void **node, unsigned shift)
     }
 }
 
-/* The lowest page of a table that any thread holds, or UINT64_MAX. No thread locks one meanwhile. */
-static PGL_UNSEEN uint64_t first_locked(const struct pgl_table *table)
+PGL_UNSEEN uint64_t pgl_table_first_locked(const struct pgl_table *table)
 {
     struct pgl_leaf *leaf;
 
@@ -140,7 +139,7 @@ void pgl_table_free(struct pgl_table *table)
         return;
     }
     if (PGL_WITNESS) {
-        pgl_witness_frees(table, first_locked(table));
+        pgl_witness_frees(table, pgl_table_first_locked(table));
     }
     pgl_witness_forget(table);
     free_children(table, pgl_table_root(table), table->top_shift);

@@ -16,6 +16,9 @@ struct pgl_leaf *pgl_leaf_get(struct pgl_table *table, uint64_t index);
  */
 struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, uint64_t last);
 
+/* The lowest page of a table that any thread holds, or UINT64_MAX. No thread locks one meanwhile. */
+uint64_t pgl_table_first_locked(const struct pgl_table *table);
+
 /* The root of a table, which is a node behind the struct. */
 static inline void **pgl_table_root(struct pgl_table *table)
 {

@@ -16,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "table_internal.h"
+
 #ifdef PGL_LOCK_DEBUG
 
 struct held_page {
@@ -278,6 +280,22 @@ bool pgl_witness_enters(const struct pgl_table *table, const char *place)
         return false;
     }
     pgl_witness_holds_none(PGL_BREACH_NESTED, place);
+    pgl_witness_external(table, UINT64_MAX, place);
+    return true;
+}
+
+bool pgl_witness_resets(const struct pgl_table *table, const char *place)
+{
+    uint64_t first_locked = pgl_table_first_locked(table);
+    const struct held_page *page = NULL;
+
+    for (size_t i = 0; i < held.n && !page; i++) {
+        page = held.pages[i].table == table ? &held.pages[i] : NULL;
+    }
+    if (page || first_locked != UINT64_MAX) {
+        report(PGL_BREACH_FREE, page ? page->index : first_locked, place, page);
+        return false;
+    }
     pgl_witness_external(table, UINT64_MAX, place);
     return true;
 }

@@ -78,6 +78,12 @@ void pgl_witness_returns(void);
  */
 void pgl_witness_frees(struct pgl_table *table, uint64_t first_locked);
 
+/*
+ * Report a locked page of a table that is about to be reset, and return false. Report an external lock that is not
+ * held.
+ */
+bool pgl_witness_resets(const struct pgl_table *table, const char *place);
+
 /* Report a breach that is not about a held page. @linked_place: the place at which the block was linked, or NULL. */
 void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place, const char *linked_place);
 
@@ -180,6 +186,12 @@ static inline void pgl_witness_calls(const char *name)
 
 static inline void pgl_witness_returns(void)
 {
+}
+
+static inline bool pgl_witness_resets(const struct pgl_table *table, const char *place)
+{
+    (void)table, (void)place;
+    return true;
 }
 
 static inline void pgl_witness_frees(struct pgl_table *table, uint64_t first_locked)

@@ -308,7 +308,7 @@ static void begin_store(struct emu *emu, struct emu_block *block)
 static void kill_range(struct emu *emu, struct emu_block *block)
 {
     (void)block;
-    assert_int_equal(pgl_invalidate_range(emu->table, 0x5f80, 0x6fff, NULL), 0);
+    assert_int_equal(pgl_invalidate_range(emu->table, 0x5f30, 0x6fff, NULL), 0);
 }
 
 static void store_in_a_bracket(struct emu *emu, struct emu_block *block)

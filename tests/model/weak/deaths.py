@@ -6,7 +6,7 @@ brings what its killer and its maker did. docs/locking.md, tests 5, 7 and 9. Thr
 Hash: 1 while the block can be found; `retired` stores 0. State: 0 new, 1 live, 2 dead.
 """
 from litmus import F, R, Test, U, W, acquire, release
-from stores import CHECK, CODE_BITS, HEAD, MAP, MASK, bracket_fence, lock, short, unlock
+from stores import CHECK, CODE_BITS, HEAD, MAP, MASK, RANGE, bracket_fence, lock, short, unlock
 
 DEAD = "pgl_tb_mark_dead: store"
 LIVE = "pgl_tb_is_live: load"
@@ -51,7 +51,7 @@ TESTS = [
          init={"mask": 1, "hash": 1}),
 ] + [
     Test("drop-code/" + short(bit), "a code bit that is gone, and which a neighbour's change of the word came after",
-         [F("pgl_invalidate_range_at: fence"), R("code", 2, acquire(bit)), R("hash", 1)],
+         [F(RANGE), R("code", 2, acquire(bit)), R("hash", 1)],
          [F(RETIRE), W("hash", 0), U("code", 1, 0, release(DROP))],
          [U("code", 0, 2)], init={"hash": 1, "code": 1})
     for bit in CODE_BITS
@@ -67,7 +67,7 @@ TESTS = [
          [F(CHECK), lock(2, 3), R("state", 1, acquire(LIVE))],
          [lock(0, 1), W("state", 2, release(DEAD)), F(RETIRE), unlock(2)], init={"state": 1}),
     Test("running-code-bit", "and one that found the page without code",
-         [F("pgl_invalidate_range_at: fence"), R("code", 0, acquire("pgl_page_has_code: load")),
+         [F(RANGE), R("code", 0, acquire("pgl_page_has_code: load")),
           R("state", 1, acquire(LIVE))],
          [W("state", 2, release(DEAD)), F(RETIRE), U("code", 1, 0, release(DROP))], init={"code": 1, "state": 1}),
     Test("running-sees-killer", "who sees the block dead, without a lock, sees what the killer did before",
@@ -77,5 +77,5 @@ TESTS = [
     Test("sees-maker/%s/%s" % (short(made), short(load)), "who sees the block alive sees what its maker wrote into it",
          [R("state", 1, acquire(load)), R("bytes", 0)],
          [W("bytes", 1), W("state", 1, release(made))])
-    for made in ["publish: state", "pgl_tb_link_unlisted_at: state"] for load in [LIVE, "pgl_invalidate_tb_at: state"]
+    for made in ["publish: state", "pgl_tb_link_unlisted_at: state"] for load in [LIVE, "pgl_invalidate_tb_at: state", "state_of: load"]
 ]

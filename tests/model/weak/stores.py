@@ -15,8 +15,10 @@ LOCK = "pgl_page_lock_seen: swap"
 UNLOCK = "pgl_page_unlock_at: store"
 BEGIN = "pgl_bracket_begin_at: fence"
 BRACKETS = [BEGIN, "pgl_bracket_begin_slow: fence", "cross_to: fence", "take_from: fence"]
-RANGES = ["pgl_store_begins: fence", "answer_at_once: fence", "pgl_invalidate_range_at: fence"]
-CODE_BITS = ["pgl_page_has_code: load", "next_with_code: load", "wanted_bits: load", "lock_single: load"]
+RANGE = "kill_choice: fence"
+RANGES = ["pgl_store_begins: fence", "answer_at_once: fence", RANGE]
+CODE_BITS = ["pgl_page_has_code: load", "next_with_code: load", "next_in_leaf: load", "wanted_bits: load",
+             "lock_single: load"]
 CHILD = "pgl_node_child: load"
 PUT = "make_leaf: swap"
 
@@ -56,7 +58,7 @@ TESTS = [
          [W("guest1", 1), F(CHECK), R("head", 0, acquire(HEAD))],
          [lock(0, 1), bracket_fence(), [R("guest0", 0), R("guest1", 0), R("guest2", 0)]]),
     Test("store-earlier-bit", "the code bit was set by an earlier bracket on the page",
-         [W("guest", 1), F("pgl_invalidate_range_at: fence"), R("code", 0, acquire("wanted_bits: load"))],
+         [W("guest", 1), F(RANGE), R("code", 0, acquire("wanted_bits: load"))],
          [lock(0, 1), U("code", 0, 1), bracket_fence(), unlock(2)],
          [lock(2, 3), bracket_fence(), R("guest", 0)]),
     Test("store-new-leaf", "the leaf is put in place by the bracket",
@@ -67,7 +69,7 @@ TESTS = [
          [U("leaf", 0, 1, release(PUT))],
          [R("leaf", 1, acquire(CHILD)), lock(0, 1), bracket_fence(), R("guest", 0)]),
     Test("store-present-bit", "a range skips a leaf whose bit is not set: who found the leaf has the bit before its fence",
-         [W("guest", 1), F("pgl_invalidate_range_at: fence"), R("present", 0)],
+         [W("guest", 1), F(RANGE), R("present", 0)],
          [U("present", 0, 1), U("leaf", 0, 1, release(PUT))],
          [R("leaf", 1, acquire(CHILD)), bracket_fence(), R("guest", 0)]),
 ] + [

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Kills in portions: however many blocks a call kills, it holds pages for a few hundred of them at a time.
+ *
+ * OBJECTS      A portion belongs to one thread. It is a set of locked pages of one leaf, with the other pages of its
+ * victims. A victim is a block that the call kills: any block of a range, or only the chosen ones among them. Any
+ * thread sets the mark `chosen` of a live block, without a lock, and nothing clears it before pgl_tb_init(). A block
+ * that one call has chosen may die by another's portion.
+ *
+ * LOCK ORDER   Pages of a range are locked in ascending order, as long as the victims on them are few enough. Then the
+ * other pages of the victims are added.
+ *
+ * OUT OF ORDER As in collection.c. The lists of pages that were unlocked meanwhile are read again.
+ *
+ * WRITERS      1. Lock pages, ask the predicate, count victims.
+ *              2. Add the other pages of the victims. If memory runs out, later victims lack pages, and stay alive.
+ *              3. Mark dead the victims whose pages are all held, up to the limit of the portion.
+ *              4. Unlink, retire and narrow (kill.c), and unlock.
+ *
+ * INVARIANTS   (T3, T6 and T7 are in kill.c.)
+ *   P1  A portion kills at most PORTION blocks, and calls `retired` once. All pages of all its victims are held before
+ *       the first of them dies. (test_portion_of_a_page_is_bounded, test_portion_holds_its_pages_before_a_block_dies)
+ *   P2  A page on which victims are left keeps its filters wide. The call that left them narrows the page before it
+ *       returns. (test_portion_narrows_a_page_that_it_left)
+ *   P3  A call returns when no victim of its is alive that it could see: no page of its range lists one, and each block
+ *       that it named is dead and retired. (test_portion_comes_back_for_the_rest)
+ *
+ * PROGRESS     A portion kills a victim, or finds none, or lacks memory. In the last case the next one is for a single
+ * victim, whose pages need no memory unless they are in more leaves than a set has room for. Such a victim waits until
+ * there is memory.
+ */
+#include "portion_internal.h"
+
+#include <sched.h>
+
+#include "collection_internal.h"
+#include "filter_internal.h"
+#include "kill_internal.h"
+#include "table_internal.h"
+#include "tblist_internal.h"
+#include "witness_internal.h"
+
+#define NO_PAGE UINT64_MAX
+
+/* The number of blocks that a portion kills, at most, and the number that it looks at before it takes another page. */
+#define PORTION 512u
+
+struct portion {
+    const struct pgl_choice *choice;
+    struct pgl_collection set;
+    struct pgl_refs dead;
+    uint64_t first, last; /* victims are looked for on the members from here to here */
+    size_t limit;         /* of victims */
+    size_t seen;          /* blocks, victims or not, while the pages were locked */
+};
+
+static bool is_chosen(const struct pgl_tb *tb)
+{
+    return __atomic_load_n(&tb->chosen, __ATOMIC_RELAXED);
+}
+
+/* Relaxed, because only the calls of this thread depend on it. */
+static void choose(struct pgl_tb *tb)
+{
+    __atomic_store_n(&tb->chosen, true, __ATOMIC_RELAXED);
+}
+
+/* Whether an extent has bytes in the range of a choice. */
+static bool meets(const struct pgl_choice *choice, uintptr_t ref)
+{
+    return pgl_span_meets(pgl_ref_span(ref), choice->first_addr, choice->last_addr);
+}
+
+/* Whether an extent makes its block a victim. */
+static bool is_victim(const struct pgl_choice *choice, uintptr_t ref)
+{
+    return meets(choice, ref) && (!choice->chosen || is_chosen(pgl_ref_tb(ref)));
+}
+
+static void begin(struct portion *portion, struct pgl_table *table, const struct pgl_choice *choice,
+                  const struct pgl_leaf *leaf, size_t limit)
+{
+    portion->choice = choice;
+    pgl_set_init(&portion->set, table);
+    portion->dead = (struct pgl_refs){.first_index = leaf->first_index, .rest = NO_PAGE};
+    portion->limit = limit;
+    portion->seen = 0;
+}
+
+/* Ask the predicate about the blocks of a page, until there are more victims than a portion may have. */
+static void ask(struct portion *portion, struct pgl_page *page)
+{
+    const struct pgl_choice *choice = portion->choice;
+    size_t n = 0;
+
+    for (uintptr_t ref = pgl_list_first(page); ref && n <= portion->limit; ref = *pgl_ref_next(ref)) {
+        struct pgl_tb *tb = pgl_ref_tb(ref);
+
+        portion->seen++;
+        if (choice->predicate && meets(choice, ref) && !is_chosen(tb)) {
+            pgl_witness_calls("predicate");
+            if (choice->predicate(tb, choice->arg)) {
+                choose(tb);
+            }
+            pgl_witness_returns();
+        }
+        n += is_victim(choice, ref);
+    }
+}
+
+/* Lock a page of the portion's leaf. Returns whether the portion has room for another. */
+static bool add_page(struct portion *portion, struct pgl_leaf *leaf, uint64_t index)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+
+    if (pgl_set_add(&portion->set, index) != PGL_SET_MEMBER) {
+        pgl_witness_list(portion->set.table, page, index);
+        ask(portion, page);
+    }
+    return portion->seen < portion->limit;
+}
+
+/* Add all pages of a block to the set of a portion that holds its page @index. */
+static enum pgl_set_change add_pages_of(struct portion *portion, const struct pgl_tb *tb, uint64_t index)
+{
+    struct pgl_table *table = portion->set.table;
+
+    for (unsigned which = 0; which < tb->nextents; which++) {
+        uint64_t other = pgl_tb_page(table, tb, which);
+        enum pgl_set_change change = pgl_set_add(&portion->set, other);
+
+        if (change == PGL_SET_NO_MEMORY || (change == PGL_SET_RELOCKED && other < index)) {
+            return change;
+        }
+    }
+    return PGL_SET_MEMBER;
+}
+
+/* Add the other pages of the victims on one page. PGL_SET_RELOCKED: that page was unlocked meanwhile. */
+static enum pgl_set_change add_partners_of(struct portion *portion, struct pgl_page *page, uint64_t index)
+{
+    size_t n = 0;
+
+    pgl_witness_list(portion->set.table, page, index);
+    for (uintptr_t ref = pgl_list_first(page); ref && n < portion->limit; ref = *pgl_ref_next(ref)) {
+        enum pgl_set_change change;
+
+        if (!is_victim(portion->choice, ref)) {
+            continue;
+        }
+        n++;
+        change = add_pages_of(portion, pgl_ref_tb(ref), index);
+        if (change != PGL_SET_MEMBER) {
+            return change;
+        }
+    }
+    return PGL_SET_MEMBER;
+}
+
+/* Add the other pages of all victims, as long as there is memory. */
+static void add_partners(struct portion *portion)
+{
+    struct pgl_page *page;
+    uint64_t index = portion->first;
+
+    while ((page = pgl_collection_next(&portion->set, &index)) && index <= portion->last) {
+        enum pgl_set_change change = PGL_SET_MEMBER;
+
+        if (pgl_head(page) & PGL_HEAD_CROSS) {
+            change = add_partners_of(portion, page, index);
+        }
+        if (change == PGL_SET_NO_MEMORY) {
+            return;
+        }
+        index = change == PGL_SET_RELOCKED ? portion->first : index + 1;
+    }
+}
+
+static bool has(const struct portion *portion, uint64_t index)
+{
+    uint64_t at = index;
+
+    return pgl_collection_next(&portion->set, &at) && at == index;
+}
+
+/* Whether all pages of a block are members. One is. */
+static bool is_held(const struct portion *portion, const struct pgl_tb *tb)
+{
+    for (unsigned which = 0; tb->nextents > 1 && which < tb->nextents; which++) {
+        if (!has(portion, pgl_tb_page(portion->set.table, tb, which))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Mark a victim dead, and count its extents on the pages of the portion's leaf. */
+static void mark_victim(struct portion *portion, struct pgl_tb *tb)
+{
+    pgl_tb_mark_dead(tb);
+    for (unsigned which = 0; which < tb->nextents; which++) {
+        uint64_t slot = pgl_tb_page(portion->set.table, tb, which) - portion->dead.first_index;
+
+        if (slot < PGL_LEVEL_SIZE) {
+            portion->dead.on[slot]++;
+        }
+    }
+}
+
+/* Mark the victims dead. Stop at the limit, or at a victim for whose pages there was no memory. */
+static void mark(struct portion *portion)
+{
+    struct pgl_page *page;
+    size_t n = 0;
+
+    pgl_witness_set_lists(&portion->set);
+    for (uint64_t index = portion->first; (page = pgl_collection_next(&portion->set, &index)) && index <= portion->last;
+         index++) {
+        for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+            struct pgl_tb *tb = pgl_ref_tb(ref);
+
+            if (pgl_tb_is_dead(tb) || !is_victim(portion->choice, ref)) {
+                continue;
+            }
+            if (n == portion->limit || !is_held(portion, tb)) {
+                portion->dead.rest = index;
+                return;
+            }
+            mark_victim(portion, tb);
+            n++;
+        }
+    }
+}
+
+/*
+ * Kill the victims of a portion and unlock its pages. @owed is the page that the portion before left wide, or NO_PAGE;
+ * it is a member. Returns whether any block died.
+ */
+static bool finish(struct portion *portion, uint64_t owed)
+{
+    struct pgl_table *table = portion->set.table;
+    bool killed;
+
+    add_partners(portion);
+    mark(portion);
+    killed = pgl_kill_marked(&portion->set, &portion->dead);
+    if (owed != NO_PAGE && owed != portion->dead.rest) {
+        pgl_page_narrow(table, pgl_leaf_find(table, owed), owed);
+    }
+    pgl_collection_unlock_at(&portion->set, pgl_witness_place());
+    return killed;
+}
+
+/* The limit of the next portion. One victim, if the last portion left some and killed none for want of memory. */
+static size_t next_limit(const struct portion *portion, bool killed)
+{
+    if (killed || portion->dead.rest == NO_PAGE) {
+        return PORTION;
+    }
+    if (portion->limit == 1) {
+        sched_yield(); /* the victim is on so many leaves that its set needs memory */
+    }
+    return 1;
+}
+
+/* The first page from @index to @last whose bit in the code bitmap of their leaf is set, or a page behind @last. */
+static uint64_t next_in_leaf(const struct pgl_leaf *leaf, uint64_t index, uint64_t last)
+{
+    while (index <= last) {
+        unsigned word = index % PGL_LEVEL_SIZE / 64;
+        /* acquire: pairs with the release in pgl_page_drop_code(); `retired` has returned before a bit is cleared */
+        uint64_t bits = __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) >> index % 64;
+
+        if (bits) {
+            return index + (unsigned)__builtin_ctzll(bits);
+        }
+        index = (index | 63) + 1;
+    }
+    return index;
+}
+
+/* Whether a page may list a block with bytes in the range, by its filters. Needs no lock; the caller has fenced. */
+static bool may_meet(const struct pgl_table *table, const struct pgl_choice *choice, uint64_t index)
+{
+    uint64_t first = index << table->page_bits, last = first | ((UINT64_C(1) << table->page_bits) - 1);
+
+    return !pgl_filter_passes(table, table->page_bits, index, choice->first_addr > first ? choice->first_addr : first,
+                              choice->last_addr < last ? choice->last_addr : last);
+}
+
+/*
+ * Kill the victims on the pages from @index to @last, which lie in one leaf. A portion that leaves victims on a page is
+ * followed by one that begins with this page.
+ */
+static bool kill_in_leaf(struct pgl_table *table, const struct pgl_choice *choice, struct pgl_leaf *leaf,
+                         uint64_t index, uint64_t last)
+{
+    size_t limit = PORTION;
+    uint64_t owed = NO_PAGE;
+    bool killed, any = false;
+
+    do {
+        struct portion portion;
+        bool room = true;
+
+        begin(&portion, table, choice, leaf, limit);
+        portion.first = index;
+        if (owed != NO_PAGE) {
+            room = add_page(&portion, leaf, index++);
+        }
+        while (room && (index = next_in_leaf(leaf, index, last)) <= last) {
+            if (may_meet(table, choice, index)) {
+                room = add_page(&portion, leaf, index);
+            }
+            index++;
+        }
+        if (!portion.set.members) {
+            break;
+        }
+        portion.last = index - 1;
+        killed = finish(&portion, owed);
+        any |= killed;
+        limit = next_limit(&portion, killed);
+        owed = portion.dead.rest;
+        index = owed != NO_PAGE ? owed : index;
+    } while (index <= last);
+    return any;
+}
+
+int pgl_kill_portions(struct pgl_table *table, const struct pgl_choice *choice)
+{
+    uint64_t first = choice->first_addr >> table->page_bits, last = choice->last_addr >> table->page_bits;
+    struct pgl_leaf *leaf;
+    bool any = false;
+
+    for (uint64_t index = first; (leaf = pgl_leaf_next(table, index, last));) {
+        uint64_t end = leaf->first_index + (PGL_LEVEL_SIZE - 1);
+
+        any |= kill_in_leaf(table, choice, leaf, index > leaf->first_index ? index : leaf->first_index,
+                            last < end ? last : end);
+        index = end + 1;
+    }
+    return any ? PGL_HIT : 0;
+}
+
+/*
+ * The state of a named block. Acquire: pairs with the releases that made it live and dead. A block that is seen dead
+ * was marked by a killer that had locked its pages; a thread that then locks one of them waits until `retired` has
+ * returned.
+ */
+static uint32_t state_of(const struct pgl_tb *tb)
+{
+    return __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE);
+}
+
+/* Lock the pages of the first of @n named blocks, and of those behind it that are in the same leaf. */
+static void add_named(struct portion *portion, struct pgl_leaf *leaf, struct pgl_tb *const *tbs, size_t n)
+{
+    struct pgl_table *table = portion->set.table;
+
+    for (size_t i = 0; i < n && is_chosen(tbs[i]) && pgl_tb_has(tbs[i], 0); i++) {
+        uint64_t index = pgl_tb_page(table, tbs[i], 0);
+
+        if (index - leaf->first_index >= PGL_LEVEL_SIZE || !add_page(portion, leaf, index)) {
+            break;
+        }
+    }
+}
+
+/* Kill the first of @n named blocks, and with it those that are chosen on its page, or come next and are near. */
+static bool kill_near(struct pgl_table *table, struct pgl_tb *const *tbs, size_t n)
+{
+    const struct pgl_choice choice = {.last_addr = UINT64_MAX, .chosen = true};
+    struct pgl_leaf *leaf = pgl_leaf_find(table, pgl_tb_page(table, tbs[0], 0));
+    size_t limit = PORTION;
+    uint64_t owed = NO_PAGE;
+    bool met, killed, any = false;
+
+    do {
+        struct portion portion;
+        bool room = true;
+
+        begin(&portion, table, &choice, leaf, limit);
+        portion.first = leaf->first_index;
+        portion.last = leaf->first_index + (PGL_LEVEL_SIZE - 1);
+        if (owed != NO_PAGE) {
+            room = add_page(&portion, leaf, owed);
+        }
+        if (room) {
+            add_named(&portion, leaf, tbs, n);
+        }
+        met = has(&portion, pgl_tb_page(table, tbs[0], 0));
+        killed = finish(&portion, owed);
+        any |= killed;
+        limit = next_limit(&portion, killed);
+        owed = portion.dead.rest;
+    } while (owed != NO_PAGE || !met);
+    return any;
+}
+
+/* Wait until the killer of a dead block has unlocked its pages. */
+static void await_killer(struct pgl_table *table, const struct pgl_tb *tb)
+{
+    struct pgl_page *page = pgl_page_find(table, pgl_tb_page(table, tb, 0));
+
+    pgl_page_lock_at(table, page, pgl_witness_place());
+    pgl_page_unlock_at(table, page, pgl_witness_place());
+}
+
+int pgl_kill_named(struct pgl_table *table, struct pgl_tb *const *tbs, size_t n)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (state_of(tbs[i]) == PGL_TB_LIVE) {
+            choose(tbs[i]);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t state = state_of(tbs[i]);
+
+        if (state == PGL_TB_NEW) {
+            continue;
+        }
+        if (!pgl_tb_has(tbs[i], 0)) {
+            any |= pgl_kill_unlisted(table, tbs[i]);
+        } else if (state == PGL_TB_DEAD) {
+            await_killer(table, tbs[i]);
+        } else {
+            any |= kill_near(table, tbs + i, n - i);
+        }
+    }
+    return any ? PGL_HIT : 0;
+}

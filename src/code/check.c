@@ -113,12 +113,16 @@ static void check_ref(struct check *check, uint64_t index, uintptr_t ref)
 }
 
 /* Compare mask and exact map with the list (T2). */
-static void check_filters(struct check *check, const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
+static void check_filters(struct check *check, const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index,
+                          bool was_reset)
 {
     const uint64_t *map = leaf->hot ? leaf->hot->map[index % PGL_LEVEL_SIZE] : NULL;
     uint64_t words[PGL_FILTER_WORDS], mask = 0;
 
     pgl_filter_from_list(check->table, page, index, words, 0, PGL_FILTER_WORDS - 1);
+    if (was_reset) {
+        memset(words, 0xff, sizeof(words));
+    }
     for (unsigned word = 0; word < PGL_FILTER_WORDS; word++) {
         mask |= (uint64_t) !!words[word] << word;
     }
@@ -142,12 +146,14 @@ static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t inde
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     bool code = leaf->code[index % PGL_LEVEL_SIZE / 64] >> index % 64 & 1;
+    /* A page that pgl_table_reset() left: its code bit and its filters say "look", and its list is empty. */
+    bool was_reset = code && !pgl_list_first(page) && page->mask == UINT64_MAX;
     bool cross = false;
 
     if (pgl_head(page) & PGL_HEAD_LOCK) {
         violation(check, "page %#" PRIx64 " is locked", index);
     }
-    if (code != !!pgl_list_first(page)) {
+    if (code != (pgl_list_first(page) || was_reset)) {
         violation(check, "page %#" PRIx64 ": the code bit is %s, the list is %s", index, code ? "set" : "clear",
                   code ? "empty" : "not empty");
     }
@@ -163,7 +169,7 @@ static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t inde
     if (cross != !!(pgl_head(page) & PGL_HEAD_CROSS)) {
         violation(check, "page %#" PRIx64 ": the crossing flag is wrong", index);
     }
-    check_filters(check, leaf, page, index);
+    check_filters(check, leaf, page, index, was_reset);
 }
 
 static void check_leaf(struct check *check, struct pgl_leaf *leaf, uint64_t first_index)

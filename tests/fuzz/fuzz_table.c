@@ -348,7 +348,7 @@ static void op_store(struct world *world)
     clean = pgl_store_is_clean(world->table, addr, len);
     hit = len && world_kill_range(world, addr, addr + (len - 1));
     CHECK(!(clean && hit));
-    expect(world, store(world, addr, len, tb), hit, running, nretired);
+    (len > world->in_page ? expect_portions : expect)(world, store(world, addr, len, tb), hit, running, nretired);
 }
 
 /* The leaves of a store bracket exist, or as many of them as it allocated before it ran out of memory. */
@@ -391,7 +391,8 @@ static void op_store_bracket(struct world *world)
     nhits += len2 && world_kill_range(world, addr2, addr2 + (len2 - 1));
     CHECK(answer == ((nhits ? PGL_HIT : 0) | (running && running->fate != FATE_LIVE ? PGL_RUNNING_DEAD : 0)));
     CHECK(!nhits == (world->nretired == nretired));
-    CHECK(world->failed || world->nretired - nretired <= 2); /* once for each place */
+    /* once for each place, or for each portion of a place over more than two pages */
+    CHECK(world->failed || len > world->in_page || world->nretired - nretired <= 2);
     pgl_store_end(&store);
 }
 
@@ -408,6 +409,30 @@ static void op_invalidate_tb(struct world *world)
     expect(world, pgl_invalidate_tb(world->table, &block->tb, tb), world_kill(block), running, nretired);
 }
 
+/* Some blocks, dead and new ones too, perhaps one twice. */
+static void op_invalidate_tbs(struct world *world)
+{
+    struct pgl_tb *tbs[16];
+    size_t n = 0;
+    unsigned nretired = world->nretired, before = nretired;
+    const struct block *running;
+    const struct pgl_tb *tb = world_any_running(world, &running);
+    bool hit = false;
+    int answer;
+
+    for (unsigned choices = eat(&world->input) % 16; choices; choices--) {
+        struct block *block = world_any_block(world);
+
+        if (block->fate != FATE_NONE) {
+            tbs[n++] = &block->tb;
+            hit |= world_kill(block);
+        }
+    }
+    answer = pgl_invalidate_tbs(world->table, tbs, n, tb);
+    CHECK(world->nretired - before <= n);
+    expect_portions(world, answer, hit, running, nretired);
+}
+
 /* Choose the end of a range: mostly after at most @npages pages, or anywhere. */
 static uint64_t any_last(struct world *world, uint64_t first, uint64_t npages)
 {
@@ -418,6 +443,57 @@ static uint64_t any_last(struct world *world, uint64_t first, uint64_t npages)
     }
     last += eat_bytes(&world->input, 3) & world->in_page;
     return last < first || last > world->last_addr ? world->last_addr : last;
+}
+
+struct chosen {
+    struct world *world;
+    uint64_t first, last;
+    unsigned remainder;
+};
+
+/* Every third block. */
+static bool is_third(const struct pgl_tb *tb, void *arg)
+{
+    const struct chosen *chosen = arg;
+    const struct block *block = (const struct block *)tb;
+
+    CHECK(block->fate == FATE_LIVE && block->listed && pgl_tb_is_live(tb));
+    CHECK(world_meets(block, chosen->first, chosen->last));
+    return (size_t)(block - chosen->world->block) % 3 == chosen->remainder;
+}
+
+static void op_invalidate_if(struct world *world)
+{
+    struct chosen chosen = {.world = world, .first = world_any_addr(world)};
+    unsigned nretired = world->nretired;
+    const struct block *running;
+    const struct pgl_tb *tb = world_any_running(world, &running);
+    bool hit = false;
+    int answer;
+
+    chosen.last = any_last(world, chosen.first, 600);
+    chosen.remainder = eat(&world->input) % 3;
+    answer = pgl_invalidate_if(world->table, chosen.first, chosen.last, is_third, &chosen, tb);
+    if (chosen.first > chosen.last) {
+        CHECK(answer == PGL_ERROR);
+        return;
+    }
+    for (unsigned i = chosen.remainder; i < world->nblocks; i += 3) {
+        hit |= world_meets(&world->block[i], chosen.first, chosen.last) && world_kill(&world->block[i]);
+    }
+    expect_portions(world, answer, hit, running, nretired);
+}
+
+static void op_reset(struct world *world)
+{
+    unsigned nretired = world->nretired;
+
+    if (eat(&world->input) % 8) {
+        return;
+    }
+    pgl_table_reset(world->table);
+    CHECK(world->nretired == nretired);
+    world_reset(world);
 }
 
 static void op_invalidate_range(struct world *world)
@@ -591,6 +667,9 @@ static void (*const operations[])(struct world *) = {
     op_bracket_with_stores,
     op_invalidate_tb,
     op_invalidate_range,
+    op_invalidate_tbs,
+    op_invalidate_if,
+    op_reset,
     op_invalidate_page,
     op_flush,
     op_collection,

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "table_world.h"
 
+#include <string.h>
+
 #include <errno.h>
 
 /* ---- functions that the linker wraps ---- */
@@ -78,15 +80,23 @@ bool *world_trap_of(struct world *world, uint64_t index)
     return NULL;
 }
 
+static void set_trap(struct world *world, uint64_t index, bool trapped)
+{
+    bool *trap = world_trap_of(world, index);
+
+    *trap = trapped;
+    world->left[trap - world->trapped] = false;
+}
+
 static void first_code(uint64_t index, void *opaque)
 {
-    *world_trap_of(opaque, index) = true;
+    set_trap(opaque, index, true);
 }
 
 static void no_code(uint64_t index, void *opaque)
 {
     CHECK(*world_trap_of(opaque, index));
-    *world_trap_of(opaque, index) = false;
+    set_trap(opaque, index, false);
 }
 
 static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
@@ -147,7 +157,7 @@ static bool has(const struct block *block, unsigned which)
     return pgl_tb_first_addr(&block->tb, which) <= pgl_tb_last_addr(&block->tb, which);
 }
 
-static bool meets(const struct block *block, uint64_t first, uint64_t last)
+bool world_meets(const struct block *block, uint64_t first, uint64_t last)
 {
     if (block->fate != FATE_LIVE || !block->listed) {
         return false;
@@ -162,7 +172,7 @@ static bool meets(const struct block *block, uint64_t first, uint64_t last)
 
 static bool on_page(const struct world *world, const struct block *block, uint64_t index)
 {
-    return meets(block, index << world->page_bits, index << world->page_bits | world->in_page);
+    return world_meets(block, index << world->page_bits, index << world->page_bits | world->in_page);
 }
 
 /* Return whether a page shares a live block with a page of a range. */
@@ -170,7 +180,7 @@ bool world_is_partner(const struct world *world, uint64_t index, uint64_t first,
 {
     for (unsigned i = 0; i < world->nblocks; i++) {
         if (on_page(world, &world->block[i], index) &&
-            meets(&world->block[i], first << world->page_bits, last << world->page_bits | world->in_page)) {
+            world_meets(&world->block[i], first << world->page_bits, last << world->page_bits | world->in_page)) {
             return true;
         }
     }
@@ -187,12 +197,26 @@ bool world_kill(struct block *block)
     return true;
 }
 
+void world_reset(struct world *world)
+{
+    for (unsigned i = 0; i < world->nblocks; i++) {
+        struct block *block = &world->block[i];
+
+        if (block->fate == FATE_LIVE) {
+            memset(&block->tb, 0x5a, sizeof(block->tb)); /* the memory is this program's again */
+            pgl_tb_init(&block->tb);
+        }
+        block->fate = block->fate == FATE_LIVE ? FATE_NONE : block->fate;
+    }
+    memcpy(world->left, world->trapped, sizeof(world->left));
+}
+
 bool world_kill_range(struct world *world, uint64_t first, uint64_t last)
 {
     bool any = false;
 
     for (unsigned i = 0; i < world->nblocks; i++) {
-        if (meets(&world->block[i], first, last)) {
+        if (world_meets(&world->block[i], first, last)) {
             any |= world_kill(&world->block[i]);
         }
     }
@@ -237,7 +261,7 @@ static void compare_page(struct world *world, unsigned i)
         pgl_page_unlock(world->table, page);
     }
     CHECK(found == wanted);
-    CHECK(world->trapped[i] == (wanted > 0));
+    CHECK(world->trapped[i] == (wanted > 0 || world->left[i]));
 }
 
 void world_compare_pages(struct world *world)

@@ -50,6 +50,7 @@ struct world {
     uint64_t page[WORLD_PAGES]; /* all different */
     unsigned npages, nblocks;
     bool trapped[WORLD_PAGES];
+    bool left[WORLD_PAGES]; /* by a reset: trapped, without blocks */
     uint64_t leaf[WORLD_LEAVES];
     unsigned nleaves;
     struct block block[WORLD_BLOCKS];
@@ -78,6 +79,8 @@ void world_note_leaf_if_there(struct world *world, uint64_t index);
 bool world_leaf_exists(const struct world *world, uint64_t index);
 bool world_is_partner(const struct world *world, uint64_t index, uint64_t first, uint64_t last);
 bool world_kill(struct block *block);
+void world_reset(struct world *world);
+bool world_meets(const struct block *block, uint64_t first, uint64_t last);
 bool world_kill_range(struct world *world, uint64_t first, uint64_t last);
 void world_compare_blocks(const struct world *world);
 void world_compare_pages(struct world *world);

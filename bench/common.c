@@ -64,7 +64,7 @@ bool output_flush(void)
 {
     static int first_errno; /* what the stream itself does not remember */
 
-    errno = EIO; /* of a write that nobody looked at */
+    errno = EIO; /* of a write that was not checked */
     if ((fflush(stdout) || ferror(stdout)) && !first_errno) {
         first_errno = errno;
     }

@@ -62,7 +62,7 @@ static inline struct page *pages_find(const struct pages *pages, uint64_t index)
 /* The page at which a walk over the pages up to @index ends: beyond it there was none when the walk began. */
 static inline uint64_t pages_clip(const struct pages *pages, uint64_t index)
 {
-    /* relaxed: who can find a page, by the acquire in pages_find(), reads an index that is not below it */
+    /* relaxed: a thread that finds a page, by the acquire in pages_find(), reads an index that is not below it */
     uint64_t last_index = __atomic_load_n(&pages->last_index, __ATOMIC_RELAXED);
 
     return index < last_index ? index : last_index;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * `plain`: the protocol that emulators run today, as fast as it can be written with its ingredients. A lock a page,
- * taken by plain test-and-set; before anything is invalidated, a collection is locked: a GTree node for each page of
+ * `plain`: the protocol that emulators run today, as fast as it can be written with its ingredients. One lock per page,
+ * locked by plain test-and-set; before anything is invalidated, a collection is locked: a GTree node for each page of
  * the range and for each page of each block on them, and everything let go and taken again in order when a page is
  * busy; every store goes that way, and then walks the list of its page.
  */

@@ -163,7 +163,7 @@ void plot_add(struct plot *plot, const char *name, const char *x, double y)
     g_string_append_printf(series->points, "\"%s\" %s\n", x, g_ascii_dtostr(number, sizeof(number), y));
 }
 
-/* A text may be the name of somebody's file: gnuplot gets each byte of it but letters by number. */
+/* A text may be the name of a file: gnuplot gets each byte of it but letters by number. */
 static void add_quoted(GString *script, const char *text)
 {
     g_string_append_c(script, '"');

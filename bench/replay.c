@@ -55,7 +55,7 @@ static bool parse_names(const char *what, const char *names, void *(*find)(const
 }
 
 struct named {
-    const char *of_code;  /* an option for code traces that was given, or NULL: to be told of if there are none */
+    const char *of_code;  /* an option for code traces that was given, or NULL: an error if there are none */
     const char *of_fault; /* the same for fault traces */
     char *plot_path;
 };

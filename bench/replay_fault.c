@@ -218,7 +218,7 @@ static void set_bits(uint64_t *bitmap, uint64_t first, uint64_t last)
     }
 }
 
-/* One decision, as the fault driver makes it, of which the advisor is told that @noted came. */
+/* One decision, as the fault driver makes it, of which @noted pages are reported to the advisor. */
 static void decide(const struct policy *policy, const struct pgl_advice_row *row, struct pgl_advisor *advisor,
                    struct pgl_cluster_args *args, struct pgl_cluster *cluster, const struct pgl_cluster *noted)
 {

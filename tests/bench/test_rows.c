@@ -19,7 +19,7 @@
 #include "pager.h"
 #include "replay.h"
 
-/* The clock stands unless somebody moves it; each look at it may. Both atomic. */
+/* The clock stands still unless a test moves it; each look at it may. Both atomic. */
 static struct {
     uint64_t ns;
     uint64_t per_look;

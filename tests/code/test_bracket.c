@@ -266,14 +266,14 @@ static void test_bracket_cross_to_a_busy_lower_page_restarts_with_both(void **st
     emu_call(&call, emu, translate, &crossing);
     EMU_WAIT_UNTIL(no_code_calls(emu) == 1);
     assert_true(emu_is_stuck(&call));
-    assert_false(emu_is_locked(emu, 5)); /* let go: it waits for the lower one with nothing held */
+    assert_false(emu_is_locked(emu, 5)); /* unlocked: it waits for the lower one with nothing held */
     emu_release(&holder);
     emu_join(&call);
     assert_int_equal(crossing.n, 3);
     assert_int_equal(crossing.results[0], PGL_BRACKET_RESTART);
     assert_int_equal(crossing.results[1], PGL_BRACKET_OK);
     assert_int_equal(crossing.results[2], PGL_BRACKET_OK);
-    /* Page 5 lost its trap when it was let go empty, and got it back when it was taken again. */
+    /* Page 5 lost its trap when it was unlocked empty, and got it back when it was locked again. */
     assert_string_equal(emu_log(emu), "first 5, none 5, first 3, first 5, publish");
     assert_true(emu_is_live(&block));
     emu_fini(emu);
@@ -288,7 +288,7 @@ static void hold_5_abort(struct emu *emu, void *arg)
     pgl_bracket_abort(&bracket);
 }
 
-/* Another bracket took the page that was let go, found nothing to keep, and took the trap away. */
+/* Another bracket locked the page that was unlocked, made no block, and removed the trap. */
 static void test_bracket_traps_again_after_anothers_abort(void **state)
 {
     struct emu *emu = *state;

@@ -347,7 +347,7 @@ static void test_collection_lets_go_above_a_busy_page_and_keeps_what_is_below(vo
     EMU_WAIT_UNTIL(emu_stats(emu).retries == 1);
     assert_true(emu_is_stuck(&lock.call));
     assert_true(emu_is_locked(emu, 1));  /* below: kept */
-    assert_false(emu_is_locked(emu, 5)); /* above: let go */
+    assert_false(emu_is_locked(emu, 5)); /* above: unlocked */
     assert_false(emu_is_locked(emu, 6));
     emu_release(&holder);
     EMU_WAIT_UNTIL(is_locked(&lock));

@@ -79,7 +79,7 @@ static void test_fork_under_a_collection_over_everything_leaves_the_child_a_tabl
         pthread_mutex_lock(&emu.lock);
         child = fork();
         if (!child) {
-            alarm(20); /* a lock that nobody will let go again */
+            alarm(20); /* a lock that no thread will unlock */
         }
         pthread_mutex_unlock(&emu.lock);
         pgl_collection_unlock(&collection);

@@ -104,7 +104,7 @@ static void test_table_pages_are_distinct(void **state)
     struct pgl_table *table = new_table(12, 64);
 
     (void)state;
-    /* One index bit at a time: each level of the tree has to tell them apart. */
+    /* One index bit at a time: each level of the tree has to distinguish them. */
     for (unsigned bit = 0; bit < 52; bit++) {
         struct pgl_page *page = pgl_page_get(table, UINT64_C(1) << bit);
 

@@ -248,7 +248,7 @@ static void test_witness_reports_a_pair_unlocked_that_was_never_made(void **stat
     emu_fini(&emu);
 }
 
-/* Many pages, let go of from either end and in the middle, and others taken meanwhile: each is known to be held. */
+/* Many pages, unlocked from either end and in the middle, and others locked meanwhile: each is known to be held. */
 static void test_witness_knows_each_of_many_pages(void **state)
 {
     struct pgl_page *pages[300];

@@ -260,7 +260,7 @@ static void test_witness_reports_a_copy_of_a_block_that_is_invalidated(void **st
     assert_true(emu_is_live(&block));
     assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
     copy = block;
-    assert_int_equal(pgl_invalidate_tb(emu.table, &copy.tb, NULL), 0); /* a dead one cannot be told from the block */
+    assert_int_equal(pgl_invalidate_tb(emu.table, &copy.tb, NULL), 0); /* a dead copy is as the dead block */
     assert_int_equal(n_seen, 0);
     emu_fini(&emu);
 }

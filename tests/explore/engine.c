@@ -203,7 +203,7 @@ void engine_trace(const void *pc, const char *format, ...)
     fputc('\n', out);
 }
 
-/* A sum, so that the order of steps that no thread can tell apart does not count. */
+/* A sum, so that the order of steps that no thread can distinguish does not count. */
 void engine_event(uint64_t who, uint64_t what, uint64_t where, uint64_t version)
 {
     engine.run->behaviour += mix64(mix64(mix64(who) ^ where) ^ version << 8 ^ what);

@@ -59,7 +59,7 @@ struct run {
     bool failed;
     char why[512];
     uint64_t signature; /* of the sequence of steps */
-    uint64_t behaviour; /* of what each step read and wrote: the same for schedules that no thread can tell apart */
+    uint64_t behaviour; /* of what each step read and wrote: the same for schedules that no thread can distinguish */
     unsigned int points;
     unsigned int deviations;
     unsigned int ndecisions;

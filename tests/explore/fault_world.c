@@ -150,7 +150,7 @@ static void say(const char *what, void *opaque)
     explore_fail("pgl_object_check: %s", what);
 }
 
-/* Nothing stays marked, nobody waits, no credit is out, and every invariant holds. */
+/* All marks are removed, no fault waits, all credits are back, and every invariant holds. */
 static void check_object(struct pgl_object *object)
 {
     struct pgl_object_stats stats;

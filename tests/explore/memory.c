@@ -165,7 +165,7 @@ void memory_reset(void)
     }
 }
 
-/* A flush is no event of its thread: when it happens shows in who reads which version. */
+/* A flush is no event of its thread: its moment shows in which thread reads which version. */
 static void event(int thread, uint64_t what, const struct cell *cell)
 {
     uint64_t who = (uint64_t)thread << 32 | (what == FLUSHED ? UINT32_MAX : memory.events[thread]++);

@@ -197,7 +197,7 @@ static void abort_bracket_1(void)
 
 /* ---- stores inside a bracket ---- */
 
-/* A page-table walk that sets a bit, once: the second decoding finds it set. The bracket is told of it @times times. */
+/* A page-table walk sets a bit, once: the second decoding finds it set. The bracket hears of it @times times. */
 static void translate_storing(unsigned int block, unsigned int key, unsigned int page, unsigned int store_page,
                               unsigned int times)
 {

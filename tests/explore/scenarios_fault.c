@@ -100,7 +100,7 @@ static void init_shadowed(void)
     sim.nrequests = 0;
 }
 
-/* ... but not for long: nobody looks at what is not wired. */
+/* ... but not for long: no thread looks at a page that is not wired. */
 static void init_shadowed_briefly(void)
 {
     init_shadowed();
@@ -174,7 +174,7 @@ static void read_1_any(void)
     fault_on(1, PGL_ACCESS_READ, 0);
 }
 
-/* Nobody touches a fault that is over. */
+/* No thread touches a fault that is over. */
 static void read_1_and_free(void)
 {
     fault_on(1, PGL_ACCESS_READ, 0);
@@ -398,7 +398,7 @@ static void init_referenced(void)
     pgl_object_ref(sim.object);
 }
 
-/* A fault without a stack: whoever makes it ready goes on with it. */
+/* A fault without a stack: the thread that makes it ready continues it. */
 
 static uintptr_t ready_word;
 
@@ -487,7 +487,7 @@ static void final_only_interrupted(void)
     final();
 }
 
-/* Nobody was made to ask again. */
+/* No fault had to ask again. */
 static void final_two_requests(void)
 {
     explore_check(sim.nrequests <= 2);
@@ -510,7 +510,7 @@ static void final_refused(void)
     final();
 }
 
-/* One page was copied up or made of zeros, whoever was first. */
+/* One page was copied up or filled with zeros, whichever thread was first. */
 static void final_one_copy(void)
 {
     struct pgl_object_stats stats;

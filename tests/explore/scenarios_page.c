@@ -196,7 +196,7 @@ static void final_turn_order(void)
     world_final();
 }
 
-/* Leaves: whoever loses the race frees all of its copy and gets the winner's. */
+/* Leaves: the thread that loses the race frees all of its copy and gets the winner's. */
 
 static struct pgl_page *got[EXPLORE_THREADS];
 

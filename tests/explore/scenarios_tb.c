@@ -146,7 +146,7 @@ static void init_two_blocks(void)
     explore_check(translate(1, 1, 0, 1));
 }
 
-/* One block of two words of a page: whoever stores to one kills it, whoever stores to the other must know. */
+/* One block of two words of a page: a store to one word kills it, and the thread that stores to the other must know. */
 static void init_two_stores(void)
 {
     world_init();
@@ -232,7 +232,7 @@ static void kill_and_tell(void)
     __atomic_store_n(&killed_flag, 1, __ATOMIC_RELEASE);
 }
 
-/* A store that meets no code at all: its answer tells that the running block is dead all the same. */
+/* A store that meets no code at all: its answer says that the running block is dead all the same. */
 static void run_block(void)
 {
     bool told = __atomic_load_n(&killed_flag, __ATOMIC_ACQUIRE);

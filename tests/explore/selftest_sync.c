@@ -6,8 +6,8 @@
 #include "litmus.h"
 
 /*
- * Objects of the threads library in memory that is freed: a message is posted under its lock, and whoever takes it frees
- * the memory. After the unlock the poster must touch it no more.
+ * Objects of the threads library in memory that is freed: a message is posted under its lock, and the thread that takes
+ * it frees the memory. After the unlock the poster must touch it no more.
  */
 
 static struct post {
@@ -64,7 +64,7 @@ static void await_post(void)
     pthread_mutex_unlock(&post->lock);
 }
 
-/* Nobody waits on the condition, and all that was done to it happened before. */
+/* No thread waits on the condition, and every operation on it happened before. */
 static void fini_post(void)
 {
     pthread_cond_destroy(&post->posted);
@@ -78,7 +78,7 @@ static void await_and_free(void)
     fini_post();
 }
 
-/* Destroyed, but the memory is kept: only the object itself tells. */
+/* Destroyed, but the memory is kept: only the object itself shows it. */
 static void await_and_destroy(void)
 {
     await_post();

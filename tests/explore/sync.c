@@ -238,7 +238,7 @@ WRAP(int, pthread_cond_wait, pthread_cond_t *cond, pthread_mutex_t *mutex)
     if (me == ALONE) {
         explore_fail("deadlock: code that runs alone waits");
     }
-    /* Nobody can signal in between: the unlock is the first step of the wait. */
+    /* No thread can signal in between: the unlock is the first step of the wait. */
     memory_touch((uintptr_t)cond, __builtin_return_address(0));
     waits_on[me] = cond;
     engine_trace(__builtin_return_address(0), "waits on a condition");

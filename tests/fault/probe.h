@@ -7,7 +7,7 @@
 
 #define NPAGES 256
 
-/* One fault, and how often it was told that it can go on. */
+/* One fault, and how often its ready() was called. */
 struct probe {
     struct pgl_fault *fault;
     struct pgl_fault_page page;
@@ -39,13 +39,13 @@ enum pgl_fault_result fault_on(struct probe *probe, struct pgl_object *object, u
 enum pgl_fault_result read_page(struct probe *probe, struct pgl_object *object, uint64_t index);
 enum pgl_fault_result write_page(struct probe *probe, struct pgl_object *object, uint64_t index);
 
-/* The fault was told exactly once that it can go on. */
+/* The fault's ready() was called exactly once. */
 enum pgl_fault_result go_on(struct probe *probe);
 
 /* The counts of an object whose invariants hold. */
 struct pgl_object_stats stats_of(struct pgl_object *object);
 
-/* Nothing is marked, no credit in use, nobody waiting. */
+/* No page is marked, no credit is in use, and no fault waits. */
 void assert_at_rest(struct pgl_object *object);
 
 /* Assert the range of the last request, in the pager's pages. */

@@ -21,7 +21,7 @@ static bool sim_inject(struct sim *sim, enum sim_hook hook)
     return true;
 }
 
-/* Before each block its size, and behind it bytes that nobody may write. */
+/* Before each block its size, and behind it bytes that must not be written. */
 enum { HEAP_HEADER = 16, HEAP_GUARD = 64 };
 
 static void *sim_heap_alloc(void *heap, size_t size)

@@ -97,7 +97,7 @@ static void test_fault_takes_replies_that_are_wider_than_the_pagers_range(void *
         assert_int_equal(read_page(&f->a, f->object, 0), PGL_FAULT_PENDING);
         id = sim_last(&f->sim)->id;
         assert_int_equal(pgl_pager_no_data(f->object, id, (struct pgl_pager_range){0, 5000}), 1);
-        assert_int_equal(go_on(&f->a), PGL_FAULT_NO_DATA); /* its neighbours are taken back */
+        assert_int_equal(go_on(&f->a), PGL_FAULT_NO_DATA); /* its neighbours are rolled back */
         assert_int_equal(read_page(&f->a, f->object, 1), PGL_FAULT_PENDING);
         assert_int_equal(pgl_pager_error(f->object, sim_last(&f->sim)->id, wide), 2);
         assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_ERROR);
@@ -160,13 +160,13 @@ static void test_fault_ends_when_the_demand_page_is_there(void **state)
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
     assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ), 1);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
-    assert_int_equal(stats_of(f->object).outstanding, 6); /* its speculation holds nobody up */
+    assert_int_equal(stats_of(f->object).outstanding, 6); /* its speculation delays no other fault */
     assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 98, 104, PGL_ACCESS_READ), 6);
     assert_int_equal(stats_of(f->object).duplicates, 1);
     assert_at_rest(f->object);
 }
 
-/* A later fault of the same thread fails before it asks: it takes back nothing of the request that succeeded. */
+/* A later fault of the same thread fails before it asks: it rolls back nothing of the request that succeeded. */
 static void test_fault_that_fails_leaves_the_request_before_it_alone(void **state)
 {
     struct fixture *f = *state;
@@ -395,7 +395,7 @@ static void test_fault_waits_for_a_pager_that_is_not_ready(void **state)
     assert_at_rest(f->object);
     pgl_object_unref(f->object);
     f->object = pgl_object_new(&config);
-    pgl_object_set_ready(f->object); /* before anybody waits for it */
+    pgl_object_set_ready(f->object); /* before any fault waits for it */
     assert_int_equal(read_page(&f->a, f->object, 5), PGL_FAULT_SUCCESS);
     assert_at_rest(f->object);
 }

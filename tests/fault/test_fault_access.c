@@ -143,7 +143,7 @@ static void test_fault_asks_again_when_too_little_was_granted(void **state)
     assert_int_equal(f->a.page.access, PGL_ACCESS_WRITE);
 }
 
-/* Such a pager never withholds access; where one did so all the same, nobody can be asked. */
+/* Such a pager never withholds access; if one did so all the same, there is nothing to ask. */
 static void test_fault_without_anybody_to_ask_for_access_is_an_error(void **state)
 {
     struct fixture *f = *state;

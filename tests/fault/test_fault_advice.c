@@ -121,7 +121,7 @@ static void test_fault_that_asks_for_access_leaves_nothing_behind(void **state)
     assert_int_equal(f->sim.nbehind, 1);
 }
 
-/* A short budget goes to the pages ahead of who reads in sequence; others have it on both sides. */
+/* A short budget goes to the pages ahead of a sequential reader; any other reader has it on both sides. */
 static void test_fault_sequential_spends_a_short_budget_ahead(void **state)
 {
     struct fixture *f = *state;

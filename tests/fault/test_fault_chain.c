@@ -304,7 +304,7 @@ static void test_fault_counts_what_is_found_below_as_found(void **state)
     assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
     assert_false(f->a.page.hit || f->b.page.hit);
     assert_counted(chain.objects[0], 9, 4);
-    assert_counted(chain.objects[2], 0, 0); /* nobody faulted on it itself */
+    assert_counted(chain.objects[2], 0, 0); /* no thread faulted on it itself */
     pgl_pager_withhold(chain.objects[2], (struct pgl_pager_range){1000, 1149}, PGL_ACCESS_NONE);
     chain.sims[2].script = sim_now;
     assert_int_equal(read_page(&f->a, chain.objects[2], 116), PGL_FAULT_SUCCESS); /* resident, and asked for access */
@@ -558,7 +558,7 @@ static void test_fault_pending_finds_its_entry_gone(void **state)
     make_pending(&p, f, 0);
     assert_true(pgl_map_remove(p.map, 100, 100));
     assert_int_equal(end_pending(&p), PGL_FAULT_NO_ENTRY);
-    assert_true(pgl_object_resident(f->object, 100)); /* the data is good, only nobody maps it */
+    assert_true(pgl_object_resident(f->object, 100)); /* the data is good, but no map shows it */
     free_pending(&p);
 }
 

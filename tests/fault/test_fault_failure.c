@@ -110,7 +110,7 @@ static void test_fault_page_in_error_stays_so_until_it_is_brought(void **state)
     f->sim.nframes = f->sim.frames_used + 1;
     f->sim.script = sim_keep;
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
-    f->sim.frames_used++; /* somebody else took the last one: the reply finds no frame */
+    f->sim.frames_used++; /* another fault took the last one: the reply finds no frame */
     assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ), 0);
     f->sim.frames_used--;
     f->sim.nframes = 0;
@@ -132,7 +132,7 @@ static void test_fault_page_in_error_is_none_when_it_is_brought_or_there_is_none
     }
 }
 
-/* "Retry" half way once left pages marked busy that nobody would ever fill. */
+/* "Retry" half way once left pages marked busy that no pager would ever fill. */
 static void test_fault_retry_takes_back_every_mark(void **state)
 {
     struct fixture *f = *state;
@@ -186,7 +186,7 @@ static int supply_demand_then_fail(struct sim *sim, const struct pgl_request *re
     return EIO;
 }
 
-/* The fault has its page and succeeds: what was asked for before it and behind it is taken back all the same. */
+/* The fault has its page and succeeds: the pages requested before and behind it are rolled back all the same. */
 static void test_fault_request_that_fails_behind_its_page_is_taken_back_on_both_sides(void **state)
 {
     struct fixture *f = *state;
@@ -407,7 +407,7 @@ struct scenario {
     unsigned nwaits;
 };
 
-/* Somebody else faults on the demand page, and on the last page of its cluster, while they are asked for. */
+/* Another thread faults on the demand page, and on the last page of its cluster, while they are asked for. */
 static void add_waiters(void *arg, const struct pgl_request *request)
 {
     struct scenario *s = arg;

@@ -94,7 +94,7 @@ static void test_fault_shortage_at_the_reply_reaches_every_waiter(void **state)
     pgl_object_advise(f->object, PGL_ADVICE_RANDOM);
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
     assert_int_equal(read_page(&f->b, f->object, 100), PGL_FAULT_PENDING);
-    f->sim.frames_used++; /* somebody else took the last one */
+    f->sim.frames_used++; /* another fault took the last one */
     assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ), 0);
     f->sim.frames_used--;
     assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_SHORTAGE);
@@ -162,7 +162,7 @@ static void test_fault_waiting_for_a_credit_can_be_interrupted(void **state)
     assert_at_rest(f->object);
 }
 
-/* A credit wakes everybody: the one that is woken first may no longer want it. */
+/* A credit wakes all faults that wait for one: the first that is woken may no longer want it. */
 static void test_fault_credit_is_not_lost_with_an_interrupted_waiter(void **state)
 {
     struct fixture *f = *state;

@@ -553,7 +553,7 @@ static void begin(struct world *world)
     }
 }
 
-/* Everything there is to wait for happens: then nobody waits. */
+/* Everything that a fault may wait for happens: then no fault waits. */
 static void drain(struct world *world)
 {
     bool pending = true;

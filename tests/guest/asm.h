@@ -10,7 +10,7 @@ enum reg {
     R_SEEN = 8, /* what was read of a flag */
     R_ZERO = 9,
     R_VALUE = 10, /* what is about to be stored */
-    R_JUNK = 11,  /* link of jumps that nobody returns from */
+    R_JUNK = 11,  /* link of jumps from which no code returns */
     R_OWN = 12,   /* address for a routine's stores into itself */
     R_ADDR = 13,
     R_COUNT = 14,

@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
-enum { GRAVES_MAX = 32 }; /* dead blocks before somebody looks whether they can be freed */
+enum { GRAVES_MAX = 32 }; /* dead blocks before a hart looks whether they can be freed */
 
 void jitter(unsigned odds)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * An emulator has these with or without libpagelock: translated blocks, a hash table to find them in, a jump cache a
- * hart, jumps from block to block that are patched in place, and a way to free blocks that some hart may still be
+ * An emulator has these with or without libpagelock: translated blocks, a hash table to find them in, one jump cache
+ * per hart, jumps from block to block that are patched in place, and a way to free blocks that some hart may still be
  * running.
  */
 #ifndef PGL_TESTS_GUEST_BLOCK_H
@@ -55,7 +55,7 @@ struct finder {
 struct blocks {
     pthread_mutex_t lock;
     struct block *bucket[HASH_SIZE];
-    struct block *graves; /* dead, not yet out of everybody's reach; the youngest first */
+    struct block *graves; /* dead, but a hart may still run them; the youngest first */
     uint64_t ngraves;
     uint64_t epoch;
     struct finder *finder[HARTS_MAX];

@@ -25,7 +25,7 @@
 #include "isa.h"
 
 enum {
-    BLOCKS_PER_EPOCH = 16, /* how many blocks a hart runs before it lets go of all of them */
+    BLOCKS_PER_EPOCH = 16, /* how many blocks a hart runs before it holds none */
     EPOCHS_PER_DROP = 8,
     LOCKED_ODDS = 32, /* for jitter() with pages held, where other harts run into them */
 };
@@ -43,7 +43,7 @@ static uint8_t *trap_of(struct emu *emu, uint64_t pa)
     return &emu->trapped[(pa - emu->ram.base) >> emu->program->page_bits];
 }
 
-/* Try a store without telling anybody. False when a page of it has code. */
+/* Try a store without a check. False when a page of it has code. */
 static bool store_untrapped(struct hart *hart, struct write *write)
 {
     struct emu *emu = hart->emu;
@@ -461,7 +461,7 @@ static struct jump *run_block(struct hart *hart, struct block *block)
     return leave == LEAVE_TAKEN ? &block->jump[1] : leave < LEAVE_TAKEN ? &block->jump[0] : NULL;
 }
 
-/* An emulator that wants a block no more. When the call returns nobody finds it, whoever killed it. */
+/* An emulator that wants a block no more. When the call returns no hart finds it, whichever hart killed it. */
 static void drop_block(struct hart *hart, struct block *block)
 {
     struct emu *emu = hart->emu;

@@ -38,7 +38,7 @@ uint64_t emu_translate_va(const struct emu *emu, uint64_t va, uint64_t *flags_at
 /* Make a block of the code at @va, which lies at @pa, or find the equal one that another hart has made. */
 struct block *translate(struct hart *hart, uint64_t va, uint64_t pa);
 
-/* Make a block of one instruction that nobody can find. The caller frees it. */
+/* Make a block of one instruction that no hart can find. The caller frees it. */
 struct block *translate_once(struct hart *hart, uint64_t va, uint64_t pa);
 
 /* How many instructions a block may have. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Guest memory in which each byte knows how often it was written: the test's way to see what a block was made from.
+ * Guest memory in which each byte knows how often it was written. By these numbers the test sees which bytes a block
+ * was made from.
  *
  * A cell is a byte and its version, read and written as one. A store whose invalidation has returned *settles* its
  * versions. A block that is looked up later must have been made from settled versions or newer ones, byte by byte.

@@ -11,7 +11,7 @@
 
 enum kind {
     KIND_PRIVATE, /* each hart has its own bytes, all harts have the same pages: deterministic */
-    KIND_TOKEN,   /* all patch and run all, but only who has the token: deterministic */
+    KIND_TOKEN,   /* all patch and run all, but only the hart that has the token: deterministic */
     KIND_OWNED,   /* all run all, each routine is patched by one hart */
     KIND_SHARED,  /* all patch and run all */
     KINDS,
@@ -251,7 +251,7 @@ static void make_routine(struct gen *gen, unsigned owner)
 {
     struct place at;
     struct piece *piece = begin_piece(gen, &at, owner, 8);
-    /* who runs such a routine stores into it */
+    /* a hart that runs such a routine stores into it */
     bool may_store = gen->kind != KIND_OWNED;
 
     piece->routine = true;

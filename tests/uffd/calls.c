@@ -13,7 +13,7 @@
 
 #include "../cm.h"
 #include "calls.h"
-#include "uffd_waits.h"
+#include "waits.h"
 
 struct failing_call mine;
 __thread bool is_mine;

@@ -81,7 +81,7 @@ extern unsigned to_open;
 
 /* The ways to a userfaultfd that there are. */
 struct doors {
-    int device;      /* what /dev/userfaultfd is opened as; -1: nobody has it */
+    int device;      /* the descriptor that /dev/userfaultfd is opened as; -1: there is none */
     bool restricted; /* the system call is permitted for user mode only */
 };
 
@@ -95,44 +95,43 @@ int __real_msync(void *addr, size_t length, int flags);
 int __real_open64(const char *path, int flags);
 ssize_t __real_read(int fd, void *buffer, size_t length);
 
+/* The next calls of other threads than the test's fail so many times. LIE: they do half, and claim to have done all. */
 void fail_theirs(enum call call, unsigned long request, int error, unsigned times);
 
+/* How many calls have failed since fail_theirs(). */
 unsigned count_fired(void);
 
+/* Whether a page of the memory shows a page of the file, the page with its own number, or zeros. */
 bool shows(const struct fixture *f, uint64_t page, uint64_t file_page);
-
 bool shows_page(const struct fixture *f, uint64_t page);
-
 bool shows_zeros(const struct fixture *f, uint64_t page);
 
+/* Map empty memory for the fixture. */
 void new_memory(struct fixture *f);
 
+/* For cmocka. The tear-down undoes every failure that a test has ordered. */
 int set_up(void **state);
-
 int tear_down(void **state);
 
+/* Assert how many pages became zeros because they could not be read. */
 void assert_errors(const struct fixture *f, unsigned n);
 
 /* A fault that is answered together with another thread's is counted a moment later. */
 void assert_unlocks(const struct fixture *f, unsigned n);
 
+/* Have each read of the file wait; let all go on; wait until so many are waiting. */
 void close_gate(void);
-
 void open_gate(void);
-
 void wait_for_gate(unsigned n);
 
-/* Calls try() with its call number `at` failing. Returns whether try() succeeded. */
+/* Call try() with its call number `at` failing. Returns whether try() succeeded. */
 bool run_failing(struct fixture *f, bool (*try)(struct fixture *f), unsigned at, int error);
 
+/* Calls of the library for run_failing(), and their opposites. */
 bool try_new(struct fixture *f);
-
 void undo_new(struct fixture *f);
-
 bool try_map(struct fixture *f);
-
 bool try_unmap(struct fixture *f);
-
 void undo_map(struct fixture *f);
 
 #endif

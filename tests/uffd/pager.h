@@ -17,16 +17,18 @@
 extern __thread bool may_malloc;
 extern unsigned handlers_malloced; /* calls of malloc() by handlers. Atomic. */
 
+/* For cmocka: a file of NPAGES pages and memory for it. The pager is not made yet. */
 int set_up(void **state);
-
 int tear_down(void **state);
 
+/* Make the pager by the fixture's configuration. */
 void start_pager(struct fixture *f);
 
+/* Make the pager, and have the memory show the file. */
 void map_all(struct fixture *f, enum pgl_advice advice);
 
+/* Assert a count of the pager's statistics, by its name. */
 void assert_count_at(struct fixture *f, size_t at, uint64_t value);
-
 #define assert_count(f, field, value) assert_count_at(f, offsetof(struct pgl_uffd_stats, field), value)
 
 /* As permitted(), on the main thread, which may allocate. */
@@ -36,23 +38,26 @@ bool pager_permitted(void);
 extern unsigned asked;
 extern unsigned may_answer;
 
+/* For failed(): wait until let_answer() allows so many answers, and answer PGL_UFFD_ZERO. */
 enum pgl_uffd_remedy on_failure_wait(void *arg, const void *addr, int error);
 
 /* Returns NULL when the page at an address is all zeros. */
 void *touch_zero_page(void *arg);
 
+/* Wait until so many handlers are in on_failure_wait(); allow so many of them to answer. */
 void wait_until_asked(unsigned n);
-
 void let_answer(unsigned n);
 
-/* Starts a thread that touches a page which cannot be read, and waits until that is known. */
+/* Start a thread that touches a page which cannot be read, and wait until that is known. */
 pthread_t touch_bad_page(unsigned char *page);
 
+/* Fork a child that ends at once. */
 void run_idle_child(void);
 
 /* Look at the memory in a child: 0 when all is right. It makes no call that could allocate, or touch the pager. */
 int check_as_child(unsigned char *memory);
 
+/* Fork a child that runs check_as_child(), and assert that all was right. */
 void run_child(unsigned char *memory);
 
 #endif

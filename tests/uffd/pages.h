@@ -34,7 +34,7 @@ struct fixture {
     unsigned char *memory;
     struct pgl_uffd_config config;
     struct pgl_uffd *uffd;
-    unsigned failures; /* told to the failed() callback */
+    unsigned failures; /* reported to the failed() callback */
     int last_error;
 };
 
@@ -52,7 +52,7 @@ struct fixture {
 #define FOLLOW_FORKS(f) ((f)->config.follow_forks = true)
 #endif
 
-/* The word at an offset of a file: each tells its place. */
+/* The word at an offset of a file: each names its place. */
 uint64_t word_at(uint64_t offset);
 
 /* Write pages of a file. */
@@ -61,14 +61,16 @@ void fill(int file, uint64_t first, uint64_t npages);
 /* Whether memory shows a page of a file. */
 bool is_page(const unsigned char *memory, uint64_t file_page);
 
+/* Whether a page of memory is all zeros. */
 bool is_zero(const unsigned char *memory);
 
+/* Assert that memory shows pages of a file, beginning with @file_page. */
 void assert_pages(const unsigned char *memory, uint64_t npages, uint64_t file_page);
 
-/* How many descriptors are open. */
+/* The number of open descriptors. */
 unsigned count_fds(void);
 
-/* The last holder of a file may be a handler, which closes it a moment later. */
+/* Assert how many descriptors are open. The last holder of a file may be a handler, which closes it a moment later. */
 void assert_fds(unsigned n);
 
 struct pgl_uffd_stats stats_of(const struct fixture *f);

@@ -11,7 +11,7 @@
 
 #include "../cm.h"
 #include "pager.h"
-#include "uffd_waits.h"
+#include "waits.h"
 
 /* Given back at once: a part, of another advice, and what is beside it. Each page is read once more, in its window. */
 static void test_uffd_pages_of_several_entries_are_given_back(void **state)
@@ -117,8 +117,8 @@ static void *map_another(void *arg)
 }
 
 /*
- * Memory is moved or let go, and the address used again before the only handler, which failed() detains, has read of
- * it. The event that is still to come is the old memory's.
+ * Memory is moved or unmapped, and the address used again before the only handler, which failed() detains, has read the
+ * event. The event that is still to come is the old memory's.
  */
 static void use_address_again(struct fixture *f, void *(*let_go)(void *arg), bool moves)
 {

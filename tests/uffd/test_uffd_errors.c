@@ -15,7 +15,7 @@
 #include "../cm.h"
 #include "calls.h"
 
-/* The errors of a call that a library's call has to tell of. */
+/* The errors of a call that a call of the library has to report. */
 static const int *errors_of(enum call call, unsigned long request)
 {
     static const int limits[] = {EMFILE, ENFILE, ENOMEM, 0};

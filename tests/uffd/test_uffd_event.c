@@ -13,12 +13,12 @@
 
 #include "../cm.h"
 #include "calls.h"
-#include "uffd_waits.h"
+#include "waits.h"
 
 static bool joining;             /* pgl_uffd_free() has told the handlers to end. Atomic. */
 static __thread bool is_freeing; /* a thread that calls pgl_uffd_free() */
 
-/* A forked child that cannot be watched is let go: it goes on without the file, and is counted. */
+/* A forked child that cannot be watched is dropped: it goes on without the file, and is counted. */
 static void test_uffd_child_that_cannot_be_served_is_counted(void **state)
 {
     static const int errors[] = {ENOMEM, ENOSPC};

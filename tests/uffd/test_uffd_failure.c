@@ -10,7 +10,7 @@
 
 #include "../cm.h"
 #include "pager.h"
-#include "uffd_waits.h"
+#include "waits.h"
 
 static enum pgl_uffd_remedy on_failure(void *arg, const void *addr, int error)
 {

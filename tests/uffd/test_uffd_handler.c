@@ -15,7 +15,7 @@
 
 #include "../cm.h"
 #include "calls.h"
-#include "uffd_waits.h"
+#include "waits.h"
 
 enum outcome { BYTES, ZEROS };
 
@@ -223,7 +223,7 @@ static void test_uffd_late_write_unprotects_no_other_file(void **state)
     assert_int_equal(munmap(f->memory, NPAGES * PAGE), 0);
     assert_ptr_equal(mmap(f->memory, NPAGES * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0), f->memory);
     assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
-    assert_int_equal(pthread_join(thread, NULL), 0); /* the old memory was let go, and its thread woken */
+    assert_int_equal(pthread_join(thread, NULL), 0); /* the old memory was unmapped, and its thread woken */
     assert_unlocks(f, 0);
     assert_int_equal(madvise(f->memory, PAGE * NPAGES, MADV_DONTNEED), 0);
     assert_true(shows(f, 3, 23)); /* protected */

@@ -3,8 +3,8 @@
  * Threads that wait in the kernel for a handler of a userfaultfd pager: states that a test can wait for, in place of a
  * time.
  */
-#ifndef PGL_TESTS_UFFD_UFFD_WAITS_H
-#define PGL_TESTS_UFFD_UFFD_WAITS_H
+#ifndef PGL_TESTS_UFFD_WAITS_H
+#define PGL_TESTS_UFFD_WAITS_H
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 
 #define UFFD_WAITS_FDS 256 /* descriptors that are looked at */
 
-/* Reads the start of a file. Not with stdio: a thread that forks holds its locks and malloc()'s. */
+/* Read the start of a file. Not with stdio: a thread that forks holds its locks and malloc()'s. */
 static inline bool uffd_read_text(const char *path, char *text, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -46,7 +46,7 @@ static inline int uffd_count_pending_of(int fd)
     return n;
 }
 
-/* Waits until so many faults are unread, those of children included. */
+/* Wait until so many faults are unread, those of children included. */
 static inline void uffd_wait_for_pending(int n)
 {
     for (int sum = -1; sum != n; usleep(100)) {
@@ -68,7 +68,7 @@ static inline bool uffd_is_changing(int fd)
     return ioctl(fd, UFFDIO_ZEROPAGE, &zero) != 0 && errno == EAGAIN;
 }
 
-/* Waits until memory of this process or of a child is being changed. */
+/* Wait until memory of this process or of a child is being changed. */
 static inline void uffd_wait_for_change(void)
 {
     for (bool changing = false; !changing; usleep(100)) {

@@ -64,10 +64,10 @@ static void check_write(struct worker *w, const struct write *write, const struc
 static void decode(struct worker *w, struct block *block)
 {
     const struct key *key = &code.keys[block->key];
-    unsigned npages = key->n == 2 && key->page[1] != key->page[0] ? 2 : 1;
+    unsigned pages[EXTENTS], npages = code_pages_of(key, pages);
 
     for (unsigned i = 0; i < npages; i++) {
-        code_own(w, code_index[key->page[i]]);
+        code_own(w, code_index[pages[i]]);
     }
     for (unsigned which = 0; which < key->n; which++) {
         for (unsigned i = 0; i < key->len[which]; i++) {
@@ -80,19 +80,16 @@ static void decode(struct worker *w, struct block *block)
     }
     code_give_way(w);
     for (unsigned i = 0; i < npages; i++) {
-        code_disown(w, code_index[key->page[i]]);
+        code_disown(w, code_index[pages[i]]);
     }
 }
 
 /*
- * The number of the page that the bracket of a block crosses into, or N_PAGES for none. When all bytes are on one page
- * it may be any page, that one again, or none: a decoder may look at a page of which it uses no byte.
+ * The number of a page that the bracket of a block crosses into besides the pages of the block, or N_PAGES for none: a
+ * decoder may look at a page of which it uses no byte.
  */
 static unsigned choose_second(struct worker *w, const struct key *key)
 {
-    if (key->n == 2 && key->page[1] != key->page[0]) {
-        return key->page[1];
-    }
     switch (below(w, 4)) {
     case 0:
         return (unsigned)below(w, N_PAGES);
@@ -101,6 +98,20 @@ static unsigned choose_second(struct worker *w, const struct key *key)
     default:
         return N_PAGES;
     }
+}
+
+/* Cross into the pages of a block, or into another page besides. */
+static enum pgl_bracket_result cross(struct pgl_bracket *bracket, const struct key *key, unsigned second)
+{
+    enum pgl_bracket_result result = PGL_BRACKET_OK;
+
+    if (second < N_PAGES) {
+        result = pgl_bracket_cross(bracket, code_index[second]);
+    }
+    for (unsigned which = 1; which < key->n && result == PGL_BRACKET_OK; which++) {
+        result = pgl_bracket_cross(bracket, code_index[key->page[which]]);
+    }
+    return result;
 }
 
 /* Report a store to a bracket. One that the bracket remembers is repeated until the bracket may have no room left. */
@@ -136,7 +147,7 @@ static void make_block(struct worker *w, unsigned key_number, struct write *writ
         return;
     }
     do {
-        result = second < N_PAGES ? pgl_bracket_cross(&bracket, code_index[second]) : PGL_BRACKET_OK;
+        result = cross(&bracket, key, second);
         if (result == PGL_BRACKET_OK) {
             decode(w, block);
             if (!stored) {
@@ -193,6 +204,11 @@ void code_link_higher(struct worker *w)
 void code_link_lower(struct worker *w)
 {
     link_class(w, LOWER);
+}
+
+void code_link_super(struct worker *w)
+{
+    link_class(w, SUPER);
 }
 
 void code_link_storing(struct worker *w)

@@ -25,6 +25,7 @@ void code_kill(struct worker *w);          /* invalidate a block */
 void code_link(struct worker *w);          /* make a block of any key, if none can be found */
 void code_link_higher(struct worker *w);   /* make a block on two pages, the second the higher one */
 void code_link_lower(struct worker *w);    /* the same with the second page lower */
+void code_link_super(struct worker *w);    /* of three extents and more, on any pages */
 void code_link_one(struct worker *w);      /* make a block with one extent */
 void code_link_same(struct worker *w);     /* make a block with two extents on one page */
 void code_link_storing(struct worker *w);  /* make a block, and store while its first decoding runs */

@@ -83,21 +83,21 @@ void code_lock_block(struct worker *w)
 {
     struct block *block = code_find_block((unsigned)below(w, N_KEYS));
     const struct key *key = block ? &code.keys[block->key] : NULL;
-    unsigned npages;
+    unsigned pages[EXTENTS], npages;
 
     if (!block) {
         return;
     }
-    npages = key->n == 2 && key->page[1] != key->page[0] ? 2 : 1;
+    npages = code_pages_of(key, pages);
     pgl_tb_lock_pages(code.table, &block->tb);
     for (unsigned i = 0; i < npages; i++) {
-        code_own(w, code_index[key->page[i]]);
+        code_own(w, code_index[pages[i]]);
     }
     if (pgl_tb_is_live(&block->tb) && code_find_block(block->key) != block) {
         soak_broken("a live block cannot be found");
     }
     for (unsigned i = 0; i < npages; i++) {
-        code_disown(w, code_index[key->page[i]]);
+        code_disown(w, code_index[pages[i]]);
     }
     pgl_tb_unlock_pages(code.table, &block->tb);
 }

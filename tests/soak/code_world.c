@@ -172,6 +172,23 @@ static const struct pgl_tb_ops ops = {
     .retired = retired,
 };
 
+unsigned code_pages_of(const struct key *key, unsigned *pages)
+{
+    unsigned n = 0;
+
+    for (unsigned which = 0; which < key->n; which++) {
+        unsigned i = 0;
+
+        while (i < n && pages[i] != key->page[which]) {
+            i++;
+        }
+        if (i == n) {
+            pages[n++] = key->page[which];
+        }
+    }
+    return n;
+}
+
 struct block *code_new_block(unsigned key_number)
 {
     struct block *block = aligned_alloc(16, (sizeof(*block) + 15) & ~(size_t)15);
@@ -179,11 +196,15 @@ struct block *code_new_block(unsigned key_number)
     memset(block, 0, sizeof(*block));
     block->key = key_number;
     pgl_tb_init(&block->tb);
-    for (unsigned which = 0; key_number < N_KEYS && which < code.keys[key_number].n; which++) {
+    if (key_number < N_KEYS) {
         const struct key *key = &code.keys[key_number];
-        uint64_t addr = code_addr_of(key->page[which], key->first[which]);
 
-        pgl_tb_set_bytes(&block->tb, which, addr, addr + key->len[which] * GRANULE - 1);
+        for (unsigned which = 0; which < key->n; which++) {
+            uint64_t addr = code_addr_of(key->page[which], key->first[which]);
+
+            pgl_extent_set(&block->extents[which], addr, addr + key->len[which] * GRANULE - 1);
+        }
+        pgl_tb_set_extents(&block->tb, block->extents, key->n);
     }
     return block;
 }
@@ -233,7 +254,7 @@ static bool has_room(unsigned page, unsigned first, unsigned len)
 static void choose_extent(uint64_t *random, unsigned key_number, unsigned which, unsigned page)
 {
     struct key *key = &code.keys[key_number];
-    bool at_edge = key_number % N_CLASSES >= HIGHER && key_number / N_CLASSES % 2 == 0;
+    bool at_edge = which < 2 && key_number % N_CLASSES >= HIGHER && key_number / N_CLASSES % 2 == 0;
     unsigned len = 1 + (unsigned)soak_below(random, EXTENT_MAX);
     unsigned first = which ? 0 : GRANULES - len;
 
@@ -272,6 +293,9 @@ static void begin(uint64_t seed)
         choose_extent(&seed, i, 0, class == LOWER ? high : low);
         if (class != ONE) {
             choose_extent(&seed, i, 1, class == HIGHER ? high : low);
+        }
+        for (unsigned which = 2; class == SUPER && which < 3 + i % (EXTENTS - 2); which++) {
+            choose_extent(&seed, i, which, (unsigned)soak_below(&seed, N_PAGES));
         }
     }
 }

@@ -16,24 +16,29 @@ enum {
     GRANULE = 16,
     GRANULES = (1 << PAGE_BITS) / GRANULE,
     EXTENT_MAX = 4, /* granules of an extent */
+    EXTENTS = 5,    /* of a superblock, at most */
     N_PAGES = 12,
     N_KEYS = 480,
     MAX_COVER = 24, /* keys with bytes in one granule */
     CACHE = 32,     /* blocks that a worker caches */
 };
 
-/* The bytes of a block. A key's class, its number modulo N_CLASSES, says where the second page is. */
-enum class { ONE, SAME, HIGHER, LOWER, N_CLASSES };
+/*
+ * The bytes of a block. A key's class, its number modulo N_CLASSES, says where the second page is. A superblock has
+ * three to EXTENTS extents on any pages.
+ */
+enum class { ONE, SAME, HIGHER, LOWER, SUPER, N_CLASSES };
 
 struct key {
-    unsigned n;                         /* extents */
-    unsigned page[2], first[2], len[2]; /* page number, first granule, granules */
+    unsigned n;                                           /* extents */
+    unsigned page[EXTENTS], first[EXTENTS], len[EXTENTS]; /* page number, first granule, granules */
 };
 
 struct block {
     struct pgl_tb tb; /* first */
     unsigned key;     /* N_KEYS: on no page */
-    unsigned version[2][EXTENT_MAX];
+    unsigned version[EXTENTS][EXTENT_MAX];
+    struct pgl_extent extents[EXTENTS];
     unsigned kills; /* atomic: calls that say that they killed it */
     uint64_t epoch; /* when it was retired */
     struct block *next;
@@ -75,6 +80,9 @@ void code_disown(struct worker *w, uint64_t index);
 
 /* Now and then let other threads run into the pages that are held. */
 void code_give_way(struct worker *w);
+
+/* Set @pages to the numbers of the pages of a key, each once. Return how many they are. */
+unsigned code_pages_of(const struct key *key, unsigned *pages);
 
 struct block *code_new_block(unsigned key);
 

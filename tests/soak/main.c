@@ -28,6 +28,7 @@ static const struct mix everything = {
             {"leaf", 40, &code_half, code_leaf},
             {"link-higher", 80, &code_half, code_link_higher},
             {"link-lower", 80, &code_half, code_link_lower},
+            {"link-super", 40, &code_half, code_link_super},
             {"link-one", 80, &code_half, code_link_one},
             {"link-same", 80, &code_half, code_link_same},
             {"link-storing", 40, &code_half, code_link_storing},

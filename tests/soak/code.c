@@ -305,12 +305,16 @@ void code_store(struct worker *w)
     check_write(w, &write, running, answer);
 }
 
+/* A store bracket over one place, or over two. */
 void code_store_bracket(struct worker *w)
 {
-    struct write write = choose_write(w);
+    struct write write = choose_write(w), other = choose_write(w);
     struct block *running = choose_running(w);
+    const struct pgl_tb *tb = running ? &running->tb : NULL;
+    bool pair = below(w, 2);
     struct pgl_store store;
-    int answer = pgl_store_begin(&store, code.table, write.addr, write.len, running ? &running->tb : NULL);
+    int answer = pair ? pgl_store_begin_pair(&store, code.table, write.addr, write.len, other.addr, other.len, tb)
+                      : pgl_store_begin(&store, code.table, write.addr, write.len, tb);
 
     if (answer < 0) {
         soak_broken("no store bracket");
@@ -318,8 +322,14 @@ void code_store_bracket(struct worker *w)
     }
     code_give_way(w);
     raise_versions(&write);
+    if (pair) {
+        raise_versions(&other);
+    }
     pgl_store_end(&store);
     check_write(w, &write, running, answer);
+    if (pair) {
+        check_write(w, &other, running, answer);
+    }
 }
 
 void code_kill(struct worker *w)

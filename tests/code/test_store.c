@@ -169,8 +169,14 @@ static void test_store_refuses_what_is_no_store(void **state)
     static const struct {
         uint64_t addr, len;
     } bad[] = {
-        {(UINT64_C(1) << 48) - 1, 2},           {UINT64_C(1) << 48, 1},        {UINT64_MAX, 1},      {UINT64_MAX, 2},
-        {0x5000, (UINT64_C(1) << 48) - 0x4fff}, {0x5000, UINT64_MAX - 0x4fff}, {0x5000, UINT64_MAX},
+        {(UINT64_C(1) << 48) - 1, 2},
+        {UINT64_C(1) << 48, 1},
+        {UINT64_MAX, 1},
+        {UINT64_MAX, 2},
+        {0x5000, (UINT64_C(1) << 48) - 0x4fff},
+        {0x5000, UINT64_MAX - 0x4fff},
+        {0x5000, UINT64_MAX},
+        {0x5002, UINT64_MAX}, /* ends on the page on which it begins */
     };
     struct emu_block block;
     struct pgl_store store;

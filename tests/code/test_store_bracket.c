@@ -39,6 +39,28 @@ static void test_store_bracket_over_two_places_kills_on_both(void **state)
     }
 }
 
+static void test_store_bracket_over_two_places_kills_on_either_alone(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) { /* the lower place or the higher one, named first or second */
+        uint64_t hit_addr = i & 1 ? 0x9000 : 0x5000, other_addr = i & 1 ? 0x5000 : 0x9000;
+        struct emu_block hit, beside;
+        struct pgl_store store;
+        struct emu emu;
+
+        emu_init(&emu);
+        emu_link(&emu, &hit, hit_addr, hit_addr + 3);
+        emu_link(&emu, &beside, other_addr + 0x800, other_addr + 0x803);
+        assert_int_equal(pgl_store_begin_pair(&store, emu.table, i & 2 ? hit_addr : other_addr, 4,
+                                              i & 2 ? other_addr : hit_addr, 4, NULL),
+                         PGL_HIT);
+        assert_false(emu_is_live(&hit));
+        assert_true(emu_is_live(&beside));
+        pgl_store_end(&store);
+        emu_fini(&emu);
+    }
+}
+
 /* Places that share pages: one within the other, one behind the other on a page, and a gap between them. */
 static void test_store_bracket_locks_a_page_of_both_places_once(void **state)
 {
@@ -270,6 +292,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store_bracket_over_two_places_kills_on_both),
+        cmocka_unit_test(test_store_bracket_over_two_places_kills_on_either_alone),
         cmocka_unit_test(test_store_bracket_locks_a_page_of_both_places_once),
         cmocka_unit_test(test_store_bracket_of_two_places_may_have_one_or_none),
         cmocka_unit_test(test_store_bracket_refuses_either_place_beyond_the_table),

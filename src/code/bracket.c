@@ -368,12 +368,12 @@ static bool store_on_page(struct pgl_table *table, uint64_t first_addr, uint64_t
     struct pgl_leaf *leaf = pgl_leaf_find(table, index);
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     size_t killed;
-    bool done;
+    bool done, is_slow;
 
     if (!pgl_page_trylock_at(table, page, pgl_witness_place())) {
         return false;
     }
-    done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
+    done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed, &is_slow);
     if (done) {
         pgl_tally_add(table, killed ? PGL_TALLY_HITS : PGL_TALLY_FALSE_ALARMS, 1);
     }

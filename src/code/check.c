@@ -112,19 +112,61 @@ static void check_ref(struct check *check, uint64_t index, uintptr_t ref)
     }
 }
 
-/* Compare mask and exact map with the list (T2). */
-static void check_filters(struct check *check, const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index,
+/* Compare the buckets of a hot page with its list (L1 to L5). */
+static void check_buckets(struct check *check, struct pgl_page *page, uint64_t index, const struct pgl_buckets *buckets,
+                          bool was_reset)
+{
+    const struct pgl_table *table = check->table;
+    uint64_t used = 0, over = 0, far = 0;
+    size_t ncross = 0;
+    unsigned before = 0;
+
+    for (uintptr_t ref = pgl_list_first(page), next; ref; ref = next) {
+        unsigned bucket = pgl_bucket(table, pgl_ref_span(ref)->first);
+        bool is_last;
+
+        next = *pgl_ref_next(ref);
+        is_last = !next || pgl_bucket(table, pgl_ref_span(next)->first) != bucket;
+        if (bucket < before) {
+            violation(check, "page %#" PRIx64 ": the list is not in order of buckets", index);
+        }
+        if (is_last && buckets->last[bucket] != ref) {
+            violation(check, "page %#" PRIx64 ": the last extent of bucket %u is another", index, bucket);
+        }
+        before = bucket;
+        used |= UINT64_C(1) << bucket;
+        over |= (uint64_t)pgl_reaches_over(table, pgl_ref_span(ref), 1) << bucket;
+        far |= (uint64_t)pgl_reaches_over(table, pgl_ref_span(ref), 2) << bucket;
+        ncross += pgl_tb_crosses(table, pgl_ref_tb(ref));
+    }
+    if (buckets->used != used) {
+        violation(check, "page %#" PRIx64 ": buckets %#" PRIx64 " are used, by the list %#" PRIx64, index,
+                  buckets->used, used);
+    }
+    if ((over & ~buckets->over) || (far & ~buckets->far) || ((buckets->over | buckets->far) & ~used)) {
+        violation(check, "page %#" PRIx64 ": the reach of the extents is not marked", index);
+    }
+    if (buckets->ncross != ncross) {
+        violation(check, "page %#" PRIx64 ": %zu crossing extents counted, %zu found", index, buckets->ncross, ncross);
+    }
+    if (buckets->dead || buckets->stale != (was_reset ? UINT64_MAX : 0)) {
+        violation(check, "page %#" PRIx64 ": marks of a kill were left", index);
+    }
+}
+
+/* Compare mask, exact map and buckets with the list (T2). */
+static void check_filters(struct check *check, const struct pgl_leaf *leaf, struct pgl_page *page, uint64_t index,
                           bool was_reset)
 {
     const uint64_t *map = leaf->hot ? leaf->hot->map[index % PGL_LEVEL_SIZE] : NULL;
-    uint64_t words[PGL_FILTER_WORDS], mask = 0;
+    uint64_t words[PGL_FILTER_WORDS] = {0}, mask = 0;
 
-    pgl_filter_from_list(check->table, page, index, words, 0, PGL_FILTER_WORDS - 1);
+    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+        mask = pgl_filter_cover(check->table, pgl_ref_span(ref), words, mask);
+    }
     if (was_reset) {
         memset(words, 0xff, sizeof(words));
-    }
-    for (unsigned word = 0; word < PGL_FILTER_WORDS; word++) {
-        mask |= (uint64_t) !!words[word] << word;
+        mask = UINT64_MAX;
     }
     if (page->mask != mask) {
         violation(check, "page %#" PRIx64 ": the mask is %#" PRIx64 ", by the list %#" PRIx64, index, page->mask, mask);
@@ -135,11 +177,12 @@ static void check_filters(struct check *check, const struct pgl_leaf *leaf, cons
     if (!map) {
         return;
     }
-    check->hot_bytes += sizeof(words);
+    check->hot_bytes += sizeof(struct pgl_buckets);
     check->hot_pages++;
     if (memcmp(map, words, sizeof(words)) != 0) {
         violation(check, "page %#" PRIx64 ": the exact map is not what the list says", index);
     }
+    check_buckets(check, page, index, (const struct pgl_buckets *)map, was_reset);
 }
 
 static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t index)

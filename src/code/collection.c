@@ -309,9 +309,11 @@ static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint
                          uint64_t *again)
 {
     const uint64_t next = *again;
+    struct pgl_walk walk;
 
     pgl_witness_list(set->table, page, index);
-    for (uintptr_t ref = pgl_list_first(page); ref && *again == next; ref = *pgl_ref_next(ref)) {
+    for (uintptr_t ref = pgl_walk_begin(&walk, set->table, page, index, set->first_addr, set->last_addr);
+         ref && *again == next; ref = pgl_walk_next(&walk, ref)) {
         if (pgl_span_meets(pgl_ref_span(ref), set->first_addr, set->last_addr) &&
             !add_pages_of(set, pgl_ref_tb(ref), index, first, again)) {
             return false;

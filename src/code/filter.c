@@ -34,18 +34,20 @@
 /* A page gets its exact map after this many counted stores that its mask did not rule out and that hit no block. */
 #define HOT_MISSES 4
 
-void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
+void pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t *map,
                           unsigned low_word, unsigned high_word)
 {
     uint64_t base = index << table->page_bits;
     uint64_t first_addr = base + (((uint64_t)low_word << table->page_bits) / PGL_FILTER_WORDS);
     uint64_t last_addr = base + (((uint64_t)(high_word + 1) << table->page_bits) / PGL_FILTER_WORDS) - 1;
+    struct pgl_walk walk;
     unsigned low, high;
 
     for (unsigned word = low_word; word <= high_word; word++) {
         map[word - low_word] = 0;
     }
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+    for (uintptr_t ref = pgl_walk_begin(&walk, table, page, index, first_addr, last_addr); ref;
+         ref = pgl_walk_next(&walk, ref)) {
         const struct pgl_span *span = pgl_ref_span(ref);
         unsigned word;
 
@@ -74,13 +76,17 @@ uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *
     return mask | pgl_filter_mask(table->page_bits, span->first, span->last);
 }
 
-void pgl_filter_fill(const struct pgl_leaf *leaf, struct pgl_page *page, uint64_t index, uint64_t bits)
+void pgl_filter_fill(struct pgl_page *page, uint64_t index, uint64_t bits)
 {
-    uint64_t *map = pgl_filter_map(leaf, page, index);
+    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
 
-    /* relaxed: no block has died, and the unlock or the end of the exclusive section publishes the bits */
-    for (unsigned word = 0; map && word < PGL_FILTER_WORDS; word++) {
-        __atomic_store_n(&map[word], bits, __ATOMIC_RELAXED);
+    if (buckets) {
+        /* relaxed: no block has died, and the unlock or the end of the exclusive section publishes the bits */
+        for (unsigned word = 0; word < PGL_FILTER_WORDS; word++) {
+            __atomic_store_n(&buckets->map[word], bits, __ATOMIC_RELAXED);
+        }
+        buckets->used = buckets->over = buckets->far = buckets->dead = buckets->ncross = 0;
+        buckets->stale = bits;
     }
     __atomic_store_n(&page->mask, bits, __ATOMIC_RELAXED);
 }
@@ -96,7 +102,7 @@ void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     struct pgl_page *page = pgl_leaf_page(leaf, index);
 
     if (PGL_UNLIKELY(page->mask)) {
-        pgl_filter_fill(leaf, page, index, 0); /* the page was left by pgl_table_reset() */
+        pgl_filter_fill(page, index, 0); /* the page was left by pgl_table_reset() */
     }
     /* relaxed: the caller's full fence orders it before the reads of guest bytes */
     __atomic_fetch_or(&leaf->code[index % PGL_LEVEL_SIZE / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
@@ -181,6 +187,14 @@ bool pgl_filter_note_miss(struct pgl_table *table, struct pgl_leaf *leaf, uint64
     return !hot || (!hot->map[slot] && ++hot->misses[slot] >= HOT_MISSES);
 }
 
+bool pgl_filter_note_long_walk(const struct pgl_leaf *leaf, uint64_t index)
+{
+    struct pgl_hot *hot =
+        __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap in pgl_filter_add_hot() */
+
+    return !hot || ++hot->misses[index % PGL_LEVEL_SIZE] >= HOT_MISSES;
+}
+
 bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t index)
 {
     const unsigned page_bits = set->table->page_bits;
@@ -203,7 +217,7 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE);
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     unsigned slot = index % PGL_LEVEL_SIZE;
-    uint64_t *map;
+    struct pgl_buckets *buckets;
 
     if (!hot) {
         struct pgl_hot *fresh = calloc(1, sizeof(*fresh));
@@ -216,21 +230,22 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         }
         return;
     }
-    map = calloc(PGL_FILTER_WORDS, sizeof(*map));
-    if (!map) {
+    buckets = calloc(1, sizeof(*buckets));
+    if (!buckets) {
         return;
     }
     pgl_page_lock_at(table, page, pgl_witness_place());
     /* Another thread may have added the map meanwhile, or else the array, and then the page is not hot yet. */
     if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
         pgl_witness_list(table, page, index);
-        pgl_filter_from_list(table, page, index, map, 0, PGL_FILTER_WORDS - 1);
-        __atomic_store_n(&hot->map[slot], map, __ATOMIC_RELAXED);
+        pgl_filter_from_list(table, page, index, buckets->map, 0, PGL_FILTER_WORDS - 1);
+        pgl_list_order(table, page, buckets);
+        __atomic_store_n(&hot->map[slot], buckets->map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* the release of the unlock publishes it */
-        pgl_count(&table->hot_bytes, PGL_FILTER_WORDS * sizeof(*map));
+        pgl_count(&table->hot_bytes, sizeof(*buckets));
         pgl_count(&table->hot_pages, 1);
-        map = NULL;
+        buckets = NULL;
     }
     pgl_page_unlock_at(table, page, pgl_witness_place());
-    free(map);
+    free(buckets);
 }

@@ -17,23 +17,13 @@ static inline uint64_t pgl_filter_bits(unsigned word, unsigned low, unsigned hig
            (~UINT64_C(0) >> (word == high / 64 ? 63 - high % 64 : 0));
 }
 
-/* The exact map of a page, or NULL. */
-static inline uint64_t *pgl_filter_map(const struct pgl_leaf *leaf, const struct pgl_page *page, uint64_t index)
-{
-    if (!(__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_HOT)) {
-        return NULL;
-    }
-    /* relaxed: the thread that set the flag, under the lock of the page, had seen the array */
-    return __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE];
-}
-
 /**
  * pgl_filter_from_list - compute the words [@low_word, @high_word] of a page's exact map from its list
  * @map: filled in from its beginning
  *
  * Bit n of the page's mask says whether any bit of word n of this map is set. That holds for pages without a map, too.
  */
-void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *page, uint64_t index, uint64_t *map,
+void pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t *map,
                           unsigned low_word, unsigned high_word);
 
 /*
@@ -43,7 +33,7 @@ void pgl_filter_from_list(const struct pgl_table *table, const struct pgl_page *
 uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t *map, uint64_t mask);
 
 /* Make all bits of a page's mask and exact map those of @bits, 0 or all ones. The page has no blocks. */
-void pgl_filter_fill(const struct pgl_leaf *leaf, struct pgl_page *page, uint64_t index, uint64_t bits);
+void pgl_filter_fill(struct pgl_page *page, uint64_t index, uint64_t bits);
 
 /* Whether the bit of a page in the code bitmap is set. Needs no lock. */
 bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index);
@@ -74,6 +64,11 @@ void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
  * another filter by pgl_filter_add_hot().
  */
 bool pgl_filter_note_miss(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
+
+/*
+ * Count a hit that walked a long list of a page that is not hot. Returns as above.
+ */
+bool pgl_filter_note_long_walk(const struct pgl_leaf *leaf, uint64_t index);
 
 /*
  * Do the same for page @index, if it is a member of @set and its filters do not rule out the part of the set's range on

@@ -46,7 +46,7 @@ static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
     pgl_set_lock_noted(&set);
     pgl_witness_set_lists(&set);
     if (!pgl_tb_is_dead(tb)) {
-        pgl_tb_mark_dead(tb);
+        pgl_tb_mark_dead(table, tb);
         killed = pgl_kill_marked(&set, NULL);
     }
     pgl_collection_unlock_at(&set, pgl_witness_place());
@@ -59,7 +59,7 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     uint64_t index = first_addr >> table->page_bits;
     struct pgl_leaf *leaf = pgl_leaf_find(table, index);
     struct pgl_page *page;
-    bool done = true, wants_more = false;
+    bool done = true, is_slow = false, wants_more = false;
     size_t killed = 0;
 
     *result = 0;
@@ -70,8 +70,12 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     pgl_page_lock_at(table, page, pgl_witness_place());
     /* The page may have been locked and no more. Ask the filters again while they cannot change. */
     if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
-        done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed);
-        wants_more = done && !killed && pgl_list_first(page) && pgl_filter_note_miss(table, leaf, index);
+        done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed, &is_slow);
+        if (killed) {
+            wants_more = is_slow && pgl_filter_note_walk(leaf, index);
+        } else {
+            wants_more = done && pgl_list_first(page) && pgl_filter_note_miss(table, leaf, index);
+        }
     }
     pgl_page_unlock_at(table, page, pgl_witness_place());
     if (wants_more) {

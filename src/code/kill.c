@@ -39,41 +39,137 @@
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
-/* Mark dead the blocks of a page that meet the range there. */
-static void mark(struct pgl_page *page, uint64_t first_addr, uint64_t last_addr)
+static void mark_dead(struct pgl_tb *tb)
 {
-    for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+    /* release: pairs with the acquire in pgl_tb_is_live() */
+    __atomic_store_n(&tb->state, PGL_TB_DEAD, __ATOMIC_RELEASE);
+}
+
+void pgl_tb_mark_dead(struct pgl_table *table, struct pgl_tb *tb)
+{
+    mark_dead(tb);
+    for (unsigned which = 0; which < tb->nextents; which++) {
+        uint64_t first_addr = pgl_tb_span(tb, which)->first, index = first_addr >> table->page_bits;
+        struct pgl_buckets *buckets = pgl_page_buckets(pgl_page_find(table, index), index);
+
+        if (buckets) {
+            buckets->dead |= UINT64_C(1) << pgl_bucket(table, first_addr);
+        }
+    }
+}
+
+/* Mark dead the blocks of a page that meet the range there. */
+static void mark(struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t first_addr,
+                 uint64_t last_addr)
+{
+    struct pgl_walk walk;
+
+    for (uintptr_t ref = pgl_walk_begin(&walk, table, page, index, first_addr, last_addr); ref;
+         ref = pgl_walk_next(&walk, ref)) {
         if (pgl_span_meets(pgl_ref_span(ref), first_addr, last_addr)) {
-            pgl_tb_mark_dead(pgl_ref_tb(ref));
+            pgl_tb_mark_dead(table, pgl_ref_tb(ref));
         }
     }
 }
 
 /*
- * Unlink the extents of dead blocks from a page's list, and kill and unlink those blocks that meet the range. Begin at
- * @link and stop after @n extents. A block joins the chain when its extent 0 leaves its list, because the chain uses
- * that link.
+ * Unlink the extent behind @ref, of a dead block. @before is the reference before it, or 0. A block joins the chain when
+ * its extent 0 leaves its list, because the chain uses that link.
  */
-static void unlink_dead(struct pgl_page *page, uintptr_t *link, size_t n, uint64_t first_addr, uint64_t last_addr,
+static void unlink_extent(struct pgl_page *page, uintptr_t before, uintptr_t ref, struct pgl_chain *chain)
+{
+    struct pgl_tb *tb = pgl_ref_tb(ref);
+
+    pgl_link_set(page, pgl_link_behind(page, before), *pgl_ref_next(ref));
+    if (!(ref & 1)) {
+        pgl_witness_unlinked(tb);
+        tb->span.next = (uintptr_t)chain->first;
+        chain->first = tb;
+        chain->n++;
+    }
+}
+
+/* Kill the block of an extent that meets the range. Returns whether the block is dead, by this call or before. */
+static bool dies(struct pgl_table *table, uintptr_t ref, uint64_t first_addr, uint64_t last_addr)
+{
+    struct pgl_tb *tb = pgl_ref_tb(ref);
+
+    if (!pgl_span_meets(pgl_ref_span(ref), first_addr, last_addr)) {
+        return pgl_tb_is_dead(tb);
+    }
+    if (tb->nextents == 1) {
+        mark_dead(tb);
+    } else {
+        pgl_tb_mark_dead(table, tb); /* the buckets of its other extents too */
+    }
+    return true;
+}
+
+/*
+ * Unlink the extents of dead blocks from the list of a page that is not hot, and kill and unlink those blocks that meet
+ * the range. Begin behind @before and stop after @n extents.
+ */
+static void unlink_from_list(struct pgl_table *table, struct pgl_page *page, uintptr_t before, size_t n,
+                             uint64_t first_addr, uint64_t last_addr, struct pgl_chain *chain)
+{
+    for (uintptr_t ref; n && (ref = pgl_link_get(page, pgl_link_behind(page, before)));) {
+        if (dies(table, ref, first_addr, last_addr)) {
+            unlink_extent(page, before, ref, chain);
+            n--;
+        } else {
+            before = ref;
+        }
+    }
+}
+
+/* Do the same for one bucket of a hot page, and make its marks exact. */
+static void unlink_from_bucket(struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets,
+                               unsigned bucket, uint64_t first_addr, uint64_t last_addr, struct pgl_chain *chain)
+{
+    uintptr_t before = pgl_bucket_before(buckets, bucket), last = buckets->last[bucket], kept = 0, next;
+    uint64_t bit = UINT64_C(1) << bucket, over = 0, far = 0;
+
+    for (uintptr_t ref = pgl_link_get(page, pgl_link_behind(page, before)); ref; ref = next) {
+        const struct pgl_span *span = pgl_ref_span(ref);
+        unsigned reach = pgl_bucket(table, span->last) - bucket;
+
+        next = ref == last ? 0 : *pgl_ref_next(ref);
+        if (dies(table, ref, first_addr, last_addr)) {
+            buckets->stale |= pgl_bucket_bits(bucket, bucket + reach);
+            buckets->ncross -= pgl_tb_crosses(table, pgl_ref_tb(ref));
+            unlink_extent(page, before, ref, chain);
+        } else {
+            over |= reach > 0 ? bit : 0;
+            far |= reach > 1 ? bit : 0;
+            before = kept = ref;
+        }
+    }
+    buckets->last[bucket] = kept;
+    buckets->used &= kept ? ~UINT64_C(0) : ~bit;
+    buckets->over = (buckets->over & ~bit) | over;
+    buckets->far = (buckets->far & ~bit) | far;
+}
+
+/* Do the same for the buckets @which of a hot page, as bits. */
+static void unlink_from_buckets(struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets,
+                                uint64_t which, uint64_t first_addr, uint64_t last_addr, struct pgl_chain *chain)
+{
+    for (; which; which &= which - 1) {
+        unlink_from_bucket(table, page, buckets, (unsigned)__builtin_ctzll(which), first_addr, last_addr, chain);
+    }
+}
+
+/* Unlink all extents of dead blocks from the list of a page, which are @n at most. */
+static void unlink_dead(struct pgl_table *table, struct pgl_page *page, uint64_t index, size_t n,
                         struct pgl_chain *chain)
 {
-    for (uintptr_t ref; n && (ref = pgl_link_get(page, link));) {
-        struct pgl_tb *tb = pgl_ref_tb(ref);
+    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
 
-        if (pgl_span_meets(pgl_ref_span(ref), first_addr, last_addr)) {
-            pgl_tb_mark_dead(tb);
-        } else if (!pgl_tb_is_dead(tb)) {
-            link = pgl_ref_next(ref);
-            continue;
-        }
-        pgl_link_set(page, link, *pgl_ref_next(ref));
-        if (!(ref & 1)) {
-            pgl_witness_unlinked(tb);
-            tb->span.next = (uintptr_t)chain->first;
-            chain->first = tb;
-            chain->n++;
-        }
-        n--;
+    if (buckets) {
+        unlink_from_buckets(table, page, buckets, buckets->dead & buckets->used, UINT64_MAX, 0, chain);
+        buckets->dead = 0;
+    } else {
+        unlink_from_list(table, page, 0, n, UINT64_MAX, 0, chain);
     }
 }
 
@@ -90,27 +186,27 @@ void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain)
 }
 
 /*
- * Fit a page's filters to its list, after blocks died between its offsets @low and @high. Recompute and write only the
- * words for these offsets.
+ * Fit the filters of a page to its list, after blocks died. @mask is that of the list of a page that is not hot. For a
+ * hot page recompute only the words in which an extent died, which are those of the same buckets.
  */
-static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t low, uint64_t high)
+static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t mask)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    uint64_t *map = pgl_filter_map(leaf, page, index);
-    uint64_t words[PGL_FILTER_WORDS], mask = page->mask;
-    unsigned low_bit, high_bit;
+    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
 
-    pgl_filter_range(table->page_bits, low, high, &low_bit, &high_bit);
-    pgl_filter_from_list(table, page, index, words, low_bit / 64, high_bit / 64);
-    mask &= ~pgl_filter_mask(table->page_bits, low, high);
-    for (unsigned word = low_bit / 64; word <= high_bit / 64; word++) {
-        uint64_t bits = words[word - low_bit / 64];
+    if (buckets && buckets->stale) {
+        unsigned low = (unsigned)__builtin_ctzll(buckets->stale),
+                 high = 63u - (unsigned)__builtin_clzll(buckets->stale);
+        uint64_t words[PGL_FILTER_WORDS];
 
-        mask |= (uint64_t)(bits != 0) << word;
-        /* release, here and below: pairs with the acquires in pgl_page_is_clean(); `retired` has returned */
-        if (map) {
-            __atomic_store_n(&map[word], bits, __ATOMIC_RELEASE);
+        pgl_filter_from_list(table, page, index, words, low, high);
+        mask = page->mask & ~pgl_bucket_bits(low, high);
+        for (unsigned word = low; word <= high; word++) {
+            mask |= (uint64_t)(words[word - low] != 0) << word;
+            /* release, here and below: pairs with the acquires in pgl_page_is_clean(); `retired` has returned */
+            __atomic_store_n(&buckets->map[word], words[word - low], __ATOMIC_RELEASE);
         }
+        buckets->stale = 0;
     }
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
     if (!pgl_list_first(page)) {
@@ -121,80 +217,124 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
 void pgl_page_narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    uintptr_t ref = pgl_list_first(page);
+    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
+    uint64_t mask = buckets ? page->mask : 0;
+    bool crosses = buckets && buckets->ncross;
 
-    while (ref && !pgl_tb_crosses(table, pgl_ref_tb(ref))) {
-        ref = *pgl_ref_next(ref);
+    for (uintptr_t ref = buckets ? 0 : pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+        mask = pgl_filter_cover(table, pgl_ref_span(ref), NULL, mask);
+        crosses = crosses || pgl_tb_crosses(table, pgl_ref_tb(ref));
     }
-    if (!ref) {
+    if (!crosses) {
         pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_CROSS);
     }
-    narrow(table, leaf, index, 0, (UINT64_C(1) << table->page_bits) - 1);
+    narrow(table, leaf, index, mask);
 }
 
-/* The extents of a page's list that meet a range. */
+/* A hit that looks at more extents than this makes the page hot in the end. */
+#define LONG_WALK 8
+
+/* The extents of a page that meet a range. */
 struct hits {
     size_t n;
-    bool several;       /* the block of one of them has another extent */
-    bool cross;         /* one that is on another page */
-    uintptr_t *first;   /* the link that refers to the first of them */
-    uint64_t low, high; /* their bytes lie within these offsets */
+    size_t seen;      /* extents that were looked at */
+    bool several;     /* the block of one of the hits has another extent */
+    bool cross;       /* one that is on another page */
+    uintptr_t before; /* the reference before the first hit, or 0 */
+    uint64_t mask;    /* of the extents that were looked at and are no hits */
 };
 
 static struct hits find_hits(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t first_addr,
                              uint64_t last_addr)
 {
-    uint64_t base = index << table->page_bits;
-    struct hits hits = {.low = UINT64_MAX};
-    uintptr_t *link = &page->head;
+    struct hits hits = {0};
+    uintptr_t before = 0;
+    struct pgl_walk walk;
 
-    pgl_witness_list(table, page, index);
-    for (uintptr_t ref = pgl_list_first(page); ref; link = pgl_ref_next(ref), ref = *link) {
+    for (uintptr_t ref = pgl_walk_begin(&walk, table, page, index, first_addr, last_addr); ref;
+         before = ref, ref = pgl_walk_next(&walk, ref)) {
         const struct pgl_span *span = pgl_ref_span(ref);
 
+        hits.seen++;
         if (PGL_LIKELY(!pgl_span_meets(span, first_addr, last_addr))) {
+            hits.mask |= pgl_filter_mask(table->page_bits, span->first, span->last);
             continue;
         }
         if (!hits.n++) {
-            hits.first = link;
+            hits.before = before;
         }
         if (pgl_ref_tb(ref)->nextents > 1) {
             hits.several = true;
             hits.cross |= pgl_tb_crosses(table, pgl_ref_tb(ref));
         }
-        hits.low = span->first - base < hits.low ? span->first - base : hits.low;
-        hits.high = span->last - base > hits.high ? span->last - base : hits.high;
     }
     return hits;
 }
 
-bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
-                         uint64_t last_addr, size_t *killed)
+/* Kill the blocks of a hot page that meet a range, which are on no other page. Returns how many died. */
+static size_t kill_in_buckets(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
+                              uint64_t last_addr)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    struct hits hits;
+    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
     struct pgl_chain chain = {0};
 
+    unlink_from_buckets(table, page, buckets, pgl_buckets_meeting(table, buckets, first_addr, last_addr), first_addr,
+                        last_addr, &chain);
+    unlink_dead(table, page, index, SIZE_MAX,
+                &chain); /* the other extents of the victims, which need not meet the range */
+    if (chain.first) {
+        pgl_kill_retire(table, chain);
+        narrow(table, leaf, index, page->mask);
+    }
+    return chain.n;
+}
+
+/* Kill the blocks of a page that is not hot: those of @hits, all of whose extents are on the page. */
+static void kill_hits(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
+                      uint64_t last_addr, const struct hits *hits)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    struct pgl_chain chain = {0};
+
+    unlink_from_list(table, page, hits->before, hits->n, first_addr, last_addr, &chain);
+    if (hits->several) { /* other extents of the victims need not meet the range, and were taken for the living */
+        unlink_dead(table, page, index, SIZE_MAX, &chain);
+        pgl_kill_retire(table, chain);
+        pgl_page_narrow(table, leaf, index);
+    } else {
+        pgl_kill_retire(table, chain);
+        narrow(table, leaf, index, hits->mask);
+    }
+}
+
+bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
+                         uint64_t last_addr, size_t *killed, bool *is_slow)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    bool is_hot = pgl_page_buckets(page, index) != NULL;
+    struct hits hits = {0};
+
     *killed = 0;
+    *is_slow = false;
     if (PGL_UNLIKELY(!pgl_list_first(page))) {
         pgl_page_narrow(table, leaf, index); /* the page was left by pgl_table_reset() */
         return true;
     }
-    hits = find_hits(table, page, index, first_addr, last_addr);
-    *killed = hits.cross ? 0 : hits.n;
-    if (!*killed) {
-        return !hits.cross;
+    pgl_witness_list(table, page, index);
+    if (!is_hot || (pgl_head(page) & PGL_HEAD_CROSS)) {
+        hits = find_hits(table, page, index, first_addr, last_addr);
     }
-    if (hits.several) { /* the other extents of the victims are on this page, and need not meet the range */
-        mark(page, first_addr, last_addr);
-        unlink_dead(page, &page->head, SIZE_MAX, UINT64_MAX, 0, &chain);
-        hits.low = 0;
-        hits.high = (UINT64_C(1) << table->page_bits) - 1;
-    } else {
-        unlink_dead(page, hits.first, hits.n, first_addr, last_addr, &chain);
+    if (hits.cross) {
+        return false;
     }
-    pgl_kill_retire(table, chain);
-    narrow(table, leaf, index, hits.low, hits.high);
+    if (is_hot) {
+        *killed = kill_in_buckets(table, leaf, index, first_addr, last_addr);
+    } else if (hits.n) {
+        *killed = hits.n;
+        *is_slow = hits.seen > LONG_WALK;
+        kill_hits(table, leaf, index, first_addr, last_addr, &hits);
+    }
     return true;
 }
 
@@ -223,7 +363,7 @@ bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead)
     struct pgl_page *page;
 
     for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
-        unlink_dead(page, &page->head, refs_on(dead, index), UINT64_MAX, 0, &chain);
+        unlink_dead(table, page, index, refs_on(dead, index), &chain);
     }
     if (chain.first) {
         pgl_kill_retire(table, chain);
@@ -246,7 +386,7 @@ bool pgl_kill_in_set(struct pgl_collection *set)
     pgl_witness_set_lists(set);
     for (uint64_t index = set->first_addr >> set->table->page_bits;
          (page = pgl_collection_next(set, &index)) && index <= last; index++) {
-        mark(page, set->first_addr, set->last_addr);
+        mark(set->table, page, index, set->first_addr, set->last_addr);
     }
     return pgl_kill_marked(set, NULL);
 }

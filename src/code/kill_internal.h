@@ -5,12 +5,11 @@
 
 #include <pagelock/tb.h>
 
-/* Mark a block dead. The caller holds its pages; for a block on no page, the lock in the table's `unlisted`. */
-static inline void pgl_tb_mark_dead(struct pgl_tb *tb)
-{
-    /* release: pairs with the acquire in pgl_tb_is_live() */
-    __atomic_store_n(&tb->state, PGL_TB_DEAD, __ATOMIC_RELEASE);
-}
+/*
+ * Mark a block dead. The caller holds its pages; for a block on no page, the lock in the table's `unlisted`. Its buckets
+ * on hot pages are marked as well, so that pgl_kill_marked() looks at no others.
+ */
+void pgl_tb_mark_dead(struct pgl_table *table, struct pgl_tb *tb);
 
 /* Whether a block is dead. The caller holds what pgl_tb_mark_dead() needs. */
 static inline bool pgl_tb_is_dead(const struct pgl_tb *tb)
@@ -29,14 +28,15 @@ void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain);
 
 /**
  * pgl_page_kill_local - kill the blocks of one page that meet a range, if none of them is on another page
- * @killed: out: how many of their extents meet it
+ * @killed: out: not 0 when a block died
+ * @is_slow: out: blocks were killed, and a list was walked that is so long that the page should become hot
  *
  * Returns false when another page is needed; then no block has died.
  *
  * Locks:    entry and exit: the page.
  */
 bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
-                         uint64_t last_addr, size_t *killed);
+                         uint64_t last_addr, size_t *killed, bool *is_slow);
 
 /*
  * Kill the blocks on members in the set's range that meet it. Their other pages are members (C3). Returns whether any

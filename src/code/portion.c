@@ -87,13 +87,22 @@ static void begin(struct portion *portion, struct pgl_table *table, const struct
     portion->seen = 0;
 }
 
+/* Begin to walk the extents of a page that may be in the range of the choice. */
+static uintptr_t begin_walk(const struct portion *portion, struct pgl_walk *walk, struct pgl_page *page, uint64_t index)
+{
+    return pgl_walk_begin(walk, portion->set.table, page, index, portion->choice->first_addr,
+                          portion->choice->last_addr);
+}
+
 /* Ask the predicate about the blocks of a page, until there are more victims than a portion may have. */
-static void ask(struct portion *portion, struct pgl_page *page)
+static void ask(struct portion *portion, struct pgl_page *page, uint64_t index)
 {
     const struct pgl_choice *choice = portion->choice;
+    struct pgl_walk walk;
     size_t n = 0;
 
-    for (uintptr_t ref = pgl_list_first(page); ref && n <= portion->limit; ref = *pgl_ref_next(ref)) {
+    for (uintptr_t ref = begin_walk(portion, &walk, page, index); ref && n <= portion->limit;
+         ref = pgl_walk_next(&walk, ref)) {
         struct pgl_tb *tb = pgl_ref_tb(ref);
 
         portion->seen++;
@@ -115,7 +124,7 @@ static bool add_page(struct portion *portion, struct pgl_leaf *leaf, uint64_t in
 
     if (pgl_set_add(&portion->set, index) != PGL_SET_MEMBER) {
         pgl_witness_list(portion->set.table, page, index);
-        ask(portion, page);
+        ask(portion, page, index);
     }
     return portion->seen < portion->limit;
 }
@@ -139,10 +148,12 @@ static enum pgl_set_change add_pages_of(struct portion *portion, const struct pg
 /* Add the other pages of the victims on one page. PGL_SET_RELOCKED: that page was unlocked meanwhile. */
 static enum pgl_set_change add_partners_of(struct portion *portion, struct pgl_page *page, uint64_t index)
 {
+    struct pgl_walk walk;
     size_t n = 0;
 
     pgl_witness_list(portion->set.table, page, index);
-    for (uintptr_t ref = pgl_list_first(page); ref && n < portion->limit; ref = *pgl_ref_next(ref)) {
+    for (uintptr_t ref = begin_walk(portion, &walk, page, index); ref && n < portion->limit;
+         ref = pgl_walk_next(&walk, ref)) {
         enum pgl_set_change change;
 
         if (!is_victim(portion->choice, ref)) {
@@ -197,7 +208,7 @@ static bool is_held(const struct portion *portion, const struct pgl_tb *tb)
 /* Mark a victim dead, and count its extents on the pages of the portion's leaf. */
 static void mark_victim(struct portion *portion, struct pgl_tb *tb)
 {
-    pgl_tb_mark_dead(tb);
+    pgl_tb_mark_dead(portion->set.table, tb);
     for (unsigned which = 0; which < tb->nextents; which++) {
         uint64_t slot = pgl_tb_page(portion->set.table, tb, which) - portion->dead.first_index;
 
@@ -210,13 +221,14 @@ static void mark_victim(struct portion *portion, struct pgl_tb *tb)
 /* Mark the victims dead. Stop at the limit, or at a victim for whose pages there was no memory. */
 static void mark(struct portion *portion)
 {
+    struct pgl_walk walk;
     struct pgl_page *page;
     size_t n = 0;
 
     pgl_witness_set_lists(&portion->set);
     for (uint64_t index = portion->first; (page = pgl_collection_next(&portion->set, &index)) && index <= portion->last;
          index++) {
-        for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+        for (uintptr_t ref = begin_walk(portion, &walk, page, index); ref; ref = pgl_walk_next(&walk, ref)) {
             struct pgl_tb *tb = pgl_ref_tb(ref);
 
             if (pgl_tb_is_dead(tb) || !is_victim(portion->choice, ref)) {

@@ -7,6 +7,9 @@
  * their block behind their span, and bit 0 of a reference to one of them is set. In the head the bits between that tag
  * and the pointer are the flags of the page.
  *
+ * The list of a hot page is in order of buckets: one for each 1/64 of the page, in which an extent begins. `struct
+ * pgl_buckets` finds the extents that may meet a range, and the reference before the first of a bucket.
+ *
  * A caller that passes a page, or calls pgl_ref_next(), holds the page. The head is also read without the
  * lock, therefore it is stored atomically. The bytes of a block do not change while it is linked. A function that takes
  * only a block therefore needs no lock, if the memory of the block cannot be reused meanwhile: the caller holds one of
@@ -126,6 +129,119 @@ static inline bool pgl_tb_next_page(const struct pgl_table *table, const struct 
     return next != UINT64_MAX;
 }
 
+#define PGL_BUCKETS 64u
+
+/* What a hot page has besides its descriptor. Its lock protects all but the map, which others read without it. */
+struct pgl_buckets {
+    uint64_t map[PGL_FILTER_BITS / 64u]; /* the exact map, to which pgl_hot.map points */
+    uint64_t used;                       /* one bit for each bucket that has extents */
+    uint64_t over;                       /* one of these extents may reach into the next bucket */
+    uint64_t far;                        /* or beyond that */
+    uint64_t dead;                       /* the block of one of them may have been marked dead */
+    uint64_t stale;                      /* an extent with bytes here was unlinked, and the filters still cover it */
+    size_t ncross;                       /* listed extents whose block is on another page too */
+    uintptr_t last[PGL_BUCKETS];         /* the last reference of each used bucket */
+};
+
+/* The buckets of a page, or NULL if it is not hot. */
+static inline struct pgl_buckets *pgl_page_buckets(const struct pgl_page *page, uint64_t index)
+{
+    const struct pgl_leaf *leaf = (const struct pgl_leaf *)(const void *)(page - index % PGL_LEVEL_SIZE);
+
+    if (!(pgl_head(page) & PGL_HEAD_HOT)) {
+        return NULL;
+    }
+    /* relaxed: the thread that set the flag, under the lock of the page, had seen the array */
+    return (struct pgl_buckets *)__atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE];
+}
+
+/* The bucket in which a byte of a page lies. */
+static inline unsigned pgl_bucket(const struct pgl_table *table, uint64_t addr)
+{
+    return addr >> (table->page_bits - 6u) & (PGL_BUCKETS - 1u);
+}
+
+/* The buckets [@low, @high], as bits. */
+static inline uint64_t pgl_bucket_bits(unsigned low, unsigned high)
+{
+    return (UINT64_C(2) << high) - (UINT64_C(1) << low);
+}
+
+/* Whether an extent reaches @n buckets beyond the one in which it begins. */
+static inline bool pgl_reaches_over(const struct pgl_table *table, const struct pgl_span *span, unsigned n)
+{
+    return pgl_bucket(table, span->last) - pgl_bucket(table, span->first) >= n;
+}
+
+/* The last reference before bucket @bucket, or 0. */
+static inline uintptr_t pgl_bucket_before(const struct pgl_buckets *buckets, unsigned bucket)
+{
+    uint64_t before = buckets->used & ((UINT64_C(1) << bucket) - 1);
+
+    return before ? buckets->last[63 - __builtin_clzll(before)] : 0;
+}
+
+/* The used buckets with extents that may meet bytes [@first_addr, @last_addr] of the page, as bits. */
+static inline uint64_t pgl_buckets_meeting(const struct pgl_table *table, const struct pgl_buckets *buckets,
+                                           uint64_t first_addr, uint64_t last_addr)
+{
+    unsigned low = pgl_bucket(table, first_addr), high = pgl_bucket(table, last_addr);
+    uint64_t bit = UINT64_C(1) << low;
+
+    return (buckets->used & pgl_bucket_bits(low, high)) | (buckets->over & bit >> 1) | (buckets->far & (bit - 1));
+}
+
+/* The link that holds the reference behind @ref, which may be 0 for the head of @page. */
+static inline uintptr_t *pgl_link_behind(struct pgl_page *page, uintptr_t ref)
+{
+    return ref ? pgl_ref_next(ref) : &page->head;
+}
+
+/*
+ * A walk of the extents of a page that may meet a range: all of a page that is not hot.
+ *     for (ref = pgl_walk_begin(&walk, ...); ref; ref = pgl_walk_next(&walk, ref))
+ */
+struct pgl_walk {
+    struct pgl_page *page;
+    const struct pgl_buckets *buckets;
+    uint64_t left;  /* the buckets behind this one, as bits */
+    uintptr_t last; /* of this bucket; 0 for a page that is not hot */
+};
+
+static inline uintptr_t pgl_walk_next(struct pgl_walk *walk, uintptr_t ref)
+{
+    unsigned bucket;
+
+    if (ref != walk->last) {
+        return *pgl_ref_next(ref);
+    }
+    if (!walk->left) {
+        return 0;
+    }
+    bucket = (unsigned)__builtin_ctzll(walk->left);
+    walk->left &= walk->left - 1;
+    walk->last = walk->buckets->last[bucket];
+    return pgl_link_get(walk->page, pgl_link_behind(walk->page, pgl_bucket_before(walk->buckets, bucket)));
+}
+
+/* Begin a walk. The part of [@first_addr, @last_addr] that lies on the page counts; some of it does. */
+static inline uintptr_t pgl_walk_begin(struct pgl_walk *walk, const struct pgl_table *table, struct pgl_page *page,
+                                       uint64_t index, uint64_t first_addr, uint64_t last_addr)
+{
+    uint64_t first = index << table->page_bits, last = first | ((UINT64_C(1) << table->page_bits) - 1);
+
+    walk->page = page;
+    walk->buckets = pgl_page_buckets(page, index);
+    walk->last = 0;
+    walk->left = 0;
+    if (!walk->buckets) {
+        return pgl_list_first(page);
+    }
+    walk->left = pgl_buckets_meeting(table, walk->buckets, first_addr > first ? first_addr : first,
+                                     last_addr < last ? last_addr : last);
+    return pgl_walk_next(walk, 0);
+}
+
 /*
  * Put the extent behind @ref on the list of one of its pages, and set the mask of the page. @head is the head of the
  * page. Returns its new value, which the caller stores by release or under the lock.
@@ -150,5 +266,11 @@ static inline uintptr_t pgl_list_put(struct pgl_page *page, uintptr_t head, uint
  * Locks:    entry and exit: the page, and the other pages of the block.
  */
 void pgl_list_add(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uintptr_t ref, bool crosses);
+
+/*
+ * Put the list of a page that becomes hot, or whose list was rebuilt, in order of @buckets. Before, all of them but the
+ * map are clear.
+ */
+void pgl_list_order(const struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets);
 
 #endif

@@ -62,7 +62,7 @@ bool pgl_kill_unlisted(struct pgl_table *table, struct pgl_tb *tb)
         pgl_spin_unlock(&table->unlisted, PGL_HEAD_LOCK);
         return false;
     }
-    pgl_tb_mark_dead(tb);
+    pgl_tb_mark_dead(table, tb);
     pgl_witness_unlinked(tb);
     self.next = (uintptr_t)dying_at(&table->unlisted);
     __atomic_store_n(&table->unlisted, (uintptr_t)&self | PGL_HEAD_LOCK, __ATOMIC_RELAXED);

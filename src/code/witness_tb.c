@@ -339,6 +339,7 @@ static PGL_UNSEEN bool is_on(const struct record *record, const struct pgl_table
 /* Rebuild the list of a page from the records. */
 static PGL_UNSEEN void relist(const struct pgl_table *table, struct pgl_page *page, uint64_t index)
 {
+    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
     uintptr_t list = 0;
 
     for (size_t at = 0; at < n_slots(); at++) {
@@ -352,6 +353,10 @@ static PGL_UNSEEN void relist(const struct pgl_table *table, struct pgl_page *pa
     }
     __atomic_store_n(&page->head, (__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_FLAGS) | list,
                      __ATOMIC_RELAXED);
+    if (buckets) {
+        buckets->used = buckets->over = buckets->far = buckets->ncross = 0;
+        pgl_list_order(table, page, buckets);
+    }
 }
 
 /* The record of the extent behind a reference on the list of a page, or NULL. */

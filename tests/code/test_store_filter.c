@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "emu.h"
+#include "../../src/code/tblist_internal.h"
 
 /* Store beside the code until the page has its exact map. */
 static void heat(struct emu *emu, uint64_t addr)
@@ -39,7 +40,7 @@ static void test_store_beside_code_makes_a_page_hot(void **state)
 static void test_store_counts_hot_pages_and_their_bytes(void **state)
 {
     static const uint64_t pages[] = {0, 5, PGL_LEVEL_SIZE - 1, PGL_LEVEL_SIZE, 2 * PGL_LEVEL_SIZE - 1};
-    enum { N = sizeof(pages) / sizeof(*pages), MAP_BYTES = PGL_FILTER_BITS / 8 };
+    enum { N = sizeof(pages) / sizeof(*pages), MAP_BYTES = sizeof(struct pgl_buckets) };
     struct emu_block blocks[N];
     struct emu emu;
 

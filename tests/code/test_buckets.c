@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The buckets of a hot page: its list in order, and what finds the extents that a range may meet. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../src/code/tblist_internal.h"
+#include "emu.h"
+
+/* Make page 5 hot. A block at its end, @heater, is hit by nothing else. */
+static void heat(struct emu *emu, struct emu_block *heater)
+{
+    emu_link(emu, heater, 0x5ff8, 0x5ffb);
+    for (unsigned i = 0; !(pgl_page_find(emu->table, 5)->head & PGL_HEAD_HOT); i++) {
+        assert_true(i < 1000);
+        assert_int_equal(pgl_store_check(emu->table, 0x5ffc, 1, NULL), 0);
+    }
+}
+
+static struct pgl_buckets *buckets_of(const struct emu *emu, uint64_t index)
+{
+    return pgl_page_buckets(pgl_page_find(emu->table, index), index);
+}
+
+/* ---- pages become hot ---- */
+
+static void hit_at_depth(unsigned depth, bool becomes_hot)
+{
+    struct emu_block blocks[16], victim;
+    struct emu emu;
+
+    emu_init(&emu);
+    for (unsigned round = 0; round < 8; round++) {
+        emu_link(&emu, &victim, 0x5f00, 0x5f03);
+        for (unsigned i = 0; i + 1 < depth; i++) {
+            emu_link(&emu, &blocks[i], 0x5000 + 8 * i, 0x5003 + 8 * i);
+        }
+        assert_int_equal(pgl_store_check(emu.table, 0x5f00, 1, NULL), PGL_HIT);
+        pgl_invalidate_page(emu.table, 5, NULL);
+    }
+    assert_int_equal(buckets_of(&emu, 5) != NULL, becomes_hot);
+    emu_fini(&emu);
+}
+
+static void test_buckets_come_with_hits_that_walk_long_lists(void **state)
+{
+    (void)state;
+    hit_at_depth(1, false);
+    hit_at_depth(8, false);
+    hit_at_depth(9, true);
+    hit_at_depth(10, true);
+}
+
+static void test_buckets_keep_the_blocks_of_a_page_that_becomes_hot(void **state)
+{
+    enum { N = 70 };
+    struct emu_block blocks[N], crossing, twice, heater;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < N; i++) {
+        uint64_t addr = 0x5000 + i * 37 % N * 56; /* in no order */
+
+        emu_link(&emu, &blocks[i], addr, addr + 7);
+    }
+    emu_link2(&emu, &crossing, 0x6000, 0x6003, 0x5f80, 0x5f83);
+    emu_link2(&emu, &twice, 0x5f90, 0x5f93, 0x5004, 0x5005);
+    heat(&emu, &heater);
+    emu_assert_sound(&emu);
+    assert_int_equal(emu_count(&emu, 5), N + 3);
+    for (unsigned i = 0; i < N; i++) {
+        assert_int_equal(pgl_store_check(emu.table, pgl_tb_last_addr(&blocks[i].tb, 0), 1, NULL), PGL_HIT);
+        assert_false(emu_is_live(&blocks[i]));
+        emu_assert_sound(&emu);
+    }
+    emu_fini(&emu);
+}
+
+/* ---- every extent that meets a range dies, and no other ---- */
+
+/* Link a block [@first, @last] on the hot page, and store to each byte near its ends and to each bucket's edges. */
+static void test_buckets_find_an_extent_from_each_of_its_bytes(void **state)
+{
+    static const struct {
+        unsigned first, last;
+    } extents[] = {{0, 0},     {0, 63},    {63, 63},   {63, 64},     {64, 64},     {60, 130}, {0, 4087},
+                   {100, 900}, {128, 255}, {192, 256}, {4000, 4087}, {4031, 4032}, {1, 4080}, {2048, 2048}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(extents) / sizeof(*extents); i++) {
+        struct emu_block block, heater, before, behind;
+        struct emu emu;
+
+        emu_init(&emu);
+        heat(&emu, &heater);
+        emu_link(&emu, &before, 0x5000, 0x5000); /* others, which must not be taken for it */
+        emu_link(&emu, &behind, 0x5ff7, 0x5ff7);
+        for (unsigned at = 0; at < 4096; at++) {
+            bool meets = at >= extents[i].first && at <= extents[i].last;
+
+            if (at % 64 > 1 && at % 64 < 62 && at != extents[i].first && at != extents[i].last &&
+                at + 1 != extents[i].first && at != extents[i].last + 1) {
+                continue; /* not at an edge */
+            }
+            emu_link(&emu, &block, 0x5000 + extents[i].first, 0x5000 + extents[i].last);
+            pgl_store_check(emu.table, 0x5000 + at, 1, NULL);
+            assert_int_equal(emu_is_live(&block), !meets);
+            pgl_invalidate_tb(emu.table, &block.tb, NULL);
+            emu_assert_sound(&emu);
+            if (!emu_is_live(&before)) {
+                emu_link(&emu, &before, 0x5000, 0x5000);
+            }
+            if (!emu_is_live(&behind)) {
+                emu_link(&emu, &behind, 0x5ff7, 0x5ff7);
+            }
+            if (!emu_is_live(&heater)) {
+                emu_link(&emu, &heater, 0x5ff8, 0x5ffb);
+            }
+        }
+        emu_fini(&emu);
+    }
+}
+
+static void test_buckets_let_the_other_extents_of_a_victim_go(void **state)
+{
+    struct pgl_extent extents[5];
+    struct emu_block block, heater, beside[5];
+    struct emu emu;
+
+    (void)state;
+    for (unsigned hit = 0; hit < 5; hit++) {
+        emu_init(&emu);
+        heat(&emu, &heater);
+        emu_init_block(&block, 1, 0);
+        for (unsigned i = 0; i < 5; i++) {
+            pgl_extent_set(&extents[i], 0x5000 + 0x111 * (i * 3 % 5), 0x5003 + 0x111 * (i * 3 % 5));
+            emu_link(&emu, &beside[i], 0x5008 + 0x111 * i, 0x5009 + 0x111 * i);
+        }
+        pgl_tb_set_extents(&block.tb, extents, 5);
+        assert_int_equal(emu_translate(&emu, &block, NULL), PGL_BRACKET_OK);
+        emu_assert_sound(&emu);
+        assert_int_equal(pgl_store_check(emu.table, 0x5000 + 0x111 * hit, 1, NULL), PGL_HIT);
+        assert_int_equal(block.retired, 1);
+        assert_int_equal(emu_count(&emu, 5), 6);
+        emu_fini(&emu);
+    }
+}
+
+static void test_buckets_unlink_a_crossing_block_on_each_page(void **state)
+{
+    struct emu_block block, heater, here[40], there[40];
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    heat(&emu, &heater);
+    for (unsigned i = 0; i < 40; i++) {
+        emu_link(&emu, &here[i], 0x5000 + 64 * i, 0x5003 + 64 * i);
+        emu_link(&emu, &there[i], 0x6000 + 64 * i, 0x6003 + 64 * i);
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        uint64_t addr = i % 2 ? 0x5008 + 64 * i : 0x6008 + 64 * i;
+
+        emu_link2(&emu, &block, 0x5008 + 64 * i, 0x5009 + 64 * i, 0x6008 + 64 * i, 0x6009 + 64 * i);
+        assert_int_equal(pgl_store_check(emu.table, addr, 1, NULL), PGL_HIT);
+        assert_int_equal(block.retired, 1);
+        assert_false(pgl_page_find(emu.table, 5)->head & PGL_HEAD_CROSS);
+        emu_assert_sound(&emu);
+    }
+    assert_int_equal(emu_count(&emu, 5), 41);
+    assert_int_equal(emu_count(&emu, 6), 40);
+    emu_fini(&emu);
+}
+
+/* ---- pgl_table_check() finds each broken invariant ---- */
+
+struct said {
+    const char *wanted;
+    bool heard;
+};
+
+static void hear(const char *what, void *opaque)
+{
+    struct said *said = opaque;
+
+    said->heard |= strstr(what, said->wanted) != NULL;
+}
+
+static void assert_says(const struct emu *emu, const char *wanted)
+{
+    struct said said = {.wanted = wanted};
+
+    assert_true(pgl_table_check(emu->table, hear, &said) > 0);
+    if (!said.heard) {
+        fail_msg("nobody said \"%s\"", wanted);
+    }
+}
+
+#define BREAK(emu, object, value, wanted)                                                                              \
+    do {                                                                                                               \
+        __typeof__(object) was_ = (object);                                                                            \
+        (object) = (value);                                                                                            \
+        assert_says(emu, wanted);                                                                                      \
+        (object) = was_;                                                                                               \
+    } while (0)
+
+/* A hot page 5 with blocks in buckets 0, 1 (into 2), 4 (into 9) and 63, and one that crosses. */
+struct fixture {
+    struct emu emu;
+    struct emu_block heater, first, second, far, crossing;
+    struct pgl_buckets *buckets;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    emu_init(&f->emu);
+    heat(&f->emu, &f->heater);
+    emu_link(&f->emu, &f->first, 0x5000, 0x5003);
+    emu_link(&f->emu, &f->second, 0x507f, 0x5080);
+    emu_link(&f->emu, &f->far, 0x5100, 0x5240);
+    emu_link2(&f->emu, &f->crossing, 0x5ff0, 0x5ff3, 0x6000, 0x6003);
+    f->buckets = buckets_of(&f->emu, 5);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    emu_fini(&f->emu);
+    free(f);
+    return 0;
+}
+
+static void test_buckets_check_finds_a_list_out_of_order(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_page *page = pgl_page_find(f->emu.table, 5);
+    uintptr_t head = page->head;
+
+    /* the second block before the first */
+    f->first.tb.span.next = f->second.tb.span.next;
+    f->second.tb.span.next = (uintptr_t)&f->first.tb;
+    page->head = (head & PGL_HEAD_FLAGS) | (uintptr_t)&f->second.tb;
+    assert_says(&f->emu, "not in order");
+    page->head = head;
+    f->second.tb.span.next = f->first.tb.span.next;
+    f->first.tb.span.next = (uintptr_t)&f->second.tb;
+}
+
+static void test_buckets_check_finds_a_wrong_last(void **state)
+{
+    struct fixture *f = *state;
+
+    BREAK(&f->emu, f->buckets->last[0], (uintptr_t)&f->second.tb, "last extent of bucket 0");
+    BREAK(&f->emu, f->buckets->last[63], (uintptr_t)&f->crossing.tb, "last extent of bucket 63");
+}
+
+static void test_buckets_check_finds_a_wrong_used_bit(void **state)
+{
+    struct fixture *f = *state;
+
+    BREAK(&f->emu, f->buckets->used, f->buckets->used & ~UINT64_C(1), "are used");
+    BREAK(&f->emu, f->buckets->used, f->buckets->used | 4, "are used");
+}
+
+static void test_buckets_check_finds_a_far_extent_unmarked(void **state)
+{
+    struct fixture *f = *state;
+
+    BREAK(&f->emu, f->buckets->over, f->buckets->over & ~UINT64_C(2), "reach of the extents");
+    BREAK(&f->emu, f->buckets->over, f->buckets->over & ~UINT64_C(16), "reach of the extents");
+    BREAK(&f->emu, f->buckets->far, f->buckets->far & ~UINT64_C(16), "reach of the extents");
+    BREAK(&f->emu, f->buckets->far, f->buckets->far | 4, "reach of the extents");
+}
+
+static void test_buckets_check_finds_a_wrong_count_of_crossing_extents(void **state)
+{
+    struct fixture *f = *state;
+
+    BREAK(&f->emu, f->buckets->ncross, 0, "crossing extents counted");
+    BREAK(&f->emu, f->buckets->ncross, 2, "crossing extents counted");
+}
+
+static void test_buckets_check_finds_marks_that_were_left(void **state)
+{
+    struct fixture *f = *state;
+
+    BREAK(&f->emu, f->buckets->dead, 1, "marks of a kill");
+    BREAK(&f->emu, f->buckets->stale, 1, "marks of a kill");
+}
+
+#define UNIT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_buckets_come_with_hits_that_walk_long_lists),
+        cmocka_unit_test(test_buckets_keep_the_blocks_of_a_page_that_becomes_hot),
+        cmocka_unit_test(test_buckets_find_an_extent_from_each_of_its_bytes),
+        cmocka_unit_test(test_buckets_let_the_other_extents_of_a_victim_go),
+        cmocka_unit_test(test_buckets_unlink_a_crossing_block_on_each_page),
+        UNIT(test_buckets_check_finds_a_list_out_of_order),
+        UNIT(test_buckets_check_finds_a_wrong_last),
+        UNIT(test_buckets_check_finds_a_wrong_used_bit),
+        UNIT(test_buckets_check_finds_a_far_extent_unmarked),
+        UNIT(test_buckets_check_finds_a_wrong_count_of_crossing_extents),
+        UNIT(test_buckets_check_finds_marks_that_were_left),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -59,10 +59,10 @@ struct pgl_table_config {
  * struct pgl_table_stats - figures of a table
  * @leaves: allocated leaves
  * @bytes: memory of the table with its nodes and leaves
- * @hot_bytes: memory of the counts and exact maps of hot pages, not in @bytes. It only grows, because a map stays until
- *      pgl_table_free() (pgl_flush() keeps it too), and the guest decides which pages become hot. A hot page costs 512
- *      bytes, and a leaf that has one 4,608 more. If all pages are hot, that is 12.7 % of the guest's memory at 4 KiB
- *      pages, and 50.9 % at 1 KiB pages.
+ * @hot_bytes: memory of the counts, exact maps and indices of hot pages, not in @bytes. It only grows, because a map stays until
+ *      pgl_table_free() (pgl_flush() keeps it too), and the guest decides which pages become hot. A hot page costs 1,072
+ *      bytes, and a leaf that has one 4,608 more. If all pages are hot, that is 26.4 % of the guest's memory at 4 KiB
+ *      pages, and 106 % at 1 KiB pages.
  * @hot_pages: pages that have an exact map
  * @blocks: living blocks that are on pages. Blocks from pgl_tb_link_unlisted() are not in these figures.
  * @kills: blocks that were on pages and died

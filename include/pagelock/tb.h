@@ -631,9 +631,9 @@ PGL_API void pgl_store_end(struct pgl_store *store);
  * @say: called with each violation in words, or NULL
  * @opaque: passed to @say
  *
- * No page is locked. Every listed block is alive, and listed once on each of its pages, which have leaves. The mask,
- * exact map, code bitmap and crossing flag of each page are exactly those of its list. Every child is in its parent's
- * bitmap. The figures are right.
+ * No page is locked. Every listed block is alive, and each of its extents is listed once on its page, which has a leaf.
+ * The mask, exact map, index, code bitmap and crossing flag of each page are exactly those of its list. Every child is
+ * in its parent's bitmap. The figures are right.
  *
  * Returns the number of violations: 0 for a sound table.
  *

@@ -31,7 +31,10 @@
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
-/* A page gets its exact map after this many counted stores that its mask did not rule out and that hit no block. */
+/*
+ * A page gets its exact map and its buckets after this many walks of its list that they would have made shorter: for
+ * stores that the mask did not rule out and that hit no block, and for hits that looked at many extents.
+ */
 #define HOT_MISSES 4
 
 void pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t *map,
@@ -177,22 +180,19 @@ bool pgl_filter_trim(const struct pgl_table *table, uint64_t *first_addr, uint64
     return false;
 }
 
-bool pgl_filter_note_miss(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
+bool pgl_filter_note_walk(const struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_hot *hot =
         __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap in pgl_filter_add_hot() */
     unsigned slot = index % PGL_LEVEL_SIZE;
 
-    pgl_tally_add(table, PGL_TALLY_FALSE_ALARMS, 1);
     return !hot || (!hot->map[slot] && ++hot->misses[slot] >= HOT_MISSES);
 }
 
-bool pgl_filter_note_long_walk(const struct pgl_leaf *leaf, uint64_t index)
+bool pgl_filter_note_miss(struct pgl_table *table, const struct pgl_leaf *leaf, uint64_t index)
 {
-    struct pgl_hot *hot =
-        __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap in pgl_filter_add_hot() */
-
-    return !hot || ++hot->misses[index % PGL_LEVEL_SIZE] >= HOT_MISSES;
+    pgl_tally_add(table, PGL_TALLY_FALSE_ALARMS, 1);
+    return pgl_filter_note_walk(leaf, index);
 }
 
 bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t index)

@@ -60,15 +60,13 @@ void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
 /*
- * Count a false alarm: a store that the filters of a page did not rule out and that hit no block. Returns whether the page should get
- * another filter by pgl_filter_add_hot().
+ * Count a walk of the list of a page that is not hot, which hit a block and was long. Returns whether the page should
+ * get another filter by pgl_filter_add_hot().
  */
-bool pgl_filter_note_miss(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
+bool pgl_filter_note_walk(const struct pgl_leaf *leaf, uint64_t index);
 
-/*
- * Count a hit that walked a long list of a page that is not hot. Returns as above.
- */
-bool pgl_filter_note_long_walk(const struct pgl_leaf *leaf, uint64_t index);
+/* Count a false alarm: a store that the filters of a page did not rule out and that hit no block. Returns as above. */
+bool pgl_filter_note_miss(struct pgl_table *table, const struct pgl_leaf *leaf, uint64_t index);
 
 /*
  * Do the same for page @index, if it is a member of @set and its filters do not rule out the part of the set's range on
@@ -77,7 +75,7 @@ bool pgl_filter_note_long_walk(const struct pgl_leaf *leaf, uint64_t index);
 bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t index);
 
 /*
- * Give a page the next filter that it lacks, which is the array of counts and maps for its leaf, then its exact map. If
+ * Give a page the next filter that it lacks, which is the array of counts and maps for its leaf, then its exact map and buckets. If
  * memory runs out, the page keeps its mask alone.
  *
  * Locks:    entry and exit: this thread holds no page. Allocates before it locks the page.

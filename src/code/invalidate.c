@@ -210,7 +210,7 @@ static void reset_leaf(struct pgl_leaf *leaf)
             struct pgl_page *page = pgl_leaf_page(leaf, index);
 
             pgl_head_set(page, pgl_head(page) & PGL_HEAD_HOT);
-            pgl_filter_fill(leaf, page, index, UINT64_MAX);
+            pgl_filter_fill(page, index, UINT64_MAX);
         }
     }
 }

@@ -17,5 +17,5 @@ TESTS = [
     Test("hot-array/" + load.split(":")[0], "who finds the array of counts and maps sees it cleared",
          [R("hot", 1, acquire(load)), R("misses", 5)],
          [W("misses", 0), U("hot", 0, 1, release("pgl_filter_add_hot: swap"))], init={"misses": 5})
-    for load in ["pgl_filter_note_miss: load", "pgl_filter_add_hot: load"]
+    for load in ["pgl_filter_note_walk: load", "pgl_filter_add_hot: load"]
 ]

@@ -64,21 +64,6 @@ void pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, 
     }
 }
 
-uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t *map, uint64_t mask)
-{
-    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
-    unsigned low, high;
-
-    if (map) {
-        pgl_filter_range(table->page_bits, span->first & in_page, span->last & in_page, &low, &high);
-        /* relaxed: the release of the unlock publishes the added bits */
-        for (unsigned word = low / 64; word <= high / 64; word++) {
-            __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
-        }
-    }
-    return mask | pgl_filter_mask(table->page_bits, span->first, span->last);
-}
-
 void pgl_filter_fill(struct pgl_page *page, uint64_t index, uint64_t bits)
 {
     struct pgl_buckets *buckets = pgl_page_buckets(page, index);

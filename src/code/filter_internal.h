@@ -30,7 +30,21 @@ void pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, 
  * Add the bytes of an extent to the filters of its page. Write the bits to @map unless it is NULL, and return @mask
  * with its bits added.
  */
-uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t *map, uint64_t mask);
+static inline uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t *map,
+                                        uint64_t mask)
+{
+    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
+    unsigned low, high;
+
+    if (map) {
+        pgl_filter_range(table->page_bits, span->first & in_page, span->last & in_page, &low, &high);
+        /* relaxed: the release of the unlock publishes the added bits */
+        for (unsigned word = low / 64; word <= high / 64; word++) {
+            __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
+        }
+    }
+    return mask | pgl_filter_mask(table->page_bits, span->first, span->last);
+}
 
 /* Make all bits of a page's mask and exact map those of @bits, 0 or all ones. The page has no blocks. */
 void pgl_filter_fill(struct pgl_page *page, uint64_t index, uint64_t bits);

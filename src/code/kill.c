@@ -297,12 +297,13 @@ static void kill_hits(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t i
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     struct pgl_chain chain = {0};
 
-    unlink_from_list(table, page, hits->before, hits->n, first_addr, last_addr, &chain);
     if (hits->several) { /* other extents of the victims need not meet the range, and were taken for the living */
+        unlink_from_list(table, page, hits->before, SIZE_MAX, first_addr, last_addr, &chain);
         unlink_dead(table, page, index, SIZE_MAX, &chain);
         pgl_kill_retire(table, chain);
         pgl_page_narrow(table, leaf, index);
     } else {
+        unlink_from_list(table, page, hits->before, hits->n, first_addr, last_addr, &chain);
         pgl_kill_retire(table, chain);
         narrow(table, leaf, index, hits->mask);
     }

@@ -114,13 +114,14 @@ static bool is_page_clean(const struct pgl_store *store, uint64_t index, bool ma
     for (unsigned i = 0; i < store->nplaces; i++) {
         uint64_t first = store->places[i].first_addr, last = store->places[i].last_addr;
         size_t killed;
+        bool is_slow;
 
         first = first > page_first ? first : page_first;
         last = last < page_last ? last : page_last;
         if (first > last || pgl_page_is_clean(table->page_bits, leaf, index, head, first, last)) {
             continue;
         }
-        if (!may_kill || !pgl_page_kill_local(table, leaf, index, first, last, &killed)) {
+        if (!may_kill || !pgl_page_kill_local(table, leaf, index, first, last, &killed, &is_slow)) {
             return false;
         }
         if (killed) {

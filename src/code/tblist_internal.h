@@ -131,7 +131,7 @@ static inline bool pgl_tb_next_page(const struct pgl_table *table, const struct 
 
 #define PGL_BUCKETS 64u
 
-/* What a hot page has besides its descriptor. Its lock protects all but the map, which others read without it. */
+/* A hot page has these besides its descriptor. Its lock protects all but the map, which others read without it. */
 struct pgl_buckets {
     uint64_t map[PGL_FILTER_BITS / 64u]; /* the exact map, to which pgl_hot.map points */
     uint64_t used;                       /* one bit for each bucket that has extents */

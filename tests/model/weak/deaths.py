@@ -8,7 +8,7 @@ Hash: 1 while the block can be found; `retired` stores 0. State: 0 new, 1 live, 
 from litmus import F, R, Test, U, W, acquire, release
 from stores import CHECK, CODE_BITS, HEAD, MAP, MASK, RANGE, bracket_fence, lock, short, unlock
 
-DEAD = "pgl_tb_mark_dead: store"
+DEAD = "mark_dead: store"
 LIVE = "pgl_tb_is_live: load"
 RETIRE = "pgl_kill_retire: fence"
 NARROW = "narrow: mask"

@@ -421,6 +421,32 @@ static void test_witness_reports_a_clean_check_while_pages_are_held(void **state
     emu_fini(&emu);
 }
 
+/* One bracket over both places is what it takes, in whichever order they are named; not with a page held. */
+static void test_witness_allows_one_store_bracket_over_two_places(void **state)
+{
+    struct pgl_store store;
+    struct emu emu;
+    unsigned line;
+
+    (void)state;
+    emu_init(&emu);
+    assert_int_equal(pgl_store_begin_pair(&store, emu.table, 0x9000, 8, 0x5ffc, 8, NULL), 0);
+    pgl_store_end(&store);
+    pgl_assert_none_held();
+    assert_int_equal(n_seen, 0);
+    pgl_page_lock(emu.table, pgl_page_find(emu.table, 5)), line = __LINE__;
+    pgl_store_begin_pair(&store, emu.table, 0x9000, 8, 0x7000, 8, NULL);
+    assert_true(n_seen > 0);
+    assert_int_equal(seen[0].kind, PGL_BREACH_NESTED);
+    assert_place(seen[0].held_place, line);
+    pgl_store_end(&store);
+    pgl_page_unlock(emu.table, pgl_page_find(emu.table, 5));
+    n_seen = 0;
+    pgl_assert_none_held();
+    assert_int_equal(n_seen, 0);
+    emu_fini(&emu);
+}
+
 /* An atomic exchange of two places, with a bracket around each: another thread in the other order would hang. */
 static void test_witness_reports_two_store_brackets_at_once(void **state)
 {
@@ -502,6 +528,7 @@ int main(void)
         cmocka_unit_test_setup(test_witness_reports_a_page_below_the_highest_of_three, set_hook),
         cmocka_unit_test_setup(test_witness_tells_equal_indices_of_two_tables_apart, set_hook),
         cmocka_unit_test_setup(test_witness_reports_a_clean_check_while_pages_are_held, set_hook),
+        cmocka_unit_test_setup(test_witness_allows_one_store_bracket_over_two_places, set_hook),
         cmocka_unit_test_setup(test_witness_reports_two_store_brackets_at_once, set_hook),
         cmocka_unit_test_setup(test_witness_reports_a_table_freed_with_pages_held, set_hook),
     };

@@ -225,6 +225,12 @@ static void check_leaf(struct check *check, struct pgl_leaf *leaf, uint64_t firs
     if (leaf->hot) {
         check->hot_bytes += sizeof(*leaf->hot);
     }
+    for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
+        if (leaf->killed[word]) {
+            violation(check, "the leaf of page %#" PRIx64 ": a page is marked as held by a thread that kills",
+                      first_index);
+        }
+    }
     for (unsigned slot = 0; slot < PGL_LEVEL_SIZE; slot++) {
         check_page(check, leaf, first_index + slot);
     }

@@ -23,6 +23,8 @@
  *       test_collection_reads_lists_again_after_retaking)
  *   C4  `max` is the highest member. (test_collection_max_follows_partners)
  *   C5  A list is read only while its page is held. (test_collection_reads_a_list_only_after_locking)
+ *   C6  A page that is marked in the bitmap `killed` of its leaf is a member that is held, of a set whose thread kills
+ *       and makes no block. (pgl_table_check(); test_killed_no_mark_outlives_the_lock, explorer: killed-*)
  * stress_collection, tests/explore and tests/model try them together.
  *
  * PROGRESS     By C2.
@@ -34,6 +36,7 @@
 
 #include "leaves_internal.h"
 #include "spin_internal.h"
+#include "filter_internal.h"
 #include "table_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
@@ -43,6 +46,8 @@ void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
     set->table = table;
     set->max = 0;
     set->members = 0;
+    set->kills = false;
+    set->marked = false;
     set->nleaves = 0;
     set->tree = NULL;
 }
@@ -98,12 +103,56 @@ struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t 
     return NULL;
 }
 
+/*
+ * Mark the members below @index, all of which are held, before the thread that kills waits with them or calls `retired`.
+ */
+static void mark_below(struct pgl_collection *set, uint64_t index)
+{
+    struct pgl_leaves_at at = {NULL, NULL};
+
+    if (set->kills && index) {
+        at = pgl_leaves_from(set, 0);
+    }
+    for (; at.member; at = pgl_leaves_next(set, at)) {
+        const struct pgl_collection_leaf *member = at.member;
+
+        for (unsigned words = member->words; words; words &= words - 1) {
+            unsigned word = (unsigned)__builtin_ctz(words);
+            uint64_t bits = member->held[word] & pgl_leaf_bits(member->leaf, word, 0, index - 1);
+
+            if (bits) {
+                pgl_killed_mark(member->leaf, word, bits);
+                set->marked = true;
+            }
+        }
+    }
+}
+
+void pgl_set_mark(struct pgl_collection *set)
+{
+    mark_below(set, set->max + 1);
+}
+
+/* Lock a page above those members that are held. */
+static void lock_page(struct pgl_collection *set, struct pgl_page *page, uint64_t index)
+{
+    uintptr_t head;
+
+    if (PGL_UNLIKELY(pgl_table_special(set->table) || !pgl_page_lock_fast(page, &head))) {
+        mark_below(set, index);
+        pgl_page_lock_slow(set->table, page, pgl_witness_place());
+    }
+}
+
 static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_leaf *member, unsigned word,
                         uint64_t bits)
 {
     struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word);
     const unsigned special = pgl_table_special(set->table);
 
+    if (PGL_UNLIKELY(set->marked)) {
+        pgl_killed_unmark(member->leaf, word, bits);
+    }
     /* Bit by bit, because members are neighbours more often than not. */
     for (; bits; bits >>= 1, page++) {
         if (!(bits & 1)) {
@@ -136,7 +185,7 @@ static void lock_again_from(struct pgl_collection *set, uint64_t index)
     struct pgl_page *page;
 
     for (; (page = pgl_collection_next(set, &index)); index++) {
-        pgl_page_lock_at(set->table, page, pgl_witness_place());
+        lock_page(set, page, index);
     }
 }
 
@@ -181,11 +230,11 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
     }
     page = pgl_leaf_page(member->leaf, index);
     if (!set->members || index > set->max) {
-        pgl_page_lock_at(set->table, page, pgl_witness_place());
+        lock_page(set, page, index);
     } else if (!pgl_page_trylock_at(set->table, page, pgl_witness_place())) {
         pgl_count(&set->table->retries, 1);
         unlock_from(set, index + 1);
-        pgl_page_lock_at(set->table, page, pgl_witness_place());
+        lock_page(set, page, index);
         lock_again_from(set, index + 1);
         change = PGL_SET_RELOCKED;
     }
@@ -266,6 +315,7 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
                 continue;
             }
             if (PGL_UNLIKELY(special || !pgl_page_lock_fast(page, &head))) {
+                mark_below(set, leaf->first_index + (uint64_t)(page - leaf->pages));
                 pgl_page_lock_slow(table, page, pgl_witness_place());
                 head = pgl_head(page);
             }
@@ -372,6 +422,7 @@ bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t 
     uintptr_t heads = 0;
 
     pgl_set_init(set, table);
+    set->kills = code_only;
     set->first_addr = first_addr;
     set->last_addr = last_addr;
     if (first == last) {
@@ -416,7 +467,7 @@ void pgl_collection_unlock_at(struct pgl_collection *set, const char *place)
     if (set->members && !pgl_witness_may_call(place)) {
         return;
     }
-    if (set->members == 1 && set->nleaves == 1) {
+    if (set->members == 1 && set->nleaves == 1 && !set->marked) {
         set->members = 0;
         set->nleaves = 0;
         pgl_page_unlock_at(set->table, pgl_leaf_page(set->in_place[0].leaf, set->max), place);

@@ -37,10 +37,18 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index);
 bool pgl_set_note(struct pgl_collection *set, uint64_t index);
 void pgl_set_lock_noted(struct pgl_collection *set);
 
+/*
+ * Let store checks that find a member locked ask its filters, until the member is unlocked (C6). For a caller that is
+ * going to retire blocks. A set that waits for a page with others held does so by itself, if @code_only made it a set of
+ * a caller that kills. Neither does anything unless set->kills, which is for callers that make no block.
+ */
+void pgl_set_mark(struct pgl_collection *set);
+
 /**
  * pgl_set_lock - lock pages of a byte range, and the other pages of the blocks that meet it
  * @first_addr, @last_addr: inclusive, not rounded; a block that does not meet them adds no page
- * @code_only: lock only pages of the range whose bit is set in the code bitmap of their leaf; the caller has fenced
+ * @code_only: lock only pages of the range whose bit is set in the code bitmap of their leaf; the caller has fenced,
+ *      and kills blocks and makes none
  *
  * Returns false, with no page held, when memory ran out.
  *

@@ -14,6 +14,7 @@
  *         the two fences comes first. Therefore the reader sees the page locked, or what the bracket left when it
  *         unlocked the page, or else the bracket reads the new bytes.
  *   (iii) A bit is cleared after `retired` has returned for every block that it stood for.
+ *   (iv)  A locked head brings them too, if the page is marked in `killed`: its holder kills and makes no block (C6).
  *
  * INVARIANTS   (T1 is in tb.c; T3, T6 and T7 are in kill.c.)
  *   T2  Mask and map cover each block from its listing until `retired` has returned for it. Each word is written by a

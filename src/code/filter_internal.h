@@ -65,6 +65,32 @@ bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index);
 bool pgl_filter_trim(const struct pgl_table *table, uint64_t *first_addr, uint64_t *last_addr);
 
 /*
+ * Mark pages of a leaf as held by a thread that kills and makes no block, and undo it before they are unlocked. @bits
+ * stand for pages of word @word of the leaf's bitmaps.
+ */
+static inline void pgl_killed_mark(struct pgl_leaf *leaf, unsigned word, uint64_t bits)
+{
+    /* release: pairs with the acquire in pgl_page_is_killed(); what earlier holders added to the filters comes first */
+    __atomic_fetch_or(&leaf->killed[word], bits, __ATOMIC_RELEASE);
+}
+
+static inline void pgl_killed_unmark(struct pgl_leaf *leaf, unsigned word, uint64_t bits)
+{
+    /* relaxed: the release of the unlock orders it */
+    __atomic_fetch_and(&leaf->killed[word], ~bits, __ATOMIC_RELAXED);
+}
+
+/*
+ * Whether a page that was found locked, by an acquire, is held by such a thread. If so, the filters answer as on an
+ * unlocked page. Needs no lock.
+ */
+static inline bool pgl_page_is_killed(const struct pgl_leaf *leaf, uint64_t index)
+{
+    /* acquire: pairs with the release in pgl_killed_mark() */
+    return __atomic_load_n(&leaf->killed[index % PGL_LEVEL_SIZE / 64], __ATOMIC_ACQUIRE) >> index % 64 & 1;
+}
+
+/*
  * For a page without blocks. pgl_page_claim_code() comes before a block is made. It sets the bit of the page in the
  * code bitmap and calls `first_code`; the caller then passes a full fence before it reads the bytes of the page.
  * pgl_page_drop_code() comes before the page is unlocked without blocks. If the bit is set, it clears the bit and calls

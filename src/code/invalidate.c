@@ -16,6 +16,7 @@
 
 #include "collection_internal.h"
 #include "filter_internal.h"
+#include "page_internal.h"
 #include "portion_internal.h"
 #include "table_internal.h"
 #include "tally_internal.h"
@@ -29,6 +30,7 @@
 static void note_pages(struct pgl_collection *set, struct pgl_table *table, const struct pgl_tb *tb)
 {
     pgl_set_init(set, table);
+    set->kills = true;
     for (unsigned which = 0; which < tb->nextents; which++) {
         while (!pgl_set_note(set, pgl_tb_page(table, tb, which))) {
             sched_yield();
@@ -67,7 +69,9 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
         return true;
     }
     page = pgl_leaf_page(leaf, index);
-    pgl_page_lock_at(table, page, pgl_witness_place());
+    if (!pgl_page_lock_unless_clean(table, leaf, index, first_addr, last_addr)) {
+        return true;
+    }
     /* The page may have been locked and no more. Ask the filters again while they cannot change. */
     if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
         done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed, &is_slow);

@@ -367,6 +367,7 @@ bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead)
         unlink_dead(table, page, index, refs_on(dead, index), &chain);
     }
     if (chain.first) {
+        pgl_set_mark(set);
         pgl_kill_retire(table, chain);
     }
     for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {

@@ -16,6 +16,8 @@
  */
 #include <errno.h>
 
+#include "filter_internal.h"
+#include "page_internal.h"
 #include "spin_internal.h"
 #include "table_internal.h"
 #include "tblist_internal.h"
@@ -45,18 +47,40 @@ static bool try_in_turn(struct pgl_table *table, struct pgl_page *page, const st
            pgl_spin_trylock(&page->head, PGL_HEAD_LOCK);
 }
 
+/* A question that a waiter asks the filters while another thread, which kills, holds the page. */
+struct question {
+    struct pgl_leaf *leaf;
+    uint64_t index, first_addr, last_addr;
+};
+
 /*
- * Lock a page, and wait as long as necessary. A refused thread waits for a write to the head: the holder unlocks it, and
- * the waiter that has its turn locks it. A waiter that has queued takes short sleeps only, because the page may be kept
- * for it.
+ * Whether no living block meets the bytes, though the page is locked (docs/locking.md, protocol 14). The caller fenced
+ * after it stored to them, or needs no fence.
  */
-static void lock_in_turn(struct pgl_table *table, struct pgl_page *page)
+static bool is_answered(const struct pgl_table *table, const struct question *question)
+{
+    struct pgl_page *page = pgl_leaf_page(question->leaf, question->index);
+    /* acquire: pairs with the release in pgl_page_unlock_at(), which the lock of the present holder carries on */
+    uintptr_t head = __atomic_load_n(&page->head, __ATOMIC_ACQUIRE);
+
+    return (head & PGL_HEAD_LOCK) && pgl_page_is_killed(question->leaf, question->index) &&
+           pgl_page_is_clean(table->page_bits, question->leaf, question->index, head, question->first_addr,
+                             question->last_addr);
+}
+
+/*
+ * Lock a page, and wait as long as necessary, or until the question has an answer, unless it is NULL. Returns whether
+ * the page is locked. A refused thread waits for a write to the head: the holder unlocks it, and the waiter that has its
+ * turn locks it. A waiter that has queued takes short sleeps only, because the page may be kept for it.
+ */
+static bool lock_in_turn(struct pgl_table *table, struct pgl_page *page, const struct question *question)
 {
     struct pgl_turn turn = {.page = page};
     struct pgl_turn *mine = NULL;
     struct pgl_spin_wait wait = {0};
+    bool answered;
 
-    while (!try_in_turn(table, page, mine)) {
+    while (!(answered = question && is_answered(table, question)) && !try_in_turn(table, page, mine)) {
         if (mine) {
             pgl_spin_wait(&page->head, PGL_SPIN_AWAKE_ROUNDS);
             continue;
@@ -71,6 +95,7 @@ static void lock_in_turn(struct pgl_table *table, struct pgl_page *page)
         pgl_turn_leave(table, mine);
     }
     note_wait(table, &wait);
+    return !answered;
 }
 
 void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
@@ -79,9 +104,29 @@ void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const ch
         return;
     }
     if (!(pgl_table_special(table) & PGL_SPECIAL_EXTERNAL)) {
-        lock_in_turn(table, page);
+        lock_in_turn(table, page, NULL);
     }
     pgl_witness_locked(table, page, place);
+}
+
+bool pgl_page_lock_unless_clean(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
+                                uint64_t last_addr)
+{
+    const struct question question = {leaf, index, first_addr, last_addr};
+    const char *place = pgl_witness_place();
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    uintptr_t head;
+
+    if (PGL_LIKELY(!pgl_table_special(table) && pgl_page_lock_fast(page, &head))) {
+        return true;
+    }
+    if (pgl_witness_may_lock(table, page, true, place)) {
+        if (!(pgl_table_special(table) & PGL_SPECIAL_EXTERNAL) && !lock_in_turn(table, page, &question)) {
+            return false;
+        }
+        pgl_witness_locked(table, page, place);
+    }
+    return true;
 }
 
 bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)

@@ -82,6 +82,7 @@ static void begin(struct portion *portion, struct pgl_table *table, const struct
 {
     portion->choice = choice;
     pgl_set_init(&portion->set, table);
+    portion->set.kills = true;
     portion->dead = (struct pgl_refs){.first_index = leaf->first_index, .rest = NO_PAGE};
     portion->limit = limit;
     portion->seen = 0;

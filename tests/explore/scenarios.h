@@ -13,5 +13,6 @@ extern const struct explore_scenario super_scenarios[];      /* brackets on thre
 extern const struct explore_scenario tb_scenarios[];         /* stores, invalidation */
 extern const struct explore_scenario store_scenarios[];      /* store brackets, announced stores */
 extern const struct explore_scenario fence_scenarios[];      /* tables with asymmetric fences */
+extern const struct explore_scenario killed_scenarios[];     /* stores to pages that are held to kill */
 
 #endif

@@ -26,6 +26,8 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
     uint64_t last_addr;
     uint64_t max;
     unsigned members; /* 0, 1, or any greater number for more than one */
+    bool kills;       /* the caller kills blocks, and makes none */
+    bool marked;      /* some members may be marked in the leaves' bitmaps `killed` */
     unsigned nleaves; /* in in_place, or 0 if there is a tree */
     void *tree;       /* the leaves of a set that has more than its struct has room for, or NULL */
     struct pgl_collection_leaf in_place[PGL_COLLECTION_INLINE]; /* ascending */

@@ -34,10 +34,11 @@ struct pgl_hot {
     uint8_t misses[PGL_LEVEL_SIZE];
 };
 
-/* A leaf has 512 neighbouring descriptors, and 80 bytes of its own behind them. */
+/* A leaf has 512 neighbouring descriptors, and 144 bytes of its own behind them. */
 struct pgl_leaf {
     struct pgl_page pages[PGL_LEVEL_SIZE];
-    uint64_t code[PGL_LEVEL_WORDS]; /* one bit per page: it has code, or a bracket is translating on it */
+    uint64_t code[PGL_LEVEL_WORDS];   /* one bit per page: it has code, or a bracket is translating on it */
+    uint64_t killed[PGL_LEVEL_WORDS]; /* one bit per page: a thread that kills, and makes no block, holds it */
     uint64_t first_index;
     struct pgl_hot *hot;
 };

@@ -19,6 +19,8 @@ RANGE = "kill_choice: fence"
 RANGES = ["pgl_store_begins: fence", "answer_at_once: fence", RANGE]
 CODE_BITS = ["pgl_page_has_code: load", "next_with_code: load", "next_in_leaf: load", "wanted_bits: load",
              "lock_single: load"]
+KILLED = "pgl_page_is_killed: load"
+MARK = "pgl_killed_mark: or"
 CHILD = "pgl_node_child: load"
 PUT = "make_leaf: swap"
 
@@ -102,6 +104,25 @@ TESTS = [
     Test("announced-and-confirmed", "the check after the store finds what was made since the check before it",
          [F(CHECK), R("head", 0, acquire(HEAD)), W("guest", 1), F(CHECK), R("head", 0, acquire(HEAD))],
          [lock(0, 1), bracket_fence(), R("guest", 0), W("mask", 1), unlock(2)]),
+    Test("killed-after", "a page that a bracket locked after a killer is not taken for the killer's",
+         [W("guest", 1), F(CHECK), R("head", 3, acquire("is_answered: head")),
+          R("killed", 1, acquire(KILLED)), R("mask", 0, acquire(MASK))],
+         [lock(0, 1), U("killed", 0, 1, release(MARK)), U("killed", 1, 0), unlock(2)],
+         [lock(2, 3), bracket_fence(), R("guest", 0)]),
+    Test("killed-before", "a killer's mark brings the filters as the bracket before it left them",
+         [W("guest", 1), F(CHECK), R("head", 1, acquire("is_answered: head")),
+          R("killed", 1, acquire(KILLED)), R("mask", 0, acquire(MASK))],
+         [lock(0, 1), bracket_fence(), R("guest", 0), W("mask", 1), unlock(2)],
+         [lock(2, 3), U("killed", 0, 1, release(MARK))]),
+    Test("killed-hot", "a head that says hot brings the pointer to the map, though the mark was a former killer's",
+         [R("head", 3, acquire("is_answered: head")), R("killed", 1, acquire(KILLED)), R("pointer", 0)],
+         [U("killed", 0, 1, release(MARK)), U("killed", 1, 0), W("pointer", 1), unlock(2)],
+         [lock(2, 3)], init={"head": 1}),
+    Test("killed-narrowed", "the filters of a killer's page are narrowed after `retired`",
+         [R("head", 1, acquire("is_answered: head")), R("killed", 1, acquire(KILLED)), R("mask", 0, acquire(MASK)),
+          R("hash", 1)],
+         [lock(0, 1), U("killed", 0, 1, release(MARK)), W("hash", 0), W("mask", 0, release("narrow: mask"))],
+         init={"mask": 1, "hash": 1}),
     Test("trap", "a store that looks for a trap behind its own fence, against first_code()",
          [W("guest", 1), F("emulator: fence"), R("trap", 0, acquire("emulator: trap"))],
          [lock(0, 1), U("code", 0, 1), W("trap", 1), F("pgl_page_claim_code: fence"), R("guest", 0)]),

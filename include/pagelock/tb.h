@@ -290,7 +290,8 @@ PGL_API enum pgl_bracket_result pgl_bracket_store(struct pgl_bracket *bracket, u
 /**
  * pgl_bracket_commit() - link a block to its pages and make it findable
  * @bracket: begun; ended by this call unless it returns PGL_BRACKET_RESTART
- * @tb: new; its bytes lie on the pages of the bracket
+ * @tb: new; its bytes lie on the pages of the bracket. They are all bytes that the block depends on. A page that the
+ *      decoder has looked at, and that has none of them, needs no extent.
  * @equal: out, may be NULL: the block that can be found now, which is @tb or the equal one that `publish` returned. The
  *      caller prevents its reuse while it looks at it.
  *

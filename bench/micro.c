@@ -45,6 +45,7 @@ GPtrArray *micro_all(void)
     micro_code_cases(cases);
     micro_fence_cases(cases);
     micro_fault_cases(cases);
+    micro_kill_cases(cases);
     micro_store_cases(cases);
     micro_wait_cases(cases);
     return cases;

@@ -158,7 +158,9 @@ def replayed():
 
 
 def uncontended():
-    cases = ("lock", "lock-16", "link", "store-far", "store-near", "store-hit", "page-100", "page-10000", "range")
+    # Cases that have a table of their own are left out.
+    cases = [case for case in in_order("micro", "case", bench="micro")
+             if not re.match("collection|cluster|fault|waiting", case)]
     lines = []
     for case in cases:
         for row in rows("micro", bench="micro", case=case):
@@ -202,6 +204,14 @@ def waiting():
     table("Ways to wait, ns per operation", ("manner", "2 threads", "16 threads", "2, held 400 ns", "16, held 400 ns"), lines)
 
 
+def delays():
+    found = rows("latency", bench="latency")
+    lines = [(f"`{row['op']}`", f"{row['calls']:,}") + tuple(f"{row['ns_' + key]:,}" for key in ("p50", "p99", "p999", "max"))
+             for row in found]
+    table("Single calls beside threads that translate, invalidate ranges and flush, ns each",
+          ("call", "calls", "median", "99 %", "99.9 %", "longest"), lines)
+
+
 def paged():
     for name, title in ("pager", "A file on disk paged in"), ("pager-memory", "A file in memory paged in"):
         lines = [(row["order"], row["via"], row["advice"], number(row["mb_per_s"], 0), f"{row['faults']:,}",
@@ -236,7 +246,7 @@ def report(machine):
     print(f"# {processor(machine)}\n")
     print("`bench/figures` wrote this file. [docs/performance.md](../../docs/performance.md) explains the figures.\n")
     print(f"```text\n{machine.strip()}\n```\n\nTargets\n\n| figure | target | reached | met |\n|---|---|---|---|")
-    for part in (replays, locks, collections, faults, replayed, uncontended, growing, contended, waiting, paged):
+    for part in (replays, locks, collections, faults, replayed, uncontended, growing, contended, waiting, delays, paged):
         part()
 
 

@@ -169,6 +169,11 @@ void micro_fault_cases(GPtrArray *cases)
     (void)cases;
 }
 
+void micro_kill_cases(GPtrArray *cases)
+{
+    (void)cases;
+}
+
 void micro_store_cases(GPtrArray *cases)
 {
     (void)cases;

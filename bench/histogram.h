@@ -3,8 +3,8 @@
  * A histogram of times in nanoseconds. Values below 32 have a bucket each, and each power of two above has sixteen;
  * therefore a bucket is at most a sixteenth of its values wide. To add a value takes no allocation.
  */
-#ifndef BENCH_HISTOGRAM_H
-#define BENCH_HISTOGRAM_H
+#ifndef PGL_BENCH_HISTOGRAM_H
+#define PGL_BENCH_HISTOGRAM_H
 
 #include <stdint.h>
 

@@ -280,7 +280,7 @@ static void test_cancel_of_a_call_of_the_pager_is_answered_after_it(void **state
     call_cancelled(map_file, &paging);
     assert_true(paging.done);
     paging.done = false;
-    call_cancelled(unmap_file, &paging); /* no handler has the file yet, so this closes it */
+    call_cancelled(unmap_file, &paging); /* no handler has the file yet; therefore this closes it */
     assert_true(paging.done);
     paging.done = false;
     call_cancelled(map_file, &paging);

@@ -37,7 +37,7 @@ static int setup(void **state)
     return 0;
 }
 
-/* Each test puts back what it broke. */
+/* Each test repairs the damage that it did. */
 static int teardown(void **state)
 {
     struct fixture *f = *state;

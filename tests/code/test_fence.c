@@ -11,7 +11,7 @@
 #ifdef __linux__
 #include <linux/membarrier.h>
 
-/* The calls of membarrier(2), and what they answer in place of the kernel. */
+/* The calls of membarrier(2), and their answers in place of the kernel's. */
 static struct {
     unsigned barriers, registrations;
     unsigned fail_barriers; /* so many of the next ones */

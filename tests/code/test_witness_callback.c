@@ -137,7 +137,7 @@ enum {
     N_MISUSES_OF_A_BRACKET = 4, /* the last ones */
 };
 
-/* The callback that is to come, and what it does there. */
+/* The callback that is to come, and its act there. */
 static struct {
     struct misuse misuse;
     const char *name;

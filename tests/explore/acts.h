@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Threads of the scenarios of more than one file, and a beginning. Each is named after what it does in the world. */
+/* Threads of the scenarios of more than one file, and a beginning. Each is named after its act in the world. */
 #ifndef PGL_TESTS_EXPLORE_ACTS_H
 #define PGL_TESTS_EXPLORE_ACTS_H
 

@@ -61,7 +61,7 @@ static void set_current(int thread)
     engine_accesses = 0;
 }
 
-/* Thread-local storage: the threads share one real thread, so the program's own block is swapped at each switch. */
+/* Thread-local storage: the threads share one real thread; therefore each switch swaps the program's own block. */
 
 static int find_tls(struct dl_phdr_info *info, size_t size, void *data)
 {

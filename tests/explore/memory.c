@@ -81,7 +81,7 @@ static struct {
     uint64_t writes[THREADS + 1]; /* by each thread, and by all */
     uint32_t events[THREADS];
     bool stale[THREADS];                  /* it read an overwritten value since it yielded last */
-    struct clock clocks[THREADS];         /* what has happened before the thread's next step */
+    struct clock clocks[THREADS];         /* the events before the thread's next step */
     struct clock pending_clocks[THREADS]; /* read relaxed: an acquire fence makes it count */
     struct clock fence_clocks[THREADS];   /* at the last release fence */
     struct view views[THREADS], pending_views[THREADS], fence_views[THREADS], sc_view;

@@ -199,7 +199,7 @@ static void init_first_misses(void)
 
 /* ---- jump caches and the running block ---- */
 
-/* Look up, and cache what is alive. */
+/* Look up, and cache a live block. */
 static void cache_block(void)
 {
     struct block *block = find_block(0);

@@ -349,7 +349,7 @@ static void register_read(void)
     }
 }
 
-/* Reads what the writer cached, not what it wrote. */
+/* Reads the value that the writer cached, not the one that it wrote. */
 static void stale_read(void)
 {
     uint64_t cached = load(&x, __ATOMIC_RELAXED);

@@ -52,7 +52,7 @@ static void no_code(uint64_t index, void *opaque)
     set_trap(index, false);
 }
 
-/* Equal keys mean equal pages, so entries of one key are written under the same page locks. */
+/* Equal keys mean equal pages; therefore entries of one key are written under the same page locks. */
 static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
 {
     struct block *block = (struct block *)tb;

@@ -23,7 +23,7 @@ struct fixture {
 /* Narrow windows: 2 + 4 pages by default, 3 + 3 for normal, 0 + 7 and 8 behind for sequential; none for random. */
 extern const struct pgl_advice_table probe_table;
 
-/* For cmocka, with a struct fixture. The end finds what was not freed. */
+/* For cmocka, with a struct fixture. The end finds memory that was not freed. */
 int set_up(void **state);
 int tear_down(void **state);
 

@@ -241,7 +241,7 @@ static void test_fault_placeholder_holds_others_while_a_lower_object_is_asked(vo
     free_chain(&chain);
 }
 
-/* Reading what is resident below once marked the page above: readers of one page waited for each other. */
+/* Reading a page that is resident below once marked the page above: its readers waited for each other. */
 static void test_fault_read_found_below_leaves_the_top_object_alone(void **state)
 {
     struct fixture *f = *state;

@@ -304,7 +304,7 @@ static void test_map_advise_needs_memory_only_where_an_entry_is_split(void **sta
     be_short_of_memory(f);
     assert_true(pgl_map_advise(f->map, 2020, 2029, PGL_ADVICE_RANDOM)); /* one exactly */
     assert_entry(f->map, 2020, 2029, 10, PGL_ADVICE_RANDOM);
-    assert_true(pgl_map_advise(f->map, 2005, 2007, PGL_ADVICE_NORMAL)); /* what it has already */
+    assert_true(pgl_map_advise(f->map, 2005, 2007, PGL_ADVICE_NORMAL)); /* the advice that it has already */
     assert_int_equal(count_entries(f->map), 8);
     assert_entry(f->map, 2000, 2009, 0, PGL_ADVICE_NORMAL);
     assert_true(pgl_map_remove(f->map, 2120, 2129));

@@ -112,7 +112,7 @@ static void test_object_page_on_its_way_is_not_resident(void **state)
     assert_true(pgl_object_resident(f->object, 5));
 }
 
-/* Withholding leaves the lesser of what a page could be used for and what it allows. */
+/* Withholding leaves the lesser of the access that a page had and the access that it allows. */
 static void test_object_withholding_gives_no_access(void **state)
 {
     struct fixture *f = *state;

@@ -59,7 +59,7 @@ struct one_fault {
 struct kept {
     struct pgl_request request;
     bool data;
-    bool wrong;     /* not what was asked */
+    bool wrong;     /* another access than the request's */
     uint64_t taken; /* pages that replies took, all in all */
 };
 

@@ -7,9 +7,9 @@
 
 /* The use of the registers beyond r7. */
 enum reg {
-    R_SEEN = 8, /* what was read of a flag */
+    R_SEEN = 8, /* the value that was read of a flag */
     R_ZERO = 9,
-    R_VALUE = 10, /* what is about to be stored */
+    R_VALUE = 10, /* the value that is about to be stored */
     R_JUNK = 11,  /* link of jumps from which no code returns */
     R_OWN = 12,   /* address for a routine's stores into itself */
     R_ADDR = 13,

@@ -66,7 +66,7 @@ struct emu;
 struct emu *emu_new(const struct program *program, const struct emu_config *config);
 void emu_free(struct emu *emu);
 
-/* Run every hart until it halts, and check what is left. */
+/* Run every hart until it halts, and check the end state. */
 void emu_run(struct emu *emu, struct emu_stats *stats);
 
 /* After a run. */

@@ -38,7 +38,7 @@ static void settle_pending(struct translation *t)
     }
 }
 
-/* Walk to a further page of the block. This thread holds a page, so a store of the walk names its bracket. */
+/* Walk to a further page of the block. This thread holds a page; therefore a store of the walk names its bracket. */
 static uint64_t walk_in_bracket(struct translation *t, uint64_t va)
 {
     struct emu *emu = t->hart->emu;
@@ -178,7 +178,7 @@ static void reopen_bracket(struct translation *t)
     }
 }
 
-/* Decode and commit until what was decoded may be kept. Returns the block that can be found now. */
+/* Decode and commit until the decoded block may be kept. Returns the block that can be found now. */
 static struct block *decode_and_commit(struct translation *t)
 {
     struct hart *hart = t->hart;

@@ -380,7 +380,7 @@ int tear_down(void **state)
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);
     free(f);
-    /* A handler wakes threads itself, after it has counted what it did for them. */
+    /* A handler wakes threads itself, after it has counted its work for them. */
     return __atomic_exchange_n(&self_wakes, 0, __ATOMIC_RELAXED) != 0;
 }
 

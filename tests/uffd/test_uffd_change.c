@@ -13,7 +13,7 @@
 #include "pager.h"
 #include "waits.h"
 
-/* Given back at once: a part, of another advice, and what is beside it. Each page is read once more, in its window. */
+/* Removed at once: a part with another advice, and the pages beside it. Each page is read once more, in its window. */
 static void test_uffd_pages_of_several_entries_are_given_back(void **state)
 {
     struct fixture *f = *state;

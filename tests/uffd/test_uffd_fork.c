@@ -91,7 +91,7 @@ static bool child_has(void *memory, size_t length)
     return WEXITSTATUS(status) == 1;
 }
 
-/* Zeros in place of what was not fetched would look like data. */
+/* Zeros in place of a page that was not fetched would look like data. */
 static void test_uffd_region_is_not_in_a_child_that_is_not_followed(void **state)
 {
     struct fixture *f = *state;

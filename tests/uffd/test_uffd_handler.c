@@ -271,7 +271,7 @@ static void *touch_page_30(void *arg)
     return NULL;
 }
 
-/* Its cluster has data before and behind a hole: what is before does not delay it. */
+/* Its cluster has data before and behind a hole: the data before does not delay it. */
 static void test_uffd_page_that_is_waited_for_comes_first(void **state)
 {
     struct fixture *f = *state;

@@ -330,7 +330,7 @@ static void test_uffd_shows_the_file_in_transparent_huge_pages(void **state)
     madvise(memory, 2 * huge, MADV_COLLAPSE); /* the kernel refuses it, or must get it right */
     assert_pages(memory + PAGE, NPAGES - 1, 1);
     assert_pages(memory + huge, NPAGES - 1, 0);
-    assert_true(memory[0] == 'h' && memory[2 * huge - 1] == 't'); /* the neighbours have kept what they had */
+    assert_true(memory[0] == 'h' && memory[2 * huge - 1] == 't'); /* the neighbours have kept their pages */
     pgl_uffd_free(f->uffd);
     f->uffd = NULL;
     munmap(room, 3 * huge);

@@ -107,7 +107,7 @@ static void test_uffd_hole_becomes_zero_pages_that_are_not_read(void **state)
     assert_int_equal(lseek(f->file, 0, SEEK_CUR), 0); /* the caller's offset stands */
 }
 
-/* Holes of one page and more, before, behind and between pages of data: each cluster takes what it may from each. */
+/* Holes of one page and more, before, behind and between pages of data: each cluster takes a part of each. */
 static void test_uffd_cluster_takes_holes_and_data_in_turn(void **state)
 {
     struct fixture *f = *state;

@@ -39,7 +39,7 @@ static void test_uffd_file_whose_holes_cannot_be_told_is_read(void **state)
     }
 }
 
-/* A block of data is less than a page: the page is data, and only what is all hole is a hole. */
+/* A block of data is less than a page: the page is data, and only a page without any data is a hole. */
 static void test_uffd_holes_are_whole_pages(void **state)
 {
     static const off_t blocks[] = {

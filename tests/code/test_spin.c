@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How a waiter waits, and how its waits are counted. Linked with --wrap for nanosleep and clock_gettime: the clock goes on
- * by what is slept, and by nothing else.
+ * How a waiter waits, and how its waits are counted. Linked with --wrap for nanosleep and clock_gettime: the clock goes
+ * on by what is slept, and by nothing else.
  */
 #include <sched.h>
 #include <time.h>

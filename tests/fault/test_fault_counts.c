@@ -234,8 +234,7 @@ static void test_counts_are_by_the_advice_that_was_followed(void **state)
         top.stats.by_advice[advice] = (struct pgl_fault_counts){.touches = 1, .faults = 1};
         lower.stats.by_advice[advice] = (struct pgl_fault_counts){.requests = 1, .demanded = 1};
     }
-    lower.stats.by_advice[PGL_ADVICE_DEFAULT].speculative =
-        4; /* the window behind ends with the pages that are shown */
+    lower.stats.by_advice[PGL_ADVICE_DEFAULT].speculative = 4; /* the window behind ends where the view ends */
     lower.stats.by_advice[PGL_ADVICE_NORMAL].speculative = 3;
     lower.stats.by_advice[PGL_ADVICE_SEQUENTIAL].speculative = 7;
     lower.stats.resident = 5 + 14;

@@ -39,8 +39,7 @@ static void test_fault_error_of_one_page_is_not_its_neighbours(void **state)
     assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_ERROR);
     assert_int_equal(go_on(&f->b), PGL_FAULT_PENDING);
     assert_asked(&f->sim, 101, 105, 101); /* page 100 is in error, and not asked for again */
-    assert_int_equal(sim_supply(&f->sim, &first, 98, 104, PGL_ACCESS_READ),
-                     0); /* pages that were rolled back are aliens */
+    assert_int_equal(sim_supply(&f->sim, &first, 98, 104, PGL_ACCESS_READ), 0); /* rolled back: aliens */
     sim_supply(&f->sim, sim_last(&f->sim), 101, 105, PGL_ACCESS_READ);
     assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
     assert_at_rest(f->object);

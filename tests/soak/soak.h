@@ -73,7 +73,7 @@ extern __thread struct worker *soak_self;
 enum mistake { MISTAKE_NONE, MISTAKE_HANG, MISTAKE_STALE };
 extern enum mistake soak_mistake;
 
-/* Start soak_workers threads; tell those of a mix without rounds to end; wait for all to end, and check the end state. */
+/* Start soak_workers threads; have those of a mix without rounds end; wait for all, and check the end state. */
 void soak_start(const struct mix *mix, uint64_t seed);
 void soak_stop(void);
 void soak_join(void);

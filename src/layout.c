@@ -44,6 +44,7 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(table_config, external_held)},
     {MEMBER(table_config, ops)},
     {MEMBER(table_config, opaque)},
+    {MEMBER(table_config, hot_bytes_max)},
     {MEMBER(table_stats, leaves)},
     {MEMBER(table_stats, bytes)},
     {MEMBER(table_stats, hot_bytes)},

@@ -109,7 +109,7 @@ PGL_API void pgl_assert_none_held(void);
  * @PGL_BREACH_TB_CHANGED: the caller changed the bytes, state or links of a linked block: it set the bytes again,
  *      initialized the block again, or used its memory for another purpose
  * @PGL_BREACH_CALLBACK: locking or unlocking pages, invalidating, or a step of a bracket, inside a callback
- * @PGL_BREACH_FREE: freeing or resetting a table while a thread holds a page of it
+ * @PGL_BREACH_FREE: freeing, resetting or trimming a table while a thread holds a page of it
  */
 enum pgl_breach_kind {
     PGL_BREACH_ORDER,

@@ -4,7 +4,7 @@
  * guest-physical address space.
  *
  * A look-up takes no lock. The library allocates a leaf when pgl_page_get() first asks for one of its pages, and frees
- * it with the table. Therefore the address of a descriptor never changes.
+ * it with the table, or in pgl_table_trim(). Until then the address of a descriptor never changes.
  */
 #ifndef PGL_PAGELOCK_TABLE_H
 #define PGL_PAGELOCK_TABLE_H
@@ -44,6 +44,9 @@ struct pgl_tb_ops;
  * @ops: the callbacks of pagelock/tb.h, borrowed; they outlive the table. NULL for a table of page locks only, where
  *      pgl_bracket_commit() refuses to link a block to its pages.
  * @opaque: passed to every callback
+ * @hot_bytes_max: the most memory for the counts and exact maps of hot pages (pgl_table_stats.hot_bytes), or 0 for no
+ *      limit. It is never exceeded. A page that finds none left goes on without an exact map: each store beside its code
+ *      that its mask does not rule out then takes its lock.
  */
 struct pgl_table_config {
     unsigned page_bits;
@@ -53,16 +56,17 @@ struct pgl_table_config {
     bool (*external_held)(void *opaque) PGL_NOEXCEPT;
     const struct pgl_tb_ops *ops;
     void *opaque;
+    uint64_t hot_bytes_max;
 };
 
 /**
  * struct pgl_table_stats - figures of a table
  * @leaves: allocated leaves
  * @bytes: memory of the table with its nodes and leaves
- * @hot_bytes: memory of the counts, exact maps and indices of hot pages, not in @bytes. It only grows, because a map stays until
- *      pgl_table_free() (pgl_flush() keeps it too), and the guest decides which pages become hot. A hot page costs 1,072
- *      bytes, and a leaf that has one 4,608 more. If all pages are hot, that is 26.4 % of the guest's memory at 4 KiB
- *      pages, and 106 % at 1 KiB pages.
+ * @hot_bytes: memory of the counts, exact maps and indices of hot pages, not in @bytes. A map stays until
+ *      pgl_table_trim() or pgl_table_free() (pgl_flush() keeps it), and the guest decides which pages become hot;
+ *      pgl_table_config has a limit. A hot page costs 1,072 bytes, and a leaf that has one 4,608 more. If all pages are
+ *      hot, that is 26.4 % of the guest's memory at 4 KiB pages, and 106 % at 1 KiB pages.
  * @hot_pages: pages that have an exact map
  * @blocks: living blocks that are on pages. Blocks from pgl_tb_link_unlisted() are not in these figures.
  * @kills: blocks that were on pages and died
@@ -117,6 +121,23 @@ PGL_API struct pgl_table *pgl_table_new(const struct pgl_table_config *config);
 PGL_API void pgl_table_free(struct pgl_table *table);
 
 /**
+ * pgl_table_trim() - free the memory of a table that no block needs
+ * @table: borrowed; no other thread is in a call on it
+ *
+ * For an emulator whose guest maps and unmaps for weeks, or that has thrown its translated code away. In a moment in
+ * which every vCPU is stopped, the call frees each leaf (512 neighbouring pages) and each node of the tree without
+ * blocks, and the exact maps of all pages without blocks. Two kinds of pointers are void afterwards: the address of a
+ * descriptor of a page without blocks, and, for every call that locks the pages of a block, a block that has died. A page that pgl_table_reset() left with its trap loses it: the call locks the page and calls `no_code`.
+ *
+ * Returns how many bytes were freed: the difference in @bytes and @hot_bytes of struct pgl_table_stats.
+ *
+ * Locks:    entry and exit: no thread holds a page of @table or has a bracket.
+ * Ordering: none; the caller's exclusive section orders the call with those of other threads.
+ * Blocks:   not at all; frees memory.
+ */
+PGL_API uint64_t pgl_table_trim(struct pgl_table *table);
+
+/**
  * pgl_table_get_stats() - read the figures of a table
  * @table: borrowed
  * @stats: filled in
@@ -139,7 +160,7 @@ PGL_API void pgl_table_get_stats(const struct pgl_table *table, struct pgl_table
  *
  * Locks:    none; wait-free.
  * Ordering: acquire on each level; pairs with the release in pgl_page_get().
- * Owns:     the table; the descriptor stays where it is until pgl_table_free().
+ * Owns:     the table; the descriptor stays where it is until pgl_table_trim() or pgl_table_free().
  * Errors:   NULL when absent, or when @index lies beyond the table.
  */
 PGL_INLINE struct pgl_page *pgl_page_find(const struct pgl_table *table, uint64_t index);
@@ -155,7 +176,7 @@ PGL_INLINE struct pgl_page *pgl_page_find(const struct pgl_table *table, uint64_
  * Locks:    none. Because it allocates, call it with no page held.
  * Ordering: release of the new part; acquire of a part that another thread installed.
  * Blocks:   allocates when the page is absent.
- * Owns:     the table; the descriptor stays where it is until pgl_table_free().
+ * Owns:     the table; the descriptor stays where it is until pgl_table_trim() or pgl_table_free().
  * Errors:   NULL with the table unchanged; ENOMEM; EINVAL when @index lies beyond the table.
  */
 PGL_API struct pgl_page *pgl_page_get(struct pgl_table *table, uint64_t index);

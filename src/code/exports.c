@@ -140,6 +140,11 @@ int pgl_flush(struct pgl_table *table, const struct pgl_tb *running)
     return pgl_flush_at(table, running, NO_PLACE);
 }
 
+uint64_t pgl_table_trim(struct pgl_table *table)
+{
+    return pgl_table_trim_at(table, NO_PLACE);
+}
+
 void pgl_table_reset(struct pgl_table *table)
 {
     pgl_table_reset_at(table, NO_PLACE);

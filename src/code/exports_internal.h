@@ -38,6 +38,7 @@
 #undef pgl_store_u64
 #undef pgl_store_u8
 #undef pgl_table_reset
+#undef pgl_table_trim
 #undef pgl_tb_link_unlisted
 #undef pgl_tb_lock_pages
 #undef pgl_tb_unlock_pages

@@ -4,8 +4,8 @@
  * code without a walk of the page's list.
  *
  * OBJECTS      The page's lock protects every change of its mask, exact map and code bit, and its count of misses.
- * Other threads read mask, map and code bit without the lock. leaf->hot is set once, by a compare-and-swap, and never
- * changes again.
+ * Other threads read mask, map and code bit without the lock. leaf->hot is set once, by a compare-and-swap, and changes
+ * again only while no other thread uses the table (trim.c).
  *
  * READERS      A thread without the lock reads descriptors, bitmaps and maps, and never a block's links. It fences
  * after the guest's store and before the look-up (pgl_store_is_clean(), pgl_filter_trim(), pgl_invalidate_range()).
@@ -20,7 +20,9 @@
  *   T2  Mask and map cover each block from its listing until `retired` has returned for it. Each word is written by a
  *       single store of its new value. (pgl_table_check(); test_store_filters_cover_the_living_at_every_instant)
  *   T4  A page with blocks has its code bit set. (pgl_table_check(); test_check_finds_a_wrong_code_bit)
- *   T5  A page keeps its exact map until the table is freed. (test_store_map_stays_with_its_page)
+ *   T5  A page keeps its exact map until the table is trimmed or freed. (test_store_map_stays_with_its_page)
+ *   T8  The memory of hot pages stays within the table's budget at every instant, because it is taken before it is
+ *       allocated. (pgl_table_check(); test_budget_is_kept_exactly)
  * tests/explore tries the races.
  */
 #include "filter_internal.h"
@@ -198,6 +200,58 @@ bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t inde
            pgl_filter_note_miss(set->table, leaf, index);
 }
 
+/* Take memory for hot pages out of the table's budget. Returns false when less is left. */
+static bool take(struct pgl_table *table, uint64_t bytes)
+{
+    uint64_t taken = __atomic_load_n(&table->hot_bytes, __ATOMIC_RELAXED);
+
+    do {
+        if (bytes > table->hot_bytes_max - taken) {
+            return false;
+        }
+    } while (!__atomic_compare_exchange_n(&table->hot_bytes, &taken, taken + bytes, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    return true;
+}
+
+/* Free memory of hot pages, or none, and give its bytes back to the budget. */
+static void give_back(struct pgl_table *table, void *memory, uint64_t bytes)
+{
+    free(memory);
+    pgl_count(&table->hot_bytes, -bytes);
+}
+
+void pgl_filter_drop_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
+{
+    struct pgl_page *page = pgl_leaf_page(leaf, index);
+    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
+
+    __atomic_store_n(&page->mask, 0, __ATOMIC_RELAXED);
+    if (!buckets) {
+        return;
+    }
+    pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_HOT);
+    __atomic_store_n(&leaf->hot->map[index % PGL_LEVEL_SIZE], NULL, __ATOMIC_RELAXED);
+    leaf->hot->misses[index % PGL_LEVEL_SIZE] = 0;
+    give_back(table, buckets, sizeof(*buckets));
+    pgl_count(&table->hot_pages, -UINT64_C(1));
+}
+
+void pgl_filter_drop_counts(struct pgl_table *table, struct pgl_leaf *leaf)
+{
+    struct pgl_hot *hot = leaf->hot;
+
+    for (unsigned slot = 0; hot && slot < PGL_LEVEL_SIZE; slot++) {
+        if (hot->map[slot]) {
+            return;
+        }
+    }
+    if (hot) {
+        __atomic_store_n(&leaf->hot, NULL, __ATOMIC_RELAXED);
+        give_back(table, hot, sizeof(*hot));
+    }
+}
+
 void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE);
@@ -206,18 +260,25 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     struct pgl_buckets *buckets;
 
     if (!hot) {
-        struct pgl_hot *fresh = calloc(1, sizeof(*fresh));
+        struct pgl_hot *fresh;
 
-        /* release: pairs with the acquires of leaf->hot */
-        if (fresh && __atomic_compare_exchange_n(&leaf->hot, &hot, fresh, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
-            pgl_count(&table->hot_bytes, sizeof(*fresh));
-        } else {
-            free(fresh);
+        if (!take(table, sizeof(*fresh))) {
+            return;
         }
+        fresh = calloc(1, sizeof(*fresh));
+        /* release: pairs with the acquires of leaf->hot */
+        if (!fresh ||
+            !__atomic_compare_exchange_n(&leaf->hot, &hot, fresh, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+            give_back(table, fresh, sizeof(*fresh));
+        }
+        return;
+    }
+    if (!take(table, sizeof(*buckets))) {
         return;
     }
     buckets = calloc(1, sizeof(*buckets));
     if (!buckets) {
+        give_back(table, NULL, sizeof(*buckets));
         return;
     }
     pgl_page_lock_at(table, page, pgl_witness_place());
@@ -228,10 +289,11 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         pgl_list_order(table, page, buckets);
         __atomic_store_n(&hot->map[slot], buckets->map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* the release of the unlock publishes it */
-        pgl_count(&table->hot_bytes, sizeof(*buckets));
         pgl_count(&table->hot_pages, 1);
         buckets = NULL;
     }
     pgl_page_unlock_at(table, page, pgl_witness_place());
-    free(buckets);
+    if (buckets) {
+        give_back(table, buckets, sizeof(*buckets));
+    }
 }

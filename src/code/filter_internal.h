@@ -115,11 +115,18 @@ bool pgl_filter_note_miss(struct pgl_table *table, const struct pgl_leaf *leaf, 
 bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t index);
 
 /*
- * Give a page the next filter that it lacks, which is the array of counts and maps for its leaf, then its exact map and buckets. If
- * memory runs out, the page keeps its mask alone.
+ * Give a page the next filter that it lacks, which is the array of counts and maps for its leaf, then its exact map and
+ * buckets. If memory or the table's budget runs out, the page keeps its mask alone.
  *
  * Locks:    entry and exit: this thread holds no page. Allocates before it locks the page.
  */
 void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
+
+/*
+ * While no other thread uses the table: clear the filters of a page without blocks, and free its exact map; free the
+ * array of counts and maps of a leaf that has no map.
+ */
+void pgl_filter_drop_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
+void pgl_filter_drop_counts(struct pgl_table *table, struct pgl_leaf *leaf);
 
 #endif

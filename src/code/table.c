@@ -3,7 +3,8 @@
  * The table.
  *
  * OBJECTS      A child pointer is NULL until a compare-and-swap puts a finished subtree there, and never changes again.
- * The `present` bits of a node are only ever set. Neither needs a lock. The counters are relaxed.
+ * The `present` bits of a node are only ever set. Neither needs a lock. pgl_table_trim() undoes both, while no other
+ * thread uses the table. The counters are relaxed.
  *
  * READERS      (i) A pointer that was read by acquire shows a finished subtree. (ii) A NULL says only that the child
  * was absent at some moment in the past. A thread that must not miss a page that is being allocated fences before it
@@ -73,6 +74,7 @@ struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
     table->top_shift = (uint8_t)top_shift;
     table->root_bits = (uint8_t)root_bits;
     table->bytes = bytes;
+    table->hot_bytes_max = config->hot_bytes_max ? config->hot_bytes_max : UINT64_MAX;
     if (config->external_locking) {
         table->special |= PGL_SPECIAL_EXTERNAL;
         table->external_held = config->external_held;

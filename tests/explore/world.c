@@ -168,6 +168,12 @@ void world_final(void)
     for (unsigned int page = 0; page < PAGES; page++) {
         explore_check(!world.trapped[page]);
     }
+    if (explore_sample(32)) {
+        uint64_t index = 0;
+
+        pgl_table_trim(world.table);
+        explore_check(!pgl_page_next(world.table, &index, UINT64_MAX));
+    }
     pgl_table_free(world.table);
 }
 

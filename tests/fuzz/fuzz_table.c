@@ -527,8 +527,14 @@ static void op_flush(struct world *world)
     unsigned nretired = world->nretired;
     const struct block *running;
     const struct pgl_tb *tb = world_any_running(world, &running);
+    unsigned choice = eat(&world->input) % 8;
 
-    if (eat(&world->input) % 8) {
+    if (choice == 1) {
+        pgl_table_trim(world->table);
+        world_trim(world);
+        world_compare_pages(world);
+    }
+    if (choice) {
         return;
     }
     expect_portions(world, pgl_flush(world->table, tb), world_kill_range(world, 0, world->last_addr), running,

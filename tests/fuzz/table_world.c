@@ -187,6 +187,31 @@ bool world_is_partner(const struct world *world, uint64_t index, uint64_t first,
     return false;
 }
 
+/* Forget the leaves without a live block, and the dead blocks: no call may get one after a trim. */
+void world_trim(struct world *world)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < world->nleaves; i++) {
+        uint64_t first = world->leaf[i] * WORLD_LEAF, last = first + WORLD_LEAF - 1;
+        bool used = false;
+
+        last = last < world->last_index ? last : world->last_index;
+        for (unsigned b = 0; b < world->nblocks; b++) {
+            used |= world_meets(&world->block[b], first << world->page_bits, last << world->page_bits | world->in_page);
+        }
+        if (used) {
+            world->leaf[n++] = world->leaf[i];
+        }
+    }
+    world->nleaves = n;
+    for (unsigned b = 0; b < world->nblocks; b++) {
+        if (world->block[b].fate == FATE_DEAD) {
+            world->block[b].fate = FATE_NONE;
+        }
+    }
+}
+
 bool world_kill(struct block *block)
 {
     if (block->fate != FATE_LIVE) {

@@ -76,6 +76,7 @@ void world_end(struct world *world);
 bool *world_trap_of(struct world *world, uint64_t index);
 void world_note_leaf(struct world *world, uint64_t index);
 void world_note_leaf_if_there(struct world *world, uint64_t index);
+void world_trim(struct world *world);
 bool world_leaf_exists(const struct world *world, uint64_t index);
 bool world_is_partner(const struct world *world, uint64_t index, uint64_t first, uint64_t last);
 bool world_kill(struct block *block);

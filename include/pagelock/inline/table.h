@@ -45,7 +45,7 @@ struct pgl_leaf {
 
 /*
  * An interior node is an array of children, which are nodes or leaves, and behind it a bitmap of the children that are
- * present. A child's bit is set before its pointer, and never cleared. The root has 2 to 4,096 children, and follows
+ * present. A child's bit is set before its pointer. The root has 2 to 4,096 children, and follows
  * the table's struct. The other nodes have PGL_LEVEL_SIZE children.
  */
 #define PGL_ROOT_BITS_MAX 12u
@@ -89,6 +89,7 @@ struct pgl_table {
     const struct pgl_tb_ops *ops;
     void *opaque;
     bool (*external_held)(void *opaque) PGL_NOEXCEPT;
+    uint64_t hot_bytes_max;
     uint64_t ordinary; /* the inline store check fences and answers for lower pages: all, or none in a special table */
     /* Written while the table is in use. These members have a cache line of their own, because every look-up reads the
      * members above. */
@@ -107,6 +108,9 @@ struct pgl_table {
     struct pgl_turn *turns;
     struct pgl_tally tallies[PGL_TALLIES];
 };
+
+#define pgl_table_trim(table) pgl_table_trim_at(table, PGL_HERE)
+PGL_API uint64_t pgl_table_trim_at(struct pgl_table *table, const char *place);
 
 /* Return the bits PGL_SPECIAL_. */
 static inline unsigned pgl_table_special(const struct pgl_table *table)

@@ -3,7 +3,7 @@
  * Waiting for a lock bit.
  *
  * PROGRESS     A waiter tests the bit before it swaps, so that waiters do not take the cache line from the holder. It
- * pauses for growing stretches, which suits a holder that runs on another core. Then it yields, which suits a holder
+ * pauses for stretches that grow to some microseconds, which suits a holder that runs on another core. Then it yields, which suits a holder
  * that was preempted on this core. Then it sleeps, which lets a holder of lower real-time priority run.
  * docs/performance.md has the figures behind the constants. (test_spin_yields_and_then_sleeps)
  *
@@ -46,7 +46,9 @@ void pgl_spin_wait(const uintptr_t *word, unsigned round)
 #else
     (void)word;
     if (round < PGL_SPIN_PAUSE_ROUNDS) {
-        for (unsigned i = 0; i < 1u << round; i++) {
+        unsigned doublings = round < PGL_SPIN_PAUSE_DOUBLINGS ? round : PGL_SPIN_PAUSE_DOUBLINGS;
+
+        for (unsigned i = 0; i < 1u << doublings; i++) {
             pause_once();
         }
     } else if (round < PGL_SPIN_AWAKE_ROUNDS) {

@@ -11,9 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Rounds of pauses, then rounds of yields, then sleeps. */
+/* Rounds of pauses, then rounds of yields, then sleeps. A build may try another number of rounds of pauses. */
+#ifndef PGL_SPIN_PAUSES
+#define PGL_SPIN_PAUSES 64
+#endif
 enum {
-    PGL_SPIN_PAUSE_ROUNDS = 7, /* 1, 2, 4 ... 64 pauses */
+    PGL_SPIN_PAUSE_ROUNDS = PGL_SPIN_PAUSES, /* 1, 2, 4 ... 64, 64 ... 64 pauses: 3,775 in all */
+    PGL_SPIN_PAUSE_DOUBLINGS = 6,
     PGL_SPIN_YIELD_ROUNDS = 4,
     PGL_SPIN_AWAKE_ROUNDS = PGL_SPIN_PAUSE_ROUNDS + PGL_SPIN_YIELD_ROUNDS,
     PGL_SPIN_SLEEP_NS = 20000, /* doubled from round to round */

@@ -121,6 +121,26 @@ static void test_buckets_find_an_extent_from_each_of_its_bytes(void **state)
     }
 }
 
+static void test_buckets_remember_the_reach_of_those_that_stay(void **state)
+{
+    struct emu_block far, over, dying, heater;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    heat(&emu, &heater);
+    emu_link(&emu, &far, 0x5010, 0x5100);
+    emu_link(&emu, &over, 0x5010, 0x5040);
+    emu_link(&emu, &dying, 0x5000, 0x5003);
+    assert_int_equal(pgl_store_check(emu.table, 0x5000, 1, NULL), PGL_HIT);
+    emu_assert_sound(&emu);
+    assert_int_equal(pgl_store_check(emu.table, 0x5100, 1, NULL), PGL_HIT);
+    assert_false(emu_is_live(&far));
+    assert_int_equal(pgl_store_check(emu.table, 0x5040, 1, NULL), PGL_HIT);
+    assert_false(emu_is_live(&over));
+    emu_fini(&emu);
+}
+
 static void test_buckets_let_the_other_extents_of_a_victim_go(void **state)
 {
     struct pgl_extent extents[5];
@@ -301,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_buckets_come_with_hits_that_walk_long_lists),
         cmocka_unit_test(test_buckets_keep_the_blocks_of_a_page_that_becomes_hot),
         cmocka_unit_test(test_buckets_find_an_extent_from_each_of_its_bytes),
+        cmocka_unit_test(test_buckets_remember_the_reach_of_those_that_stay),
         cmocka_unit_test(test_buckets_let_the_other_extents_of_a_victim_go),
         cmocka_unit_test(test_buckets_unlink_a_crossing_block_on_each_page),
         UNIT(test_buckets_check_finds_a_list_out_of_order),

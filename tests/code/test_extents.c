@@ -186,6 +186,40 @@ static void test_extents_pages_are_locked_once_each(void **state)
     emu_fini(&emu);
 }
 
+static void test_extents_pages_are_all_unlocked(void **state)
+{
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link2(&emu, &block, 0x5ff0, 0x5fff, 0x6000, 0x6003);
+    pgl_tb_lock_pages(emu.table, &block.tb);
+    assert_true(emu_is_locked(&emu, 5));
+    assert_true(emu_is_locked(&emu, 6));
+    pgl_tb_unlock_pages(emu.table, &block.tb);
+    assert_false(emu_is_locked(&emu, 5));
+    assert_false(emu_is_locked(&emu, 6));
+    emu_fini(&emu);
+}
+
+static void test_extents_of_the_living_stay_covered(void **state)
+{
+    struct emu_block blocks[4];
+    struct emu emu;
+
+    (void)state;
+    for (unsigned dying = 0; dying < 4; dying++) {
+        emu_init(&emu);
+        for (unsigned i = 0; i < 4; i++) {
+            emu_link(&emu, &blocks[i], 0x5000 + 0x100 * i, 0x5003 + 0x100 * i);
+        }
+        assert_int_equal(pgl_store_check(emu.table, 0x5000 + 0x100 * dying, 1, NULL), PGL_HIT);
+        emu_assert_sound(&emu);
+        emu_fini(&emu);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +230,8 @@ int main(void)
         cmocka_unit_test(test_extents_that_overlap_are_one_victim),
         cmocka_unit_test(test_extents_on_two_pages_die_by_each_call),
         cmocka_unit_test(test_extents_pages_are_locked_once_each),
+        cmocka_unit_test(test_extents_pages_are_all_unlocked),
+        cmocka_unit_test(test_extents_of_the_living_stay_covered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,6 +47,7 @@ GPtrArray *micro_all(void)
     micro_fault_cases(cases);
     micro_kill_cases(cases);
     micro_store_cases(cases);
+    micro_super_cases(cases);
     micro_wait_cases(cases);
     return cases;
 }

@@ -79,6 +79,7 @@ void micro_fence_cases(GPtrArray *cases);
 void micro_fault_cases(GPtrArray *cases);
 void micro_kill_cases(GPtrArray *cases);
 void micro_store_cases(GPtrArray *cases);
+void micro_super_cases(GPtrArray *cases);
 void micro_wait_cases(GPtrArray *cases);
 
 #endif

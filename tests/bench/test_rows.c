@@ -179,6 +179,11 @@ void micro_store_cases(GPtrArray *cases)
     (void)cases;
 }
 
+void micro_super_cases(GPtrArray *cases)
+{
+    (void)cases;
+}
+
 void micro_wait_cases(GPtrArray *cases)
 {
     (void)cases;

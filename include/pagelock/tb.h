@@ -398,7 +398,8 @@ PGL_API int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const 
  * @n: their number, may be 0
  * @running: the block that this vCPU is in, or NULL
  *
- * For an emulator that evicts chosen blocks. The call kills in portions, as pgl_invalidate_range(). One walk of a page's
+ * For an emulator that evicts chosen blocks. The call kills in portions, as pgl_invalidate_range(); a portion is larger
+ * if it looked at twice as many blocks as it kills. One walk of a page's
  * list kills all blocks of the array that are on the page. Blocks of one leaf (512 neighbouring pages) that come one
  * after the other share a portion. A block on no page is a portion of its own. When this returns, `retired` has returned
  * for each block, in this call or in another thread's.

@@ -53,7 +53,7 @@ bool pgl_kill_in_set(struct pgl_collection *set);
 struct pgl_refs {
     uint64_t first_index;
     uint64_t rest;
-    uint16_t on[PGL_LEVEL_SIZE];
+    uint32_t on[PGL_LEVEL_SIZE];
 };
 
 /*

@@ -18,8 +18,9 @@
  *              4. Unlink, retire and narrow (kill.c), and unlock.
  *
  * INVARIANTS   (T3, T6 and T7 are in kill.c.)
- *   P1  A portion kills at most PORTION blocks, and calls `retired` once. All pages of all its victims are held before
- *       the first of them dies. (test_portion_of_a_page_is_bounded, test_portion_holds_its_pages_before_a_block_dies)
+ *   P1  A portion kills at most PORTION blocks, or half of those that it looks at, and calls `retired` once. All pages
+ *       of all its victims are held before the first of them dies. (test_portion_of_a_page_is_bounded,
+ *       test_portion_holds_its_pages_before_a_block_dies)
  *   P2  A page on which victims are left keeps its filters wide. The call that left them narrows the page before it
  *       returns. (test_portion_narrows_a_page_that_it_left)
  *   P3  A call returns when no victim of its is alive that it could see: no page of its range lists one, and each block
@@ -95,6 +96,17 @@ static uintptr_t begin_walk(const struct portion *portion, struct pgl_walk *walk
                           portion->choice->last_addr);
 }
 
+/*
+ * How many victims a portion may have. Of chosen blocks it may have half of all that it looked at, because the next
+ * portion of a page looks at the survivors again: so the walks of all portions grow no faster than the list.
+ */
+static size_t limit_of(const struct portion *portion)
+{
+    size_t share = portion->seen / 2;
+
+    return portion->limit == 1 || share < portion->limit ? portion->limit : share;
+}
+
 /* Ask the predicate about the blocks of a page, until there are more victims than a portion may have. */
 static void ask(struct portion *portion, struct pgl_page *page, uint64_t index)
 {
@@ -102,7 +114,7 @@ static void ask(struct portion *portion, struct pgl_page *page, uint64_t index)
     struct pgl_walk walk;
     size_t n = 0;
 
-    for (uintptr_t ref = begin_walk(portion, &walk, page, index); ref && n <= portion->limit;
+    for (uintptr_t ref = begin_walk(portion, &walk, page, index); ref && n <= limit_of(portion);
          ref = pgl_walk_next(&walk, ref)) {
         struct pgl_tb *tb = pgl_ref_tb(ref);
 
@@ -153,7 +165,7 @@ static enum pgl_set_change add_partners_of(struct portion *portion, struct pgl_p
     size_t n = 0;
 
     pgl_witness_list(portion->set.table, page, index);
-    for (uintptr_t ref = begin_walk(portion, &walk, page, index); ref && n < portion->limit;
+    for (uintptr_t ref = begin_walk(portion, &walk, page, index); ref && n < limit_of(portion);
          ref = pgl_walk_next(&walk, ref)) {
         enum pgl_set_change change;
 
@@ -235,7 +247,7 @@ static void mark(struct portion *portion)
             if (pgl_tb_is_dead(tb) || !is_victim(portion->choice, ref)) {
                 continue;
             }
-            if (n == portion->limit || !is_held(portion, tb)) {
+            if (n == limit_of(portion) || !is_held(portion, tb)) {
                 portion->dead.rest = index;
                 return;
             }

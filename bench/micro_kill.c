@@ -8,7 +8,14 @@
 #include "micro_case.h"
 #include "plain.h"
 
-enum { PAGE_BITS = 12, PAGE_SIZE = 1 << PAGE_BITS, ADDR_BITS = 48, WARM_UP_ROUNDS = 4, CROSSING_BYTES = 8 };
+enum {
+    PAGE_BITS = 12,
+    PAGE_SIZE = 1 << PAGE_BITS,
+    ADDR_BITS = 48,
+    WARM_UP_ROUNDS = 4,
+    CROSSING_BYTES = 8,
+    LINK_BYTES = 16
+};
 
 /* The kinds of blocks that die. */
 enum victim { ON_ONE_PAGE, CROSSING };
@@ -117,15 +124,55 @@ static void link_run(void *state, const struct variant *variant, unsigned thread
 
     (void)thread;
     for (uint64_t i = 0; i < ops; i++) {
-        const struct trace_block of = {.addr = (i % variant->pages << PAGE_BITS) + i / variant->pages,
+        const struct trace_block of = {.addr = (i % variant->pages << PAGE_BITS) +
+                                               i / variant->pages % (PAGE_SIZE - LINK_BYTES),
                                        .addr1 = TRACE_NO_ADDR,
-                                       .size = 16,
+                                       .size = LINK_BYTES,
                                        .equal = TRACE_NO_BLOCK};
         void *block = code->blocks + (code->nblocks + i) * code->impl->block_size;
 
         code->impl->block_init(code->table, block, &of);
         code->impl->link(code->table, block, NULL, &code->tally);
     }
+}
+
+/* ---- everything on a page, chosen one by one ---- */
+
+static void *evict_setup(const struct variant *variant)
+{
+    struct variant room = *variant;
+    struct pages_of_code *code;
+
+    room.size = 1;
+    code = kill_setup(&room);
+    link_run(code, &room, 0, variant->ops);
+    return code;
+}
+
+static void evict_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
+{
+    struct pages_of_code *code = state;
+    struct pgl_tb **chosen = g_new(struct pgl_tb *, ops);
+
+    (void)variant;
+    (void)thread;
+    for (uint64_t i = 0; i < ops; i++) {
+        chosen[i] = (struct pgl_tb *)(void *)(code->blocks + (code->nblocks + i) * code->impl->block_size);
+    }
+    /* A range without code: `retired` counts on the tally that this call names for the thread. */
+    code->impl->range(code->table, UINT64_C(1) << 40, UINT64_C(1) << 40, &code->tally);
+    pgl_invalidate_tbs(code->table, chosen, ops, NULL);
+    g_free(chosen);
+}
+
+static void flush_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
+{
+    struct pages_of_code *code = state;
+
+    (void)variant;
+    (void)thread;
+    (void)ops;
+    code->impl->range(code->table, 0, PAGE_SIZE - 1, &code->tally);
 }
 
 /* ---- what an emulator does without a lock ---- */
@@ -177,6 +224,8 @@ static void checked_run(void *state, const struct variant *variant, unsigned thr
 
 static const struct subject kill_pagelock = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, kill_run};
 static const struct subject kill_plain = {"plain", &impl_plain, kill_setup, kill_teardown, kill_run};
+static const struct subject evict = {"pagelock", &impl_pagelock, evict_setup, kill_teardown, evict_run};
+static const struct subject evict_page = {"whole page", &impl_pagelock, evict_setup, kill_teardown, flush_run};
 static const struct subject link_pagelock = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, link_run};
 static const struct subject link_plain = {"plain", &impl_plain, kill_setup, kill_teardown, link_run};
 static const struct subject cache = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, cache_run};
@@ -209,6 +258,9 @@ void micro_kill_cases(GPtrArray *cases)
               &(struct variant){.threads = 1, .pages = 64, .ops = 8000, .size = 40, .kind = CROSSING});
     micro_versus(micro_add(cases, "busy-link", "link a block into a page that has been hit", MICRO_NO_PLOT),
                  &link_plain, &link_pagelock, &(struct variant){.threads = 1, .pages = 64, .ops = 16384, .size = 40});
+    micro_versus(
+        micro_add(cases, "evict", "20,000 chosen blocks of one page die, or all of the page, a block", MICRO_NO_PLOT),
+        &evict, &evict_page, &(struct variant){.threads = 1, .pages = 1, .ops = 20000, .size = 1});
     micro_variant(micro_add(cases, "cache", "cache a block without a lock: pgl_cache_tb()", MICRO_NO_PLOT),
                   &(struct variant){&cache, one.threads, one.pages, one.ops, one.size, one.kind});
     stores = micro_add(cases, "announce", "a store that hits nothing, with a check before it and one after it",

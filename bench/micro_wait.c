@@ -12,7 +12,7 @@
 
 enum { HOLD_NS = 400, FOREVER = INT_MAX, BUSY_LOOPS = 2, HELD_NS = 10000000 };
 
-/* What threads do between two holds, as variant.kind. */
+/* The way threads spend the time between two holds, as variant.kind. */
 enum between {
     NOTHING,
     AS_LONG,        /* work of their own, as long as a hold */

@@ -44,6 +44,7 @@ GPtrArray *micro_all(void)
     micro_lock_cases(cases);
     micro_code_cases(cases);
     micro_fence_cases(cases);
+    micro_flood_cases(cases);
     micro_fault_cases(cases);
     micro_kill_cases(cases);
     micro_store_cases(cases);

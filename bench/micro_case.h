@@ -76,6 +76,7 @@ void micro_free(void *one);
 void micro_lock_cases(GPtrArray *cases);
 void micro_code_cases(GPtrArray *cases);
 void micro_fence_cases(GPtrArray *cases);
+void micro_flood_cases(GPtrArray *cases);
 void micro_fault_cases(GPtrArray *cases);
 void micro_kill_cases(GPtrArray *cases);
 void micro_store_cases(GPtrArray *cases);

@@ -164,6 +164,11 @@ void micro_fence_cases(GPtrArray *cases)
     (void)cases;
 }
 
+void micro_flood_cases(GPtrArray *cases)
+{
+    (void)cases;
+}
+
 void micro_fault_cases(GPtrArray *cases)
 {
     (void)cases;

@@ -154,20 +154,38 @@ static void check_buckets(struct check *check, struct pgl_page *page, uint64_t i
     }
 }
 
+/* Compare an exact map with the list, some words at a time. */
+static void check_map(struct check *check, struct pgl_page *page, uint64_t index, const uint64_t *map, bool was_reset)
+{
+    enum { AT_ONCE = 512 };
+    uint64_t words[AT_ONCE], first_addr = index << check->table->page_bits;
+    unsigned left = pgl_filter_words(check->table);
+
+    for (; left; map += AT_ONCE, first_addr += 64 * AT_ONCE) {
+        unsigned n = left < AT_ONCE ? left : AT_ONCE;
+
+        memset(words, was_reset ? 0xff : 0, sizeof(words));
+        for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+            pgl_filter_set(words, first_addr, first_addr + 64 * n - 1, pgl_ref_span(ref));
+        }
+        if (memcmp(map, words, n * sizeof(*words)) != 0) {
+            violation(check, "page %#" PRIx64 ": the exact map is not what the list says", index);
+            return;
+        }
+        left -= n;
+    }
+}
+
 /* Compare mask, exact map and buckets with the list (T2). */
 static void check_filters(struct check *check, const struct pgl_leaf *leaf, struct pgl_page *page, uint64_t index,
                           bool was_reset)
 {
-    const uint64_t *map = leaf->hot ? leaf->hot->map[index % PGL_LEVEL_SIZE] : NULL;
-    uint64_t words[PGL_FILTER_WORDS] = {0}, mask = 0;
+    uint64_t *map = leaf->hot ? leaf->hot->map[index % PGL_LEVEL_SIZE] : NULL, mask = 0;
 
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-        mask = pgl_filter_cover(check->table, pgl_ref_span(ref), words, mask);
+        mask = pgl_filter_cover(check->table, pgl_ref_span(ref), NULL, mask);
     }
-    if (was_reset) {
-        memset(words, 0xff, sizeof(words));
-        mask = UINT64_MAX;
-    }
+    mask = was_reset ? UINT64_MAX : mask;
     if (page->mask != mask) {
         violation(check, "page %#" PRIx64 ": the mask is %#" PRIx64 ", by the list %#" PRIx64, index, page->mask, mask);
     }
@@ -177,12 +195,10 @@ static void check_filters(struct check *check, const struct pgl_leaf *leaf, stru
     if (!map) {
         return;
     }
-    check->hot_bytes += sizeof(struct pgl_buckets);
+    check->hot_bytes += pgl_buckets_bytes(check->table);
     check->hot_pages++;
-    if (memcmp(map, words, sizeof(words)) != 0) {
-        violation(check, "page %#" PRIx64 ": the exact map is not what the list says", index);
-    }
-    check_buckets(check, page, index, (const struct pgl_buckets *)map, was_reset);
+    check_map(check, page, index, map, was_reset);
+    check_buckets(check, page, index, pgl_buckets_of(map), was_reset);
 }
 
 static void check_page(struct check *check, struct pgl_leaf *leaf, uint64_t index)

@@ -28,6 +28,7 @@
 #include "filter_internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "table_internal.h"
 #include "tally_internal.h"
@@ -40,40 +41,34 @@
  */
 #define HOT_MISSES 4
 
-void pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t *map,
-                          unsigned low_word, unsigned high_word)
+uint64_t pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t *words,
+                              unsigned low, unsigned high)
 {
-    uint64_t base = index << table->page_bits;
-    uint64_t first_addr = base + (((uint64_t)low_word << table->page_bits) / PGL_FILTER_WORDS);
-    uint64_t last_addr = base + (((uint64_t)(high_word + 1) << table->page_bits) / PGL_FILTER_WORDS) - 1;
+    const uint64_t base = index << table->page_bits;
+    const uint64_t first_addr = base + UINT64_C(64) * low, last_addr = base + UINT64_C(64) * high + 63;
     struct pgl_walk walk;
-    unsigned low, high;
+    uint64_t mask = 0;
 
-    for (unsigned word = low_word; word <= high_word; word++) {
-        map[word - low_word] = 0;
-    }
+    memset(words, 0, (high - low + 1) * sizeof(*words));
     for (uintptr_t ref = pgl_walk_begin(&walk, table, page, index, first_addr, last_addr); ref;
          ref = pgl_walk_next(&walk, ref)) {
         const struct pgl_span *span = pgl_ref_span(ref);
-        unsigned word;
 
-        if (!pgl_span_meets(span, first_addr, last_addr)) {
-            continue;
-        }
-        pgl_filter_range(table->page_bits, span->first - base, span->last - base, &low, &high);
-        for (word = low / 64 > low_word ? low / 64 : low_word; word <= high / 64 && word <= high_word; word++) {
-            map[word - low_word] |= pgl_filter_bits(word, low, high);
+        if (pgl_span_meets(span, first_addr, last_addr)) {
+            pgl_filter_set(words, first_addr, last_addr, span);
+            mask |= pgl_filter_mask(table->page_bits, span->first, span->last);
         }
     }
+    return mask;
 }
 
-void pgl_filter_fill(struct pgl_page *page, uint64_t index, uint64_t bits)
+void pgl_filter_fill(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t bits)
 {
     struct pgl_buckets *buckets = pgl_page_buckets(page, index);
 
     if (buckets) {
         /* relaxed: no block has died, and the unlock or the end of the exclusive section publishes the bits */
-        for (unsigned word = 0; word < PGL_FILTER_WORDS; word++) {
+        for (unsigned word = 0; word < pgl_filter_words(table); word++) {
             __atomic_store_n(&buckets->map[word], bits, __ATOMIC_RELAXED);
         }
         buckets->used = buckets->over = buckets->far = buckets->dead = buckets->ncross = 0;
@@ -93,7 +88,7 @@ void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     struct pgl_page *page = pgl_leaf_page(leaf, index);
 
     if (PGL_UNLIKELY(page->mask)) {
-        pgl_filter_fill(page, index, 0); /* the page was left by pgl_table_reset() */
+        pgl_filter_fill(table, page, index, 0); /* the page was left by pgl_table_reset() */
     }
     /* relaxed: the caller's full fence orders it before the reads of guest bytes */
     __atomic_fetch_or(&leaf->code[index % PGL_LEVEL_SIZE / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
@@ -233,7 +228,7 @@ void pgl_filter_drop_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
     pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_HOT);
     __atomic_store_n(&leaf->hot->map[index % PGL_LEVEL_SIZE], NULL, __ATOMIC_RELAXED);
     leaf->hot->misses[index % PGL_LEVEL_SIZE] = 0;
-    give_back(table, buckets, sizeof(*buckets));
+    give_back(table, buckets, pgl_buckets_bytes(table));
     pgl_count(&table->hot_pages, -UINT64_C(1));
 }
 
@@ -273,19 +268,19 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         }
         return;
     }
-    if (!take(table, sizeof(*buckets))) {
+    if (!take(table, pgl_buckets_bytes(table))) {
         return;
     }
-    buckets = calloc(1, sizeof(*buckets));
+    buckets = calloc(1, pgl_buckets_bytes(table));
     if (!buckets) {
-        give_back(table, NULL, sizeof(*buckets));
+        give_back(table, NULL, pgl_buckets_bytes(table));
         return;
     }
     pgl_page_lock_at(table, page, pgl_witness_place());
     /* Another thread may have added the map meanwhile, or else the array, and then the page is not hot yet. */
     if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
         pgl_witness_list(table, page, index);
-        pgl_filter_from_list(table, page, index, buckets->map, 0, PGL_FILTER_WORDS - 1);
+        pgl_filter_from_list(table, page, index, buckets->map, 0, pgl_filter_words(table) - 1);
         pgl_list_order(table, page, buckets);
         __atomic_store_n(&hot->map[slot], buckets->map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* the release of the unlock publishes it */
@@ -294,6 +289,6 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     }
     pgl_page_unlock_at(table, page, pgl_witness_place());
     if (buckets) {
-        give_back(table, buckets, sizeof(*buckets));
+        give_back(table, buckets, pgl_buckets_bytes(table));
     }
 }

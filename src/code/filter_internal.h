@@ -8,8 +8,6 @@
 
 #include <pagelock/tb.h>
 
-#define PGL_FILTER_WORDS (PGL_FILTER_BITS / 64u)
-
 /* The bits of word @word of a map that stand for bits [@low, @high] of the map. These bits meet the word. */
 static inline uint64_t pgl_filter_bits(unsigned word, unsigned low, unsigned high)
 {
@@ -17,14 +15,35 @@ static inline uint64_t pgl_filter_bits(unsigned word, unsigned low, unsigned hig
            (~UINT64_C(0) >> (word == high / 64 ? 63 - high % 64 : 0));
 }
 
+/* The words of the exact map of a page. */
+static inline unsigned pgl_filter_words(const struct pgl_table *table)
+{
+    return 1u << (table->page_bits - 6u);
+}
+
+/* Set the bits of an extent in @words, which are the words of an exact map for bytes [@first_addr, @last_addr]. */
+static inline void pgl_filter_set(uint64_t *words, uint64_t first_addr, uint64_t last_addr, const struct pgl_span *span)
+{
+    unsigned low, high;
+
+    if (span->first > last_addr || span->last < first_addr) {
+        return;
+    }
+    low = (unsigned)(span->first > first_addr ? span->first - first_addr : 0);
+    high = (unsigned)((span->last < last_addr ? span->last : last_addr) - first_addr);
+    for (unsigned word = low / 64; word <= high / 64; word++) {
+        words[word] |= pgl_filter_bits(word, low, high);
+    }
+}
+
 /**
- * pgl_filter_from_list - compute the words [@low_word, @high_word] of a page's exact map from its list
- * @map: filled in from its beginning
+ * pgl_filter_from_list - compute words [@low, @high] of a page's exact map from its list
+ * @words: filled in from its beginning
  *
- * Bit n of the page's mask says whether any bit of word n of this map is set. That holds for pages without a map, too.
+ * Returns the bits of the mask for the extents that have bytes there.
  */
-void pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t *map,
-                          unsigned low_word, unsigned high_word);
+uint64_t pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t *words,
+                              unsigned low, unsigned high);
 
 /*
  * Add the bytes of an extent to the filters of its page. Write the bits to @map unless it is NULL, and return @mask
@@ -33,11 +52,10 @@ void pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, 
 static inline uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t *map,
                                         uint64_t mask)
 {
-    uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
-    unsigned low, high;
-
     if (map) {
-        pgl_filter_range(table->page_bits, span->first & in_page, span->last & in_page, &low, &high);
+        unsigned low = (unsigned)(span->first & ((UINT64_C(1) << table->page_bits) - 1));
+        unsigned high = low + (unsigned)(span->last - span->first);
+
         /* relaxed: the release of the unlock publishes the added bits */
         for (unsigned word = low / 64; word <= high / 64; word++) {
             __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
@@ -47,7 +65,7 @@ static inline uint64_t pgl_filter_cover(const struct pgl_table *table, const str
 }
 
 /* Make all bits of a page's mask and exact map those of @bits, 0 or all ones. The page has no blocks. */
-void pgl_filter_fill(struct pgl_page *page, uint64_t index, uint64_t bits);
+void pgl_filter_fill(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t bits);
 
 /* Whether the bit of a page in the code bitmap is set. Needs no lock. */
 bool pgl_page_has_code(const struct pgl_leaf *leaf, uint64_t index);

@@ -206,7 +206,7 @@ int pgl_flush_at(struct pgl_table *table, const struct pgl_tb *running, const ch
 }
 
 /* Empty the lists of a leaf's pages. A page that had code keeps its code bit, and its filters rule nothing out. */
-static void reset_leaf(struct pgl_leaf *leaf)
+static void reset_leaf(const struct pgl_table *table, struct pgl_leaf *leaf)
 {
     for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
         for (uint64_t bits = leaf->code[word]; bits; bits &= bits - 1) {
@@ -214,7 +214,7 @@ static void reset_leaf(struct pgl_leaf *leaf)
             struct pgl_page *page = pgl_leaf_page(leaf, index);
 
             pgl_head_set(page, pgl_head(page) & PGL_HEAD_HOT);
-            pgl_filter_fill(page, index, UINT64_MAX);
+            pgl_filter_fill(table, page, index, UINT64_MAX);
         }
     }
 }
@@ -231,7 +231,7 @@ void pgl_table_reset_at(struct pgl_table *table, const char *place)
     pgl_tally_add(table, PGL_TALLY_LINKS,
                   pgl_tally_sum(table, PGL_TALLY_KILLS) - pgl_tally_sum(table, PGL_TALLY_LINKS));
     for (uint64_t index = 0; (leaf = pgl_leaf_next(table, index, table->last_index));) {
-        reset_leaf(leaf);
+        reset_leaf(table, leaf);
         index = leaf->first_index + PGL_LEVEL_SIZE;
     }
 }

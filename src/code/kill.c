@@ -185,6 +185,39 @@ void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain)
     }
 }
 
+/* The words of an exact map that are narrowed at a time: those of one bucket of the largest page. */
+#define NARROW_WORDS 512u
+
+/*
+ * Recompute the words of a hot page's map in whose buckets an extent died. Returns @mask, which is the page's, with the
+ * bits of these buckets recomputed.
+ */
+static uint64_t narrow_map(const struct pgl_table *table, struct pgl_page *page, uint64_t index,
+                           struct pgl_buckets *buckets, uint64_t mask)
+{
+    const unsigned bucket_bits = table->page_bits - 6u; /* log2 of its bytes */
+    const unsigned at_once = NARROW_WORDS * 64u >> bucket_bits;
+    uint64_t words[NARROW_WORDS];
+
+    while (buckets->stale) {
+        unsigned low = (unsigned)__builtin_ctzll(buckets->stale),
+                 high = 63u - (unsigned)__builtin_clzll(buckets->stale), first, last;
+        uint64_t bits;
+
+        high = high - low < at_once ? high : low + at_once - 1;
+        bits = pgl_bucket_bits(low, high);
+        first = (low << bucket_bits) / 64;
+        last = (((high + 1) << bucket_bits) - 1) / 64;
+        mask = (mask & ~bits) | (pgl_filter_from_list(table, page, index, words, first, last) & bits);
+        for (unsigned word = first; word <= last; word++) {
+            /* release: pairs with the acquire in pgl_filter_map_is_clean(); `retired` has returned */
+            __atomic_store_n(&buckets->map[word], words[word - first], __ATOMIC_RELEASE);
+        }
+        buckets->stale &= ~bits;
+    }
+    return mask;
+}
+
 /*
  * Fit the filters of a page to its list, after blocks died. @mask is that of the list of a page that is not hot. For a
  * hot page recompute only the words in which an extent died, which are those of the same buckets.
@@ -194,19 +227,8 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     struct pgl_buckets *buckets = pgl_page_buckets(page, index);
 
-    if (buckets && buckets->stale) {
-        unsigned low = (unsigned)__builtin_ctzll(buckets->stale),
-                 high = 63u - (unsigned)__builtin_clzll(buckets->stale);
-        uint64_t words[PGL_FILTER_WORDS];
-
-        pgl_filter_from_list(table, page, index, words, low, high);
-        mask = page->mask & ~pgl_bucket_bits(low, high);
-        for (unsigned word = low; word <= high; word++) {
-            mask |= (uint64_t)(words[word - low] != 0) << word;
-            /* release, here and below: pairs with the acquires in pgl_page_is_clean(); `retired` has returned */
-            __atomic_store_n(&buckets->map[word], words[word - low], __ATOMIC_RELEASE);
-        }
-        buckets->stale = 0;
+    if (buckets) {
+        mask = narrow_map(table, page, index, buckets, page->mask);
     }
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
     if (!pgl_list_first(page)) {

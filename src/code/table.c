@@ -34,6 +34,7 @@
 
 #include "fence_internal.h"
 #include "tally_internal.h"
+#include "tblist_internal.h"
 #include "witness_internal.h"
 
 _Static_assert(sizeof(struct pgl_page) == 16, "a page costs 16 bytes, and the witness's alignment is a power of two");
@@ -97,7 +98,9 @@ static void free_leaf(struct pgl_leaf *leaf)
 {
     if (leaf->hot) {
         for (unsigned i = 0; i < PGL_LEVEL_SIZE; i++) {
-            free(leaf->hot->map[i]);
+            if (leaf->hot->map[i]) {
+                free(pgl_buckets_of(leaf->hot->map[i]));
+            }
         }
     }
     free(leaf->hot);

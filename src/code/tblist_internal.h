@@ -133,15 +133,27 @@ static inline bool pgl_tb_next_page(const struct pgl_table *table, const struct 
 
 /* A hot page has these besides its descriptor. Its lock protects all but the map, which others read without it. */
 struct pgl_buckets {
-    uint64_t map[PGL_FILTER_BITS / 64u]; /* the exact map, to which pgl_hot.map points */
-    uint64_t used;                       /* one bit for each bucket that has extents */
-    uint64_t over;                       /* one of these extents may reach into the next bucket */
-    uint64_t far;                        /* or beyond that */
-    uint64_t dead;                       /* the block of one of them may have been marked dead */
-    uint64_t stale;                      /* an extent with bytes here was unlinked, and the filters still cover it */
-    size_t ncross;                       /* listed extents whose block is on another page too */
-    uintptr_t last[PGL_BUCKETS];         /* the last reference of each used bucket */
+    uint64_t used;               /* one bit for each bucket that has extents */
+    uint64_t over;               /* one of these extents may reach into the next bucket */
+    uint64_t far;                /* or beyond that */
+    uint64_t dead;               /* the block of one of them may have been marked dead */
+    uint64_t stale;              /* an extent with bytes here was unlinked, and the filters still cover it */
+    size_t ncross;               /* listed extents whose block is on another page too */
+    uintptr_t last[PGL_BUCKETS]; /* the last reference of each used bucket */
+    uint64_t map[];              /* the exact map, to which pgl_hot.map points: one bit for each byte */
 };
+
+/* The memory of the buckets and the exact map of a page. */
+static inline size_t pgl_buckets_bytes(const struct pgl_table *table)
+{
+    return sizeof(struct pgl_buckets) + ((size_t)1 << (table->page_bits - 3u));
+}
+
+/* The buckets whose map @map is. */
+static inline struct pgl_buckets *pgl_buckets_of(uint64_t *map)
+{
+    return (struct pgl_buckets *)(void *)((char *)map - offsetof(struct pgl_buckets, map));
+}
 
 /* The buckets of a page, or NULL if it is not hot. */
 static inline struct pgl_buckets *pgl_page_buckets(const struct pgl_page *page, uint64_t index)
@@ -152,7 +164,7 @@ static inline struct pgl_buckets *pgl_page_buckets(const struct pgl_page *page, 
         return NULL;
     }
     /* relaxed: the thread that set the flag, under the lock of the page, had seen the array */
-    return (struct pgl_buckets *)__atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE];
+    return pgl_buckets_of(__atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE]);
 }
 
 /* The bucket in which a byte of a page lies. */

@@ -40,7 +40,7 @@ static void test_store_beside_code_makes_a_page_hot(void **state)
 static void test_store_counts_hot_pages_and_their_bytes(void **state)
 {
     static const uint64_t pages[] = {0, 5, PGL_LEVEL_SIZE - 1, PGL_LEVEL_SIZE, 2 * PGL_LEVEL_SIZE - 1};
-    enum { N = sizeof(pages) / sizeof(*pages), MAP_BYTES = sizeof(struct pgl_buckets) };
+    enum { N = sizeof(pages) / sizeof(*pages), MAP_BYTES = sizeof(struct pgl_buckets) + 4096 / 8 };
     struct emu_block blocks[N];
     struct emu emu;
 

@@ -9,23 +9,6 @@
 extern "C" {
 #endif
 
-/*
- * The bits of an exact map, for every size of pages. One bit stands for 1/4 byte of the smallest page, and for 512
- * bytes of the largest.
- */
-#define PGL_FILTER_BITS 4096u
-
-/*
- * Compute the bits [*@low, *@high] of a page's exact map that stand for its bytes [@first, @last]. These are offsets
- * into the page, or addresses on it. The bits of addresses count modulo PGL_FILTER_BITS, because both ends have the
- * same number of the page above.
- */
-static inline void pgl_filter_range(unsigned page_bits, uint64_t first, uint64_t last, unsigned *low, unsigned *high)
-{
-    *low = (unsigned)(first * PGL_FILTER_BITS >> page_bits);
-    *high = (unsigned)((last * PGL_FILTER_BITS + (PGL_FILTER_BITS - 1u)) >> page_bits);
-}
-
 /* Return the bits of a page's mask that stand for its bytes [@first, @last], offsets or addresses. */
 static inline uint64_t pgl_filter_mask(unsigned page_bits, uint64_t first, uint64_t last)
 {
@@ -45,13 +28,14 @@ static inline bool pgl_filter_map_is_clean(unsigned page_bits, const struct pgl_
     /* relaxed: the acquire of the head that showed the hot flag made both pointers visible */
     const struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_RELAXED);
     const uint64_t *map = __atomic_load_n(&hot->map[index % PGL_LEVEL_SIZE], __ATOMIC_RELAXED);
-    unsigned low, high, end;
+    /* The map has one bit for each byte of the page. */
+    unsigned low = (unsigned)(first_addr & ((UINT64_C(1) << page_bits) - 1u)), end;
+    const unsigned high = low + (unsigned)(last_addr - first_addr);
 
-    pgl_filter_range(page_bits, first_addr, last_addr, &low, &high);
-    for (;; low = end + 1u) { /* the end may be the highest number there is */
+    for (;; low = end + 1u) {
         end = (low | 63u) < high ? low | 63u : high;
         /* acquire: pairs with the release in narrow(), as for the mask */
-        if (pgl_word_bits(__atomic_load_n(&map[low % PGL_FILTER_BITS / 64u], __ATOMIC_ACQUIRE), low, end)) {
+        if (pgl_word_bits(__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE), low, end)) {
             return false;
         }
         if (end == high) {

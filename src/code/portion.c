@@ -44,7 +44,11 @@
 #define NO_PAGE UINT64_MAX
 
 /* The number of blocks that a portion kills, at most, and the number that it looks at before it takes another page. */
+#ifdef PGL_EXPLORE
+#define PORTION 1u /* so that the few blocks of a scenario die in several portions */
+#else
 #define PORTION 512u
+#endif
 
 struct portion {
     const struct pgl_choice *choice;

@@ -71,7 +71,8 @@ static bool is_answered(const struct pgl_table *table, const struct question *qu
 /*
  * Lock a page, and wait as long as necessary, or until the question has an answer, unless it is NULL. Returns whether
  * the page is locked. A refused thread waits for a write to the head: the holder unlocks it, and the waiter that has its
- * turn locks it. A waiter that has queued takes short sleeps only, because the page may be kept for it.
+ * turn locks it. Therefore a waiter that has queued asks no more, because others wait for its lock. It takes short
+ * sleeps only, because the page may be kept for it.
  */
 static bool lock_in_turn(struct pgl_table *table, struct pgl_page *page, const struct question *question)
 {
@@ -80,7 +81,7 @@ static bool lock_in_turn(struct pgl_table *table, struct pgl_page *page, const s
     struct pgl_spin_wait wait = {0};
     bool answered;
 
-    while (!(answered = question && is_answered(table, question)) && !try_in_turn(table, page, mine)) {
+    while (!(answered = question && !mine && is_answered(table, question)) && !try_in_turn(table, page, mine)) {
         if (mine) {
             pgl_spin_wait(&page->head, PGL_SPIN_AWAKE_ROUNDS);
             continue;

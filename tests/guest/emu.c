@@ -373,6 +373,8 @@ static void take_snapshot(const struct emu *emu, uint64_t va, struct snapshot *s
     } while (translate_goes_on(emu, &insn, n++, &va));
 }
 
+bool emu_mistake_was_found;
+
 static void compare_with_snapshot(struct hart *hart, const struct block *block, const struct snapshot *snapshot)
 {
     for (unsigned i = 0; i < block->size && i < snapshot->size && block->at[i] == snapshot->pa[i]; i++) {
@@ -385,6 +387,8 @@ static void compare_with_snapshot(struct hart *hart, const struct block *block, 
                     (uintmax_t)snapshot->settled[i]);
         }
         hart->stats.stale++;
+        /* relaxed: it says only that this happened */
+        __atomic_store_n(&emu_mistake_was_found, hart->emu->config.mistake != MISTAKE_NONE, __ATOMIC_RELAXED);
         return;
     }
 }

@@ -29,6 +29,9 @@ enum emu_mistake {
     MISTAKE_COUNT,
 };
 
+/* Whether a hart has found a stale block in a program of a mistaken emulator. Such a program may never end. */
+extern bool emu_mistake_was_found;
+
 struct emu_config {
     enum emu_order order;
     bool superblocks; /* blocks go on behind direct jumps */

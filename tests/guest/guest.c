@@ -48,6 +48,9 @@ static void on_alarm(int signal)
     static const char what[] = "guest: hangs: ";
 
     (void)signal;
+    if (__atomic_load_n(&emu_mistake_was_found, __ATOMIC_RELAXED)) {
+        _exit(0);
+    }
     if (write(STDERR_FILENO, what, sizeof(what) - 1) < 0 || write(STDERR_FILENO, running, strlen(running)) < 0) {
         _exit(1);
     }

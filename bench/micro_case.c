@@ -5,6 +5,11 @@ struct micro_case *micro_add(GPtrArray *cases, const char *name, const char *wha
 {
     struct micro_case *one = g_new(struct micro_case, 1);
 
+    for (guint i = 0; i < cases->len; i++) {
+        const struct micro_case *other = (const struct micro_case *)g_ptr_array_index(cases, i);
+
+        g_assert_cmpstr(name, !=, other->name);
+    }
     one->name = name;
     one->what = what;
     one->plot = plot;

@@ -136,45 +136,6 @@ static void link_run(void *state, const struct variant *variant, unsigned thread
     }
 }
 
-/* ---- everything on a page, chosen one by one ---- */
-
-static void *evict_setup(const struct variant *variant)
-{
-    struct variant room = *variant;
-    struct pages_of_code *code;
-
-    room.size = 1;
-    code = kill_setup(&room);
-    link_run(code, &room, 0, variant->ops);
-    return code;
-}
-
-static void evict_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
-{
-    struct pages_of_code *code = state;
-    struct pgl_tb **chosen = g_new(struct pgl_tb *, ops);
-
-    (void)variant;
-    (void)thread;
-    for (uint64_t i = 0; i < ops; i++) {
-        chosen[i] = (struct pgl_tb *)(void *)(code->blocks + (code->nblocks + i) * code->impl->block_size);
-    }
-    /* A range without code: `retired` counts on the tally that this call names for the thread. */
-    code->impl->range(code->table, UINT64_C(1) << 40, UINT64_C(1) << 40, &code->tally);
-    pgl_invalidate_tbs(code->table, chosen, ops, NULL);
-    g_free(chosen);
-}
-
-static void flush_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
-{
-    struct pages_of_code *code = state;
-
-    (void)variant;
-    (void)thread;
-    (void)ops;
-    code->impl->range(code->table, 0, PAGE_SIZE - 1, &code->tally);
-}
-
 /* ---- what an emulator does without a lock ---- */
 
 static void cache_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
@@ -224,8 +185,6 @@ static void checked_run(void *state, const struct variant *variant, unsigned thr
 
 static const struct subject kill_pagelock = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, kill_run};
 static const struct subject kill_plain = {"plain", &impl_plain, kill_setup, kill_teardown, kill_run};
-static const struct subject evict = {"pagelock", &impl_pagelock, evict_setup, kill_teardown, evict_run};
-static const struct subject evict_page = {"whole page", &impl_pagelock, evict_setup, kill_teardown, flush_run};
 static const struct subject link_pagelock = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, link_run};
 static const struct subject link_plain = {"plain", &impl_plain, kill_setup, kill_teardown, link_run};
 static const struct subject cache = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, cache_run};
@@ -258,9 +217,6 @@ void micro_kill_cases(GPtrArray *cases)
               &(struct variant){.threads = 1, .pages = 64, .ops = 8000, .size = 40, .kind = CROSSING});
     micro_versus(micro_add(cases, "busy-link", "link a block into a page that has been hit", MICRO_NO_PLOT),
                  &link_plain, &link_pagelock, &(struct variant){.threads = 1, .pages = 64, .ops = 16384, .size = 40});
-    micro_versus(
-        micro_add(cases, "evict", "20,000 chosen blocks of one page die, or all of the page, a block", MICRO_NO_PLOT),
-        &evict, &evict_page, &(struct variant){.threads = 1, .pages = 1, .ops = 20000, .size = 1});
     micro_variant(micro_add(cases, "cache", "cache a block without a lock: pgl_cache_tb()", MICRO_NO_PLOT),
                   &(struct variant){&cache, one.threads, one.pages, one.ops, one.size, one.kind});
     stores = micro_add(cases, "announce", "a store that hits nothing, with a check before it and one after it",

@@ -20,11 +20,10 @@
  * threads cannot observe the gap, because the page is locked until both are done: lists and filters are read under that
  * lock, or without it but then ignored while the head is locked.
  *
- * A store inside the bracket is answered at once if that needs no waiting. Otherwise the bracket remembers
- * it. Before the bracket reports the restart that the store causes, it unlocks its pages and kills the blocks that the
- * store meets. A store that finds no room has the remembered stores answered first; no other store waits.
+ * A bracket may remember stores of its thread (bracket_store.c). Before it reports the restart that they cause, it
+ * unlocks its pages and kills the blocks that the stores meet.
  *
- * INVARIANTS
+ * INVARIANTS   B7 is in bracket_store.c.
  *   B1  No guest byte is read between a take and its fence. (stress_bracket, tests/explore)
  *   B2  When a page is unlocked without blocks, its code bit has been cleared and `no_code` called under its lock.
  *       (test_bracket_untraps_under_the_lock, test_bracket_abort_untraps_an_empty_page)
@@ -36,7 +35,6 @@
  *       the first page has no exact map, and no store is remembered.
  *   B6  A page that the current decoding has named stays held until the decoding is void or the bracket ends.
  *       (test_bracket_many_keeps_the_pages_in_the_middle)
- *   B7  A remembered store keeps its own bytes; two are never merged. (test_bracket_remembers_each_store_by_its_bytes)
  *   B8  After a restart the bracket holds the pages that the void decoding had named, with the page that it was about to
  *       name. (test_bracket_many_restart_holds_all_that_was_named)
  *   B9  While a thread waits for a page, it holds none above it. (test_bracket_many_waits_with_the_lower_pages_held,
@@ -50,25 +48,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bracket_internal.h"
 #include "fence_internal.h"
 #include "filter_internal.h"
 #include "kill_internal.h"
-#include "store_internal.h"
 #include "table_internal.h"
 #include "tally_internal.h"
 #include "tblist_internal.h"
 #include "witness_internal.h"
 
-/* The pages of a bracket. */
-static struct pgl_bracket_page *pages(struct pgl_bracket *bracket)
-{
-    return bracket->room > PGL_BRACKET_INLINE ? bracket->more : bracket->in_place;
-}
-
 /* The position of a held page, or the number of held pages. */
 static unsigned position(struct pgl_bracket *bracket, uint64_t index)
 {
-    const struct pgl_bracket_page *page = pages(bracket);
+    const struct pgl_bracket_page *page = pgl_bracket_pages(bracket);
     unsigned at = 0;
 
     while (at < bracket->npages && page[at].index != index) {
@@ -101,7 +93,7 @@ static void take_from(struct pgl_bracket *bracket, uint64_t from)
 {
     pgl_tally_add(bracket->table, PGL_TALLY_RESTARTS, 1);
     for (;;) {
-        const struct pgl_bracket_page *page = pages(bracket), *lowest = NULL;
+        const struct pgl_bracket_page *page = pgl_bracket_pages(bracket), *lowest = NULL;
 
         for (unsigned at = 0; at < bracket->npages; at++) {
             if (page[at].index >= from && (!lowest || page[at].index < lowest->index)) {
@@ -130,7 +122,7 @@ static void unlock(struct pgl_table *table, const struct pgl_bracket_page *at)
 /* Unlock the bracket's pages from page @from on. They stay in the bracket until the caller takes or forgets them. */
 static void unlock_from(struct pgl_bracket *bracket, uint64_t from)
 {
-    const struct pgl_bracket_page *page = pages(bracket);
+    const struct pgl_bracket_page *page = pgl_bracket_pages(bracket);
 
     for (unsigned at = bracket->npages; at > 0; at--) {
         if (page[at - 1].index >= from) {
@@ -142,7 +134,7 @@ static void unlock_from(struct pgl_bracket *bracket, uint64_t from)
 /* Unlock and forget the pages that the current decoding has not named. */
 static void drop_unnamed(struct pgl_bracket *bracket)
 {
-    const struct pgl_bracket_page *page = pages(bracket);
+    const struct pgl_bracket_page *page = pgl_bracket_pages(bracket);
 
     while (bracket->npages > bracket->nnamed) {
         unlock(bracket->table, &page[--bracket->npages]);
@@ -172,8 +164,7 @@ static void answer_stores(struct pgl_bracket *bracket)
     bracket->nstores = 0;
 }
 
-/* Answer the remembered stores with all pages unlocked, and take the same pages again. */
-static void answer_and_retake(struct pgl_bracket *bracket)
+void pgl_bracket_answer_and_retake(struct pgl_bracket *bracket)
 {
     unlock_from(bracket, 0);
     answer_stores(bracket);
@@ -185,34 +176,6 @@ static enum pgl_bracket_result decode_again(struct pgl_bracket *bracket)
 {
     bracket->nnamed = 1;
     return PGL_BRACKET_RESTART;
-}
-
-/*
- * In a lock_debug build, report a bracket that has ended or is not of this thread, and a call inside a callback; then
- * return false. A release build trusts the caller.
- */
-static bool is_under_way(struct pgl_bracket *bracket, const char *place)
-{
-    const struct pgl_bracket_page *first;
-
-    if (!PGL_WITNESS) {
-        return true;
-    }
-    if (!pgl_witness_may_call(place)) {
-        return false;
-    }
-    if (!bracket->npages) {
-        pgl_witness_breach(PGL_BREACH_NOT_HELD, UINT64_MAX, place, NULL);
-        return false;
-    }
-    first = pages(bracket);
-    return pgl_witness_holds(bracket->table, pgl_leaf_page(first->leaf, first->index), place);
-}
-
-static enum pgl_bracket_result refuse(int number)
-{
-    errno = number;
-    return PGL_BRACKET_ERROR;
 }
 
 bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table, uint64_t index, const char *place)
@@ -236,7 +199,7 @@ bool pgl_bracket_begin_slow(struct pgl_bracket *bracket, struct pgl_table *table
 /* Note that the current decoding has named the held page at @at. */
 static void name(struct pgl_bracket *bracket, unsigned at)
 {
-    struct pgl_bracket_page *page = pages(bracket), named = page[at];
+    struct pgl_bracket_page *page = pgl_bracket_pages(bracket), named = page[at];
 
     if (at >= bracket->nnamed) {
         page[at] = page[bracket->nnamed];
@@ -258,7 +221,7 @@ static bool make_room(struct pgl_bracket *bracket)
         errno = ENOMEM;
         return false;
     }
-    memcpy(more, pages(bracket), bracket->npages * sizeof(*more));
+    memcpy(more, pgl_bracket_pages(bracket), bracket->npages * sizeof(*more));
     if (bracket->room > PGL_BRACKET_INLINE) {
         free(bracket->more);
     }
@@ -270,7 +233,7 @@ static bool make_room(struct pgl_bracket *bracket)
 /* Add a page to the bracket, as one that the current decoding has named. Make_room() has found the room. */
 static const struct pgl_bracket_page *add(struct pgl_bracket *bracket, uint64_t index, struct pgl_leaf *leaf)
 {
-    struct pgl_bracket_page *page = &pages(bracket)[bracket->npages];
+    struct pgl_bracket_page *page = &pgl_bracket_pages(bracket)[bracket->npages];
 
     page->index = index;
     page->leaf = leaf;
@@ -281,7 +244,7 @@ static const struct pgl_bracket_page *add(struct pgl_bracket *bracket, uint64_t 
 /* Whether a page is above all pages of the bracket. */
 static bool is_highest(struct pgl_bracket *bracket, uint64_t index)
 {
-    const struct pgl_bracket_page *page = pages(bracket);
+    const struct pgl_bracket_page *page = pgl_bracket_pages(bracket);
     unsigned at = 0;
 
     while (at < bracket->npages && page[at].index < index) {
@@ -318,8 +281,8 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
     struct pgl_leaf *leaf;
     unsigned at;
 
-    if (PGL_UNLIKELY(!is_under_way(bracket, place))) {
-        return refuse(EINVAL);
+    if (PGL_UNLIKELY(!pgl_bracket_is_under_way(bracket, place))) {
+        return pgl_bracket_refuse(EINVAL);
     }
     at = position(bracket, index);
     if (at == bracket->npages) {
@@ -327,102 +290,11 @@ enum pgl_bracket_result pgl_bracket_cross_at(struct pgl_bracket *bracket, uint64
         return leaf && make_room(bracket) ? cross_to(bracket, index, leaf) : PGL_BRACKET_ERROR;
     }
     if (bracket->nstores) {
-        answer_and_retake(bracket);
+        pgl_bracket_answer_and_retake(bracket);
         return decode_again(bracket);
     }
     name(bracket, at);
     return PGL_BRACKET_OK;
-}
-
-/*
- * Remember a store. If there is no room, first answer the remembered stores, which unlocks the pages for a while. No
- * work is lost, because those stores have made the decoded bytes void. The new store keeps the restart due.
- */
-static void remember(struct pgl_bracket *bracket, uint64_t first_addr, uint64_t last_addr)
-{
-    bracket->head = 0;
-    if (bracket->nstores == PGL_BRACKET_STORES) {
-        answer_and_retake(bracket);
-    }
-    bracket->stores[bracket->nstores].first_addr = first_addr;
-    bracket->stores[bracket->nstores].last_addr = last_addr;
-    bracket->nstores++;
-}
-
-/* Whether the bracket holds a page of [@first, @last]. */
-static bool holds_page_of(struct pgl_bracket *bracket, uint64_t first, uint64_t last)
-{
-    const struct pgl_bracket_page *page = pages(bracket);
-    unsigned at = 0;
-
-    while (at < bracket->npages && (page[at].index < first || page[at].index > last)) {
-        at++;
-    }
-    return at < bracket->npages;
-}
-
-/* Answer the part of a store that lies on one page. Returns false when it cannot be answered without waiting. */
-static bool store_on_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
-{
-    uint64_t index = first_addr >> table->page_bits;
-    struct pgl_leaf *leaf = pgl_leaf_find(table, index);
-    struct pgl_page *page = pgl_leaf_page(leaf, index);
-    size_t killed;
-    bool done, is_slow;
-
-    if (!pgl_page_trylock_at(table, page, pgl_witness_place())) {
-        return false;
-    }
-    done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed, &is_slow);
-    if (done) {
-        pgl_tally_add(table, killed ? PGL_TALLY_HITS : PGL_TALLY_FALSE_ALARMS, 1);
-    }
-    pgl_page_unlock_at(table, page, pgl_witness_place());
-    return done;
-}
-
-/*
- * Answer a store, page by page, without waiting. Returns false when some part is left, and then narrows the range to
- * it.
- */
-static bool answer_at_once(struct pgl_bracket *bracket, uint64_t *first_addr, uint64_t *last_addr)
-{
-    struct pgl_table *table = bracket->table;
-    const uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
-
-    if (holds_page_of(bracket, *first_addr >> table->page_bits, *last_addr >> table->page_bits)) {
-        return false;
-    }
-    pgl_table_fence_check(table);
-    while (pgl_filter_trim(table, first_addr, last_addr)) {
-        uint64_t page_last = *first_addr | in_page;
-
-        if (!store_on_page(table, *first_addr, page_last < *last_addr ? page_last : *last_addr)) {
-            return false;
-        }
-        if (page_last >= *last_addr) {
-            return true;
-        }
-        *first_addr = page_last + 1;
-    }
-    return true;
-}
-
-enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64_t addr, uint64_t len,
-                                             const char *place)
-{
-    uint64_t last_addr = addr + (len - 1u);
-
-    if (PGL_UNLIKELY(!is_under_way(bracket, place))) {
-        return refuse(EINVAL);
-    }
-    if (!pgl_store_is_valid(bracket->table, addr, len)) {
-        return PGL_BRACKET_ERROR;
-    }
-    if (len && !answer_at_once(bracket, &addr, &last_addr)) {
-        remember(bracket, addr, last_addr);
-    }
-    return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }
 
 /* List a block on its pages and add it to their filters. */
@@ -432,7 +304,7 @@ static void list(struct pgl_bracket *bracket, struct pgl_tb *tb)
 
     for (unsigned which = 0; which < tb->nextents; which++) {
         uint64_t index = pgl_tb_page(bracket->table, tb, which);
-        struct pgl_leaf *leaf = pages(bracket)[position(bracket, index)].leaf;
+        struct pgl_leaf *leaf = pgl_bracket_pages(bracket)[position(bracket, index)].leaf;
 
         pgl_list_add(bracket->table, leaf, index, pgl_ref(tb, which), crosses);
     }
@@ -444,7 +316,7 @@ static bool may_link(struct pgl_bracket *bracket, struct pgl_tb *tb)
     if (!PGL_WITNESS) {
         return true;
     }
-    if (!pgl_witness_may_link(tb, pages(bracket)->index, pgl_witness_place())) {
+    if (!pgl_witness_may_link(tb, pgl_bracket_pages(bracket)->index, pgl_witness_place())) {
         return false;
     }
     if (!tb->nextents) {
@@ -498,21 +370,21 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
 {
     struct pgl_tb *other;
 
-    if (!is_under_way(bracket, place)) {
-        return refuse(EINVAL);
+    if (!pgl_bracket_is_under_way(bracket, place)) {
+        return pgl_bracket_refuse(EINVAL);
     }
     if (bracket->nstores) {
-        answer_and_retake(bracket);
+        pgl_bracket_answer_and_retake(bracket);
         return decode_again(bracket);
     }
     if (!bracket->table->ops || !may_link(bracket, tb)) {
         pgl_bracket_abort_at(bracket, place);
-        return refuse(EINVAL);
+        return pgl_bracket_refuse(EINVAL);
     }
     pgl_tb_own_extents(tb);
     other = publish(bracket->table, tb);
     if (PGL_WITNESS && other && pgl_witness_knows(bracket->table, other, true, place) && !pgl_tb_is_live(other)) {
-        pgl_witness_breach(PGL_BREACH_TB_STATE, pages(bracket)->index, place, NULL);
+        pgl_witness_breach(PGL_BREACH_TB_STATE, pgl_bracket_pages(bracket)->index, place, NULL);
     }
     if (equal) {
         *equal = other ? other : tb;
@@ -550,7 +422,7 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
 
 void pgl_bracket_abort_at(struct pgl_bracket *bracket, const char *place)
 {
-    if (PGL_UNLIKELY(!is_under_way(bracket, place))) {
+    if (PGL_UNLIKELY(!pgl_bracket_is_under_way(bracket, place))) {
         return;
     }
     end(bracket);

@@ -223,7 +223,8 @@ void pgl_table_reset_at(struct pgl_table *table, const char *place)
 {
     struct pgl_leaf *leaf;
 
-    if (!pgl_witness_may_call(place) || !pgl_witness_resets(table, place)) {
+    if (!pgl_witness_may_call(place) ||
+        !pgl_witness_resets(table, PGL_WITNESS ? pgl_table_first_locked(table) : UINT64_MAX, place)) {
         return;
     }
     pgl_witness_forget(table);

@@ -284,9 +284,8 @@ bool pgl_witness_enters(const struct pgl_table *table, const char *place)
     return true;
 }
 
-bool pgl_witness_resets(const struct pgl_table *table, const char *place)
+bool pgl_witness_resets(const struct pgl_table *table, uint64_t first_locked, const char *place)
 {
-    uint64_t first_locked = pgl_table_first_locked(table);
     const struct held_page *page = NULL;
 
     for (size_t i = 0; i < held.n && !page; i++) {

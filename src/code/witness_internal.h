@@ -80,9 +80,9 @@ void pgl_witness_frees(struct pgl_table *table, uint64_t first_locked);
 
 /*
  * Report a locked page of a table that is about to be reset, and return false. Report an external lock that is not
- * held.
+ * held. @first_locked: as for pgl_witness_frees()
  */
-bool pgl_witness_resets(const struct pgl_table *table, const char *place);
+bool pgl_witness_resets(const struct pgl_table *table, uint64_t first_locked, const char *place);
 
 /* Report a breach that is not about a held page. @linked_place: the place at which the block was linked, or NULL. */
 void pgl_witness_breach(enum pgl_breach_kind kind, uint64_t index, const char *place, const char *linked_place);
@@ -188,9 +188,9 @@ static inline void pgl_witness_returns(void)
 {
 }
 
-static inline bool pgl_witness_resets(const struct pgl_table *table, const char *place)
+static inline bool pgl_witness_resets(const struct pgl_table *table, uint64_t first_locked, const char *place)
 {
-    (void)table, (void)place;
+    (void)table, (void)first_locked, (void)place;
     return true;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Collections whose blocks cross pages in falling order, against translation and kills. */
+/* Collections whose blocks cross pages in falling order, against translation, kills and waiters that starve. */
 #include "../soak/code.h"
 #include "../soak/stress.h"
 
@@ -14,6 +14,7 @@ int main(void)
                 {"link-lower", 10, &code_half, code_link_lower},
                 {"abort", 5, &code_half, code_abort},
                 {"store-bracket", 5, &code_half, code_store_bracket},
+                {"starve", 5, &code_half, code_starve},
                 {"kill", 15, &code_half, code_kill},
                 {"range", 4, &code_half, code_range},
                 {"flush", 1, &code_half, code_flush},

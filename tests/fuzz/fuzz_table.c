@@ -686,6 +686,8 @@ static void (*const operations[])(struct world *) = {
     op_link_super,
     op_link_super,
     op_run_short,
+    op_starve,
+    op_store_to_killed,
 };
 
 unsigned fuzz_table_run(const uint8_t *data, size_t size, unsigned nsteps)

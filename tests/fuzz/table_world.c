@@ -525,6 +525,9 @@ void world_begin(struct world *world)
 void world_end(struct world *world)
 {
     world->fail_in = 0;
+    if (world->turn.page) {
+        op_starve(world);
+    }
     world_compare_pages(world);
     current = NULL;
     pgl_table_free(world->table);

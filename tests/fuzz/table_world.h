@@ -8,6 +8,7 @@
 
 #include <pagelock/pagelock.h>
 
+#include "../../src/code/turn_internal.h"
 #include "fuzz.h"
 
 enum {
@@ -63,7 +64,13 @@ struct world {
     bool trylock_fails;
     unsigned tries, pattern; /* of trylock: how many follow the pattern */
     unsigned nrefused;
+
+    struct pgl_turn turn; /* of a waiter that starves, if it has a page */
 };
+
+/* Operations (table_waits.c). */
+void op_starve(struct world *world);
+void op_store_to_killed(struct world *world);
 
 /* Run at most @nsteps operations of an input. Return how often trylock was refused. */
 unsigned fuzz_table_run(const uint8_t *data, size_t size, unsigned nsteps);

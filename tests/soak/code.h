@@ -14,6 +14,7 @@ void code_leaf(struct worker *w);            /* ask for a leaf of a new table, a
 void code_lock(struct worker *w);            /* lock a page */
 void code_lock_block(struct worker *w);      /* lock the pages of a block */
 void code_pair(struct worker *w);            /* lock two pages */
+void code_starve(struct worker *w);          /* lock a page as a waiter that starves does */
 void code_trylock(struct worker *w);         /* try three pages in any order */
 
 /* Blocks and stores (code.c). */

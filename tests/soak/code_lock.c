@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Pages that are locked one by one, in pairs, and in collections; leaves that are made. */
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 
+#include "../../src/code/spin_internal.h"
+#include "../../src/code/turn_internal.h"
 #include "code.h"
 #include "code_world.h"
 
@@ -34,6 +37,25 @@ void code_lock(struct worker *w)
     code_give_way(w);
     code_disown(w, index);
     pgl_page_unlock(code.table, page);
+}
+
+/* From the turn on, other threads leave the page to this one. No witness knows this lock. */
+void code_starve(struct worker *w)
+{
+    uint64_t index = code_index[below(w, N_PAGES)];
+    struct pgl_page *page = pgl_page_get(code.table, index);
+    struct pgl_turn turn = {.page = page};
+
+    pgl_turn_queue(code.table, &turn);
+    code_give_way(w);
+    while (!pgl_turn_allows(code.table, page, &turn) || !pgl_spin_trylock(&page->head, PGL_HEAD_LOCK)) {
+        sched_yield();
+    }
+    pgl_turn_leave(code.table, &turn);
+    code_own(w, index);
+    code_give_way(w);
+    code_disown(w, index);
+    pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
 }
 
 void code_trylock(struct worker *w)

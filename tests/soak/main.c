@@ -37,6 +37,7 @@ static const struct mix everything = {
             {"page", 8, &code_half, code_page},
             {"pair", 40, &code_half, code_pair},
             {"range", 8, &code_half, code_range},
+            {"starve", 10, &code_half, code_starve},
             {"store", 200, &code_half, code_store},
             {"store-bracket", 40, &code_half, code_store_bracket},
             {"trylock", 40, &code_half, code_trylock},

@@ -57,9 +57,10 @@ struct pgl_tb;
  *      that the emulator compares) can be found already, it returns that one and does not touch @tb. @tb is alive and
  *      about to be listed. An equal block is alive too, because `retired` makes dead blocks unfindable. NULL for an
  *      emulator that finds its blocks only by the lists of their pages.
- * @retired: all blocks of @chain died in one call, or in one portion of it. Make each of them unfindable, and then wipe the caches that may hold
- *      them, once for all. Walk @chain with pgl_tb_chain_next(), and read the next block before the memory of one is
- *      freed. Must not be NULL.
+ * @retired: all blocks of @chain died in one call, or in one portion of it. Make each of them unfindable, and then wipe
+ *      the caches that may hold them, once for all. Walk @chain with pgl_tb_chain_next(), and read the next block
+ *      before the memory of one is freed. Other threads may wait until it returns: those that lock a page of these
+ *      blocks, or that store to the page of a store that killed them, even where it has no code. Must not be NULL.
  */
 struct pgl_tb_ops {
     void (*first_code)(uint64_t index, void *opaque) PGL_NOEXCEPT;

@@ -211,6 +211,14 @@ bool pgl_set_note(struct pgl_collection *set, uint64_t index)
     return true;
 }
 
+bool pgl_set_note_in_place(struct pgl_collection *set, uint64_t index)
+{
+    const struct pgl_collection_leaf *member = pgl_leaves_from(set, index).member;
+    bool has_leaf = member && index - member->first_index < PGL_LEVEL_SIZE;
+
+    return (has_leaf || set->nleaves < PGL_COLLECTION_INLINE) && pgl_set_note(set, index);
+}
+
 void pgl_set_lock_noted(struct pgl_collection *set)
 {
     lock_again_from(set, 0);

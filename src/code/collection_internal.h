@@ -30,11 +30,13 @@ enum pgl_set_change {
  */
 enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index);
 
-/*
- * Make a page a member without locking it, whose leaf exists. Returns false when memory ran out. After the last note
- * pgl_set_lock_noted() locks all members.
- */
+/* Make a page a member without locking it, whose leaf exists. Returns false when memory ran out. */
 bool pgl_set_note(struct pgl_collection *set, uint64_t index);
+
+/* The same, but return false rather than allocate. */
+bool pgl_set_note_in_place(struct pgl_collection *set, uint64_t index);
+
+/* Lock all members, which have been noted. */
 void pgl_set_lock_noted(struct pgl_collection *set);
 
 /*

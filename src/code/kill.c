@@ -373,10 +373,19 @@ void pgl_witness_set_lists(struct pgl_collection *set)
 /* How many extents of the dead are on the list of page @index, at most. */
 static size_t refs_on(const struct pgl_refs *dead, uint64_t index)
 {
-    if (!dead || index - dead->first_index >= PGL_LEVEL_SIZE) {
-        return SIZE_MAX;
+    return dead ? dead->on[index % PGL_LEVEL_SIZE] : SIZE_MAX;
+}
+
+/*
+ * Whether a member that changed is narrowed later: by the next portion, or by the caller. The note takes no memory,
+ * because there might be none.
+ */
+static bool stays_wide(const struct pgl_refs *dead, uint64_t index)
+{
+    if (!dead || (index >= dead->first && index < dead->end)) {
+        return false;
     }
-    return dead->on[index - dead->first_index];
+    return index == dead->rest || (dead->wide && pgl_set_note_in_place(dead->wide, index));
 }
 
 bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead)
@@ -393,9 +402,9 @@ bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead)
         pgl_kill_retire(table, chain);
     }
     for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
-        bool has_changed = chain.first && refs_on(dead, index) && !(dead && dead->rest == index);
+        bool has_changed = chain.first && refs_on(dead, index);
 
-        if (has_changed || !pgl_list_first(page)) {
+        if (!pgl_list_first(page) || (has_changed && !stays_wide(dead, index))) {
             pgl_page_narrow(table, pgl_leaf_find(table, index), index);
         }
     }

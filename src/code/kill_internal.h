@@ -45,21 +45,22 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 bool pgl_kill_in_set(struct pgl_collection *set);
 
 /**
- * struct pgl_refs - how many extents of blocks that are marked dead are on the lists of the pages of one leaf
- * @first_index: of the leaf
- * @rest: a page that is not to be narrowed now, because more of its blocks are about to die, or UINT64_MAX
- * @on: for each page of the leaf
+ * struct pgl_refs - the extents of the blocks that a portion marked dead
+ * @first, @end: the pages [@first, @end) lose their last blocks that are about to die
+ * @rest: the page that the next portion begins with and narrows, if it lists no more of them; or UINT64_MAX
+ * @wide: NULL, or a set in which to note other pages, which the caller narrows later
+ * @on: for each page the number of its extents, or more, because pages of several leaves may share an entry
  */
 struct pgl_refs {
-    uint64_t first_index;
-    uint64_t rest;
+    uint64_t first, end, rest;
+    struct pgl_collection *wide;
     uint32_t on[PGL_LEVEL_SIZE];
 };
 
 /*
  * Unlink the blocks that are marked dead from all members' lists, retire them, and narrow the members that changed, and
  * those without blocks. All pages of the dead are members. With @dead, which may be NULL, a list is followed no
- * further than to its last dead block. Returns whether there were any.
+ * further than to its last dead block, and members that list others may stay wide. Returns whether there were any.
  */
 bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead);
 

@@ -21,10 +21,13 @@
  *   P1  A portion kills at most PORTION blocks, or half of those that it looks at, and calls `retired` once. All pages
  *       of all its victims are held before the first of them dies. (test_portion_of_a_page_is_bounded,
  *       test_portion_holds_its_pages_before_a_block_dies)
- *   P2  A page on which victims are left keeps its filters wide. The call that left them narrows the page before it
- *       returns. (test_portion_narrows_a_page_that_it_left)
+ *   P2  A page that more victims may leave keeps its filters wide. The call that left it so narrows the page before it
+ *       returns. (test_portion_narrows_a_page_that_it_left, test_portion_narrows_the_partner_of_a_page_that_it_left)
  *   P3  A call returns when no victim of its is alive that it could see: no page of its range lists one, and each block
  *       that it named is dead and retired. (test_portion_comes_back_for_the_rest)
+ *   P4  A partner is a page outside the range of a portion that lists victims. While a call has more portions it notes
+ *       the partners, and narrows each once after them. The notes have room for four leaves; partners in more leaves are
+ *       narrowed at once. (test_portion_narrows_a_partner_once)
  *
  * PROGRESS     A portion kills a victim, or finds none, or lacks memory. In the last case the next one is for a single
  * victim, whose pages need no memory unless they are in more leaves than a set has room for. Such a victim waits until
@@ -54,9 +57,10 @@ struct portion {
     const struct pgl_choice *choice;
     struct pgl_collection set;
     struct pgl_refs dead;
-    uint64_t first, last; /* victims are looked for on the members from here to here */
-    size_t limit;         /* of victims */
-    size_t seen;          /* blocks, victims or not, while the pages were locked */
+    struct pgl_collection *wide; /* pages that the call narrows when its portions are over */
+    uint64_t first, last;        /* victims are looked for on the members from here to here */
+    size_t limit;                /* of victims */
+    size_t seen;                 /* blocks, victims or not, while the pages were locked */
 };
 
 static bool is_chosen(const struct pgl_tb *tb)
@@ -83,12 +87,13 @@ static bool is_victim(const struct pgl_choice *choice, uintptr_t ref)
 }
 
 static void begin(struct portion *portion, struct pgl_table *table, const struct pgl_choice *choice,
-                  const struct pgl_leaf *leaf, size_t limit)
+                  struct pgl_collection *wide, size_t limit)
 {
     portion->choice = choice;
     pgl_set_init(&portion->set, table);
     portion->set.kills = true;
-    portion->dead = (struct pgl_refs){.first_index = leaf->first_index, .rest = NO_PAGE};
+    portion->dead = (struct pgl_refs){.rest = NO_PAGE};
+    portion->wide = wide;
     portion->limit = limit;
     portion->seen = 0;
 }
@@ -222,16 +227,12 @@ static bool is_held(const struct portion *portion, const struct pgl_tb *tb)
     return true;
 }
 
-/* Mark a victim dead, and count its extents on the pages of the portion's leaf. */
+/* Mark a victim dead, and count its extents on each page. */
 static void mark_victim(struct portion *portion, struct pgl_tb *tb)
 {
     pgl_tb_mark_dead(portion->set.table, tb);
     for (unsigned which = 0; which < tb->nextents; which++) {
-        uint64_t slot = pgl_tb_page(portion->set.table, tb, which) - portion->dead.first_index;
-
-        if (slot < PGL_LEVEL_SIZE) {
-            portion->dead.on[slot]++;
-        }
+        portion->dead.on[pgl_tb_page(portion->set.table, tb, which) % PGL_LEVEL_SIZE]++;
     }
 }
 
@@ -242,6 +243,8 @@ static void mark(struct portion *portion)
     struct pgl_page *page;
     size_t n = 0;
 
+    portion->dead.first = portion->first;
+    portion->dead.end = portion->last + 1;
     pgl_witness_set_lists(&portion->set);
     for (uint64_t index = portion->first; (page = pgl_collection_next(&portion->set, &index)) && index <= portion->last;
          index++) {
@@ -252,7 +255,7 @@ static void mark(struct portion *portion)
                 continue;
             }
             if (n == limit_of(portion) || !is_held(portion, tb)) {
-                portion->dead.rest = index;
+                portion->dead.rest = portion->dead.end = index;
                 return;
             }
             mark_victim(portion, tb);
@@ -263,21 +266,40 @@ static void mark(struct portion *portion)
 
 /*
  * Kill the victims of a portion and unlock its pages. @owed is the page that the portion before left wide, or NO_PAGE;
- * it is a member. Returns whether any block died.
+ * it is a member. @more: the call goes on behind the range of the portion. Returns whether any block died.
  */
-static bool finish(struct portion *portion, uint64_t owed)
+static bool finish(struct portion *portion, uint64_t owed, bool more)
 {
     struct pgl_table *table = portion->set.table;
     bool killed;
 
     add_partners(portion);
     mark(portion);
+    portion->dead.wide = more || portion->dead.rest != NO_PAGE ? portion->wide : NULL;
     killed = pgl_kill_marked(&portion->set, &portion->dead);
     if (owed != NO_PAGE && owed != portion->dead.rest) {
         pgl_page_narrow(table, pgl_leaf_find(table, owed), owed);
     }
     pgl_collection_unlock_at(&portion->set, pgl_witness_place());
     return killed;
+}
+
+/* Narrow the pages that portions have noted, and forget them. A page without code was narrowed by its last killer. */
+static void narrow_noted(struct pgl_collection *wide)
+{
+    struct pgl_table *table = wide->table;
+    struct pgl_page *page;
+
+    for (uint64_t index = 0; (page = pgl_collection_next(wide, &index)); index++) {
+        struct pgl_leaf *leaf = pgl_leaf_find(table, index);
+
+        if (pgl_page_has_code(leaf, index)) {
+            pgl_page_lock_at(table, page, pgl_witness_place());
+            pgl_page_narrow(table, leaf, index);
+            pgl_page_unlock_at(table, page, pgl_witness_place());
+        }
+    }
+    pgl_set_init(wide, table);
 }
 
 /* The limit of the next portion. One victim, if the last portion left some and killed none for want of memory. */
@@ -321,9 +343,10 @@ static bool may_meet(const struct pgl_table *table, const struct pgl_choice *cho
  * Kill the victims on the pages from @index to @last, which lie in one leaf. A portion that leaves victims on a page is
  * followed by one that begins with this page.
  */
-static bool kill_in_leaf(struct pgl_table *table, const struct pgl_choice *choice, struct pgl_leaf *leaf,
+static bool kill_in_leaf(struct pgl_collection *wide, const struct pgl_choice *choice, struct pgl_leaf *leaf,
                          uint64_t index, uint64_t last)
 {
+    struct pgl_table *table = wide->table;
     size_t limit = PORTION;
     uint64_t owed = NO_PAGE;
     bool killed, any = false;
@@ -332,7 +355,7 @@ static bool kill_in_leaf(struct pgl_table *table, const struct pgl_choice *choic
         struct portion portion;
         bool room = true;
 
-        begin(&portion, table, choice, leaf, limit);
+        begin(&portion, table, choice, wide, limit);
         portion.first = index;
         if (owed != NO_PAGE) {
             room = add_page(&portion, leaf, index++);
@@ -347,7 +370,7 @@ static bool kill_in_leaf(struct pgl_table *table, const struct pgl_choice *choic
             break;
         }
         portion.last = index - 1;
-        killed = finish(&portion, owed);
+        killed = finish(&portion, owed, portion.last < choice->last_addr >> table->page_bits);
         any |= killed;
         limit = next_limit(&portion, killed);
         owed = portion.dead.rest;
@@ -359,16 +382,22 @@ static bool kill_in_leaf(struct pgl_table *table, const struct pgl_choice *choic
 int pgl_kill_portions(struct pgl_table *table, const struct pgl_choice *choice)
 {
     uint64_t first = choice->first_addr >> table->page_bits, last = choice->last_addr >> table->page_bits;
+    struct pgl_collection wide;
     struct pgl_leaf *leaf;
     bool any = false;
 
+    pgl_set_init(&wide, table);
     for (uint64_t index = first; (leaf = pgl_leaf_next(table, index, last));) {
         uint64_t end = leaf->first_index + (PGL_LEVEL_SIZE - 1);
 
-        any |= kill_in_leaf(table, choice, leaf, index > leaf->first_index ? index : leaf->first_index,
+        any |= kill_in_leaf(&wide, choice, leaf, index > leaf->first_index ? index : leaf->first_index,
                             last < end ? last : end);
+        if (wide.nleaves == PGL_COLLECTION_INLINE) {
+            narrow_noted(&wide);
+        }
         index = end + 1;
     }
+    narrow_noted(&wide);
     return any ? PGL_HIT : 0;
 }
 
@@ -397,8 +426,9 @@ static void add_named(struct portion *portion, struct pgl_leaf *leaf, struct pgl
 }
 
 /* Kill the first of @n named blocks, and with it those that are chosen on its page, or come next and are near. */
-static bool kill_near(struct pgl_table *table, struct pgl_tb *const *tbs, size_t n)
+static bool kill_near(struct pgl_collection *wide, struct pgl_tb *const *tbs, size_t n)
 {
+    struct pgl_table *table = wide->table;
     const struct pgl_choice choice = {.last_addr = UINT64_MAX, .chosen = true};
     struct pgl_leaf *leaf = pgl_leaf_find(table, pgl_tb_page(table, tbs[0], 0));
     size_t limit = PORTION;
@@ -409,7 +439,7 @@ static bool kill_near(struct pgl_table *table, struct pgl_tb *const *tbs, size_t
         struct portion portion;
         bool room = true;
 
-        begin(&portion, table, &choice, leaf, limit);
+        begin(&portion, table, &choice, wide, limit);
         portion.first = leaf->first_index;
         portion.last = leaf->first_index + (PGL_LEVEL_SIZE - 1);
         if (owed != NO_PAGE) {
@@ -419,7 +449,7 @@ static bool kill_near(struct pgl_table *table, struct pgl_tb *const *tbs, size_t
             add_named(&portion, leaf, tbs, n);
         }
         met = has(&portion, pgl_tb_page(table, tbs[0], 0));
-        killed = finish(&portion, owed);
+        killed = finish(&portion, owed, n > 1);
         any |= killed;
         limit = next_limit(&portion, killed);
         owed = portion.dead.rest;
@@ -438,8 +468,10 @@ static void await_killer(struct pgl_table *table, const struct pgl_tb *tb)
 
 int pgl_kill_named(struct pgl_table *table, struct pgl_tb *const *tbs, size_t n)
 {
+    struct pgl_collection wide;
     bool any = false;
 
+    pgl_set_init(&wide, table);
     for (size_t i = 0; i < n; i++) {
         if (state_of(tbs[i]) == PGL_TB_LIVE) {
             choose(tbs[i]);
@@ -456,8 +488,9 @@ int pgl_kill_named(struct pgl_table *table, struct pgl_tb *const *tbs, size_t n)
         } else if (state == PGL_TB_DEAD) {
             await_killer(table, tbs[i]);
         } else {
-            any |= kill_near(table, tbs + i, n - i);
+            any |= kill_near(&wide, tbs + i, n - i);
         }
     }
+    narrow_noted(&wide);
     return any ? PGL_HIT : 0;
 }

@@ -192,6 +192,80 @@ static void test_portion_narrows_a_page_that_it_left(void **state)
     free(blocks);
 }
 
+/*
+ * Three portions of blocks on page 5, each also on page @partner: those of one portion in one bit of its mask. Another
+ * block stays on the partner.
+ */
+static void link_crossing(struct emu *emu, struct emu_block blocks[3 * PORTION], struct emu_block *stays,
+                          uint64_t partner)
+{
+    emu_link(emu, stays, partner * 0x1000 + 0xffc, partner * 0x1000 + 0xfff);
+    for (unsigned i = 0; i < 3 * PORTION; i++) {
+        uint64_t addr = partner * 0x1000 + i / PORTION * 64;
+
+        emu_link2(emu, &blocks[i], 0x5000 + i, 0x5000 + i, addr, addr + 3);
+    }
+}
+
+struct partner {
+    uint64_t index;
+    unsigned n_wide; /* calls of `retired` that found its filters as before the first */
+};
+
+static void look_at_partner(struct emu *emu, struct pgl_tb *chain)
+{
+    struct partner *partner = emu->arg;
+
+    (void)chain;
+    partner->n_wide += emu_mask(emu, partner->index) == (UINT64_C(1) << 63 | 7);
+}
+
+/* Kill the blocks of page 5 as a page, or by name. Returns how often `retired` found the partner's filters wide. */
+static unsigned kill_crossing(uint64_t index, bool by_name)
+{
+    struct emu_block *blocks = aligned_alloc(_Alignof(struct emu_block), 3 * PORTION * sizeof(*blocks)), stays;
+    struct pgl_tb **tbs = all_of(blocks, 3 * PORTION);
+    struct partner partner = {index, 0};
+    struct emu emu;
+
+    emu_init(&emu);
+    link_crossing(&emu, blocks, &stays, index);
+    emu.arg = &partner;
+    emu.at_retired = look_at_partner;
+    if (by_name) {
+        assert_int_equal(pgl_invalidate_tbs(emu.table, tbs, 3 * PORTION, NULL), PGL_HIT);
+    } else {
+        assert_int_equal(pgl_invalidate_page(emu.table, 5, NULL), PGL_HIT);
+    }
+    assert_int_equal(emu.n_retired, 3);
+    assert_true(emu_is_live(&stays));
+    assert_int_equal(emu_mask(&emu, index), UINT64_C(1) << 63);
+    emu_fini(&emu);
+    free(tbs);
+    free(blocks);
+    return partner.n_wide;
+}
+
+/* A partner in the leaf of page 5, below or above it, or in another leaf. */
+static const uint64_t partners[] = {3, 7, 1000};
+
+static void test_portion_narrows_the_partner_of_a_page_that_it_left(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2 * sizeof(partners) / sizeof(*partners); i++) {
+        kill_crossing(partners[i / 2], i % 2);
+    }
+}
+
+/* No portion narrows it for itself, which would walk its list each time. */
+static void test_portion_narrows_a_partner_once(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2 * sizeof(partners) / sizeof(*partners); i++) {
+        assert_int_equal(kill_crossing(partners[i / 2], i % 2), 3);
+    }
+}
+
 /* Another thread kills the rest of the page between two portions, if it gets there first. */
 struct rest {
     struct emu_call call;
@@ -462,6 +536,8 @@ int main(void)
         cmocka_unit_test(test_portion_is_of_one_leaf),
         cmocka_unit_test(test_portion_holds_its_pages_before_a_block_dies),
         cmocka_unit_test(test_portion_narrows_a_page_that_it_left),
+        cmocka_unit_test(test_portion_narrows_the_partner_of_a_page_that_it_left),
+        cmocka_unit_test(test_portion_narrows_a_partner_once),
         cmocka_unit_test(test_portion_leaves_the_rest_to_another_killer),
         cmocka_unit_test(test_range_that_meets_no_code_waits_for_nobody),
         cmocka_unit_test(test_invalidate_tbs_kills_those_of_the_array_only),

@@ -41,7 +41,7 @@ struct pgl_tb_ops;
  * @asymmetric_fences: true when the guest's stores are checked inline and far outnumber translations (docs/performance.md
  *      says by how much). A store check then costs no fence. Each bracket pays for it with a call of membarrier(2),
  *      which Linux has. Without effect in a table with @external_locking, which needs neither.
- * @ops: the callbacks of pagelock/tb.h, borrowed; they outlive the table. NULL for a table of page locks only, where
+ * @ops: the callbacks of pagelock/block.h, borrowed; they outlive the table. NULL for a table of page locks only, where
  *      pgl_bracket_commit() refuses to link a block to its pages.
  * @opaque: passed to every callback
  * @hot_bytes_max: the most memory for the counts and exact maps of hot pages (pgl_table_stats.hot_bytes), or 0 for no

@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-#include <pagelock/tb.h>
+#include <pagelock/bracket.h>
 
 #include "witness_internal.h"
 

@@ -3,9 +3,9 @@
 #ifndef PGL_PAGELOCK_INLINE_BRACKET_H
 #define PGL_PAGELOCK_INLINE_BRACKET_H
 
+#include <pagelock/bracket.h>
 #include <pagelock/inline/fence.h>
 #include <pagelock/inline/page.h>
-#include <pagelock/inline/tb.h>
 
 #ifdef __cplusplus
 extern "C" {

@@ -8,7 +8,7 @@
 #include <pagelock/inline/fence.h>
 #include <pagelock/inline/filter.h>
 #include <pagelock/inline/page.h>
-#include <pagelock/inline/tb.h>
+#include <pagelock/store.h>
 
 #ifdef __cplusplus
 extern "C" {

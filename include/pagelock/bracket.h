@@ -31,7 +31,8 @@ struct pgl_bracket;
  *      the page that it named. Decode from the beginning; the new decoding may name other pages.
  * @PGL_BRACKET_EXISTS: after a commit, an equal block is findable already. Nothing is held, and the new block was never
  *      linked.
- * @PGL_BRACKET_ERROR: errno is ENOMEM or EINVAL, and the bracket is unchanged. Abort it, or go on in another way.
+ * @PGL_BRACKET_ERROR: errno is ENOMEM or EINVAL. The bracket is unchanged: abort it, or go on in another way. After a
+ *      commit it has been aborted.
  */
 enum pgl_bracket_result {
     PGL_BRACKET_OK,

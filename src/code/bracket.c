@@ -148,13 +148,15 @@ static void end(struct pgl_bracket *bracket)
     drop_unnamed(bracket);
     if (bracket->room > PGL_BRACKET_INLINE) {
         free(bracket->more);
+        bracket->room = PGL_BRACKET_INLINE;
     }
 }
 
 /*
- * Answer the remembered stores. The caller holds no page. answer_at_once() fenced after a store to another page. A store
- * to a page of the bracket needs no fence. The page was held when the store was made, so every block of the old bytes
- * is on its list; and a thread that makes a block later locks the page after this thread has unlocked it.
+ * Answer the remembered stores. The caller holds no page. answer_at_once() fenced after a store with bytes on another
+ * page. A store to a page of the bracket alone needs no fence. The page was held when the store was made, so every block
+ * of the old bytes is on its list; and a thread that makes a block later locks the page after this thread has unlocked
+ * it.
  */
 static void answer_stores(struct pgl_bracket *bracket)
 {

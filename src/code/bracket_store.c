@@ -81,11 +81,15 @@ static bool answer_at_once(struct pgl_bracket *bracket, uint64_t *first_addr, ui
 {
     struct pgl_table *table = bracket->table;
     const uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
+    const uint64_t first = *first_addr >> table->page_bits, last = *last_addr >> table->page_bits;
+    const bool is_own = holds_page_of(bracket, first, last);
 
-    if (holds_page_of(bracket, *first_addr >> table->page_bits, *last_addr >> table->page_bits)) {
+    if (!is_own || first != last) { /* bytes may lie on a page that the bracket does not hold */
+        pgl_table_fence_check(table);
+    }
+    if (is_own) {
         return false;
     }
-    pgl_table_fence_check(table);
     while (pgl_filter_trim(table, first_addr, last_addr)) {
         uint64_t page_last = *first_addr | in_page;
 

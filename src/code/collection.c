@@ -304,7 +304,7 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
 {
     struct pgl_table *table = set->table;
     struct pgl_leaf *leaf = member->leaf;
-    const unsigned end = end_word(leaf, last), special = pgl_table_special(table);
+    const unsigned end = end_word(leaf, last);
     uintptr_t head, heads = 0;
 
     for (unsigned word = first_word(leaf, first); word < end; word++) {
@@ -322,7 +322,7 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
             if (!(bits & 1)) {
                 continue;
             }
-            if (PGL_UNLIKELY(special || !pgl_page_lock_fast(page, &head))) {
+            if (PGL_UNLIKELY(pgl_table_special(table) || !pgl_page_lock_fast(page, &head))) {
                 mark_below(set, leaf->first_index + (uint64_t)(page - leaf->pages));
                 pgl_page_lock_slow(table, page, pgl_witness_place());
                 head = pgl_head(page);

@@ -280,7 +280,10 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     /* Another thread may have added the map meanwhile, or else the array, and then the page is not hot yet. */
     if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
         pgl_witness_list(table, page, index);
-        pgl_filter_from_list(table, page, index, buckets->map, 0, pgl_filter_words(table) - 1);
+        /* The mask too: a call that kills in portions may have left it wide. Release: as in narrow(). */
+        __atomic_store_n(&page->mask,
+                         pgl_filter_from_list(table, page, index, buckets->map, 0, pgl_filter_words(table) - 1),
+                         __ATOMIC_RELEASE);
         pgl_list_order(table, page, buckets);
         __atomic_store_n(&hot->map[slot], buckets->map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* the release of the unlock publishes it */

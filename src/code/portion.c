@@ -60,7 +60,8 @@ struct portion {
     struct pgl_collection *wide; /* pages that the call narrows when its portions are over */
     uint64_t first, last;        /* victims are looked for on the members from here to here */
     size_t limit;                /* of victims */
-    size_t seen;                 /* blocks, victims or not, while the pages were locked */
+    uint64_t unasked;            /* the page with blocks that the predicate was not asked about, or NO_PAGE */
+    size_t seen;                 /* extents, victims' or not, while the pages were locked */
 };
 
 static bool is_chosen(const struct pgl_tb *tb)
@@ -95,6 +96,7 @@ static void begin(struct portion *portion, struct pgl_table *table, const struct
     portion->dead = (struct pgl_refs){.rest = NO_PAGE};
     portion->wide = wide;
     portion->limit = limit;
+    portion->unasked = NO_PAGE;
     portion->seen = 0;
 }
 
@@ -113,7 +115,7 @@ static size_t limit_of(const struct portion *portion)
 {
     size_t share = portion->seen / 2;
 
-    return portion->limit == 1 || share < portion->limit ? portion->limit : share;
+    return portion->limit == 1 || !portion->choice->chosen || share < portion->limit ? portion->limit : share;
 }
 
 /* Ask the predicate about the blocks of a page, until there are more victims than a portion may have. */
@@ -121,9 +123,10 @@ static void ask(struct portion *portion, struct pgl_page *page, uint64_t index)
 {
     const struct pgl_choice *choice = portion->choice;
     struct pgl_walk walk;
+    uintptr_t ref;
     size_t n = 0;
 
-    for (uintptr_t ref = begin_walk(portion, &walk, page, index); ref && n <= limit_of(portion);
+    for (ref = begin_walk(portion, &walk, page, index); ref && n <= limit_of(portion);
          ref = pgl_walk_next(&walk, ref)) {
         struct pgl_tb *tb = pgl_ref_tb(ref);
 
@@ -136,6 +139,9 @@ static void ask(struct portion *portion, struct pgl_page *page, uint64_t index)
             pgl_witness_returns();
         }
         n += is_victim(choice, ref);
+    }
+    if (ref && choice->predicate) {
+        portion->unasked = index;
     }
 }
 
@@ -262,6 +268,8 @@ static void mark(struct portion *portion)
             n++;
         }
     }
+    /* Several extents of one block were counted, or others have killed some of the victims. */
+    portion->dead.rest = portion->unasked;
 }
 
 /*
@@ -488,6 +496,7 @@ int pgl_kill_named(struct pgl_table *table, struct pgl_tb *const *tbs, size_t n)
         } else if (state == PGL_TB_DEAD) {
             await_killer(table, tbs[i]);
         } else {
+            choose(tbs[i]); /* it may have been linked since the first look */
             any |= kill_near(&wide, tbs + i, n - i);
         }
     }

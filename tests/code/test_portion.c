@@ -512,6 +512,47 @@ static void test_invalidate_if_kills_those_that_the_predicate_chooses(void **sta
     emu_fini(&emu);
 }
 
+/* Two extents of each block are seen on the page, and a portion is full of blocks, not of extents. */
+static void test_invalidate_if_asks_about_all_blocks_with_two_extents(void **state)
+{
+    enum { N = PORTION + 88 };
+    struct emu_block *blocks = aligned_alloc(_Alignof(struct emu_block), N * sizeof(*blocks));
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < N; i++) {
+        emu_link2(&emu, &blocks[i], 0x5000 + i, 0x5000 + i, 0x5800 + i, 0x5800 + i);
+    }
+    assert_int_equal(pgl_invalidate_if(emu.table, 0x5000, 0x5fff, yes, NULL, NULL), PGL_HIT);
+    assert_int_equal(emu_count(&emu, 5), 0);
+    emu_fini(&emu);
+    free(blocks);
+}
+
+static void test_portion_of_a_part_of_a_page_is_bounded(void **state)
+{
+    enum { N = 8 * PORTION };
+    struct emu_block *blocks = aligned_alloc(_Alignof(struct emu_block), N * sizeof(*blocks));
+    struct emu emu;
+    unsigned last_chain;
+
+    (void)state;
+    emu_init(&emu);
+    emu.arg = &last_chain;
+    emu.at_retired = assert_short;
+    for (unsigned i = 0; i < N; i++) {
+        uint64_t addr = (i % 2 ? 0x5000 : 0x5800) + i / 2 % 2048;
+
+        emu_link(&emu, &blocks[i], addr, addr);
+    }
+    assert_int_equal(pgl_invalidate_range(emu.table, 0x5000, 0x57ff, NULL), PGL_HIT);
+    assert_int_equal(emu_count(&emu, 5), N / 2);
+    emu.at_retired = NULL;
+    emu_fini(&emu);
+    free(blocks);
+}
+
 static void test_invalidate_if_refuses_bad_ranges_and_no_predicate(void **state)
 {
     struct emu emu;
@@ -546,6 +587,8 @@ int main(void)
         cmocka_unit_test(test_invalidate_tbs_returns_only_after_anothers_retired),
         cmocka_unit_test(test_invalidate_tbs_forgets_a_block_that_is_made_new),
         cmocka_unit_test(test_invalidate_if_kills_those_that_the_predicate_chooses),
+        cmocka_unit_test(test_invalidate_if_asks_about_all_blocks_with_two_extents),
+        cmocka_unit_test(test_portion_of_a_part_of_a_page_is_bounded),
         cmocka_unit_test(test_invalidate_if_refuses_bad_ranges_and_no_predicate),
     };
 

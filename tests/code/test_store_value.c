@@ -148,6 +148,30 @@ static void test_table_without_callbacks_refuses_a_commit(void **state)
     pgl_table_free(table);
 }
 
+/* Aborting once more is harmless: the memory for many pages is freed once. */
+static void test_table_without_callbacks_bears_an_abort_after_the_commit(void **state)
+{
+    struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48};
+    struct pgl_table *table = pgl_table_new(&config);
+    struct pgl_bracket bracket;
+    struct pgl_tb tb;
+
+    (void)state;
+    assert_non_null(table);
+    pgl_tb_init(&tb);
+    pgl_tb_set_bytes(&tb, 0, 0x5000, 0x5003);
+    assert_true(pgl_bracket_begin(&bracket, table, 5));
+    for (uint64_t index = 6; index < 12; index++) {
+        assert_int_equal(pgl_bracket_cross(&bracket, index), PGL_BRACKET_OK);
+    }
+    assert_int_equal(pgl_bracket_commit(&bracket, &tb, NULL), PGL_BRACKET_ERROR);
+    if (!pgl_has_lock_debug()) { /* which reports it */
+        pgl_bracket_abort(&bracket);
+    }
+    assert_int_equal(pgl_table_check(table, NULL, NULL), 0);
+    pgl_table_free(table);
+}
+
 static void test_table_without_callbacks_kills_a_block_on_no_page(void **state)
 {
     struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48};
@@ -188,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_cache_keeps_a_living_block),
         cmocka_unit_test(test_cache_clears_the_slot_of_a_dead_block),
         cmocka_unit_test(test_table_without_callbacks_refuses_a_commit),
+        cmocka_unit_test(test_table_without_callbacks_bears_an_abort_after_the_commit),
         cmocka_unit_test(test_table_without_callbacks_kills_a_block_on_no_page),
         cmocka_unit_test(test_store_announced_is_stale_until_it_is_confirmed),
     };

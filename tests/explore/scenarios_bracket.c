@@ -246,6 +246,18 @@ static void storing_0_from_1(void)
     translate_storing(1, 1, 1, 0, 1);
 }
 
+/* A store whose bytes begin on the bracket's page and end on the next one, which is not held. */
+static void storing_across_from_0(void)
+{
+    struct pgl_bracket bracket;
+
+    explore_check(pgl_bracket_begin(&bracket, world.table, 0));
+    guest_store(1, 0, 1);
+    explore_check(pgl_bracket_store(&bracket, ADDR(1, 0) - 2, SLOT_BYTES + 2) == PGL_BRACKET_RESTART);
+    pgl_bracket_abort(&bracket);
+    expect_fresh(1, 0, 1);
+}
+
 static void translate_page_1(void)
 {
     translate(2, 1, 1, 0);
@@ -437,6 +449,11 @@ const struct explore_scenario bracket_scenarios[] = {
      "a store to a page another translates",
      world_init,
      {storing_1_from_0, translate_page_1},
+     world_final},
+    {"inner-store-across",
+     "a store to the bracket's page and the next one",
+     init_linked,
+     {storing_across_from_0, translate_page_1},
      world_final},
     {"inner-store-linked", "a store that kills", init_linked_page_1, {storing_1_from_0, lock_page_0}, world_final},
     {"inner-store-crosswise",

@@ -334,6 +334,25 @@ uint64_t world_any_addr(struct world *world)
     return addr & world->last_addr;
 }
 
+/* Choose the length of a store: short, over a few pages, or any. */
+uint64_t world_any_len(struct world *world)
+{
+    unsigned choice = eat(&world->input);
+
+    if (choice < 192) {
+        return choice % 66;
+    }
+    if (choice < 250) {
+        return eat_bytes(&world->input, 3) % (UINT64_C(4) << world->page_bits);
+    }
+    return eat_bytes(&world->input, 8);
+}
+
+bool world_is_in_table(const struct world *world, uint64_t addr, uint64_t len)
+{
+    return !len || world->last_addr - addr >= len - 1;
+}
+
 const struct pgl_tb *world_any_running(struct world *world, const struct block **running)
 {
     *running = eat(&world->input) % 2 ? world_any_block(world) : NULL;

@@ -84,6 +84,7 @@ bool *world_trap_of(struct world *world, uint64_t index);
 void world_note_leaf(struct world *world, uint64_t index);
 void world_note_leaf_if_there(struct world *world, uint64_t index);
 void world_trim(struct world *world);
+bool world_is_in_table(const struct world *world, uint64_t addr, uint64_t len);
 bool world_leaf_exists(const struct world *world, uint64_t index);
 bool world_is_partner(const struct world *world, uint64_t index, uint64_t first, uint64_t last);
 bool world_kill(struct block *block);
@@ -97,6 +98,7 @@ void world_compare_pages(struct world *world);
 struct block *world_any_block(struct world *world);
 uint64_t world_any_page(struct world *world);
 uint64_t world_any_addr(struct world *world);
+uint64_t world_any_len(struct world *world); /* of a store */
 const struct pgl_tb *world_any_running(struct world *world, const struct block **running);
 struct block *world_any_new(struct world *world);
 unsigned world_choose_extents(struct world *world, struct block *block, uint64_t *pages);

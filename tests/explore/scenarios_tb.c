@@ -463,6 +463,7 @@ const struct explore_scenario tb_scenarios[] = {
      init_two_blocks,
      {store_and_flush, translate_0_again},
      world_final},
+    {"flush-portion-hot", "a page becomes hot between two portions", init_nearly_hot, {flush, miss}, world_final},
     {"flush-flush", "everything dies once", init_dying_crossing, {flush, flush, kill_tb_0}, final_one_hit},
     {"narrow-store-store", "whichever store kills", init_two_stores, {store_0, store_again}, world_final},
     {"narrow-kill-store",

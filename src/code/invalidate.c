@@ -49,7 +49,7 @@ static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
     pgl_witness_set_lists(&set);
     if (!pgl_tb_is_dead(tb)) {
         pgl_tb_mark_dead(table, tb);
-        killed = pgl_kill_marked(&set, NULL);
+        killed = pgl_kill_marked(&set, NULL, NULL);
     }
     pgl_collection_unlock_at(&set, pgl_witness_place());
     return killed;
@@ -96,6 +96,7 @@ static int kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t las
     const uint64_t index[2] = {first_addr >> table->page_bits, last_addr >> table->page_bits};
     bool wants_more[2] = {false, false};
     struct pgl_collection set;
+    uint64_t slow;
     int result;
 
     if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, &result)) {
@@ -104,12 +105,15 @@ static int kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t las
     if (index[1] - index[0] > 1 || !pgl_set_lock(&set, table, first_addr, last_addr, true)) {
         return pgl_kill_portions(table, &(struct pgl_choice){first_addr, last_addr, false, NULL, NULL});
     }
-    result = pgl_kill_in_set(&set) ? PGL_HIT : 0;
+    result = pgl_kill_in_set(&set, &slow) ? PGL_HIT : 0;
     if (!result) {
         wants_more[0] = pgl_filter_note_miss_in_set(&set, index[0]);
         wants_more[1] = index[1] != index[0] && pgl_filter_note_miss_in_set(&set, index[1]);
     }
     pgl_collection_unlock_at(&set, pgl_witness_place());
+    if (slow != UINT64_MAX) {
+        pgl_filter_add_hot(table, pgl_leaf_find(table, slow), slow);
+    }
     for (unsigned i = 0; i < 2; i++) {
         if (wants_more[i]) {
             pgl_filter_add_hot(table, pgl_leaf_find(table, index[i]), index[i]);

@@ -236,14 +236,16 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
     }
 }
 
-void pgl_page_narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
+size_t pgl_page_narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     struct pgl_buckets *buckets = pgl_page_buckets(page, index);
     uint64_t mask = buckets ? page->mask : 0;
     bool crosses = buckets && buckets->ncross;
+    size_t seen = 0;
 
     for (uintptr_t ref = buckets ? 0 : pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
+        seen++;
         mask = pgl_filter_cover(table, pgl_ref_span(ref), NULL, mask);
         crosses = crosses || pgl_tb_crosses(table, pgl_ref_tb(ref));
     }
@@ -251,6 +253,7 @@ void pgl_page_narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t in
         pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_CROSS);
     }
     narrow(table, leaf, index, mask);
+    return seen;
 }
 
 /* A hit that looks at more extents than this makes the page hot in the end. */
@@ -388,7 +391,7 @@ static bool stays_wide(const struct pgl_refs *dead, uint64_t index)
     return index == dead->rest || (dead->wide && pgl_set_note_in_place(dead->wide, index));
 }
 
-bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead)
+bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead, uint64_t *slow)
 {
     struct pgl_table *table = set->table;
     struct pgl_chain chain = {0};
@@ -405,13 +408,18 @@ bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead)
         bool has_changed = chain.first && refs_on(dead, index);
 
         if (!pgl_list_first(page) || (has_changed && !stays_wide(dead, index))) {
-            pgl_page_narrow(table, pgl_leaf_find(table, index), index);
+            struct pgl_leaf *leaf = pgl_leaf_find(table, index);
+            bool is_slow = pgl_page_narrow(table, leaf, index) > LONG_WALK;
+
+            if (slow && is_slow && pgl_filter_note_walk(leaf, index)) {
+                *slow = index;
+            }
         }
     }
     return chain.first;
 }
 
-bool pgl_kill_in_set(struct pgl_collection *set)
+bool pgl_kill_in_set(struct pgl_collection *set, uint64_t *slow)
 {
     uint64_t last = set->last_addr >> set->table->page_bits;
     struct pgl_page *page;
@@ -421,5 +429,6 @@ bool pgl_kill_in_set(struct pgl_collection *set)
          (page = pgl_collection_next(set, &index)) && index <= last; index++) {
         mark(set->table, page, index, set->first_addr, set->last_addr);
     }
-    return pgl_kill_marked(set, NULL);
+    *slow = UINT64_MAX;
+    return pgl_kill_marked(set, NULL, slow);
 }

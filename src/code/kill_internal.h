@@ -40,9 +40,9 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 
 /*
  * Kill the blocks on members in the set's range that meet it. Their other pages are members (C3). Returns whether any
- * died.
+ * died. *@slow becomes a member that pgl_filter_add_hot() should make hot after the unlock, or UINT64_MAX.
  */
-bool pgl_kill_in_set(struct pgl_collection *set);
+bool pgl_kill_in_set(struct pgl_collection *set, uint64_t *slow);
 
 /**
  * struct pgl_refs - the extents of the blocks that a portion marked dead
@@ -60,17 +60,19 @@ struct pgl_refs {
 /*
  * Unlink the blocks that are marked dead from all members' lists, retire them, and narrow the members that changed, and
  * those without blocks. All pages of the dead are members. With @dead, which may be NULL, a list is followed no
- * further than to its last dead block, and members that list others may stay wide. Returns whether there were any.
+ * further than to its last dead block, and members that list others may stay wide. With @slow, which may be NULL, walks
+ * of long lists are counted, and *@slow becomes a member that should become hot, if there is one. Returns whether there
+ * were any dead.
  */
-bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead);
+bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead, uint64_t *slow);
 
 /*
  * Fit a page's filters and its crossing flag to its list, when the offsets of the dead blocks are unknown. If it has no
- * blocks, call pgl_page_drop_code().
+ * blocks, call pgl_page_drop_code(). Returns how many extents it looked at, none for a hot page.
  *
  * Locks:    entry and exit: the page.
  */
-void pgl_page_narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
+size_t pgl_page_narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
 /* In a lock_debug build, check the lists of all members, before any of them is walked to kill. */
 void pgl_witness_set_lists(struct pgl_collection *set);

@@ -284,7 +284,7 @@ static bool finish(struct portion *portion, uint64_t owed, bool more)
     add_partners(portion);
     mark(portion);
     portion->dead.wide = more || portion->dead.rest != NO_PAGE ? portion->wide : NULL;
-    killed = pgl_kill_marked(&portion->set, &portion->dead);
+    killed = pgl_kill_marked(&portion->set, &portion->dead, NULL);
     if (owed != NO_PAGE && owed != portion->dead.rest) {
         pgl_page_narrow(table, pgl_leaf_find(table, owed), owed);
     }

@@ -50,6 +50,59 @@ static void test_buckets_come_with_hits_that_walk_long_lists(void **state)
     hit_at_depth(10, true);
 }
 
+/* Kill blocks that cross between pages 5 and 6, by stores to page 5, while page @index lists @n more blocks. */
+static void cross_beside(uint64_t index, unsigned n, bool becomes_hot)
+{
+    struct emu_block blocks[16], victim;
+    struct emu emu;
+
+    emu_init(&emu);
+    for (unsigned i = 0; i < n; i++) {
+        emu_link(&emu, &blocks[i], (index << 12) + 0x100 + 8 * i, (index << 12) + 0x103 + 8 * i);
+    }
+    for (unsigned round = 0; round < 8; round++) {
+        emu_link2(&emu, &victim, 0x5ffe, 0x5fff, 0x6000, 0x6001);
+        assert_int_equal(pgl_store_check(emu.table, 0x5fff, 1, NULL), PGL_HIT);
+        assert_false(emu_is_live(&victim));
+        emu_assert_sound(&emu);
+    }
+    assert_int_equal(buckets_of(&emu, index) != NULL, becomes_hot);
+    assert_int_equal(emu_stats(&emu).hot_pages, becomes_hot);
+    emu_fini(&emu);
+}
+
+static void test_buckets_come_with_crossing_hits_beside_long_lists(void **state)
+{
+    (void)state;
+    for (uint64_t index = 5; index <= 6; index++) { /* the page of the store, and the other page of the block */
+        cross_beside(index, 7, false);
+        cross_beside(index, 8, false);
+        cross_beside(index, 9, true);
+    }
+}
+
+/* A store bracket that hits counts as a store check does. */
+static void test_buckets_come_with_store_brackets_that_hit(void **state)
+{
+    struct emu_block blocks[9], victim;
+    struct pgl_store store;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < 9; i++) {
+        emu_link(&emu, &blocks[i], 0x6100 + 8 * i, 0x6103 + 8 * i);
+    }
+    for (unsigned round = 0; round < 8; round++) {
+        emu_link2(&emu, &victim, 0x5ffe, 0x5fff, 0x6000, 0x6001);
+        assert_int_equal(pgl_store_begin(&store, emu.table, 0x5fff, 1, NULL), PGL_HIT);
+        pgl_store_end(&store);
+    }
+    assert_non_null(buckets_of(&emu, 6));
+    emu_assert_sound(&emu);
+    emu_fini(&emu);
+}
+
 static void test_buckets_keep_the_blocks_of_a_page_that_becomes_hot(void **state)
 {
     enum { N = 70 };
@@ -319,6 +372,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_buckets_come_with_hits_that_walk_long_lists),
+        cmocka_unit_test(test_buckets_come_with_crossing_hits_beside_long_lists),
+        cmocka_unit_test(test_buckets_come_with_store_brackets_that_hit),
         cmocka_unit_test(test_buckets_keep_the_blocks_of_a_page_that_becomes_hot),
         cmocka_unit_test(test_buckets_find_an_extent_from_each_of_its_bytes),
         cmocka_unit_test(test_buckets_remember_the_reach_of_those_that_stay),

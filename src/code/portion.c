@@ -3,14 +3,11 @@
  * Kills in portions: however many blocks a call kills, it holds pages for a few hundred of them at a time.
  *
  * OBJECTS      A portion belongs to one thread. It is a set of locked pages of one leaf, with the other pages of its
- * victims. A victim is a block that the call kills: any block of a range, or only the chosen ones among them. Any
- * thread sets the mark `chosen` of a live block, without a lock, and nothing clears it before pgl_tb_init(). A block
- * that one call has chosen may die by another's portion.
+ * victims. A victim is a block that the call kills: any block of a range, or the chosen ones only. Any thread marks a
+ * live block as `chosen` without a lock, and nothing unmarks it before pgl_tb_init(). Another call may kill the block.
  *
  * LOCK ORDER   Pages of a range are locked in ascending order, as long as the victims on them are few enough. Then the
- * other pages of the victims are added.
- *
- * OUT OF ORDER As in collection.c. The lists of pages that were unlocked meanwhile are read again.
+ * other pages of the victims are added, as in collection.c. The lists of pages unlocked meanwhile are read again.
  *
  * WRITERS      1. Lock pages, ask the predicate, count victims.
  *              2. Add the other pages of the victims. If memory runs out, later victims lack pages, and stay alive.
@@ -18,20 +15,18 @@
  *              4. Unlink, retire and narrow (kill.c), and unlock.
  *
  * INVARIANTS   (T3, T6 and T7 are in kill.c.)
- *   P1  A portion kills at most PORTION blocks, or half of those that it looks at, and calls `retired` once. All pages
- *       of all its victims are held before the first of them dies. (test_portion_of_a_page_is_bounded,
- *       test_portion_holds_its_pages_before_a_block_dies)
+ *   P1  A portion kills at most PORTION blocks, of chosen ones also half of those that it looks at, and calls `retired`
+ *       once. All pages of all its victims are held before the first of them dies. (test_portion_of_a_page_is_bounded,
+ *       test_portion_of_a_part_of_a_page_is_bounded, test_portion_holds_its_pages_before_a_block_dies)
  *   P2  A page that more victims may leave keeps its filters wide. The call that left it so narrows the page before it
  *       returns. (test_portion_narrows_a_page_that_it_left, test_portion_narrows_the_partner_of_a_page_that_it_left)
  *   P3  A call returns when no victim of its is alive that it could see: no page of its range lists one, and each block
  *       that it named is dead and retired. (test_portion_comes_back_for_the_rest)
- *   P4  A partner is a page outside the range of a portion that lists victims. While a call has more portions it notes
- *       the partners, and narrows each once after them. The notes have room for four leaves; partners in more leaves are
- *       narrowed at once. (test_portion_narrows_a_partner_once)
+ *   P4  A partner, a page outside the range of a portion that lists victims, is noted while a call has more portions,
+ *       and narrowed once after them; if it is on a fifth leaf, at once. (test_portion_narrows_a_partner_once)
  *
  * PROGRESS     A portion kills a victim, or finds none, or lacks memory. In the last case the next one is for a single
- * victim, whose pages need no memory unless they are in more leaves than a set has room for. Such a victim waits until
- * there is memory.
+ * victim. It waits for memory only if its pages are in more leaves than a set has room for.
  */
 #include "portion_internal.h"
 
@@ -108,8 +103,8 @@ static uintptr_t begin_walk(const struct portion *portion, struct pgl_walk *walk
 }
 
 /*
- * How many victims a portion may have. Of chosen blocks it may have half of all that it looked at, because the next
- * portion of a page looks at the survivors again: so the walks of all portions grow no faster than the list.
+ * The limit of a portion's victims. Of chosen blocks it is half of what the portion looked at: the next one looks at
+ * the survivors again, and all walks together grow no faster than the list.
  */
 static size_t limit_of(const struct portion *portion)
 {
@@ -176,24 +171,23 @@ static enum pgl_set_change add_pages_of(struct portion *portion, const struct pg
 /* Add the other pages of the victims on one page. PGL_SET_RELOCKED: that page was unlocked meanwhile. */
 static enum pgl_set_change add_partners_of(struct portion *portion, struct pgl_page *page, uint64_t index)
 {
+    enum pgl_set_change change = PGL_SET_MEMBER;
     struct pgl_walk walk;
     size_t n = 0;
 
     pgl_witness_list(portion->set.table, page, index);
     for (uintptr_t ref = begin_walk(portion, &walk, page, index); ref && n < limit_of(portion);
          ref = pgl_walk_next(&walk, ref)) {
-        enum pgl_set_change change;
-
         if (!is_victim(portion->choice, ref)) {
             continue;
         }
         n++;
         change = add_pages_of(portion, pgl_ref_tb(ref), index);
         if (change != PGL_SET_MEMBER) {
-            return change;
+            break;
         }
     }
-    return PGL_SET_MEMBER;
+    return change;
 }
 
 /* Add the other pages of all victims, as long as there is memory. */

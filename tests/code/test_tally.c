@@ -62,15 +62,15 @@ static void test_tally_does_not_count_a_block_that_has_an_equal(void **state)
 
 static void test_tally_leaves_out_blocks_on_no_page(void **state)
 {
-    struct pgl_tb tb;
+    struct emu_block block = {0};
     struct emu emu;
 
     (void)state;
     emu_init(&emu);
-    pgl_tb_init(&tb);
-    pgl_tb_link_unlisted(emu.table, &tb);
+    pgl_tb_init(&block.tb);
+    pgl_tb_link_unlisted(emu.table, &block.tb);
     assert_figures(&emu, 0, 0, 0, 0, 0);
-    assert_int_equal(pgl_invalidate_tb(emu.table, &tb, NULL), PGL_HIT);
+    assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
     assert_figures(&emu, 0, 0, 0, 0, 0);
     emu_fini(&emu);
 }

@@ -11,20 +11,7 @@
 
 #include <pagelock/uffd.h>
 
-#ifdef __SANITIZE_THREAD__
-#define THREAD_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define THREAD_SANITIZED 1
-#endif
-#endif
-#if defined(THREAD_SANITIZED) || defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
+#include "../sanitized.h"
 
 #define PAGE 4096
 

@@ -98,7 +98,7 @@ PGL_INLINE int pgl_store_check_at(struct pgl_table *table, uint64_t addr, uint64
  */
 #define PGL_STORE_VALUE(bits, host, value)                                                                             \
     do {                                                                                                               \
-        typedef uint##bits##_t guest_value __attribute__((may_alias, aligned(bits / 8)));                              \
+        typedef uint##bits##_t guest_value __attribute__((may_alias, aligned((bits) / 8)));                            \
                                                                                                                        \
         if (PGL_LIKELY((uintptr_t)(host) % sizeof(guest_value) == 0)) {                                                \
             __atomic_store_n((guest_value *)(host), value, __ATOMIC_RELAXED);                                          \

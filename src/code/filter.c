@@ -109,7 +109,7 @@ void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     if (!pgl_page_has_code(leaf, index)) {
         return;
     }
-    /* release: pairs with the acquires in pgl_page_has_code(), wanted_bits() and lock_single() */
+    /* release: pairs with the acquires in pgl_page_has_code(), pgl_leaf_next_code(), wanted_bits() and lock_single() */
     __atomic_fetch_and(&leaf->code[index % PGL_LEVEL_SIZE / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELEASE);
     if (table->ops && table->ops->no_code) {
         pgl_witness_calls("no_code");
@@ -118,20 +118,33 @@ void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     }
 }
 
+uint64_t pgl_leaf_next_code(const struct pgl_leaf *leaf, uint64_t index, uint64_t last)
+{
+    while (index <= last) {
+        unsigned word = index % PGL_LEVEL_SIZE / 64;
+        /* acquire: pairs with the release in pgl_page_drop_code(), as in pgl_page_has_code() */
+        uint64_t bits = __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) >> index % 64;
+
+        if (bits) {
+            return index + (unsigned)__builtin_ctzll(bits);
+        }
+        index = (index | 63) + 1;
+    }
+    return index;
+}
+
 /* The first page of [@index, @last] whose code bit is set, or UINT64_MAX, which is no page's index. */
 static uint64_t next_with_code(const struct pgl_table *table, uint64_t index, uint64_t last)
 {
-    struct pgl_leaf *leaf;
+    const struct pgl_leaf *leaf;
 
-    for (; (leaf = pgl_leaf_next(table, index, last)); index = leaf->first_index + PGL_LEVEL_SIZE) {
-        for (unsigned word = 0; word < PGL_LEVEL_WORDS; word++) {
-            /* acquire: pairs with the release in pgl_page_drop_code(), as in pgl_page_has_code() */
-            uint64_t bits = __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE);
+    while (index <= last && (leaf = pgl_leaf_next(table, index, last))) {
+        uint64_t first = leaf->first_index, end = first + (PGL_LEVEL_SIZE - 1);
 
-            bits &= pgl_leaf_bits(leaf, word, index, last);
-            if (bits) {
-                return leaf->first_index + 64u * word + (unsigned)__builtin_ctzll(bits);
-            }
+        end = end < last ? end : last;
+        index = pgl_leaf_next_code(leaf, index > first ? index : first, end);
+        if (index <= end) {
+            return index;
         }
     }
     return UINT64_MAX;

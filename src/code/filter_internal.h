@@ -117,6 +117,9 @@ static inline bool pgl_page_is_killed(const struct pgl_leaf *leaf, uint64_t inde
 void pgl_page_claim_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 void pgl_page_drop_code(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index);
 
+/* The first page from @index to @last, which lie in one leaf, with code; or a page behind @last. Needs no lock. */
+uint64_t pgl_leaf_next_code(const struct pgl_leaf *leaf, uint64_t index, uint64_t last);
+
 /*
  * Count a walk of the list of a page that is not hot, which hit a block and was long. Returns whether the page should
  * get another filter by pgl_filter_add_hot().

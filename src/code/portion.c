@@ -316,22 +316,6 @@ static size_t next_limit(const struct portion *portion, bool killed)
     return 1;
 }
 
-/* The first page from @index to @last whose bit in the code bitmap of their leaf is set, or a page behind @last. */
-static uint64_t next_in_leaf(const struct pgl_leaf *leaf, uint64_t index, uint64_t last)
-{
-    while (index <= last) {
-        unsigned word = index % PGL_LEVEL_SIZE / 64;
-        /* acquire: pairs with the release in pgl_page_drop_code(); `retired` has returned before a bit is cleared */
-        uint64_t bits = __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) >> index % 64;
-
-        if (bits) {
-            return index + (unsigned)__builtin_ctzll(bits);
-        }
-        index = (index | 63) + 1;
-    }
-    return index;
-}
-
 /* Whether a page may list a block with bytes in the range, by its filters. Needs no lock; the caller has fenced. */
 static bool may_meet(const struct pgl_table *table, const struct pgl_choice *choice, uint64_t index)
 {
@@ -362,7 +346,7 @@ static bool kill_in_leaf(struct pgl_collection *wide, const struct pgl_choice *c
         if (owed != NO_PAGE) {
             room = add_page(&portion, leaf, index++);
         }
-        while (room && (index = next_in_leaf(leaf, index, last)) <= last) {
+        while (room && (index = pgl_leaf_next_code(leaf, index, last)) <= last) {
             if (may_meet(table, choice, index)) {
                 room = add_page(&portion, leaf, index);
             }

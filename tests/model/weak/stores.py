@@ -17,7 +17,7 @@ BEGIN = "pgl_bracket_begin_at: fence"
 BRACKETS = [BEGIN, "pgl_bracket_begin_slow: fence", "cross_to: fence", "take_from: fence"]
 RANGE = "kill_choice: fence"
 RANGES = ["pgl_store_begins: fence", "answer_at_once: fence", RANGE]
-CODE_BITS = ["pgl_page_has_code: load", "next_with_code: load", "next_in_leaf: load", "wanted_bits: load",
+CODE_BITS = ["pgl_page_has_code: load", "pgl_leaf_next_code: load", "wanted_bits: load",
              "lock_single: load"]
 KILLED = "pgl_page_is_killed: load"
 MARK = "pgl_killed_mark: or"

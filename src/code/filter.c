@@ -160,10 +160,9 @@ bool pgl_filter_trim(const struct pgl_table *table, uint64_t *first_addr, uint64
         return !pgl_filter_passes(table, page_bits, first, *first_addr, *last_addr);
     }
     while ((index = next_with_code(table, index, last)) != UINT64_MAX) {
-        uint64_t page_first = index << page_bits, page_last = page_first | ((UINT64_C(1) << page_bits) - 1);
+        uint64_t page_first = *first_addr, page_last = *last_addr;
 
-        page_first = index == first ? *first_addr : page_first;
-        page_last = index == last ? *last_addr : page_last;
+        pgl_clip_to_page(table, index, &page_first, &page_last);
         if (!pgl_filter_passes(table, page_bits, index, page_first, page_last)) {
             *first_addr = page_first;
             if (index < last && pgl_filter_passes(table, page_bits, last, last << page_bits, *last_addr)) {
@@ -193,8 +192,7 @@ bool pgl_filter_note_miss(struct pgl_table *table, const struct pgl_leaf *leaf, 
 
 bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t index)
 {
-    const unsigned page_bits = set->table->page_bits;
-    uint64_t first = index << page_bits, last = first | ((UINT64_C(1) << page_bits) - 1), at = index;
+    uint64_t first = set->first_addr, last = set->last_addr, at = index;
     struct pgl_page *page = pgl_collection_next(set, &at);
     struct pgl_leaf *leaf;
 
@@ -202,24 +200,9 @@ bool pgl_filter_note_miss_in_set(const struct pgl_collection *set, uint64_t inde
         return false;
     }
     leaf = pgl_leaf_find(set->table, index);
-    first = first > set->first_addr ? first : set->first_addr;
-    last = last < set->last_addr ? last : set->last_addr;
-    return !pgl_page_is_clean(page_bits, leaf, index, pgl_head(page), first, last) &&
+    pgl_clip_to_page(set->table, index, &first, &last);
+    return !pgl_page_is_clean(set->table->page_bits, leaf, index, pgl_head(page), first, last) &&
            pgl_filter_note_miss(set->table, leaf, index);
-}
-
-/* Take memory for hot pages out of the table's budget. Returns false when less is left. */
-static bool take(struct pgl_table *table, uint64_t bytes)
-{
-    uint64_t taken = __atomic_load_n(&table->hot_bytes, __ATOMIC_RELAXED);
-
-    do {
-        if (bytes > table->hot_bytes_max - taken) {
-            return false;
-        }
-    } while (!__atomic_compare_exchange_n(&table->hot_bytes, &taken, taken + bytes, true, __ATOMIC_RELAXED,
-                                          __ATOMIC_RELAXED));
-    return true;
 }
 
 /* Free memory of hot pages, or none, and give its bytes back to the budget. */
@@ -227,6 +210,28 @@ static void give_back(struct pgl_table *table, void *memory, uint64_t bytes)
 {
     free(memory);
     pgl_count(&table->hot_bytes, -bytes);
+}
+
+/*
+ * Take bytes out of the table's budget for hot pages, and allocate them, as zeros. Returns NULL when the budget or the
+ * memory ran out.
+ */
+static void *take(struct pgl_table *table, uint64_t bytes)
+{
+    uint64_t taken = __atomic_load_n(&table->hot_bytes, __ATOMIC_RELAXED);
+    void *memory;
+
+    do {
+        if (bytes > table->hot_bytes_max - taken) {
+            return NULL;
+        }
+    } while (!__atomic_compare_exchange_n(&table->hot_bytes, &taken, taken + bytes, true, __ATOMIC_RELAXED,
+                                          __ATOMIC_RELAXED));
+    memory = calloc(1, bytes);
+    if (!memory) {
+        give_back(table, NULL, bytes);
+    }
+    return memory;
 }
 
 void pgl_filter_drop_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
@@ -268,25 +273,16 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     struct pgl_buckets *buckets;
 
     if (!hot) {
-        struct pgl_hot *fresh;
+        struct pgl_hot *fresh = take(table, sizeof(*fresh));
 
-        if (!take(table, sizeof(*fresh))) {
-            return;
-        }
-        fresh = calloc(1, sizeof(*fresh));
         /* release: pairs with the acquires of leaf->hot */
-        if (!fresh ||
-            !__atomic_compare_exchange_n(&leaf->hot, &hot, fresh, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+        if (fresh && !__atomic_compare_exchange_n(&leaf->hot, &hot, fresh, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
             give_back(table, fresh, sizeof(*fresh));
         }
         return;
     }
-    if (!take(table, pgl_buckets_bytes(table))) {
-        return;
-    }
-    buckets = calloc(1, pgl_buckets_bytes(table));
+    buckets = take(table, pgl_buckets_bytes(table));
     if (!buckets) {
-        give_back(table, NULL, pgl_buckets_bytes(table));
         return;
     }
     pgl_page_lock_at(table, page, pgl_witness_place());

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The calls that kill blocks: one block, a page, a range, all of a table. They lock pages; kill.c and unlisted.c kill.
- *
- * INVARIANTS   (T3, T6 and T7 are in kill.c.)
- *   Every page of every victim of a call is held before the first of them dies.
+ * The calls that kill blocks: one block, a page, a range, all of a table. They lock pages, or have portion.c do it;
+ * kill.c and unlisted.c kill. The invariants are there and in portion.c.
  *
  * NOT PROMISED A range need not die at one instant.
  *
@@ -228,7 +226,7 @@ void pgl_table_reset_at(struct pgl_table *table, const char *place)
     struct pgl_leaf *leaf;
 
     if (!pgl_witness_may_call(place) ||
-        !pgl_witness_resets(table, PGL_WITNESS ? pgl_table_first_locked(table) : UINT64_MAX, place)) {
+        (PGL_WITNESS && !pgl_witness_resets(table, pgl_table_first_locked(table), place))) {
         return;
     }
     pgl_witness_forget(table);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * How blocks die on held pages: one page, or a set of pages. invalidate.c locks the pages, and unlisted.c kills the
- * blocks that are on no page.
+ * How blocks die on held pages: one page, or a set of pages. invalidate.c and portion.c lock the pages, and unlisted.c
+ * kills the blocks that are on no page.
  *
  * OBJECTS      The killer of a block marks it dead. It holds all pages of the block. Any thread may read the state of a
  * block without a lock.
  *
  * WRITERS      A call kills in this order:
- *   1. lock every page of every victim (invalidate.c);
+ *   1. lock every page of every victim (invalidate.c, portion.c);
  *   2. mark the victims dead;
  *   3. unlink them from their pages' lists;
  *   4. full fence;

@@ -319,10 +319,10 @@ static size_t next_limit(const struct portion *portion, bool killed)
 /* Whether a page may list a block with bytes in the range, by its filters. Needs no lock; the caller has fenced. */
 static bool may_meet(const struct pgl_table *table, const struct pgl_choice *choice, uint64_t index)
 {
-    uint64_t first = index << table->page_bits, last = first | ((UINT64_C(1) << table->page_bits) - 1);
+    uint64_t first = choice->first_addr, last = choice->last_addr;
 
-    return !pgl_filter_passes(table, table->page_bits, index, choice->first_addr > first ? choice->first_addr : first,
-                              choice->last_addr < last ? choice->last_addr : last);
+    pgl_clip_to_page(table, index, &first, &last);
+    return !pgl_filter_passes(table, table->page_bits, index, first, last);
 }
 
 /*

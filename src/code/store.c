@@ -107,8 +107,6 @@ static bool is_page_clean(const struct pgl_store *store, uint64_t index, bool ma
 {
     struct pgl_table *table = store->table;
     struct pgl_leaf *leaf = pgl_leaf_find(table, index);
-    const uint64_t page_first = index << table->page_bits;
-    const uint64_t page_last = page_first | ((UINT64_C(1) << table->page_bits) - 1);
     const uintptr_t head = pgl_head(pgl_leaf_page(leaf, index));
 
     for (unsigned i = 0; i < store->nplaces; i++) {
@@ -116,8 +114,7 @@ static bool is_page_clean(const struct pgl_store *store, uint64_t index, bool ma
         size_t killed;
         bool is_slow;
 
-        first = first > page_first ? first : page_first;
-        last = last < page_last ? last : page_last;
+        pgl_clip_to_page(table, index, &first, &last);
         if (first > last || pgl_page_is_clean(table->page_bits, leaf, index, head, first, last)) {
             continue;
         }

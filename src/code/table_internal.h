@@ -49,6 +49,16 @@ static inline uint64_t pgl_table_last_addr(const struct pgl_table *table)
     return UINT64_MAX >> (64u - table->addr_bits);
 }
 
+/* Reduce a range of addresses to its part on a page. If it has none there, the first comes to lie behind the last. */
+static inline void pgl_clip_to_page(const struct pgl_table *table, uint64_t index, uint64_t *first_addr,
+                                    uint64_t *last_addr)
+{
+    uint64_t first = index << table->page_bits, last = first | ((UINT64_C(1) << table->page_bits) - 1);
+
+    *first_addr = *first_addr > first ? *first_addr : first;
+    *last_addr = *last_addr < last ? *last_addr : last;
+}
+
 /* The bits of 64-page word @word of @leaf that stand for page indices in [@first, @last]. */
 static inline uint64_t pgl_leaf_bits(const struct pgl_leaf *leaf, unsigned word, uint64_t first, uint64_t last)
 {

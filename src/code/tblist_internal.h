@@ -20,6 +20,8 @@
 
 #include <pagelock/tb.h>
 
+#include "table_internal.h"
+
 #define PGL_HEAD_FLAGS ((uintptr_t)(PGL_HEAD_LOCK | PGL_HEAD_CROSS | PGL_HEAD_HOT))
 
 static inline struct pgl_span *pgl_ref_span(uintptr_t ref)
@@ -240,8 +242,6 @@ static inline uintptr_t pgl_walk_next(struct pgl_walk *walk, uintptr_t ref)
 static inline uintptr_t pgl_walk_begin(struct pgl_walk *walk, const struct pgl_table *table, struct pgl_page *page,
                                        uint64_t index, uint64_t first_addr, uint64_t last_addr)
 {
-    uint64_t first = index << table->page_bits, last = first | ((UINT64_C(1) << table->page_bits) - 1);
-
     walk->page = page;
     walk->buckets = pgl_page_buckets(page, index);
     walk->last = 0;
@@ -249,8 +249,8 @@ static inline uintptr_t pgl_walk_begin(struct pgl_walk *walk, const struct pgl_t
     if (!walk->buckets) {
         return pgl_list_first(page);
     }
-    walk->left = pgl_buckets_meeting(table, walk->buckets, first_addr > first ? first_addr : first,
-                                     last_addr < last ? last_addr : last);
+    pgl_clip_to_page(table, index, &first_addr, &last_addr);
+    walk->left = pgl_buckets_meeting(table, walk->buckets, first_addr, last_addr);
     return pgl_walk_next(walk, 0);
 }
 

@@ -81,7 +81,7 @@ uint64_t pgl_table_trim_at(struct pgl_table *table, const char *place)
     struct pgl_table_stats before, after;
 
     if (!pgl_witness_may_call(place) ||
-        !pgl_witness_resets(table, PGL_WITNESS ? pgl_table_first_locked(table) : UINT64_MAX, place)) {
+        (PGL_WITNESS && !pgl_witness_resets(table, pgl_table_first_locked(table), place))) {
         return 0;
     }
     pgl_table_get_stats(table, &before);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "../../src/code/spin_internal.h"
@@ -255,6 +256,33 @@ unsigned emu_count(struct emu *emu, uint64_t index)
     pgl_page_foreach_tb(emu->table, page, count_one, &n);
     pgl_page_unlock(emu->table, page);
     return n;
+}
+
+pid_t emu_fork_holding_everything(struct emu *emu, unsigned seconds)
+{
+    struct pgl_collection collection;
+    pid_t child;
+
+    assert_true(pgl_collection_lock(&collection, emu->table, 0, (UINT64_C(1) << 48) - 1));
+    /* The emulator's own locks come after the pages, as always. */
+    pthread_mutex_lock(&emu->lock);
+    child = fork();
+    if (!child) {
+        alarm(seconds);
+    }
+    pthread_mutex_unlock(&emu->lock);
+    pgl_collection_unlock(&collection);
+    return child;
+}
+
+void emu_assert_child_succeeds(pid_t child)
+{
+    int status;
+
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 bool emu_is_locked(const struct emu *emu, uint64_t index)

@@ -88,6 +88,15 @@ static inline bool emu_is_live(const struct emu_block *block)
 /* How many blocks are on the list of a page. */
 unsigned emu_count(struct emu *emu, uint64_t index);
 
+/*
+ * Fork with every page and the emulator's lock held, as docs/locking.md says. The child ends by a signal after @seconds,
+ * because it may wait for a lock that no thread will unlock.
+ */
+pid_t emu_fork_holding_everything(struct emu *emu, unsigned seconds);
+
+/* Wait for a child, which ends with 0. */
+void emu_assert_child_succeeds(pid_t child);
+
 /* Whether a thread holds a page that exists. */
 bool emu_is_locked(const struct emu *emu, uint64_t index);
 

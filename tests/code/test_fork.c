@@ -3,8 +3,6 @@
  * Fork: the child has one thread, and the locks as they were. A collection over everything, held across fork(), makes
  * sure that they were ours: the child unlocks its copy of it and may use the table.
  */
-#include <sys/wait.h>
-
 #include "emu.h"
 
 enum {
@@ -70,26 +68,12 @@ static void test_fork_under_a_collection_over_everything_leaves_the_child_a_tabl
         emu_call(&calls[i], &emu, churn, (void *)(i + 1));
     }
     for (unsigned i = 0; i < N_FORKS; i++) {
-        struct pgl_collection collection;
-        int status;
-        pid_t child;
+        pid_t child = emu_fork_holding_everything(&emu, 20);
 
-        assert_true(pgl_collection_lock(&collection, emu.table, 0, (UINT64_C(1) << 48) - 1));
-        /* The emulator's own locks come after the pages, as always. */
-        pthread_mutex_lock(&emu.lock);
-        child = fork();
-        if (!child) {
-            alarm(20); /* a lock that no thread will unlock */
-        }
-        pthread_mutex_unlock(&emu.lock);
-        pgl_collection_unlock(&collection);
         if (!child) {
             _exit(use_table(&emu));
         }
-        assert_true(child > 0);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 0);
+        emu_assert_child_succeeds(child);
     }
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < N_THREADS; i++) {

@@ -8,7 +8,6 @@
  */
 #include <pthread.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "../sanitized.h"
 #include "emu.h"
@@ -74,23 +73,6 @@ static void wait_for_rest(bool at_rest)
     }
 }
 
-/* Fork with all pages held, as docs/locking.md says. */
-static pid_t fork_with_everything(struct emu *emu)
-{
-    struct pgl_collection collection;
-    pid_t child;
-
-    assert_true(pgl_collection_lock(&collection, emu->table, 0, (UINT64_C(1) << 48) - 1));
-    pthread_mutex_lock(&emu->lock);
-    child = fork();
-    if (!child) {
-        alarm(60); /* a lock that no thread will unlock */
-    }
-    pthread_mutex_unlock(&emu->lock);
-    pgl_collection_unlock(&collection);
-    return child;
-}
-
 static void fork_often(bool at_rest)
 {
     struct emu_call calls[N_THREADS];
@@ -107,7 +89,6 @@ static void fork_often(bool at_rest)
     }
     for (unsigned i = 0; i < N_FORKS; i++) {
         unsigned rounds = __atomic_load_n(&n_rounds, __ATOMIC_RELAXED);
-        int status;
         pid_t child;
 
         while (__atomic_load_n(&n_rounds, __ATOMIC_RELAXED) < rounds + N_THREADS) {
@@ -117,17 +98,14 @@ static void fork_often(bool at_rest)
             __atomic_store_n(&resting, 1, __ATOMIC_RELEASE);
             wait_for_rest(true);
         }
-        child = at_rest ? fork() : fork_with_everything(&emu);
+        child = at_rest ? fork() : emu_fork_holding_everything(&emu, 60);
         if (!child) {
             alarm(60);
             _exit(use_table(&emu));
         }
         __atomic_store_n(&resting, 0, __ATOMIC_RELEASE);
         wait_for_rest(false);
-        assert_true(child > 0);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), 0);
+        emu_assert_child_succeeds(child);
     }
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < N_THREADS; i++) {

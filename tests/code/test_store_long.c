@@ -33,27 +33,44 @@ static void test_store_of_no_bytes_meets_no_code(void **state)
 static const uint64_t lengths[] = {63,       64,           65,           512,        PAGE - 1,       PAGE,
                                    PAGE + 1, 2 * PAGE - 1, 2 * PAGE + 1, 511 * PAGE, 512 * PAGE + 1, 2000 * PAGE};
 
+/* Blocks before the bytes of a store, on its first byte, in its middle, on its last byte, and behind it. */
+struct around {
+    struct emu_block before, head, middle, tail, after;
+};
+
+static void link_around(struct emu *emu, struct around *around, uint64_t first, uint64_t last)
+{
+    uint64_t middle = first + (last - first + 1) / 2;
+
+    emu_link(emu, &around->before, first - 1, first - 1);
+    emu_link(emu, &around->head, first, first);
+    emu_link(emu, &around->middle, middle, middle);
+    emu_link(emu, &around->tail, last, last);
+    emu_link(emu, &around->after, last + 1, last + 1);
+}
+
+static void assert_killed_by_bytes(const struct around *around)
+{
+    assert_true(emu_is_live(&around->before));
+    assert_false(emu_is_live(&around->head));
+    assert_false(emu_is_live(&around->middle));
+    assert_false(emu_is_live(&around->tail));
+    assert_true(emu_is_live(&around->after));
+}
+
 static void test_store_kills_by_each_of_its_bytes_and_no_other(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
         for (uint64_t first = 0x5000; first <= 0x5fff; first += 0xfff) {
             uint64_t last = first + lengths[i] - 1;
-            struct emu_block before, head, middle, tail, after;
+            struct around around;
             struct emu emu;
 
             emu_init(&emu);
-            emu_link(&emu, &before, first - 1, first - 1);
-            emu_link(&emu, &head, first, first);
-            emu_link(&emu, &middle, first + lengths[i] / 2, first + lengths[i] / 2);
-            emu_link(&emu, &tail, last, last);
-            emu_link(&emu, &after, last + 1, last + 1);
+            link_around(&emu, &around, first, last);
             assert_int_equal(pgl_store_check(emu.table, first, lengths[i], NULL), PGL_HIT);
-            assert_true(emu_is_live(&before));
-            assert_false(emu_is_live(&head));
-            assert_false(emu_is_live(&middle));
-            assert_false(emu_is_live(&tail));
-            assert_true(emu_is_live(&after));
+            assert_killed_by_bytes(&around);
             emu_assert_sound(&emu);
             emu_fini(&emu);
         }
@@ -65,20 +82,14 @@ static void test_store_bracket_kills_by_each_of_its_bytes_and_holds_its_pages(vo
     (void)state;
     for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
         uint64_t first = 0x5fff, last = first + lengths[i] - 1;
-        struct emu_block before, head, tail, after;
+        struct around around;
         struct pgl_store store;
         struct emu emu;
 
         emu_init(&emu);
-        emu_link(&emu, &before, first - 1, first - 1);
-        emu_link(&emu, &head, first, first);
-        emu_link(&emu, &tail, last, last);
-        emu_link(&emu, &after, last + 1, last + 1);
+        link_around(&emu, &around, first, last);
         assert_int_equal(pgl_store_begin(&store, emu.table, first, lengths[i], NULL), PGL_HIT);
-        assert_true(emu_is_live(&before));
-        assert_false(emu_is_live(&head));
-        assert_false(emu_is_live(&tail));
-        assert_true(emu_is_live(&after));
+        assert_killed_by_bytes(&around);
         for (uint64_t index = 5; index <= last / PAGE; index++) {
             assert_true(emu_is_locked(&emu, index));
         }
@@ -96,24 +107,16 @@ static void test_bracket_store_kills_by_each_of_its_bytes(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
         uint64_t first = 0x5fff, last = first + lengths[i] - 1;
-        struct emu_block before, head, middle, tail, after;
+        struct around around;
         struct pgl_bracket bracket;
         struct emu emu;
 
         emu_init(&emu);
-        emu_link(&emu, &before, first - 1, first - 1);
-        emu_link(&emu, &head, first, first);
-        emu_link(&emu, &middle, first + lengths[i] / 2, first + lengths[i] / 2);
-        emu_link(&emu, &tail, last, last);
-        emu_link(&emu, &after, last + 1, last + 1);
+        link_around(&emu, &around, first, last);
         assert_true(pgl_bracket_begin(&bracket, emu.table, 3));
         assert_int_equal(pgl_bracket_store(&bracket, first, lengths[i]), PGL_BRACKET_OK);
         pgl_bracket_abort(&bracket);
-        assert_true(emu_is_live(&before));
-        assert_false(emu_is_live(&head));
-        assert_false(emu_is_live(&middle));
-        assert_false(emu_is_live(&tail));
-        assert_true(emu_is_live(&after));
+        assert_killed_by_bytes(&around);
         emu_fini(&emu);
     }
 }

@@ -124,19 +124,27 @@ static void test_cache_clears_the_slot_of_a_dead_block(void **state)
 
 /* ---- a table without callbacks ---- */
 
-static void test_table_without_callbacks_refuses_a_commit(void **state)
+/* A table without callbacks, and a bracket on page 5 of it for a new block. */
+static struct pgl_table *begin_without_callbacks(struct pgl_bracket *bracket, struct pgl_tb *tb)
 {
     struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48};
     struct pgl_table *table = pgl_table_new(&config);
+
+    assert_non_null(table);
+    pgl_tb_init(tb);
+    pgl_tb_set_bytes(tb, 0, 0x5000, 0x5003);
+    assert_true(pgl_bracket_begin(bracket, table, 5));
+    return table;
+}
+
+static void test_table_without_callbacks_refuses_a_commit(void **state)
+{
     struct pgl_tb *found = NULL;
     struct pgl_bracket bracket;
     struct pgl_tb tb;
+    struct pgl_table *table = begin_without_callbacks(&bracket, &tb);
 
     (void)state;
-    assert_non_null(table);
-    pgl_tb_init(&tb);
-    pgl_tb_set_bytes(&tb, 0, 0x5000, 0x5003);
-    assert_true(pgl_bracket_begin(&bracket, table, 5));
     errno = 0;
     assert_int_equal(pgl_bracket_commit(&bracket, &tb, &found), PGL_BRACKET_ERROR);
     assert_int_equal(errno, EINVAL);
@@ -151,16 +159,11 @@ static void test_table_without_callbacks_refuses_a_commit(void **state)
 /* Aborting once more is harmless: the memory for many pages is freed once. */
 static void test_table_without_callbacks_bears_an_abort_after_the_commit(void **state)
 {
-    struct pgl_table_config config = {.page_bits = 12, .addr_bits = 48};
-    struct pgl_table *table = pgl_table_new(&config);
     struct pgl_bracket bracket;
     struct pgl_tb tb;
+    struct pgl_table *table = begin_without_callbacks(&bracket, &tb);
 
     (void)state;
-    assert_non_null(table);
-    pgl_tb_init(&tb);
-    pgl_tb_set_bytes(&tb, 0, 0x5000, 0x5003);
-    assert_true(pgl_bracket_begin(&bracket, table, 5));
     for (uint64_t index = 6; index < 12; index++) {
         assert_int_equal(pgl_bracket_cross(&bracket, index), PGL_BRACKET_OK);
     }

@@ -2,8 +2,6 @@
 /* Turns of waiters that starve. Most tests queue a waiter by hand, so that nothing depends on how fast threads are. */
 #include "../../src/code/turn_internal.h"
 
-#include <sys/wait.h>
-
 #include "../../src/code/table_internal.h"
 #include "emu.h"
 
@@ -20,6 +18,19 @@ static void init_queued(struct emu *emu, struct pgl_turn *turn)
     pgl_turn_queue(emu->table, turn);
 }
 
+/* Run a call that wants page 5. It waits until the queued waiter has had its turn. */
+static void assert_waits_for_turn(struct emu *emu, const struct pgl_turn *turn, void (*run)(struct emu *emu, void *arg))
+{
+    struct emu_call call;
+
+    emu_call(&call, emu, run, NULL);
+    assert_true(emu_is_stuck(&call));
+    assert_false(emu_is_locked(emu, 5));
+    assert_false(emu_is_locked(emu, 6));
+    pgl_turn_leave(emu->table, turn);
+    emu_join(&call);
+}
+
 static void lock_5(struct emu *emu, void *arg)
 {
     (void)arg;
@@ -29,17 +40,12 @@ static void lock_5(struct emu *emu, void *arg)
 
 static void test_turn_a_lock_begun_later_comes_later(void **state)
 {
-    struct emu_call call;
     struct pgl_turn turn;
     struct emu emu;
 
     (void)state;
     init_queued(&emu, &turn);
-    emu_call(&call, &emu, lock_5, NULL);
-    assert_true(emu_is_stuck(&call));
-    assert_false(emu_is_locked(&emu, 5));
-    pgl_turn_leave(emu.table, &turn);
-    emu_join(&call);
+    assert_waits_for_turn(&emu, &turn, lock_5);
     assert_int_equal(emu_stats(&emu).contended, 1);
     emu_fini(&emu);
 }
@@ -73,7 +79,6 @@ static void begin_on_5(struct emu *emu, void *arg)
 static void test_turn_a_bracket_comes_later(void **state)
 {
     struct emu_block block;
-    struct emu_call call;
     struct pgl_turn turn;
     struct emu emu;
 
@@ -82,11 +87,7 @@ static void test_turn_a_bracket_comes_later(void **state)
     emu_link(&emu, &block, 0x5000, 0x5003);
     turn = (struct pgl_turn){.page = pgl_page_find(emu.table, 5)};
     pgl_turn_queue(emu.table, &turn);
-    emu_call(&call, &emu, begin_on_5, NULL);
-    assert_true(emu_is_stuck(&call));
-    assert_false(emu_is_locked(&emu, 5));
-    pgl_turn_leave(emu.table, &turn);
-    emu_join(&call);
+    assert_waits_for_turn(&emu, &turn, begin_on_5);
     emu_fini(&emu);
 }
 
@@ -103,7 +104,6 @@ static void lock_range(struct emu *emu, void *arg)
 static void test_turn_a_collection_unlocks_and_waits(void **state)
 {
     struct emu_block block;
-    struct emu_call call;
     struct pgl_turn turn;
     struct emu emu;
 
@@ -112,12 +112,7 @@ static void test_turn_a_collection_unlocks_and_waits(void **state)
     emu_link2(&emu, &block, 0x6000, 0x6003, 0x5000, 0x5003);
     turn = (struct pgl_turn){.page = pgl_page_find(emu.table, 5)};
     pgl_turn_queue(emu.table, &turn);
-    emu_call(&call, &emu, lock_range, NULL);
-    assert_true(emu_is_stuck(&call));
-    assert_false(emu_is_locked(&emu, 5));
-    assert_false(emu_is_locked(&emu, 6));
-    pgl_turn_leave(emu.table, &turn);
-    emu_join(&call);
+    assert_waits_for_turn(&emu, &turn, lock_range);
     assert_int_equal(emu_stats(&emu).retries, 1);
     emu_fini(&emu);
 }
@@ -208,7 +203,6 @@ static void test_turn_is_taken_by_a_waiter_that_has_slept(void **state)
 /* Run lock_5() in a child. A child that cannot lock the page ends by an alarm. */
 static void assert_child_locks_5(struct emu *emu)
 {
-    int status;
     pid_t child = fork();
 
     if (!child) {
@@ -216,10 +210,7 @@ static void assert_child_locks_5(struct emu *emu)
         lock_5(emu, NULL);
         _exit(someone_starves(emu) || !pgl_page_trylock(emu->table, pgl_page_find(emu->table, 5)));
     }
-    assert_true(child > 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
+    emu_assert_child_succeeds(child);
 }
 
 static void test_turn_does_not_outlive_fork(void **state)

@@ -35,9 +35,11 @@ static inline void pgl_table_fence_check(const struct pgl_table *table)
  */
 static inline bool pgl_store_begins(const struct pgl_table *table, uint64_t addr, uint64_t len, bool watched)
 {
-    uint64_t index = addr >> table->page_bits;
+    uint64_t index;
 
     pgl_table_fence_check(table);
+    /* Computed again behind the fence, so that the common case keeps no register for it. */
+    index = addr >> table->page_bits;
     return (int64_t)len > 0 && (addr + (len - 1u)) >> table->page_bits == index && index <= table->last_index &&
            !(watched && (pgl_table_special(table) & PGL_SPECIAL_WITNESS));
 }

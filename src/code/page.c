@@ -40,10 +40,10 @@ static void note_wait(struct pgl_table *table, const struct pgl_spin_wait *wait)
     pgl_count_max(&table->slept_ns_max, asleep_ns);
 }
 
-/* Lock a page unless it is locked, or a waiter other than @mine has its turn. */
-static bool try_in_turn(struct pgl_table *table, struct pgl_page *page, const struct pgl_turn *mine)
+/* Lock the page of @turn unless it is locked, or another waiter has its turn. */
+static bool try_in_turn(struct pgl_table *table, struct pgl_page *page, struct pgl_turn *turn)
 {
-    return !(pgl_head(page) & PGL_HEAD_LOCK) && pgl_turn_allows(table, page, mine) &&
+    return !(pgl_head(page) & PGL_HEAD_LOCK) && pgl_turn_allows(table, turn) &&
            pgl_spin_trylock(&page->head, PGL_HEAD_LOCK);
 }
 
@@ -77,23 +77,22 @@ static bool is_answered(const struct pgl_table *table, const struct question *qu
 static bool lock_in_turn(struct pgl_table *table, struct pgl_page *page, const struct question *question)
 {
     struct pgl_turn turn = {.page = page};
-    struct pgl_turn *mine = NULL;
     struct pgl_spin_wait wait = {0};
-    bool answered;
+    bool queued = false, answered;
 
-    while (!(answered = question && !mine && is_answered(table, question)) && !try_in_turn(table, page, mine)) {
-        if (mine) {
+    while (!(answered = question && !queued && is_answered(table, question)) && !try_in_turn(table, page, &turn)) {
+        if (queued) {
             pgl_spin_wait(&page->head, PGL_SPIN_AWAKE_ROUNDS);
             continue;
         }
         pgl_spin_wait_on(&wait, &page->head);
         if (wait.rounds == PGL_SPIN_STARVING_ROUNDS) {
-            mine = &turn;
-            pgl_turn_queue(table, mine);
+            queued = true;
+            pgl_turn_queue(table, &turn);
         }
     }
-    if (mine) {
-        pgl_turn_leave(table, mine);
+    if (queued) {
+        pgl_turn_leave(table, &turn);
     }
     note_wait(table, &wait);
     return !answered;
@@ -132,10 +131,12 @@ bool pgl_page_lock_unless_clean(struct pgl_table *table, struct pgl_leaf *leaf, 
 
 bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
 {
+    struct pgl_turn turn = {.page = page};
+
     if (!pgl_witness_may_lock(table, page, false, place)) {
         return false;
     }
-    if (!(pgl_table_special(table) & PGL_SPECIAL_EXTERNAL) && !try_in_turn(table, page, NULL)) {
+    if (!(pgl_table_special(table) & PGL_SPECIAL_EXTERNAL) && !try_in_turn(table, page, &turn)) {
         return false;
     }
     pgl_witness_locked(table, page, place);

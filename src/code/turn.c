@@ -16,8 +16,8 @@
  *   W2  Queued waiters for one page get it in the order in which they queued. (test_turn_first_queued_first_served)
  *   W3  A queued waiter holds up no other page. (test_turn_is_of_one_page)
  *   W4  At rest the list is empty and the bit is clear. (test_turn_leaves_the_inline_locks_as_they_were)
- *   W5  A queued waiter is running pgl_page_lock_slow(), and its page is not this thread's. Therefore its turn, on its
- *       stack, outlives its place in the list.
+ *   W5  A queued waiter is running pgl_page_lock_slow() or pgl_page_lock_unless_clean(), and does not hold its page.
+ *       Therefore its turn, on its stack, outlives its place in the list.
  *
  * PROGRESS     A thread that wants a page waits for the page's holder, or for the first waiter queued for it, which
  * waits for the holder only. The holder may wait too, for a higher page than all it holds. Therefore each chain of
@@ -44,9 +44,18 @@ static void set_starving(struct pgl_table *table, bool starving)
     __atomic_store_n(&table->special, (uint8_t)(special | (starving ? PGL_SPECIAL_STARVING : 0)), __ATOMIC_RELAXED);
 }
 
-static void lock_turns(struct pgl_table *table)
+/* Return the number of this process. A fork() during a wait leaves the waiting thread to the parent. */
+static uintptr_t own_process(struct pgl_turn *turn)
 {
-    const uintptr_t self = (uintptr_t)getpid();
+    if (!turn->process) {
+        turn->process = (uintptr_t)getpid();
+    }
+    return turn->process;
+}
+
+static void lock_turns(struct pgl_table *table, struct pgl_turn *turn)
+{
+    const uintptr_t self = own_process(turn);
     uintptr_t holder;
 
     for (unsigned round = 0;; round++) {
@@ -71,26 +80,26 @@ static void unlock_turns(struct pgl_table *table)
     __atomic_store_n(&table->turns_lock, 0, __ATOMIC_RELEASE);
 }
 
-bool pgl_turn_allows(struct pgl_table *table, const struct pgl_page *page, const struct pgl_turn *mine)
+bool pgl_turn_allows(struct pgl_table *table, struct pgl_turn *turn)
 {
     const struct pgl_turn *first;
 
     if (!(pgl_table_special(table) & PGL_SPECIAL_STARVING)) {
         return true;
     }
-    lock_turns(table);
-    for (first = table->turns; first && first->page != page;) {
+    lock_turns(table, turn);
+    for (first = table->turns; first && first->page != turn->page;) {
         first = first->behind;
     }
     unlock_turns(table);
-    return !first || first == mine;
+    return !first || first == turn;
 }
 
 void pgl_turn_queue(struct pgl_table *table, struct pgl_turn *turn)
 {
     struct pgl_turn **link;
 
-    lock_turns(table);
+    lock_turns(table, turn);
     for (link = &table->turns; *link;) {
         link = &(*link)->behind;
     }
@@ -100,11 +109,11 @@ void pgl_turn_queue(struct pgl_table *table, struct pgl_turn *turn)
     unlock_turns(table);
 }
 
-void pgl_turn_leave(struct pgl_table *table, const struct pgl_turn *turn)
+void pgl_turn_leave(struct pgl_table *table, struct pgl_turn *turn)
 {
     struct pgl_turn **link;
 
-    lock_turns(table);
+    lock_turns(table, turn);
     for (link = &table->turns; *link != turn;) {
         link = &(*link)->behind;
     }

@@ -6,23 +6,22 @@
 #include <pagelock/table.h>
 
 /**
- * struct pgl_turn - a waiter that starves; it lives on the stack of the waiting thread
+ * struct pgl_turn - one wait for a page, queued if the waiter starves; it lives on the stack of the waiting thread
  * @page: the page that it waits for
  * @behind: the waiter that was queued next, for any page of the table, or NULL
+ * @process: the number of this process, or 0 until a call below needs it. A wait asks the system for it once
  */
 struct pgl_turn {
     const struct pgl_page *page;
     struct pgl_turn *behind;
+    uintptr_t process;
 };
 
-/**
- * pgl_turn_allows - whether a thread may lock an unlocked page, because no waiter was queued for it before
- * @mine: the turn of this thread if it has queued, else NULL
- */
-bool pgl_turn_allows(struct pgl_table *table, const struct pgl_page *page, const struct pgl_turn *mine);
+/* Tell whether a thread may lock its page, which is unlocked, because no other waiter was queued for it before. */
+bool pgl_turn_allows(struct pgl_table *table, struct pgl_turn *turn);
 
 /* Queue a waiter, and let it go when it has locked its page. */
 void pgl_turn_queue(struct pgl_table *table, struct pgl_turn *turn);
-void pgl_turn_leave(struct pgl_table *table, const struct pgl_turn *turn);
+void pgl_turn_leave(struct pgl_table *table, struct pgl_turn *turn);
 
 #endif

@@ -19,7 +19,7 @@ static void init_queued(struct emu *emu, struct pgl_turn *turn)
 }
 
 /* Run a call that wants page 5. It waits until the queued waiter has had its turn. */
-static void assert_waits_for_turn(struct emu *emu, const struct pgl_turn *turn, void (*run)(struct emu *emu, void *arg))
+static void assert_waits_for_turn(struct emu *emu, struct pgl_turn *turn, void (*run)(struct emu *emu, void *arg))
 {
     struct emu_call call;
 
@@ -136,7 +136,7 @@ static void test_turn_is_of_one_page(void **state)
 
 static void test_turn_first_queued_first_served(void **state)
 {
-    struct pgl_turn first, other, second, third;
+    struct pgl_turn first, other, second, third, unqueued;
     const struct pgl_page *page;
     struct emu emu;
 
@@ -144,21 +144,21 @@ static void test_turn_first_queued_first_served(void **state)
     init_queued(&emu, &first);
     page = first.page;
     other = (struct pgl_turn){.page = pgl_page_get(emu.table, 6)};
-    second = third = (struct pgl_turn){.page = page};
+    second = third = unqueued = (struct pgl_turn){.page = page};
     pgl_turn_queue(emu.table, &other);
     pgl_turn_queue(emu.table, &second);
     pgl_turn_queue(emu.table, &third);
-    assert_true(pgl_turn_allows(emu.table, page, &first));
-    assert_true(pgl_turn_allows(emu.table, other.page, &other));
-    assert_false(pgl_turn_allows(emu.table, page, &second));
+    assert_true(pgl_turn_allows(emu.table, &first));
+    assert_true(pgl_turn_allows(emu.table, &other));
+    assert_false(pgl_turn_allows(emu.table, &second));
     pgl_turn_leave(emu.table, &first);
-    assert_true(pgl_turn_allows(emu.table, page, &second));
-    assert_false(pgl_turn_allows(emu.table, page, &third));
-    assert_false(pgl_turn_allows(emu.table, page, NULL));
+    assert_true(pgl_turn_allows(emu.table, &second));
+    assert_false(pgl_turn_allows(emu.table, &third));
+    assert_false(pgl_turn_allows(emu.table, &unqueued));
     pgl_turn_leave(emu.table, &second);
-    assert_true(pgl_turn_allows(emu.table, page, &third));
+    assert_true(pgl_turn_allows(emu.table, &third));
     pgl_turn_leave(emu.table, &third);
-    assert_true(pgl_turn_allows(emu.table, page, NULL));
+    assert_true(pgl_turn_allows(emu.table, &unqueued));
     assert_true(someone_starves(&emu));
     pgl_turn_leave(emu.table, &other);
     emu_fini(&emu);
@@ -215,13 +215,14 @@ static void assert_child_locks_5(struct emu *emu)
 
 static void test_turn_does_not_outlive_fork(void **state)
 {
-    struct pgl_turn turn;
+    struct pgl_turn turn, unqueued;
     struct emu emu;
 
     (void)state;
     init_queued(&emu, &turn);
+    unqueued = (struct pgl_turn){.page = turn.page};
     assert_child_locks_5(&emu);
-    assert_false(pgl_turn_allows(emu.table, turn.page, NULL));
+    assert_false(pgl_turn_allows(emu.table, &unqueued));
     emu.table->turns_lock = (uintptr_t)getpid(); /* as a thread of the parent would have it at fork() */
     assert_child_locks_5(&emu);
     emu.table->turns_lock = 0;

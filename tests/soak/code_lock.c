@@ -48,7 +48,7 @@ void code_starve(struct worker *w)
 
     pgl_turn_queue(code.table, &turn);
     code_give_way(w);
-    while (!pgl_turn_allows(code.table, page, &turn) || !pgl_spin_trylock(&page->head, PGL_HEAD_LOCK)) {
+    while (!pgl_turn_allows(code.table, &turn) || !pgl_spin_trylock(&page->head, PGL_HEAD_LOCK)) {
         sched_yield();
     }
     pgl_turn_leave(code.table, &turn);

@@ -48,3 +48,39 @@ void kill_0(void)
 {
     kill_words(0, 0, 0, 0);
 }
+
+/* Two blocks with mask bits of their own, and one that shares a bit's bytes with neither. */
+void init_two_blocks(void)
+{
+    world_init();
+    explore_check(translate(0, 0, 0, 0));
+    explore_check(translate(1, 1, 0, 1));
+}
+
+/* One store short of an exact map: misses within the mask's bits, beyond the block's bytes. */
+void miss(void)
+{
+    explore_check(pgl_store_check(world.table, ADDR(0, 0) + 16, SLOT_BYTES, NULL) == 0);
+}
+
+void init_nearly_hot(void)
+{
+    init_two_blocks();
+    for (int i = 0; i < 4; i++) {
+        miss();
+    }
+}
+
+void init_hot(void)
+{
+    init_nearly_hot();
+    for (int i = 0; i < 4; i++) {
+        miss();
+    }
+    explore_check(pgl_page_find(world.table, 0)->head & PGL_HEAD_HOT);
+}
+
+void kill_first(void)
+{
+    kill_block(0);
+}

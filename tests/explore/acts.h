@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Threads of the scenarios of more than one file, and a beginning. Each is named after its act in the world. */
+/* Threads of the scenarios of more than one file, and beginnings. Each is named after its act in the world. */
 #ifndef PGL_TESTS_EXPLORE_ACTS_H
 #define PGL_TESTS_EXPLORE_ACTS_H
 
@@ -12,5 +12,14 @@ void init_linked(void);
 void cross_down(void);
 void store_page_0(void);
 void kill_0(void);
+void kill_first(void);
+
+/* Two blocks of page 0; the same, and one miss short of an exact map; the same, and the page is hot. */
+void init_two_blocks(void);
+void init_nearly_hot(void);
+void init_hot(void);
+
+/* A store that the mask of page 0 does not rule out, and that meets no block. */
+void miss(void);
 
 #endif

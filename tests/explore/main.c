@@ -42,9 +42,9 @@ static void usage(void)
     exit(2);
 }
 
-static const struct explore_scenario *const lists[] = {page_scenarios,  collection_scenarios, bracket_scenarios,
-                                                       super_scenarios, tb_scenarios,         store_scenarios,
-                                                       fence_scenarios, killed_scenarios,     fault_scenarios};
+static const struct explore_scenario *const lists[] = {
+    page_scenarios, collection_scenarios, bracket_scenarios, super_scenarios,  tb_scenarios,
+    hot_scenarios,  store_scenarios,      fence_scenarios,   killed_scenarios, fault_scenarios};
 #define NLISTS (sizeof lists / sizeof *lists)
 
 /* One, or with a star at the end all whose names begin so. */

@@ -12,6 +12,7 @@ extern const struct explore_scenario bracket_scenarios[];    /* brackets */
 extern const struct explore_scenario super_scenarios[];      /* brackets on three pages */
 extern const struct explore_scenario tb_scenarios[];         /* stores, invalidation */
 extern const struct explore_scenario hot_scenarios[];        /* pages with exact maps and buckets */
+extern const struct explore_scenario choice_scenarios[];     /* kills of chosen blocks, and of blocks on many leaves */
 extern const struct explore_scenario store_scenarios[];      /* store brackets, announced stores */
 extern const struct explore_scenario fence_scenarios[];      /* tables with asymmetric fences */
 extern const struct explore_scenario killed_scenarios[];     /* stores to pages that are held to kill */

@@ -8,19 +8,12 @@
 
 static unsigned int visits[PAGES];
 
-static unsigned int page_number(uint64_t index)
-{
-    return index < 4 ? (unsigned int)index : index == FAR_PAGE ? 4 : 5;
-}
-
 /* Every block found on a page of the range has its other page in the set. */
 static bool has_partner(struct pgl_tb *tb, void *collection)
 {
-    for (unsigned int which = 0; which < 2; which++) {
-        if (pgl_tb_first_addr(tb, which) <= pgl_tb_last_addr(tb, which)) {
-            uint64_t index = pgl_tb_first_addr(tb, which) >> PAGE_BITS, at = index;
-            explore_check(pgl_collection_next(collection, &at) && at == index);
-        }
+    for (unsigned int which = 0; which < pgl_tb_count_extents(tb); which++) {
+        uint64_t index = pgl_tb_first_addr(tb, which) >> PAGE_BITS, at = index;
+        explore_check(pgl_collection_next(collection, &at) && at == index);
     }
     return true;
 }
@@ -33,9 +26,9 @@ static void collect(unsigned int first_page, unsigned int last_page)
 
     explore_check(pgl_collection_lock(&collection, world.table, ADDR(first_page, 0), LAST_ADDR(last_page, 3)));
     for (uint64_t index = 0; (page = pgl_collection_next(&collection, &index)); index++) {
-        unsigned int number = page_number(index);
+        unsigned int number = world_page_of(index);
         last = index;
-        if (number < PAGES && index == INDEX(number)) {
+        if (number < PAGES) {
             visits[number]++;
         }
         if (index >= INDEX(first_page) && index <= INDEX(last_page)) {

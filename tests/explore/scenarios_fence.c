@@ -16,6 +16,38 @@ static void init_block(void)
     explore_check(translate(0, 0, 0, 0));
 }
 
+static void range_0(void)
+{
+    guest_store(0, 0, 1);
+    kill_words(0, 0, 0, 3);
+    expect_fresh(0, 0, 1);
+}
+
+/* A store over two pages asks the filters of both behind one fence. */
+static void store_over_two(void)
+{
+    guest_store(0, 3, 1);
+    guest_store(1, 0, 1);
+    explore_check(pgl_store_check(world.table, ADDR(0, 3), ADDR(1, 1) - ADDR(0, 3), NULL) >= 0);
+    expect_fresh(0, 3, 1);
+    expect_fresh(1, 0, 1);
+}
+
+static void translate_end(void)
+{
+    translate(1, 1, 0, 3);
+}
+
+static void store_bracketed(void)
+{
+    struct pgl_store store;
+
+    explore_check(pgl_store_begin(&store, world.table, ADDR(0, 0), SLOT_BYTES, NULL) >= 0);
+    guest_store(0, 0, 1);
+    pgl_store_end(&store);
+    expect_fresh(0, 0, 1);
+}
+
 const struct explore_scenario fence_scenarios[] = {
     {"asymmetric-store",
      "the bracket sees a store, or the store's check sees the bracket",
@@ -41,6 +73,13 @@ const struct explore_scenario fence_scenarios[] = {
      "a store that finds the filters narrowed by another's kill",
      init_block,
      {kill_0, store_0, translate_0_again},
+     world_final},
+    {"asymmetric-range", "a range that finds no code", init_leaf, {translate_0, range_0}, world_final},
+    {"asymmetric-long", "a store over two pages", init_leaf, {translate_end, store_over_two}, world_final},
+    {"asymmetric-bracket",
+     "a store bracket, which has no fence in any table",
+     init_block,
+     {store_bracketed, translate_0_again, store_1},
      world_final},
     {0},
 };

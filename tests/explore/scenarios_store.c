@@ -108,6 +108,74 @@ static void announce_to_running(void)
     expect_fresh(0, 0, 1);
 }
 
+/* Two vCPUs that patch a block each, which the other may be running: check, store, check again. */
+static void patch(unsigned int page, unsigned int slot, unsigned int running)
+{
+    const struct pgl_tb *tb = &world.blocks[running].tb;
+    bool dead = pgl_store_check(world.table, ADDR(page, slot), SLOT_BYTES, tb) & PGL_RUNNING_DEAD;
+
+    guest_store(page, slot, 1);
+    dead |= pgl_store_check(world.table, ADDR(page, slot), SLOT_BYTES, tb) & PGL_RUNNING_DEAD;
+    explore_check(!dead || !pgl_tb_is_live(tb));
+    expect_fresh(page, slot, 1);
+}
+
+/* Block 0 is of page 0, and block 1 of page 1. */
+static void init_two_running(void)
+{
+    world_init();
+    explore_check(translate(0, 0, 0, 0));
+    explore_check(translate(1, 1, 1, 0));
+}
+
+static void patch_low(void)
+{
+    patch(0, 0, 1);
+}
+
+static void patch_high(void)
+{
+    patch(1, 0, 0);
+}
+
+static void translate_both_again(void)
+{
+    translate(4, 0, 0, 0);
+    translate(5, 1, 1, 0);
+}
+
+/* Both patch the block that both run: each has been told, before it leaves its second check, that the block is dead. */
+static void patch_own(unsigned int slot)
+{
+    const struct pgl_tb *tb = &world.blocks[0].tb;
+
+    explore_check(pgl_store_check(world.table, ADDR(slot, slot), SLOT_BYTES, tb) & PGL_RUNNING_DEAD);
+    guest_store(slot, slot, 1);
+    explore_check(pgl_store_check(world.table, ADDR(slot, slot), SLOT_BYTES, tb) & PGL_RUNNING_DEAD);
+    expect_fresh(slot, slot, 1);
+}
+
+static void init_both_run_one(void)
+{
+    world_init();
+    explore_check(translate_two(0, 0, 0, 0, 1, 1));
+}
+
+static void patch_own_0(void)
+{
+    patch_own(0);
+}
+
+static void patch_own_1(void)
+{
+    patch_own(1);
+}
+
+static void cross_up_once_more(void)
+{
+    translate_two(3, 0, 0, 0, 1, 1);
+}
+
 const struct explore_scenario store_scenarios[] = {
     {"store-bracket-translate",
      "no block of the old bytes between begin and store",
@@ -139,6 +207,16 @@ const struct explore_scenario store_scenarios[] = {
      "the running block knows before it stores",
      init_announced,
      {announce_to_running, translate_0_again},
+     world_final},
+    {"announce-each-other",
+     "two vCPUs patch what the other runs, and a third makes both again",
+     init_two_running,
+     {patch_low, patch_high, translate_both_again},
+     world_final},
+    {"announce-one-block",
+     "two vCPUs patch the block that both run",
+     init_both_run_one,
+     {patch_own_0, patch_own_1, cross_up_once_more},
      world_final},
     {.name = NULL},
 };

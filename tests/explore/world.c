@@ -3,9 +3,14 @@
 
 struct world world;
 
-static unsigned int page_number(uint64_t index)
+unsigned int world_page_of(uint64_t index)
 {
-    return index < 4 ? (unsigned int)index : index == FAR_PAGE ? 4 : 5;
+    unsigned int page = 0;
+
+    while (page < PAGES && INDEX(page) != index) {
+        page++;
+    }
+    return page;
 }
 
 /* A waiter that wrote would wake the other waiters, for ever. */
@@ -27,13 +32,13 @@ static void unlock_traps(void)
 static void set_trap(uint64_t index, bool on)
 {
     if (world.fences_traps) {
-        __atomic_store_n(&world.trapped[page_number(index)], on, __ATOMIC_RELEASE);
+        __atomic_store_n(&world.trapped[world_page_of(index)], on, __ATOMIC_RELEASE);
         return;
     }
     if (world.uses_traps) {
         lock_traps();
     }
-    world.trapped[page_number(index)] = on;
+    world.trapped[world_page_of(index)] = on;
     if (world.uses_traps) {
         unlock_traps();
     }
@@ -48,7 +53,7 @@ static void first_code(uint64_t index, void *opaque)
 static void no_code(uint64_t index, void *opaque)
 {
     (void)opaque;
-    explore_check(world.trapped[page_number(index)]);
+    explore_check(world.trapped[world_page_of(index)]);
     set_trap(index, false);
 }
 
@@ -105,7 +110,7 @@ static void init_table(unsigned int addr_bits, bool asymmetric_fences)
 
 void world_init_empty(void)
 {
-    init_table(23, false); /* a root of four leaves */
+    init_table(24, false); /* a root of eight leaves */
 }
 
 void world_init_deep(void)
@@ -115,13 +120,25 @@ void world_init_deep(void)
 
 void world_init_asymmetric(void)
 {
-    init_table(23, true);
+    init_table(24, true);
 }
 
 void world_init(void)
 {
     world_init_empty();
     explore_check(pgl_page_get(world.table, 0));
+}
+
+void world_reset(void)
+{
+    pgl_table_reset(world.table);
+    for (unsigned int i = 0; i < BLOCKS; i++) {
+        world.blocks[i] = (struct block){0};
+        pgl_tb_init(&world.blocks[i].tb);
+    }
+    for (unsigned int key = 0; key < KEYS; key++) {
+        world.found[key] = NULL;
+    }
 }
 
 static void say(const char *what, void *opaque)

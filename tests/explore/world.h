@@ -16,15 +16,15 @@
 #define PAGE_BITS 12u
 #define SLOTS 4u /* words a page, far enough from each other to have mask bits of their own */
 #define SLOT_BYTES 4u
-#define PAGES 6u
+#define PAGES 8u
 #define NO_CROSSING PAGES
-#define FAR_PAGE 600u /* pages 4 and 5 lie in leaves of their own */
+#define FAR_PAGE 600u /* pages 4 to 7 lie in leaves of their own */
 #define FARTHER_PAGE 1200u
-#define PARTS 3u /* words a block is made of, at most */
+#define PARTS 5u /* words a block is made of, at most */
 #define KEYS 4u
 #define BLOCKS 6u
 
-#define INDEX(page) ((page) < 4 ? (uint64_t)(page) : (page) == 4 ? FAR_PAGE : FARTHER_PAGE)
+#define INDEX(page) ((page) < 4 ? (uint64_t)(page) : ((page)-3u) * (uint64_t)FAR_PAGE)
 #define ADDR(page, slot) (INDEX(page) << PAGE_BITS | (slot)*1024u)
 #define LAST_ADDR(page, slot) (ADDR(page, slot) + SLOT_BYTES - 1u)
 
@@ -55,12 +55,18 @@ struct world {
 };
 extern struct world world;
 
+/* The number of the page with an index; PAGES for none. */
+unsigned int world_page_of(uint64_t index);
+
 /* A new world: whose leaf of pages 0 to 3 exists; without a leaf; without a leaf or the node that is above the leaves.
  */
 void world_init(void);
 void world_init_empty(void);
 void world_init_deep(void);
 void world_init_asymmetric(void); /* empty, with asymmetric fences */
+
+/* All blocks are forgotten by pgl_table_reset(), and their memory is new again. Alone, before the threads. */
+void world_reset(void);
 
 /* The claim, then everything is killed and freed. */
 void world_final(void);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* One block killed by many threads at once; ranges, pages, everything. */
+/* One block killed by many threads at once; ranges, pages, chosen blocks, everything; resets and trims in between. */
 #include "../soak/code.h"
 #include "../soak/stress.h"
 
@@ -16,7 +16,11 @@ int main(void)
                 {"kill", 25, &code_half, code_kill},
                 {"page", 4, &code_half, code_page},
                 {"range", 5, &code_half, code_range},
+                {"choose", 5, &code_half, code_choose},
+                {"evict", 5, &code_half, code_evict},
                 {"flush", 1, &code_half, code_flush},
+                {"reset", 1, &code_half, code_reset},
+                {"trim", 1, &code_half, code_trim},
             },
     };
 

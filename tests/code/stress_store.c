@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Stores into code, checked without and with a lock, against translation and caches. */
+/* Stores into code, checked without and with a lock, against translation, caches and kills of chosen blocks. */
 #include "../soak/code.h"
 #include "../soak/stress.h"
 
@@ -15,6 +15,8 @@ int main(void)
                 {"store", 50, &code_half, code_store},
                 {"store-bracket", 9, &code_half, code_store_bracket},
                 {"kill", 1, &code_half, code_kill},
+                {"choose", 1, &code_half, code_choose},
+                {"evict", 1, &code_half, code_evict},
             },
     };
 

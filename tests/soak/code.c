@@ -348,6 +348,29 @@ void code_kill(struct worker *w)
     }
 }
 
+/* Some blocks that can be found, perhaps one twice, perhaps dead by then. */
+void code_evict(struct worker *w)
+{
+    struct pgl_tb *tbs[EVICTED];
+    size_t n = 0;
+
+    for (uint64_t choices = below(w, EVICTED) + 1; choices > 0; choices--) {
+        struct block *block = code_find_block((unsigned)below(w, N_KEYS));
+
+        if (block) {
+            tbs[n++] = &block->tb;
+        }
+    }
+    if (pgl_invalidate_tbs(code.table, tbs, n, NULL) < 0) {
+        soak_broken("an invalidation failed");
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (pgl_tb_is_live(tbs[i]) || code_find_block(((struct block *)tbs[i])->key) == (struct block *)tbs[i]) {
+            soak_broken("a block of an array lives on");
+        }
+    }
+}
+
 /* Write all of some pages, then invalidate them at once. */
 static void rewrite(struct worker *w, unsigned first, unsigned last, int (*invalidate)(uint64_t first, uint64_t last))
 {
@@ -389,6 +412,37 @@ static int invalidate_all(uint64_t first, uint64_t last)
     return pgl_flush(code.table, NULL);
 }
 
+/* Whether a store has come since the block was made. */
+static bool is_old(const struct pgl_tb *tb, void *arg)
+{
+    const struct block *block = (const struct block *)tb;
+    const struct key *key = &code.keys[block->key];
+
+    (void)arg;
+    for (unsigned which = 0; which < key->n; which++) {
+        for (unsigned i = 0; i < key->len[which]; i++) {
+            if (block->version[which][i] !=
+                __atomic_load_n(&code.version[key->page[which]][key->first[which] + i], __ATOMIC_RELAXED)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static int invalidate_old(uint64_t first, uint64_t last)
+{
+    return pgl_invalidate_if(code.table, first << PAGE_BITS, last << PAGE_BITS | ((1 << PAGE_BITS) - 1), is_old, NULL,
+                             NULL);
+}
+
+void code_choose(struct worker *w)
+{
+    unsigned first = (unsigned)below(w, N_PAGES - 2);
+
+    rewrite(w, first, first + (unsigned)below(w, 3), invalidate_old);
+}
+
 void code_range(struct worker *w)
 {
     unsigned first = (unsigned)below(w, N_PAGES - 2);
@@ -406,4 +460,41 @@ void code_page(struct worker *w)
 void code_flush(struct worker *w)
 {
     rewrite(w, 0, N_PAGES - 1, invalidate_all);
+}
+
+/* ---- while no other worker is in an operation ---- */
+
+void code_reset(struct worker *w)
+{
+    if (!code_stop(w)) {
+        return;
+    }
+    pgl_table_reset(code.table);
+    code_forget_all();
+    code_check_table();
+    code_go_on();
+}
+
+/* No hot page is without blocks afterwards, and no leaf that a page of ours has no block on. */
+void code_trim(struct worker *w)
+{
+    struct pgl_table_stats before, after;
+    uint64_t freed;
+
+    if (!code_stop(w)) {
+        return;
+    }
+    if (below(w, 2)) {
+        pgl_flush(code.table, NULL);
+    }
+    pgl_table_get_stats(code.table, &before);
+    freed = pgl_table_trim(code.table);
+    pgl_table_get_stats(code.table, &after);
+    if (before.bytes + before.hot_bytes != after.bytes + after.hot_bytes + freed || after.blocks != before.blocks ||
+        (!after.blocks && (after.leaves || after.hot_bytes))) {
+        soak_broken("a trim freed %" PRIu64 " bytes and left %" PRIu64 " leaves, %" PRIu64 " bytes of hot pages", freed,
+                    after.leaves, after.hot_bytes);
+    }
+    code_check_table();
+    code_go_on();
 }

@@ -20,6 +20,8 @@ void code_trylock(struct worker *w);         /* try three pages in any order */
 /* Blocks and stores (code.c). */
 void code_abort(struct worker *w);         /* begin a bracket, cross, store, abort */
 void code_cache(struct worker *w);         /* find a block, and cache it without a lock */
+void code_choose(struct worker *w);        /* write some pages, and invalidate their old blocks by a predicate */
+void code_evict(struct worker *w);         /* invalidate an array of blocks */
 void code_find(struct worker *w);          /* look at a block and at all leaves without a lock */
 void code_flush(struct worker *w);         /* write all pages, and flush */
 void code_kill(struct worker *w);          /* invalidate a block */
@@ -32,8 +34,10 @@ void code_link_same(struct worker *w);     /* make a block with two extents on o
 void code_link_storing(struct worker *w);  /* make a block, and store while its first decoding runs */
 void code_page(struct worker *w);          /* write a page, and invalidate it */
 void code_range(struct worker *w);         /* write some pages, and invalidate them by one call */
+void code_reset(struct worker *w);         /* forget all blocks while the other workers are stopped */
 void code_store(struct worker *w);         /* store, and check */
 void code_store_bracket(struct worker *w); /* store inside a store bracket */
+void code_trim(struct worker *w);          /* flush, or not, and trim the table while the other workers are stopped */
 void code_unlisted(struct worker *w);      /* make a block on no page, and invalidate it */
 
 #endif

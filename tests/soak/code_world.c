@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "code_world.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
@@ -89,10 +90,73 @@ static void free_limbo(struct worker *w, uint64_t epoch)
     }
 }
 
+/* ---- moments in which all workers are stopped ---- */
+
+/* Either this worker sees that it is to stop, or the one that stops the others sees it inside. */
+static void wait_to_enter(struct worker *w)
+{
+    __atomic_store_n(&w->inside, true, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&code.stopped, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&w->inside, false, __ATOMIC_SEQ_CST);
+        sched_yield();
+        __atomic_store_n(&w->inside, true, __ATOMIC_SEQ_CST);
+    }
+}
+
+static void leave(struct worker *w)
+{
+    __atomic_store_n(&w->inside, false, __ATOMIC_RELEASE);
+}
+
+bool code_stop(struct worker *w)
+{
+    bool stopped = false;
+
+    if (soak_mistake == MISTAKE_HANG) { /* a page stays locked */
+        return false;
+    }
+    if (!__atomic_compare_exchange_n(&code.stopped, &stopped, true, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+        return false;
+    }
+    for (unsigned i = 0; i < soak_workers; i++) {
+        while (&soak_worker[i] != w && __atomic_load_n(&soak_worker[i].inside, __ATOMIC_SEQ_CST)) {
+            sched_yield();
+        }
+    }
+    return true;
+}
+
+void code_go_on(void)
+{
+    __atomic_store_n(&code.stopped, false, __ATOMIC_SEQ_CST);
+}
+
+void code_forget_all(void)
+{
+    for (unsigned key = 0; key < N_KEYS; key++) {
+        struct block *block = code.found[key];
+
+        if (!block) {
+            continue;
+        }
+        for (unsigned i = 0; i < soak_workers; i++) {
+            struct block **slot = &code.cache[i][key % CACHE];
+
+            *slot = *slot == block ? NULL : *slot;
+        }
+        code.found[key] = NULL;
+        code.forgotten++;
+        free(block);
+    }
+    memcpy(code.left, code.trapped, sizeof(code.left));
+}
+
 static void enter(struct worker *w)
 {
-    uint64_t epoch = __atomic_load_n(&code.epoch, __ATOMIC_SEQ_CST);
+    uint64_t epoch;
 
+    wait_to_enter(w);
+    epoch = __atomic_load_n(&code.epoch, __ATOMIC_SEQ_CST);
     __atomic_store_n(&w->quiet, epoch, __ATOMIC_SEQ_CST);
     if (below(w, 32)) {
         return;
@@ -108,16 +172,25 @@ static void enter(struct worker *w)
 
 /* ---- the emulator ---- */
 
+static void set_trap(unsigned page, bool trapped)
+{
+    code.trapped[page] = trapped;
+    code.left[page] = false;
+}
+
 static void first_code(uint64_t index, void *opaque)
 {
     (void)opaque;
-    code.trapped[code_page_of(index)] = true;
+    set_trap(code_page_of(index), true);
 }
 
 static void no_code(uint64_t index, void *opaque)
 {
     (void)opaque;
-    code.trapped[code_page_of(index)] = false;
+    if (!code.trapped[code_page_of(index)]) {
+        soak_broken("page %#" PRIx64 " loses the trap that it has not", index);
+    }
+    set_trap(code_page_of(index), false);
 }
 
 static struct pgl_tb *publish(struct pgl_tb *tb, void *opaque)
@@ -275,13 +348,25 @@ static void choose_extent(uint64_t *random, unsigned key_number, unsigned which,
     key->n = which + 1;
 }
 
+static unsigned extents_of_super(unsigned number)
+{
+    return number % 4 ? 3 + number % 3 : 6 + number / 4 % (EXTENTS - 5);
+}
+
 static void begin(uint64_t seed)
 {
-    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = 48, .ops = &ops};
+    struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = 48, .ops = &ops};
 
     memset(&code, 0, sizeof(code));
     code.epoch = 1;
+    config.asymmetric_fences = soak_below(&seed, 2);
+    config.hot_bytes_max = soak_below(&seed, 2) ? 0 : HOT_BYTES;
     code.table = pgl_table_new(&config);
+    if (!code.table && errno == ENOTSUP) {
+        config.asymmetric_fences = false;
+        code.table = pgl_table_new(&config);
+    }
+    printf("code: asymmetric_fences=%d hot_bytes_max=%" PRIu64 "\n", config.asymmetric_fences, config.hot_bytes_max);
     for (unsigned i = 0; i < N_KEYS; i++) {
         unsigned low = (unsigned)soak_below(&seed, N_PAGES - 1);
         unsigned high = low + 1 + (unsigned)soak_below(&seed, N_PAGES - 1 - low);
@@ -294,7 +379,7 @@ static void begin(uint64_t seed)
         if (class != ONE) {
             choose_extent(&seed, i, 1, class == HIGHER ? high : low);
         }
-        for (unsigned which = 2; class == SUPER && which < 3 + i % (EXTENTS - 2); which++) {
+        for (unsigned which = 2; class == SUPER && which < extents_of_super(i / N_CLASSES); which++) {
             choose_extent(&seed, i, which, (unsigned)soak_below(&seed, N_PAGES));
         }
     }
@@ -304,6 +389,11 @@ static void say(const char *what, void *opaque)
 {
     (void)opaque;
     soak_broken("pgl_table_check: %s", what);
+}
+
+void code_check_table(void)
+{
+    pgl_table_check(code.table, say, NULL);
 }
 
 static bool count_first(struct pgl_tb *tb, void *opaque)
@@ -327,7 +417,7 @@ static uint64_t count_alive(void)
         pgl_page_foreach_tb(code.table, page, count_first, counts);
         pgl_page_unlock(code.table, page);
         alive += counts[2];
-        if (code.trapped[i] != (counts[1] > 0)) {
+        if (code.trapped[i] != (counts[1] > 0 || code.left[i])) {
             soak_broken("page %#" PRIx64 " has %u blocks and is %strapped", code_index[i], counts[1],
                         code.trapped[i] ? "" : "not ");
         }
@@ -357,7 +447,7 @@ static void end(void)
     struct worker sum = {0};
 
     soak_self = &soak_worker[0];
-    pgl_table_check(code.table, say, NULL);
+    code_check_table();
     alive = count_alive();
     findable = count_findable();
     for (unsigned i = 0; i < soak_workers; i++) {
@@ -367,19 +457,21 @@ static void end(void)
         sum.stores += soak_worker[i].stores;
         sum.hits += soak_worker[i].hits;
     }
-    if (sum.links != code.killed + alive || findable != alive) {
-        soak_broken("%" PRIu64 " links, %" PRIu64 " killed, %" PRIu64 " alive, %" PRIu64 " findable", sum.links,
-                    code.killed, alive, findable);
+    if (sum.links != code.killed + code.forgotten + alive || findable != alive) {
+        soak_broken("%" PRIu64 " links, %" PRIu64 " killed, %" PRIu64 " forgotten, %" PRIu64 " alive, %" PRIu64
+                    " findable",
+                    sum.links, code.killed, code.forgotten, alive, findable);
     }
     pgl_table_get_stats(code.table, &stats);
-    printf("code: links=%" PRIu64 " equals=%" PRIu64 " killed=%" PRIu64 " alive=%" PRIu64 " stores=%" PRIu64
-           " hits=%" PRIu64 " restarts=%" PRIu64 " retries=%" PRIu64 " contended=%" PRIu64 " hot_bytes=%" PRIu64 "\n",
-           sum.links, sum.equals, code.killed, alive, sum.stores, sum.hits, sum.restarts, stats.retries,
+    printf("code: links=%" PRIu64 " equals=%" PRIu64 " killed=%" PRIu64 " forgotten=%" PRIu64 " alive=%" PRIu64
+           " stores=%" PRIu64 " hits=%" PRIu64 " restarts=%" PRIu64 " retries=%" PRIu64 " contended=%" PRIu64
+           " hot_bytes=%" PRIu64 "\n",
+           sum.links, sum.equals, code.killed, code.forgotten, alive, sum.stores, sum.hits, sum.restarts, stats.retries,
            stats.contended, stats.hot_bytes);
     pgl_flush(code.table, NULL);
-    pgl_table_check(code.table, say, NULL);
-    if (count_alive() != 0) {
-        soak_broken("blocks live after a flush");
+    code_check_table();
+    if (count_alive() != 0 || memchr(code.left, true, sizeof(code.left))) {
+        soak_broken("blocks or traps are there after a flush");
     }
     for (unsigned i = 0; i < soak_workers; i++) {
         free_limbo(&soak_worker[i], UINT64_MAX);
@@ -400,4 +492,4 @@ static void report(void)
     }
 }
 
-const struct half code_half = {.begin = begin, .enter = enter, .end = end, .report = report};
+const struct half code_half = {.begin = begin, .enter = enter, .leave = leave, .end = end, .report = report};

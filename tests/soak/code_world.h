@@ -16,16 +16,18 @@ enum {
     GRANULE = 16,
     GRANULES = (1 << PAGE_BITS) / GRANULE,
     EXTENT_MAX = 4, /* granules of an extent */
-    EXTENTS = 5,    /* of a superblock, at most */
+    EXTENTS = 12,   /* of a superblock, at most */
     N_PAGES = 12,
     N_KEYS = 480,
     MAX_COVER = 24, /* keys with bytes in one granule */
     CACHE = 32,     /* blocks that a worker caches */
+    EVICTED = 24,   /* blocks that are named at once, at most */
+    HOT_BYTES = 4 * 4608 + 4 * 1072, /* room for hot pages of half of the runs: not for all that become hot */
 };
 
 /*
  * The bytes of a block. A key's class, its number modulo N_CLASSES, says where the second page is. A superblock has
- * three to EXTENTS extents on any pages.
+ * three to five extents on any pages, and every fourth one up to EXTENTS, in more leaves than a set has room for.
  */
 enum class { ONE, SAME, HIGHER, LOWER, SUPER, N_CLASSES };
 
@@ -57,7 +59,10 @@ struct code {
     unsigned version[N_PAGES][GRANULES];          /* atomic */
     unsigned owner[N_PAGES]; /* which worker holds the page: 0, or its number and one; under the page's lock */
     bool trapped[N_PAGES];   /* under the page's lock */
+    bool left[N_PAGES];      /* trapped since before a reset, without blocks; under the page's lock */
     uint64_t killed;         /* atomic */
+    uint64_t forgotten;      /* blocks that lived when a reset came; by the worker that has stopped the others */
+    bool stopped;            /* atomic: a worker wants no other to be in an operation */
     uint64_t epoch;          /* atomic */
 };
 
@@ -77,6 +82,16 @@ static inline uint64_t code_addr_of(unsigned page, unsigned granule)
 /* The worker has locked the page; it is about to unlock it. */
 void code_own(struct worker *w, uint64_t index);
 void code_disown(struct worker *w, uint64_t index);
+
+/* Stop the other workers, each between two operations on code pages. False: another worker does so, or none can. */
+bool code_stop(struct worker *w);
+void code_go_on(void);
+
+/* All workers are stopped, and the blocks that live are forgotten: their memory is free. */
+void code_forget_all(void);
+
+/* Compare the table with what it must be at rest. */
+void code_check_table(void);
 
 /* Now and then let other threads run into the pages that are held. */
 void code_give_way(struct worker *w);

@@ -68,12 +68,16 @@ static unsigned choose(struct worker *w)
 
 static void do_one(struct worker *w, unsigned kind)
 {
+    const struct half *half = mix->kinds[kind].half;
     uint64_t start = soak_now(), ns;
 
     __atomic_store_n(&w->since, start, __ATOMIC_RELAXED);
     __atomic_store_n(&w->kind, kind, __ATOMIC_RELAXED);
-    mix->kinds[kind].half->enter(w);
+    half->enter(w);
     mix->kinds[kind].run(w);
+    if (half->leave) {
+        half->leave(w);
+    }
     pgl_assert_none_held();
     ns = soak_now() - start;
     w->tally[kind].ops++;

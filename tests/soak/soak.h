@@ -34,6 +34,7 @@ struct worker {
     uint64_t since; /* atomic: the time in ns at which the operation began */
     struct tally tally[SOAK_KINDS_MAX];
 
+    bool inside;                /* atomic: it is in an operation on code pages */
     uint64_t quiet;             /* atomic: the epoch in which its operation began; UINT64_MAX: it holds no block */
     struct block *limbo, *last; /* the dead blocks that it retired, oldest first: other threads may still hold them */
     uint64_t links, equals, restarts, stores, hits;
@@ -46,6 +47,7 @@ struct worker {
 struct half {
     void (*begin)(uint64_t seed);
     void (*enter)(struct worker *w); /* before each operation of this half */
+    void (*leave)(struct worker *w); /* after it; NULL for nothing */
     void (*end)(void);               /* after all workers have ended: count, and free everything */
     void (*report)(void);            /* print which thread holds which page, to standard error */
 };

@@ -24,7 +24,8 @@ enum {
 
 struct config {
     unsigned page_bits, addr_bits;
-    bool external;
+    unsigned flags; /* of the table */
+    const char *name;
 };
 
 static void test_oracle_agrees(void **state)
@@ -42,7 +43,7 @@ static void test_oracle_agrees(void **state)
     }
     data[0] = (uint8_t)(config->page_bits - PGL_PAGE_BITS_MIN);
     data[1] = (uint8_t)(config->addr_bits - config->page_bits);
-    data[2] = WORLD_LARGE | (config->external ? WORLD_EXTERNAL : 0) | (TRYLOCK_FAILS ? WORLD_TRYLOCK_FAILS : 0);
+    data[2] = (uint8_t)(WORLD_LARGE | config->flags | (TRYLOCK_FAILS ? WORLD_TRYLOCK_FAILS : 0));
     nrefused = fuzz_table_run(data, size, steps);
     assert_int_equal(nrefused > 0, TRYLOCK_FAILS);
     free(data);
@@ -51,9 +52,27 @@ static void test_oracle_agrees(void **state)
 int main(void)
 {
     static struct config configs[] = {
-        {10, 32, false}, {10, 48, false}, {10, 64, false}, {12, 32, false}, {12, 48, false}, {12, 64, false},
-        {12, 48, true},  {16, 32, false}, {16, 48, false}, {16, 64, false}, {21, 32, false}, {21, 48, false},
-        {21, 64, false}, {12, 19, false}, {10, 20, false}, {13, 22, false},
+        {10, 32, 0, ""},
+        {10, 48, 0, ""},
+        {10, 64, 0, ""},
+        {12, 32, 0, ""},
+        {12, 48, 0, ""},
+        {12, 64, 0, ""},
+        {12, 48, WORLD_EXTERNAL, "_external"},
+        {12, 48, WORLD_ASYMMETRIC, "_asymmetric"},
+        {12, 48, 1 * WORLD_BUDGETS, "_budget_of_nothing"},
+        {12, 48, 2 * WORLD_BUDGETS, "_budget_of_one_page"},
+        {12, 48, 3 * WORLD_BUDGETS, "_budget_of_some_pages"},
+        {16, 32, 0, ""},
+        {16, 48, 0, ""},
+        {16, 64, 0, ""},
+        {16, 48, WORLD_EXTERNAL | 2 * WORLD_BUDGETS, "_external_budget_of_one_page"},
+        {21, 32, 0, ""},
+        {21, 48, 0, ""},
+        {21, 64, 0, ""},
+        {12, 19, 0, ""},
+        {10, 20, 0, ""},
+        {13, 22, 0, ""},
     };
     enum { N = sizeof(configs) / sizeof(*configs) };
     struct CMUnitTest tests[N];
@@ -61,7 +80,7 @@ int main(void)
 
     for (unsigned i = 0; i < N; i++) {
         snprintf(names[i], sizeof(names[i]), "test_oracle_agrees_%u_%u%s", configs[i].page_bits, configs[i].addr_bits,
-                 configs[i].external ? "_external" : "");
+                 configs[i].name);
         tests[i] = (struct CMUnitTest){names[i], test_oracle_agrees, NULL, NULL, &configs[i]};
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "table_world.h"
 
+#include <errno.h>
 #include <string.h>
 
-#include <errno.h>
+#include "../../src/code/tblist_internal.h"
 
 /* ---- functions that the linker wraps ---- */
 
@@ -298,6 +299,7 @@ void world_compare_pages(struct world *world)
     CHECK(stats.leaves == world->nleaves);
     CHECK(stats.retries == 0 || world->nrefused > 0);
     CHECK(stats.contended == 0);
+    CHECK(!world->budget || stats.hot_bytes <= world->budget);
     for (unsigned i = 0; i < world->npages; i++) {
         compare_page(world, i);
     }
@@ -511,6 +513,28 @@ static void choose_pages(struct world *world, bool large)
     }
 }
 
+/* Some memory for hot pages: no limit, too little for the counts of a leaf, room for one hot page, or for some. */
+static uint64_t choose_budget(unsigned choice, unsigned page_bits)
+{
+    const uint64_t counts = sizeof(struct pgl_hot),
+                   page = sizeof(struct pgl_buckets) + (UINT64_C(1) << (page_bits - 3));
+    const uint64_t budgets[] = {0, counts - 1, counts + page, 3 * counts + 5 * page - 1};
+
+    return budgets[choice % 4];
+}
+
+static struct pgl_table *new_table(struct pgl_table_config *config)
+{
+    struct pgl_table *table = pgl_table_new(config);
+
+    if (!table && errno == ENOTSUP) {
+        config->asymmetric_fences = false;
+        table = pgl_table_new(config);
+    }
+    CHECK(table);
+    return table;
+}
+
 void world_begin(struct world *world)
 {
     unsigned page_bits = PGL_PAGE_BITS_MIN + eat(&world->input) % 12;
@@ -519,12 +543,14 @@ void world_begin(struct world *world)
         .page_bits = page_bits,
         .addr_bits = addr_bits,
         .external_locking = flags & WORLD_EXTERNAL,
+        .asymmetric_fences = flags & WORLD_ASYMMETRIC,
         .ops = &ops,
         .opaque = world,
+        .hot_bytes_max = choose_budget(flags / WORLD_BUDGETS, page_bits),
     };
 
-    world->table = pgl_table_new(&config);
-    CHECK(world->table);
+    world->table = new_table(&config);
+    world->budget = config.hot_bytes_max;
     if (flags & WORLD_TRYLOCK_FAILS) {
         world->trylock_fails = true;
         world->table->special |= PGL_SPECIAL_WITNESS; /* no lock is inline */

@@ -24,6 +24,8 @@ enum {
     WORLD_EXTERNAL = 1,
     WORLD_TRYLOCK_FAILS = 2, /* on free pages too, in patterns: only the number of retries changes */
     WORLD_LARGE = 4,         /* 20 pages and 150 blocks, not 8 and 24 */
+    WORLD_ASYMMETRIC = 8,    /* where the system has such fences */
+    WORLD_BUDGETS = 16,      /* times a choice of the memory for hot pages: no limit, none at all, one page, some */
 };
 
 #define WORLD_NO_PAGE UINT64_MAX
@@ -48,6 +50,7 @@ struct world {
     struct pgl_table *table;
     unsigned page_bits;
     uint64_t last_addr, last_index, in_page;
+    uint64_t budget; /* of hot pages */
     uint64_t page[WORLD_PAGES]; /* all different */
     unsigned npages, nblocks;
     bool trapped[WORLD_PAGES];

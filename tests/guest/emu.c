@@ -10,6 +10,7 @@
  * - Precise self-modification: every answer that says PGL_RUNNING_DEAD makes the hart leave its block before the next
  *   guest instruction (note_answer(), run_block()). With announce and confirm, it makes the hart begin the instruction
  *   again, in a block of its own (run_one()).
+ * - One big lock, in an emulator that has one: around every call and every bracket (emu_enter()).
  * - Freeing blocks: epochs (block.c). A hart is without blocks every now and then in run_hart().
  *
  * Only the test needs these: versions of bytes, snapshots, jitter(), mistakes, counts.
@@ -27,6 +28,7 @@
 enum {
     BLOCKS_PER_EPOCH = 16, /* how many blocks a hart runs before it holds none */
     EPOCHS_PER_DROP = 8,
+    LARGE_PAGE_BITS = 16,
     LOCKED_ODDS = 32, /* for jitter() with pages held, where other harts run into them */
 };
 
@@ -36,11 +38,42 @@ void emu_fail(const char *what)
     abort();
 }
 
+/* ---- the big lock ---- */
+
+static __thread bool holds_big_lock;
+
+static bool external_held(void *opaque)
+{
+    (void)opaque;
+    return holds_big_lock;
+}
+
+void emu_enter(struct emu *emu)
+{
+    if (emu->config.table == TABLE_EXTERNAL) {
+        pthread_mutex_lock(&emu->big_lock);
+        holds_big_lock = true;
+    }
+}
+
+void emu_leave(struct emu *emu)
+{
+    if (emu->config.table == TABLE_EXTERNAL) {
+        holds_big_lock = false;
+        pthread_mutex_unlock(&emu->big_lock);
+    }
+}
+
 /* ---- the trap: which pages take a plain store ---- */
+
+static uint8_t *trap_of_page(struct emu *emu, uint64_t index)
+{
+    return &emu->trapped[index - (emu->ram.base >> emu->page_bits)];
+}
 
 static uint8_t *trap_of(struct emu *emu, uint64_t pa)
 {
-    return &emu->trapped[(pa - emu->ram.base) >> emu->program->page_bits];
+    return trap_of_page(emu, pa >> emu->page_bits);
 }
 
 /* Try a store without a check. False when a page of it has code. */
@@ -69,7 +102,7 @@ static void first_code(uint64_t index, void *opaque)
 {
     struct emu *emu = opaque;
 
-    __atomic_store_n(trap_of(emu, index << emu->program->page_bits), 1, __ATOMIC_RELAXED);
+    __atomic_store_n(trap_of_page(emu, index), 1, __ATOMIC_RELAXED);
     pgl_fence();
     for (unsigned i = 0; i < emu->program->nharts && emu->config.mistake != MISTAKE_NO_TRAP; i++) {
         while (__atomic_load_n(&emu->hart[i].storing, __ATOMIC_ACQUIRE)) {
@@ -82,7 +115,7 @@ static void no_code(uint64_t index, void *opaque)
 {
     struct emu *emu = opaque;
 
-    __atomic_store_n(trap_of(emu, index << emu->program->page_bits), 0, __ATOMIC_RELEASE);
+    __atomic_store_n(trap_of_page(emu, index), 0, __ATOMIC_RELEASE);
 }
 
 /* ---- blocks come and go ---- */
@@ -130,6 +163,17 @@ static bool is_met(const struct pgl_tb *tb, const struct write *write)
     return false;
 }
 
+static int check_store(struct hart *hart, const struct write *write, const struct pgl_tb *running)
+{
+    struct emu *emu = hart->emu;
+    int answer;
+
+    emu_enter(emu);
+    answer = pgl_store_check(emu->table, write->pa, write->len, running);
+    emu_leave(emu);
+    return answer;
+}
+
 /*
  * Announce the stores of an instruction: check them before they are made. False when the running block is dead; then
  * none of them is made, and the hart begins the instruction again. After true, no living block that this hart runs has
@@ -143,7 +187,7 @@ static bool announce(struct hart *hart, const struct write *writes, unsigned n)
         if (!__atomic_load_n(trap_of(emu, writes[i].pa), __ATOMIC_ACQUIRE)) {
             continue;
         }
-        int answer = pgl_store_check(emu->table, writes[i].pa, writes[i].len, hart->running);
+        int answer = check_store(hart, &writes[i], hart->running);
 
         if (answer < 0) {
             emu_fail("an announcement");
@@ -165,7 +209,7 @@ static int confirm(struct hart *hart, const struct write *write)
     int answer = 0;
 
     if (emu->config.mistake != MISTAKE_NO_CONFIRM) {
-        answer = note_answer(hart, pgl_store_check(emu->table, write->pa, write->len, NULL));
+        answer = note_answer(hart, check_store(hart, write, NULL));
     }
     /* Another hart may have killed the running block since the announcement. */
     hart->running_dead |= hart->running && !pgl_tb_is_live(hart->running);
@@ -182,16 +226,18 @@ static void store_trapped(struct hart *hart, struct write *write, enum emu_order
     if (emu->config.mistake == MISTAKE_NO_CHECK && hart->stats.stores % 100 == 99) {
         ram_write(&emu->ram, write);
     } else if (order == ORDER_BRACKET) {
+        emu_enter(emu);
         answer = note_answer(hart, pgl_store_begin(&store, emu->table, write->pa, write->len, hart->running));
         ram_write(&emu->ram, write);
         pgl_store_end(&store);
+        emu_leave(emu);
     } else if (order == ORDER_ANNOUNCE) {
         jitter(LOCKED_ODDS); /* another hart translates the old bytes again */
         ram_write(&emu->ram, write);
         answer = confirm(hart, write);
     } else {
         ram_write(&emu->ram, write);
-        answer = note_answer(hart, pgl_store_check(emu->table, write->pa, write->len, hart->running));
+        answer = note_answer(hart, check_store(hart, write, hart->running));
     }
     hart->stats.stores++;
     hart->stats.hits += answer & PGL_HIT || hart->hit;
@@ -307,7 +353,9 @@ static void bus_copy(void *machine, uint64_t to, uint64_t from, unsigned len)
         write.len = contiguous(hart, to, write.pa, len);
         memcpy(write.bytes, at, write.len);
         ram_write(&emu->ram, &write);
+        emu_enter(emu);
         note_answer(hart, pgl_invalidate_range(emu->table, write.pa, write.pa + write.len - 1, hart->running));
+        emu_leave(emu);
         ram_settle(&emu->ram, &write);
         at += write.len;
         to += write.len;
@@ -328,7 +376,9 @@ static void bus_flush(void *machine)
 {
     struct hart *hart = machine;
 
+    emu_enter(hart->emu);
     note_answer(hart, pgl_flush(hart->emu->table, hart->running));
+    emu_leave(hart->emu);
 }
 
 static void bus_yield(void *machine)
@@ -470,7 +520,9 @@ static void drop_block(struct hart *hart, struct block *block)
 {
     struct emu *emu = hart->emu;
 
+    emu_enter(emu);
     note_answer(hart, pgl_invalidate_tb(emu->table, &block->tb, NULL));
+    emu_leave(emu);
     if (blocks_cached(&hart->finder, block->va) == block ||
         blocks_find(&emu->blocks, &hart->finder, block->va, block->pa) == block) {
         hart->stats.stale++;
@@ -512,23 +564,44 @@ static void *run_hart(void *opaque)
 
 /* ---- the machine ---- */
 
+static struct pgl_table *new_table(struct emu *emu)
+{
+    struct pgl_table_config config = {
+        .page_bits = emu->page_bits,
+        .addr_bits = 64,
+        .external_locking = emu->config.table == TABLE_EXTERNAL,
+        .external_held = external_held,
+        .asymmetric_fences = emu->config.table == TABLE_ASYMMETRIC,
+        .ops = &tb_ops,
+        .opaque = emu,
+        .hot_bytes_max = emu->config.table == TABLE_NO_MAPS,
+    };
+    struct pgl_table *table = pgl_table_new(&config);
+
+    if (!table && errno == ENOTSUP) {
+        config.asymmetric_fences = false;
+        table = pgl_table_new(&config);
+    }
+    return table;
+}
+
 struct emu *emu_new(const struct program *program, const struct emu_config *config)
 {
     struct emu *emu = calloc(1, sizeof(*emu));
-    struct pgl_table_config table_config = {
-        .page_bits = program->page_bits, .addr_bits = 64, .ops = &tb_ops, .opaque = emu};
 
     if (!emu) {
         emu_fail("memory");
     }
     emu->program = program;
     emu->config = *config;
+    emu->page_bits = config->table == TABLE_LARGE ? LARGE_PAGE_BITS : program->page_bits;
+    pthread_mutex_init(&emu->big_lock, NULL);
     emu->ram.base = program->base;
     emu->ram.many_writers = program->many_writers;
     for (unsigned i = 0; i < RAM_SIZE; i++) {
         emu->ram.cell[i] = program->image[i];
     }
-    emu->table = pgl_table_new(&table_config);
+    emu->table = new_table(emu);
     if (!emu->table) {
         emu_fail("pgl_table_new");
     }
@@ -546,6 +619,7 @@ void emu_free(struct emu *emu)
 {
     blocks_fini(&emu->blocks);
     pgl_table_free(emu->table);
+    pthread_mutex_destroy(&emu->big_lock);
     free(emu);
 }
 
@@ -559,19 +633,20 @@ static void say(const char *what, void *opaque)
 /* With every hart at rest: a sound table; and after a flush no block, no trap, and as many deaths as links. */
 static uint64_t check_at_rest(struct emu *emu)
 {
-    uint64_t wrong = pgl_table_check(emu->table, say, emu);
+    uint64_t wrong;
 
+    emu_enter(emu);
+    wrong = pgl_table_check(emu->table, say, emu);
     pgl_flush(emu->table, NULL);
     wrong += pgl_table_check(emu->table, say, emu);
+    emu_leave(emu);
     if (emu->linked != emu->retired) {
         say("blocks linked and blocks retired differ", emu);
         wrong++;
     }
-    for (unsigned i = 0; i < (unsigned)RAM_SIZE >> emu->program->page_bits; i++) {
-        if (emu->trapped[i]) {
-            say("a page without blocks is trapped", emu);
-            wrong++;
-        }
+    if (memchr(emu->trapped, 1, sizeof(emu->trapped))) {
+        say("a page without blocks is trapped", emu);
+        wrong++;
     }
     return wrong;
 }

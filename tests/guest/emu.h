@@ -17,6 +17,16 @@ enum emu_order {
     ORDERS,
 };
 
+/* The library's table that the emulator makes. */
+enum emu_table {
+    TABLE_PLAIN,
+    TABLE_ASYMMETRIC, /* with asymmetric fences, where the system has them */
+    TABLE_EXTERNAL,   /* one big lock of the emulator's around every call */
+    TABLE_NO_MAPS,    /* with too little memory for any hot page */
+    TABLE_LARGE,      /* its pages have 64 KiB, and each holds many pages of the guest */
+    TABLES,
+};
+
 /* Mistakes on purpose, to see that the run finds them. */
 enum emu_mistake {
     MISTAKE_NONE,
@@ -34,6 +44,7 @@ extern bool emu_mistake_was_found;
 
 struct emu_config {
     enum emu_order order;
+    enum emu_table table;
     bool superblocks; /* blocks go on behind direct jumps */
     enum emu_mistake mistake;
 };

@@ -22,15 +22,21 @@ struct emu {
     const struct program *program;
     struct emu_config config;
     struct pgl_table *table;
+    unsigned page_bits;       /* of the table */
+    pthread_mutex_t big_lock; /* of TABLE_EXTERNAL */
     struct blocks blocks;
     struct ram ram;
-    uint8_t trapped[RAM_SIZE >> PAGE_BITS_MIN];
+    uint8_t trapped[(RAM_SIZE >> PAGE_BITS_MIN) + 1]; /* by pages of the table */
     uint64_t linked, retired;
     pthread_barrier_t start;
     struct hart hart[HARTS_MAX];
 };
 
 void emu_fail(const char *what);
+
+/* Around each call of the library, and around each bracket: with TABLE_EXTERNAL the big lock, otherwise nothing. */
+void emu_enter(struct emu *emu);
+void emu_leave(struct emu *emu);
 
 /* The address that the page-table entry of a virtual address names. */
 uint64_t emu_translate_va(const struct emu *emu, uint64_t va, uint64_t *flags_at);

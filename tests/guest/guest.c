@@ -28,6 +28,11 @@ static const char *const orders[] = {
     [ORDER_ANNOUNCE] = "announce and confirm",
 };
 
+static const char *const tables[] = {
+    [TABLE_PLAIN] = "plain",     [TABLE_ASYMMETRIC] = "asymmetric", [TABLE_EXTERNAL] = "external",
+    [TABLE_NO_MAPS] = "no-maps", [TABLE_LARGE] = "large",
+};
+
 struct options {
     uint64_t stores, seed, program;
     double seconds;
@@ -39,6 +44,8 @@ struct options {
 struct totals {
     struct emu_stats stats;
     uint64_t programs, mismatches;
+    uint64_t programs_with[TABLES];
+    uint64_t stores, hits; /* in tables with pages of the guest's size: larger ones trap stores beside code, too */
 };
 
 static char running[100]; /* for the alarm */
@@ -108,8 +115,8 @@ static void run_program(const struct program *program, uint64_t number, const st
     struct emu *emu = emu_new(program, config);
     struct emu_stats stats;
 
-    snprintf(running, sizeof(running), "%s, program %ju, %s%s", program->name, (uintmax_t)number,
-             config->superblocks ? "superblocks, " : "", orders[config->order]);
+    snprintf(running, sizeof(running), "%s, program %ju, %s table, %s%s", program->name, (uintmax_t)number,
+             tables[config->table], config->superblocks ? "superblocks, " : "", orders[config->order]);
     alarm(PROGRAM_SECONDS);
     emu_run(emu, &stats);
     if (program->deterministic) {
@@ -124,6 +131,11 @@ static void run_program(const struct program *program, uint64_t number, const st
         to[n] += ((const uint64_t *)&stats)[n];
     }
     totals->programs++;
+    totals->programs_with[config->table]++;
+    if (config->table != TABLE_LARGE) {
+        totals->stores += stats.stores;
+        totals->hits += stats.hits;
+    }
 }
 
 static uint64_t found(const struct totals *totals)
@@ -142,6 +154,7 @@ static void run_all(const struct options *options, struct totals *totals)
         for (unsigned way = 0; way < 2 * ORDERS; way++) {
             config.order = way % ORDERS;
             config.superblocks = way >= ORDERS;
+            config.table = (n + way) % TABLES;
             run_program(program, n, &config, totals);
         }
         free(program);
@@ -151,6 +164,7 @@ static void run_all(const struct options *options, struct totals *totals)
         program = program_random(options->seed, n, options->harts);
         config.order = n / 4 % ORDERS;
         config.superblocks = n / 4 / ORDERS % 2;
+        config.table = n % TABLES; /* each kind of program comes to each table */
         run_program(program, n, &config, totals);
         free(program);
     }
@@ -169,7 +183,11 @@ static void print(const struct totals *totals, double seconds)
         (uintmax_t)s->left, (uintmax_t)s->chained, (uintmax_t)s->cached, (uintmax_t)s->hashed, (uintmax_t)s->wrong);
     printf("super=%ju super_pages=%ju announced=%ju restarted=%ju confirmed=%ju\n", (uintmax_t)s->super,
            (uintmax_t)s->super_pages, (uintmax_t)s->announced, (uintmax_t)s->restarted, (uintmax_t)s->confirmed);
-    printf("hits=%ju hit_share=%.3f\n", (uintmax_t)s->hits, s->stores ? (double)s->hits / (double)s->stores : 0.0);
+    for (unsigned i = 0; i < TABLES; i++) {
+        printf("%s%s=%ju", i ? " " : "tables: ", tables[i], (uintmax_t)totals->programs_with[i]);
+    }
+    printf("\nhits=%ju hit_share=%.3f\n", (uintmax_t)s->hits,
+           totals->stores ? (double)totals->hits / (double)totals->stores : 0.0);
     printf("stores=%ju stale=%ju mismatches=%ju\n", (uintmax_t)s->stores, (uintmax_t)s->stale,
            (uintmax_t)totals->mismatches);
 }
@@ -264,5 +282,5 @@ int main(int argc, char **argv)
         return !found(&totals);
     }
     /* A run that seldom hits says little; one program may be like that. */
-    return found(&totals) || (!options.one_program && 2 * totals.stats.hits < totals.stats.stores);
+    return found(&totals) || (!options.one_program && 2 * totals.hits < totals.stores);
 }

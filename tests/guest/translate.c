@@ -68,7 +68,7 @@ static enum pgl_bracket_result enter_page(struct translation *t, uint64_t va)
 {
     unsigned page_bits = t->hart->emu->program->page_bits;
     uint64_t pa = walk_in_bracket(t, va);
-    enum pgl_bracket_result result = pgl_bracket_cross(&t->bracket, pa >> page_bits);
+    enum pgl_bracket_result result = pgl_bracket_cross(&t->bracket, pa >> t->hart->emu->page_bits);
 
     if (result == PGL_BRACKET_ERROR) {
         emu_fail("pgl_bracket_cross");
@@ -127,7 +127,7 @@ static bool decode(struct translation *t, unsigned limit)
 static void set_bytes(struct translation *t)
 {
     struct block *block = t->block;
-    unsigned page_bits = t->hart->emu->program->page_bits, n = 0;
+    unsigned page_bits = t->hart->emu->page_bits, n = 0;
 
     for (unsigned i = 0, first = 0; i < block->size; i++) {
         uint64_t next = block->at[i] + 1;
@@ -166,7 +166,7 @@ static void count_block(struct emu_stats *stats, const struct block *block, unsi
 /* The mistake of reading guest bytes outside the bracket in which the block is linked. */
 static void reopen_bracket(struct translation *t)
 {
-    uint64_t index = t->block->pa >> t->hart->emu->program->page_bits;
+    uint64_t index = t->block->pa >> t->hart->emu->page_bits;
 
     if (pgl_tb_count_extents(&t->block->tb) > 1) {
         return;
@@ -207,7 +207,7 @@ static struct block *decode_and_commit(struct translation *t)
         block_free(t->block);
     } else {
         __atomic_fetch_add(&hart->emu->linked, 1, __ATOMIC_RELAXED);
-        count_block(&hart->stats, t->block, hart->emu->program->page_bits);
+        count_block(&hart->stats, t->block, hart->emu->page_bits);
     }
     return (struct block *)found;
 }
@@ -218,10 +218,12 @@ struct block *translate(struct hart *hart, uint64_t va, uint64_t pa)
     struct translation t = {.hart = hart, .block = block_new(va, pa)};
     struct block *block;
 
-    if (!pgl_bracket_begin(&t.bracket, emu->table, pa >> emu->program->page_bits)) {
+    emu_enter(emu);
+    if (!pgl_bracket_begin(&t.bracket, emu->table, pa >> emu->page_bits)) {
         emu_fail("pgl_bracket_begin");
     }
     block = decode_and_commit(&t);
+    emu_leave(emu);
     blocks_cache(&hart->finder, block);
     return block;
 }
@@ -231,13 +233,15 @@ struct block *translate_once(struct hart *hart, uint64_t va, uint64_t pa)
     struct emu *emu = hart->emu;
     struct translation t = {.hart = hart, .block = block_new(va, pa)};
 
-    if (!pgl_bracket_begin(&t.bracket, emu->table, pa >> emu->program->page_bits)) {
+    emu_enter(emu);
+    if (!pgl_bracket_begin(&t.bracket, emu->table, pa >> emu->page_bits)) {
         emu_fail("pgl_bracket_begin");
     }
     while (!decode(&t, 1)) {
         settle_pending(&t);
     }
     pgl_bracket_abort(&t.bracket);
+    emu_leave(emu);
     settle_pending(&t);
     return t.block;
 }

@@ -46,7 +46,9 @@ GPtrArray *micro_all(void)
     micro_fence_cases(cases);
     micro_flood_cases(cases);
     micro_fault_cases(cases);
+    micro_hold_cases(cases);
     micro_kill_cases(cases);
+    micro_memory_cases(cases);
     micro_store_cases(cases);
     micro_super_cases(cases);
     micro_wait_cases(cases);
@@ -73,11 +75,13 @@ static void *run_thread(void *data)
     return NULL;
 }
 
-/* Runs a variant once; returns wall nanoseconds over the operations of all threads. */
-static double run_variant(const struct options *options, const struct variant *variant, uint64_t *ops)
+/* Runs a variant once; returns what the run has measured, or wall nanoseconds over the operations of all threads. */
+static double run_variant(const struct options *options, const struct micro_case *one, const struct variant *variant,
+                          uint64_t *ops)
 {
     struct runner *runners = g_aligned_alloc0(variant->threads, sizeof(*runners), _Alignof(struct runner));
     uint64_t start = UINT64_MAX, end = 0;
+    double ns;
     pthread_barrier_t barrier;
     bool stop = false;
     void *state = variant->subject->setup(variant);
@@ -103,9 +107,10 @@ static double run_variant(const struct options *options, const struct variant *v
         *ops += runners[i].ops;
     }
     pthread_barrier_destroy(&barrier);
+    ns = one->result ? one->result(state) : (double)(end - start) / (double)*ops;
     variant->subject->teardown(state);
     g_aligned_free(runners);
-    return (double)(end - start) / (double)*ops;
+    return ns;
 }
 
 static const struct variant *variant_at(const struct micro_case *one, unsigned number)
@@ -123,7 +128,7 @@ static void run_case(const struct options *options, const struct micro_case *one
         double ns;
 
         progress_show(one->name, i, rounds * n);
-        ns = run_variant(options, variant_at(one, i % n), &result->ops);
+        ns = run_variant(options, one, variant_at(one, i % n), &result->ops);
         if (i >= n) {
             result->ns_per_op[i / n - 1] = ns;
         }

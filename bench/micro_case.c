@@ -15,6 +15,7 @@ struct micro_case *micro_add(GPtrArray *cases, const char *name, const char *wha
     one->plot = plot;
     one->variants = g_array_new(FALSE, FALSE, sizeof(struct variant));
     one->pairs = g_array_new(FALSE, FALSE, sizeof(struct pair));
+    one->result = NULL;
     g_ptr_array_add(cases, one);
     return one;
 }

@@ -56,6 +56,9 @@ struct micro_case {
     enum micro_plot plot;
     GArray *variants; /* of struct variant */
     GArray *pairs;    /* of struct pair */
+
+    /* The nanoseconds that a run has measured by itself; NULL: the time on the clock over the operations. */
+    double (*result)(const void *state);
 };
 
 /* A new case at the end of @cases. */
@@ -78,7 +81,9 @@ void micro_code_cases(GPtrArray *cases);
 void micro_fence_cases(GPtrArray *cases);
 void micro_flood_cases(GPtrArray *cases);
 void micro_fault_cases(GPtrArray *cases);
+void micro_hold_cases(GPtrArray *cases);
 void micro_kill_cases(GPtrArray *cases);
+void micro_memory_cases(GPtrArray *cases);
 void micro_store_cases(GPtrArray *cases);
 void micro_super_cases(GPtrArray *cases);
 void micro_wait_cases(GPtrArray *cases);

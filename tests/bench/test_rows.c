@@ -174,7 +174,27 @@ void micro_fault_cases(GPtrArray *cases)
     (void)cases;
 }
 
+/* The answer of a run that has measured by itself, whatever the clock says. */
+static double say_seven(const void *state)
+{
+    (void)state;
+    return 7;
+}
+
+void micro_hold_cases(GPtrArray *cases)
+{
+    struct micro_case *one = micro_add(cases, "measured", "seven", MICRO_NO_PLOT);
+
+    one->result = say_seven;
+    micro_variant(one, &(struct variant){.subject = &subject_open_ended, .threads = 1, .pages = 2, .ops = 4});
+}
+
 void micro_kill_cases(GPtrArray *cases)
+{
+    (void)cases;
+}
+
+void micro_memory_cases(GPtrArray *cases)
 {
     (void)cases;
 }
@@ -207,6 +227,14 @@ static void test_rows_of_micro_are_medians_over_the_operations_of_all_threads(vo
         "\"b\":\"b on 2 threads of 7 pages\",\"ratio_median\":4,\"ratio_min\":2,\"ratio_max\":6}\n");
     assert_int_equal(a.ops, 4 * 10 + 4 * 10); /* of a, and of the first thread of b */
     assert_int_equal(b.ops, 4 * 10);
+}
+
+static void test_rows_of_micro_are_what_a_run_has_measured_itself(void **state)
+{
+    (void)state;
+    assert_string_equal(lines_of(micro_main, "micro --repeat=3 --format=json measured"),
+                        "{\"bench\":\"micro\",\"case\":\"measured\",\"impl\":\"c\",\"threads\":1,\"pages\":2,\"ops\":4,"
+                        "\"ns_per_op\":7,\"ns_min\":7,\"ns_max\":7}\n");
 }
 
 static void test_rows_of_micro_count_the_operations_that_there_was_time_for(void **state)
@@ -441,6 +469,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_of_micro_are_medians_over_the_operations_of_all_threads),
+        cmocka_unit_test(test_rows_of_micro_are_what_a_run_has_measured_itself),
         cmocka_unit_test(test_rows_of_micro_count_the_operations_that_there_was_time_for),
         cmocka_unit_test(test_rows_of_code_traces_have_the_counts_of_all_threads),
         cmocka_unit_test(test_rows_of_fault_traces_have_the_counts_of_all_objects),

@@ -108,12 +108,13 @@ static void kill_tb_0(void)
     answers[explore_self()] = kill_block(0);
 }
 
-/* A block that another thread is about to link: it stays new, or it is dead. */
+/* A block that another thread is about to link: it stays new, or it is dead. A witness reports a new one. */
 static void name_a_new_one(void)
 {
-    struct pgl_tb *const tbs[] = {&world.blocks[0].tb, &world.blocks[1].tb};
+    struct pgl_tb *const tbs[] = {&world.blocks[1].tb, &world.blocks[0].tb};
+    bool named = !pgl_has_lock_debug() || __atomic_load_n(&tbs[1]->state, __ATOMIC_RELAXED) != PGL_TB_NEW;
 
-    explore_check(pgl_invalidate_tbs(world.table, tbs, 2, NULL) == PGL_HIT);
+    explore_check(pgl_invalidate_tbs(world.table, tbs, named ? 2 : 1, NULL) == PGL_HIT);
     explore_check(world.blocks[1].retired == 1);
 }
 
@@ -270,7 +271,9 @@ static void collect_no_memory(void)
 {
     struct pgl_collection collection;
 
-    explore_fail_allocation(0);
+    if (!pgl_has_lock_debug()) {
+        explore_fail_allocation(0);
+    }
     if (!pgl_collection_lock(&collection, world.table, ADDR(0, 0), LAST_ADDR(0, 3))) {
         explore_check(errno == ENOMEM);
         return;

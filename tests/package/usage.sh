@@ -19,7 +19,7 @@ refused() {
 
 top=$1
 for script in .ci/run bench/figures docs/pictures/draw tests/checkers/run tests/cross/run tests/fresh/run tests/fuzz/run \
-    tests/long tests/model/run tests/mutants/run; do
+    tests/long tests/model/run tests/mutants/run tests/qemu/run; do
     timeout 10 "$1/$script" --help >out 2>err
     [ $? -eq 0 ] && grep -q "Usage: .*$script" out && [ ! -s err ] || { echo "FAILED: $script --help"; failed=1; }
     timeout 10 "$1/$script" --frobnicate >out 2>err
@@ -38,6 +38,12 @@ refused '--mirror wants a URL' tests/fresh/run --mirror
 refused 'no such mutant: nosuch' tests/mutants/run claim-twice nosuch
 refused 'unknown name: nosuch (there are: ' tests/mutants/run --kind nosuch
 refused 'unknown name:  (there are: ' tests/mutants/run --kind
+refused 'unknown argument: nosuch' tests/qemu/run nosuch
+refused 'unknown name: nosuch (there are: stock port)' tests/qemu/run --only nosuch
+for option in --boots --smp --tb-size --deadline; do
+    refused "$option wants a number, not 'x'" tests/qemu/run $option x
+    refused "$option wants a number above 0" tests/qemu/run $option 0
+done
 refused "--seconds wants a number, not 'x'" tests/mutants/run --seconds x
 for option in --seconds --jobs; do
     refused "$option wants a number, not ''" tests/fuzz/run $option

@@ -30,8 +30,8 @@ enum pgl_tb_state {
  * This is a member of the caller's own struct, and is aligned to 16 bytes. malloc() aligns so on 64-bit machines, and
  * the caller does it elsewhere. The caller keeps the memory from pgl_tb_init() until no thread can have a pointer to
  * the block any more. A thread may have one because it runs the block, because pgl_bracket_commit() returned it, or
- * because it is in pgl_invalidate_tb() or pgl_invalidate_tbs() or about to call it. The library follows no pointer to a block after it has
- * called `retired` with it. The members are private.
+ * because it is in pgl_invalidate_tb() or pgl_invalidate_tbs() or about to call it. The library follows no pointer to a
+ * block after it has called `retired` with it. The members are private.
  */
 struct pgl_tb;
 
@@ -88,7 +88,7 @@ PGL_INLINE void pgl_tb_set_bytes(struct pgl_tb *tb, unsigned which, uint64_t fir
  * struct pgl_extent - bytes of a block that lie on one page, and their place on the list of that page
  *
  * A block with one extent or two has room for them in itself. A block with more (a superblock, a literal pool) needs an
- * array of these. The members are private.
+ * array of these, aligned to 16 bytes as struct pgl_tb is. The members are private.
  */
 struct pgl_extent;
 
@@ -106,7 +106,7 @@ PGL_INLINE void pgl_extent_set(struct pgl_extent *extent, uint64_t first_addr, u
  * @tb: new; pgl_tb_set_bytes() is not called for it as well
  * @extents: each set by pgl_extent_set(), in any order, on any pages, several on one page too. The array is copied if
  *      @n is 2 or less. Otherwise it belongs to the block as long as the memory of @tb does.
- * @n: their number
+ * @n: their number; 0 for a block without bytes, which pgl_tb_link_unlisted() links
  *
  * Locks:    none.
  * Owns:     @extents stays the caller's.

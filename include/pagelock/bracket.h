@@ -51,7 +51,8 @@ enum pgl_bracket_result {
  * the page.
  *
  * Locks:    entry: this thread holds no page and has no bracket. Exit: the page.
- * Ordering: acquire on the page, and a full fence; pairs with the fence of pgl_store_check().
+ * Ordering: acquire on the page, and a full fence; pairs with the fence of pgl_store_check(). In a table with
+ *           asymmetric fences, membarrier(2) makes every thread of the process fence.
  * Blocks:   allocates before it locks; spins, yields, sleeps.
  * Owns:     the caller; ends with pgl_bracket_commit() or pgl_bracket_abort().
  * Errors:   false with nothing held; ENOMEM; EINVAL when @index lies beyond the table.
@@ -62,10 +63,10 @@ PGL_API bool pgl_bracket_begin(struct pgl_bracket *bracket, struct pgl_table *ta
  * pgl_bracket_is_open() - tell whether a bracket is open
  * @bracket: in zeroed memory, begun, or ended
  *
- * True from pgl_bracket_begin() until pgl_bracket_commit() or pgl_bracket_abort() has ended the bracket. A bracket whose
- * memory is all zeros is not open. A page-table walker that is called inside a bracket and outside calls this with the
- * bracket of its vCPU to choose between pgl_bracket_store() and pgl_store_check(). The clean-up behind a long jump calls
- * it to know whether there is a bracket to abort.
+ * True from pgl_bracket_begin() until pgl_bracket_commit() or pgl_bracket_abort() has ended the bracket. A bracket in
+ * zeroed memory is not open. A page-table walker that is called inside a bracket and outside calls this with the
+ * bracket of its vCPU to choose between pgl_bracket_store() and pgl_store_check(). The clean-up behind a long jump
+ * calls it to know whether there is a bracket to abort.
  *
  * Locks:    none; wait-free. The thread that the bracket belongs to calls it.
  */

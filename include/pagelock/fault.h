@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The fault driver. A fault finds its page, or marks a cluster and asks a pager for it in one request. If that fails, it
- * removes its marks. docs/fault.md describes the protocol; object.h and map.h have the objects, and the maps that show
- * them.
+ * The fault driver. A fault finds its page, or marks a cluster and asks a pager for it in one request. If that fails,
+ * it removes its marks. docs/fault.md describes the protocol; object.h and map.h have the objects, and the maps that
+ * show them.
  */
 #ifndef PGL_PAGELOCK_FAULT_H
 #define PGL_PAGELOCK_FAULT_H

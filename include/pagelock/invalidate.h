@@ -39,11 +39,11 @@ PGL_API int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const 
  * @n: their number, may be 0
  * @running: the block that this vCPU is in, or NULL
  *
- * For an emulator that evicts chosen blocks. The call kills in portions, as pgl_invalidate_range(); a portion is larger
- * if it looked at twice as many blocks as it kills. One walk of a page's
- * list kills all blocks of the array that are on the page. Blocks of one leaf (512 neighbouring pages) that come one
- * after the other share a portion. A block on no page is a portion of its own. When this returns, `retired` has returned
- * for each block, in this call or in another thread's.
+ * For an emulator that evicts chosen blocks. The call kills in portions, as pgl_invalidate_range(). A portion is at
+ * most 512 blocks, or half of those that it looked at if that is more. One walk of a page's list kills all blocks of
+ * the array that are on the page. Blocks of one leaf (512 neighbouring pages) that come one after the other share a
+ * portion. A block on no page is a portion of its own. When this returns, `retired` has returned for each block, in
+ * this call or in another thread's.
  *
  * Returns PGL_HIT when this call killed any of them, with PGL_RUNNING_DEAD as it applies. A block that was never linked
  * stays as it is.
@@ -97,7 +97,8 @@ PGL_API int pgl_invalidate_range(struct pgl_table *table, uint64_t first_addr, u
  * @running: the block that this vCPU is in, or NULL
  *
  * The call is pgl_invalidate_range() for some of the blocks. Each portion asks about all blocks on its pages; therefore
- * the time for which a page is held grows with the number of its blocks, chosen or not.
+ * the time for which a page is held grows with the number of its blocks, chosen or not. A portion is at most 512
+ * blocks, or half of those that it asked about if that is more.
  *
  * Returns a set of PGL_HIT and PGL_RUNNING_DEAD, or PGL_ERROR.
  *
@@ -136,9 +137,9 @@ PGL_API int pgl_flush(struct pgl_table *table, const struct pgl_tb *running);
  * @table: borrowed; no other thread is in a call on it
  *
  * For an emulator that throws all its translated code away while every vCPU is stopped. The call empties the list of
- * each page. It calls neither `retired` nor `no_code`, and touches no block. From now on the memory of all blocks of the
- * table, those on no page too, is the caller's, and nothing may be asked about them: no call gets a pointer to one, as a
- * running block neither, until pgl_tb_init() has made it new.
+ * each page. It calls neither `retired` nor `no_code`, and touches no block. From now on the memory of all blocks of
+ * the table is the caller's, and so is that of blocks on no page. Nothing may be asked about them: no call gets a
+ * pointer to one, as a running block neither, until pgl_tb_init() has made it new.
  *
  * The traps stay. A page that had code counts as a page with code that lists no block. The next store check, store
  * bracket or invalidation that meets the page locks it, calls `no_code` under the lock, once, and reports no hit. The

@@ -15,8 +15,10 @@ extern "C" {
 #endif
 
 /*
- * The sizes in bytes of the structs that a caller allocates. The alignment of malloc() is enough for each of them but
- * struct pgl_tb, which is a member of the caller's own block. Its alignment is here too.
+ * The sizes in bytes of the structs that a caller allocates. The alignment of malloc() is enough for each of them,
+ * except for struct pgl_tb, which is a member of the caller's own block, and for struct pgl_extent, of which a large
+ * block has an array. Both are aligned to 16 bytes; malloc() aligns so on 64-bit machines. Their alignments are here
+ * too.
  */
 PGL_API extern const size_t pgl_sizeof_tb;
 PGL_API extern const size_t pgl_alignof_tb;

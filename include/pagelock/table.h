@@ -38,15 +38,17 @@ struct pgl_tb_ops;
  *      too.
  * @external_held: with @external_locking, a function that tells whether this thread holds the big lock, or NULL. A
  *      lock_debug library calls it at each lock.
- * @asymmetric_fences: true when the guest's stores are checked inline and far outnumber translations (docs/performance.md
- *      says by how much). A store check then costs no fence. Each bracket pays for it with a call of membarrier(2),
- *      which Linux has. Without effect in a table with @external_locking, which needs neither.
+ * @asymmetric_fences: true when the guest's stores are checked inline and far outnumber translations, by the factor in
+ *      docs/performance.md. A store check then costs no fence. Each bracket pays for it with a call of membarrier(2),
+ *      which Linux has. If the process enters a sandbox later that refuses this call, the next bracket aborts the
+ *      process, because without the fence stale code would run. Without effect in a table with @external_locking, which
+ *      needs neither.
  * @ops: the callbacks of pagelock/block.h, borrowed; they outlive the table. NULL for a table of page locks only, where
  *      pgl_bracket_commit() refuses to link a block to its pages.
  * @opaque: passed to every callback
- * @hot_bytes_max: the most memory for the counts and exact maps of hot pages (pgl_table_stats.hot_bytes), or 0 for no
- *      limit. It is never exceeded. A page that finds none left goes on without an exact map: each store beside its code
- *      that its mask does not rule out then takes its lock.
+ * @hot_bytes_max: the most memory, in bytes, for the counts and exact maps of hot pages (pgl_table_stats.hot_bytes), or
+ *      0 for no limit. It is never exceeded. A page that finds none left goes on without an exact map: each store
+ *      beside its code that its mask does not rule out then takes its lock.
  */
 struct pgl_table_config {
     unsigned page_bits;
@@ -78,9 +80,9 @@ struct pgl_table_config {
  * @retries: how often a collection unlocked pages and locked them again
  * @contended: how often a thread found a page locked and waited for it
  * @slept: how many of these waits slept
- * @slept_ns_max: the longest of these, in nanoseconds from the beginning of its first sleep. A waiter that has slept for
- *      some milliseconds gets the page next. This figure is therefore not much more than the time for which pages are
- *      held, the waits for higher pages and the scheduler's delays included.
+ * @slept_ns_max: the longest of these, in nanoseconds from the beginning of its first sleep. A waiter that has slept
+ *      for some milliseconds gets the page next. This figure is therefore not much more than the time for which pages
+ *      are held, the waits for higher pages and the scheduler's delays included.
  */
 struct pgl_table_stats {
     uint64_t leaves;
@@ -127,8 +129,9 @@ PGL_API void pgl_table_free(struct pgl_table *table);
  *
  * For an emulator whose guest maps and unmaps for weeks, or that has thrown its translated code away. In a moment in
  * which every vCPU is stopped, the call frees each leaf (512 neighbouring pages) and each node of the tree without
- * blocks, and the exact maps of all pages without blocks. Two kinds of pointers are void afterwards: the address of a
- * descriptor of a page without blocks, and, for every call that locks the pages of a block, a block that has died. A page that pgl_table_reset() left with its trap loses it: the call locks the page and calls `no_code`.
+ * blocks, and the exact maps of all pages without blocks. The addresses of the descriptors of pages without blocks are
+ * void afterwards, and no block that has died before is passed to a call that locks its pages. A page that
+ * pgl_table_reset() left with its trap loses it. The call locks that page and calls `no_code`.
  *
  * Returns how many bytes were freed: the difference in @bytes and @hot_bytes of struct pgl_table_stats.
  *

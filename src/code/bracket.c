@@ -31,17 +31,17 @@
  *       (test_bracket_store_restarts_the_next_cross, test_bracket_store_to_a_held_page_restarts_the_commit)
  *   B4  A bracket holds its first `npages` pages, which are all different, and no others, whenever no call on it is
  *       running. (test_bracket_many_holds_each_page_once, test_bracket_many_ends_with_no_page_held)
- *   B5  If the bracket's `head` is not 0, it is the head of the first page without the lock bit, there is no other page,
- *       the first page has no exact map, and no store is remembered.
+ *   B5  If the bracket's `head` is not 0, it is the head of the first page without the lock bit, there is no other
+ *       page, the first page has no exact map, and no store is remembered.
  *   B6  A page that the current decoding has named stays held until the decoding is void or the bracket ends.
  *       (test_bracket_many_keeps_the_pages_in_the_middle)
- *   B8  After a restart the bracket holds the pages that the void decoding had named, with the page that it was about to
- *       name. (test_bracket_many_restart_holds_all_that_was_named)
+ *   B8  After a restart the bracket holds the pages that the void decoding had named, with the page that it was about
+ *       to name. (test_bracket_many_restart_holds_all_that_was_named)
  *   B9  While a thread waits for a page, it holds none above it. (test_bracket_many_waits_with_the_lower_pages_held,
  *       tests/explore)
  *
- * PROGRESS     A decoding that finds the bytes of the void one names the same pages, which are held (B8). Therefore each
- * page is waited for out of order once at most, unless another thread has stored to the code meanwhile, which is
+ * PROGRESS     A decoding that finds the bytes of the void one names the same pages, which are held (B8). Therefore
+ * each page is waited for out of order once at most, unless another thread has stored to the code meanwhile, which is
  * progress of that thread.
  */
 #include <errno.h>
@@ -154,9 +154,9 @@ static void end(struct pgl_bracket *bracket)
 
 /*
  * Answer the remembered stores. The caller holds no page. answer_at_once() fenced after a store with bytes on another
- * page. A store to a page of the bracket alone needs no fence. The page was held when the store was made, so every block
- * of the old bytes is on its list; and a thread that makes a block later locks the page after this thread has unlocked
- * it.
+ * page. A store to a page of the bracket alone needs no fence. The page was held when the store was made, so every
+ * block of the old bytes is on its list; and a thread that makes a block later locks the page after this thread has
+ * unlocked it.
  */
 static void answer_stores(struct pgl_bracket *bracket)
 {

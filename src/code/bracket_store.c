@@ -2,12 +2,13 @@
 /*
  * Stores that a thread makes while it translates.
  *
- * OBJECTS      The stores that a bracket remembers, at most PGL_BRACKET_STORES of them. They belong to the thread of the
- * bracket. The guest's bytes are stored already, and the bracket holds its pages.
+ * OBJECTS      The stores that a bracket remembers, at most PGL_BRACKET_STORES of them. They belong to the thread of
+ * the bracket. The guest's bytes are stored already, and the bracket holds its pages.
  *
  * WRITERS      A store is answered at once if that needs no waiting: it lies off the pages of the bracket, each page
- * whose filters raise an alarm can be locked by a try, and the blocks that die there are on no other page. The full fence
- * before the filters are asked is the one of every store check; it pairs with the fence in the brackets of other threads.
+ * whose filters raise an alarm can be locked by a try, and the blocks that die there are on no other page. The full
+ * fence before the filters are asked is the one of every store check; it pairs with the fence in the brackets of other
+ * threads.
  *
  * OUT OF ORDER Otherwise the bracket remembers the part of the store that is left. From then on the decoded bytes are
  * void, until a cross or commit has answered the stores and has reported the restart, or an abort has answered them

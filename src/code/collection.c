@@ -104,7 +104,8 @@ struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t 
 }
 
 /*
- * Mark the members below @index, all of which are held, before the thread that kills waits with them or calls `retired`.
+ * Mark the members below @index, all of which are held, before the thread that kills waits with them or calls
+ * `retired`.
  */
 static void mark_below(struct pgl_collection *set, uint64_t index)
 {

@@ -41,8 +41,8 @@ void pgl_set_lock_noted(struct pgl_collection *set);
 
 /*
  * Let store checks that find a member locked ask its filters, until the member is unlocked (C6). For a caller that is
- * going to retire blocks. A set that waits for a page with others held does so by itself, if @code_only made it a set of
- * a caller that kills. Neither does anything unless set->kills, which is for callers that make no block.
+ * going to retire blocks. A set that waits for a page with others held does so by itself, if @code_only made it a set
+ * of a caller that kills. Neither does anything unless set->kills, which is for callers that make no block.
  */
 void pgl_set_mark(struct pgl_collection *set);
 

@@ -9,8 +9,9 @@
  * after that moment, and sees what the bracket wrote. Only the compiler has to keep the store before the look-up.
  *
  * INVARIANTS
- *   M1  Between a bracket's writes (lock, code bit, leaf) and its reads of guest bytes, every other thread of the process
- *       has executed a full fence. (test_fence_calls_the_kernel_once_a_bracket, tests/explore, tests/model/weak)
+ *   F1  Between a bracket's writes (lock, code bit, leaf) and its reads of guest bytes, every other thread of the
+ *       process has executed a full fence. (test_fence_calls_the_kernel_once_a_bracket, tests/explore,
+ *       tests/model/weak)
  *
  * NOT PROMISED The fence between `retired` and a vCPU that caches a block stays a full fence on both sides: see
  * docs/performance.md.

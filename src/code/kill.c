@@ -23,7 +23,8 @@
  *       blocks only. (pgl_table_check(); test_check_finds_a_dead_block_on_a_list)
  *   T6  A block is marked dead only when all of its pages are held.
  *       (test_invalidate_tb_claims_only_with_all_pages_held, test_invalidate_range_claims_only_with_all_pages_held)
- *   T7  The library touches no block for which `retired` has returned, except the one that a caller passes as running.
+ *   T7  The library touches no block for which `retired` has returned, except those that a caller passes: as running,
+ *       in pgl_invalidate_tb(), in the array of pgl_invalidate_tbs(), and in pgl_tb_lock_pages().
  * The stress tests and tests/explore try the races.
  *
  * NOT PROMISED The chain that `retired` gets is in no particular order.
@@ -73,8 +74,8 @@ static void mark(struct pgl_table *table, struct pgl_page *page, uint64_t index,
 }
 
 /*
- * Unlink the extent behind @ref, of a dead block. @before is the reference before it, or 0. A block joins the chain when
- * its extent 0 leaves its list, because the chain uses that link.
+ * Unlink the extent behind @ref, of a dead block. @before is the reference before it, or 0. A block joins the chain
+ * when its extent 0 leaves its list, because the chain uses that link.
  */
 static void unlink_extent(struct pgl_page *page, uintptr_t before, uintptr_t ref, struct pgl_chain *chain)
 {

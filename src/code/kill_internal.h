@@ -6,8 +6,8 @@
 #include <pagelock/tb.h>
 
 /*
- * Mark a block dead. The caller holds its pages; for a block on no page, the lock in the table's `unlisted`. Its buckets
- * on hot pages are marked as well, so that pgl_kill_marked() looks at no others.
+ * Mark a block dead. The caller holds its pages; for a block on no page, the lock in the table's `unlisted`. Its
+ * buckets on hot pages are marked as well, so that pgl_kill_marked() looks at no others.
  */
 void pgl_tb_mark_dead(struct pgl_table *table, struct pgl_tb *tb);
 

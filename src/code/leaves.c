@@ -6,11 +6,11 @@
  * tree; or the tree holds all of them, and the struct holds none.
  *
  * INVARIANTS
- *   L1  A set has each leaf once, and walks go through them in ascending order.
+ *   A1  A set has each leaf once, and walks go through them in ascending order.
  *       (test_leaves_come_in_order_whatever_the_order_of_arrival)
- *   L2  A set of at most PGL_COLLECTION_INLINE leaves allocates nothing.
+ *   A2  A set of at most PGL_COLLECTION_INLINE leaves allocates nothing.
  *       (test_alloc_collection_within_four_leaves_allocates_nothing)
- *   L3  A leaf that finds no memory leaves the set as it was. (test_leaves_survive_want_of_memory)
+ *   A3  A leaf that finds no memory leaves the set as it was. (test_leaves_survive_want_of_memory)
  */
 #include "leaves_internal.h"
 

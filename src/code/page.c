@@ -10,9 +10,9 @@
  * other. A try fails if the page is locked, or if a waiter that starves has its turn (turn.c).
  *
  * INVARIANTS
- *   P1  While the lock bit is set only its holder writes the head, and each of its stores keeps the bit. Therefore a
+ *   H1  While the lock bit is set only its holder writes the head, and each of its stores keeps the bit. Therefore a
  *       load and a store unlock the page. (test_page_lock_keeps_list_and_filters)
- *   P2  In an externally locked table the lock bit is never set. (test_external_lock_writes_nothing)
+ *   H2  In an externally locked table the lock bit is never set. (test_external_lock_writes_nothing)
  */
 #include <errno.h>
 
@@ -70,8 +70,8 @@ static bool is_answered(const struct pgl_table *table, const struct question *qu
 
 /*
  * Lock a page, and wait as long as necessary, or until the question has an answer, unless it is NULL. Returns whether
- * the page is locked. A refused thread waits for a write to the head: the holder unlocks it, and the waiter that has its
- * turn locks it. Therefore a waiter that has queued asks no more, because others wait for its lock. It takes short
+ * the page is locked. A refused thread waits for a write to the head: the holder unlocks it, and the waiter that has
+ * its turn locks it. Therefore a waiter that has queued asks no more, because others wait for its lock. It takes short
  * sleeps only, because the page may be kept for it.
  */
 static bool lock_in_turn(struct pgl_table *table, struct pgl_page *page, const struct question *question)

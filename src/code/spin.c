@@ -3,13 +3,13 @@
  * Waiting for a lock bit.
  *
  * PROGRESS     A waiter tests the bit before it swaps, so that waiters do not take the cache line from the holder. It
- * pauses for stretches that grow to some microseconds, which suits a holder that runs on another core. Then it yields, which suits a holder
- * that was preempted on this core. Then it sleeps, which lets a holder of lower real-time priority run.
- * docs/performance.md has the figures behind the constants. (test_spin_yields_and_then_sleeps)
+ * pauses for stretches that grow to some microseconds, which suits a holder that runs on another core. Then it yields,
+ * which suits a holder that was preempted on this core. Then it sleeps, which lets a holder of lower real-time priority
+ * run. docs/performance.md has the figures behind the constants. (test_spin_yields_and_then_sleeps)
  *
  * FAIRNESS     A waiter gets the lock when it is awake and finds it free. A waiter for a page that is without it after
- * PGL_SPIN_STARVING_ROUNDS queues for its turn (turn.c). The table counts the waiters that slept, and keeps the longest sleep.
- * (test_spin_counts_the_waits_that_slept_and_the_longest)
+ * PGL_SPIN_STARVING_ROUNDS queues for its turn (turn.c). The table counts the waiters that slept, and keeps the longest
+ * sleep. (test_spin_counts_the_waits_that_slept_and_the_longest)
  *
  * CANCELLATION A waiter may hold other locks. The sleep would be the only cancellation point here, and PGL_UNCANCELLED
  * keeps it from being one.

@@ -13,7 +13,7 @@
  * (test_store_across_a_pages_end_locks_only_the_page_it_hits)
  *
  * INVARIANTS
- *   S1  When a store bracket has begun, no live block meets its store, and none is made until it ends.
+ *   G1  When a store bracket has begun, no live block meets its store, and none is made until it ends.
  *       (test_store_bracket_over_two_places_kills_on_both, tests/explore)
  *
  * PROGRESS     A bracket that finds blocks under its locks unlocks, kills them, and locks again. It does so again only
@@ -139,7 +139,7 @@ static bool are_pages_clean(const struct pgl_store *store, bool may_kill, int *r
     return true;
 }
 
-/* Lock the pages of a store bracket without a block that meets the store (S1). */
+/* Lock the pages of a store bracket without a block that meets the store (G1). */
 static int lock_clean_pages(const struct pgl_store *store)
 {
     int result = 0;

@@ -15,12 +15,12 @@
  * copy and descends into the copy of the winner.
  *
  * INVARIANTS
- *   I1  A node or leaf is finished before it can be reached. (tests/explore)
- *   I2  A child's bit is set before its pointer. A bracket reaches its leaf through pointers, so the bits above the
+ *   D1  A node or leaf is finished before it can be reached. (tests/explore)
+ *   D2  A child's bit is set before its pointer. A bracket reaches its leaf through pointers, so the bits above the
  *       leaf are set before the bracket's fence. If a walk fences and then finds a bit clear, then any bracket below
  *       that bit fences later than the walk, and reads the bytes that were stored before the walk's fence. The walk may
  *       skip the subtree. (pgl_table_check(); test_check_finds_a_child_that_its_parent_does_not_know)
- *   I3  A failed allocation leaves the table as it was. (tests/code/test_alloc.c)
+ *   D3  A failed allocation leaves the table as it was. (tests/code/test_alloc.c)
  *
  * PROGRESS     A look-up is wait-free. An allocation is lock-free, and tries once per level at most.
  */
@@ -237,7 +237,7 @@ static struct pgl_leaf *make_leaf(struct pgl_table *table, uint64_t index)
                 errno = ENOMEM;
                 return NULL;
             }
-            /* relaxed: the release of the swap orders it before the pointer (I2) */
+            /* relaxed: the release of the swap orders it before the pointer (D2) */
             __atomic_fetch_or(&pgl_node_present(node, slots)[slot / 64], UINT64_C(1) << slot % 64, __ATOMIC_RELAXED);
             /* release: pairs with the acquires of all look-ups; acquire when another thread was first */
             if (__atomic_compare_exchange_n(&node[slot], &child, chain, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {

@@ -12,7 +12,7 @@ struct pgl_leaf *pgl_leaf_get(struct pgl_table *table, uint64_t index);
  * pgl_leaf_next - the first leaf with a page in [@index, @last], or NULL
  *
  * The bitmaps of the interior nodes let the walk skip absent subtrees. After a full fence it finds every leaf in which
- * a bracket that fenced before this thread has locked a page (I2 in table.c).
+ * a bracket that fenced before this thread has locked a page (D2 in table.c).
  */
 struct pgl_leaf *pgl_leaf_next(const struct pgl_table *table, uint64_t index, uint64_t last);
 

@@ -6,14 +6,16 @@
  * OBJECTS      The lock of a page protects its list and its buckets.
  *
  * INVARIANTS
- *   L1  The list of a hot page is in order of buckets. (pgl_table_check(); test_buckets_check_finds_a_list_out_of_order)
+ *   L1  The list of a hot page is in order of buckets. (pgl_table_check();
+ *       test_buckets_check_finds_a_list_out_of_order)
  *   L2  A bucket is used if and only if an extent begins in it, and `last` is then the last of them on the list.
  *       (pgl_table_check(); test_buckets_check_finds_a_wrong_last, test_buckets_check_finds_a_wrong_used_bit)
  *   L3  If an extent reaches into the bucket behind its own, its bucket is marked as over; if beyond that, as far too.
  *       (pgl_table_check(); test_buckets_check_finds_a_far_extent_unmarked)
  *   L4  `ncross` counts the listed extents of blocks that are on another page too.
  *       (pgl_table_check(); test_buckets_check_finds_a_wrong_count_of_crossing_extents)
- *   L5  `dead` and `stale` are clear while no thread holds the page.
+ *   L5  `dead` is clear while no thread holds the page. `stale` is clear then too, except on a page that a call has
+ *       left wide (P2), and on one that a reset has left, whose bits are all set until its filters are narrowed.
  *       (pgl_table_check(); test_buckets_check_finds_marks_that_were_left)
  */
 #include "filter_internal.h"

@@ -9,8 +9,8 @@
  * INVARIANTS
  *   M1  A page with blocks keeps its leaf, its code bit, its filters and its list.
  *       (test_trim_keeps_all_that_a_block_needs)
- *   M2  Afterwards each leaf has a page with blocks, each node but the root has a child, and each exact map belongs to a
- *       page with blocks. (test_trim_frees_leaves_and_nodes, test_trim_frees_maps_of_pages_without_blocks)
+ *   M2  Afterwards each leaf has a page with blocks, each node but the root has a child, and each exact map belongs to
+ *       a page with blocks. (test_trim_frees_leaves_and_nodes, test_trim_frees_maps_of_pages_without_blocks)
  *   M3  A page without blocks that pgl_table_reset() left with code loses its code bit, and `no_code` is called for it,
  *       before its leaf is freed. (test_trim_untraps_the_pages_that_a_reset_left)
  */

@@ -4,9 +4,9 @@
  * the page again and again. It queues, and from then on the other threads leave the page to it.
  *
  * OBJECTS      A table has a list of the waiters that starve, oldest first. The list, the members of a queued turn, and
- * bit PGL_SPECIAL_STARVING of the table's `special` belong to the thread that has set `turns_lock`. The bit is set while
- * the list is not empty. It sends each lock and trylock of the table to its slow path, which asks pgl_turn_allows().
- * Without a waiter that starves, nothing here costs anything.
+ * bit PGL_SPECIAL_STARVING of the table's `special` belong to the thread that has set `turns_lock`. The bit is set
+ * while the list is not empty. It sends each lock and trylock of the table to its slow path, which asks
+ * pgl_turn_allows(). Without a waiter that starves, nothing here costs anything.
  *
  * LOCK ORDER   `turns_lock` comes after every page lock. No other lock is taken while it is held.
  *
@@ -28,6 +28,9 @@
  * FORK         A child has none of the threads whose turns it inherits, and perhaps their lock. The lock is the number
  * of the process that holds it, and the list has the number of the process that wrote it. A child takes the lock from
  * another process, and begins with an empty list. (test_turn_does_not_outlive_fork)
+ *
+ * NOT PROMISED A child that has the number of the process that wrote the list takes the list for its own:
+ * docs/locking.md, "Fork", says when two processes have one number.
  */
 #include "turn_internal.h"
 

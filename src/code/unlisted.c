@@ -2,11 +2,11 @@
 /*
  * How a block that is on no page dies.
  *
- * OBJECTS      The killer of the block marks it dead, with the lock in the table's `unlisted` held. It does not hold the
- * lock while `retired` runs; its record in `unlisted` says meanwhile that the block is dying.
+ * OBJECTS      The killer of the block marks it dead, with the lock in the table's `unlisted` held. It does not hold
+ * the lock while `retired` runs; its record in `unlisted` says meanwhile that the block is dying.
  *
  * INVARIANTS
- *   T8  The record of a dead block is in `unlisted` until `retired` has returned for it. A thread that finds the block
+ *   U1  The record of a dead block is in `unlisted` until `retired` has returned for it. A thread that finds the block
  *       dead waits until the record is gone. (test_invalidate_tb_returns_only_after_anothers_retired)
  */
 #include "kill_internal.h"

@@ -8,11 +8,11 @@
  * memory. (test_witness_fork_waits_for_the_lock_of_the_records)
  *
  * INVARIANTS
- *   W1  A record is added before its block is live. It is removed when the block is dead, and before `retired` can pass
+ *   X1  A record is added before its block is live. It is removed when the block is dead, and before `retired` can pass
  *       the block on. (test_witness_allows_a_blocks_memory_to_be_used_again)
- *   W2  A thread that holds no page and saw a block live finds a record, with the block live or dead; or it finds no
+ *   X2  A thread that holds no page and saw a block live finds a record, with the block live or dead; or it finds no
  *       record and the block dead.
- *   W3  A thread that holds a page finds each block on its list live and as its record says.
+ *   X3  A thread that holds a page finds each block on its list live and as its record says.
  *       (test_witness_reports_and_undoes_each_change_of_a_linked_block)
  *
  * REPAIR       A damaged list of a page is rebuilt from the records, in another order. The damaged block may be on a

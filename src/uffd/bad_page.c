@@ -3,9 +3,9 @@
  * Pages that could not be read and are due again later.
  *
  * BAD PAGES    A bad page could not be read, and failed() asked for another try. It is on a list until a timer expires.
- *              B1: the threads that want a bad page sleep, and the handlers serve other faults meanwhile.
- *              B2: the fault of one thread tries the page. The faults of the others find it on the list.
- *              B3: the timer runs while the list has a page, and wakes the threads of all of them.
+ *              Q1: the threads that want a bad page sleep, and the handlers serve other faults meanwhile.
+ *              Q2: the fault of one thread tries the page. The faults of the others find it on the list.
+ *              Q3: the timer runs while the list has a page, and wakes the threads of all of them.
  *              (test_uffd_page_that_stays_bad_holds_nothing_else_up,
  *              test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler)
  */

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: docs.sh SOURCES: names, files and links in the documents exist, and no sentence begins with What, Who or Where;
-# each source file has its row in design.md; each picture is shown and has its source; man pages have a date, files their
-# licence; every exported function has its comment.
+# each source file has its row in design.md; each picture is shown and has its source; no two invariants have one name;
+# man pages have a date, files their licence; every exported function has its comment.
 set -u
 export LC_ALL=C
 cd "$1" || exit 1
@@ -44,6 +44,9 @@ tags=$(grep -rhoE '^ \* [A-Z][A-Z ]{11} [^ ]|^ \* [A-Z][A-Z ]+[A-Z]$' --include=
 for tag in ${tags:-none}; do
     tag=$(echo "$tag" | tr _ ' ')
     grep -qE "^\| ([A-Z ]+, )*$tag(, [A-Z ]+)* \|" docs/CONTRIBUTING.md || fail "docs/CONTRIBUTING.md does not define $tag"
+done
+for name in $(grep -rhoE '^ \*  +(INVARIANTS +)?[A-Z][0-9]+:? ' src | grep -oE '[A-Z][0-9]+' | sort | uniq -d); do
+    fail "two invariants are named $name"
 done
 # The README names each package that the scripts install.
 needs=$(. .ci/setup.sh; need() { echo "$1"; }; needs_to_measure; needs_to_test)

@@ -30,8 +30,8 @@ static inline void pgl_table_fence_check(const struct pgl_table *table)
 
 /*
  * Begin to check a store, except for the common case below: fence, and tell whether the inline part answers. It answers
- * for 1 byte or more on one page. A length of 0 and one so large that the sum wraps around to the same page are negative
- * as a signed number.
+ * for 1 byte or more on one page. A length of 0 is not above 0. One so large that the sum wraps around to the same page
+ * is negative as a signed number.
  */
 static inline bool pgl_store_begins(const struct pgl_table *table, uint64_t addr, uint64_t len, bool watched)
 {
@@ -156,7 +156,7 @@ PGL_API int pgl_store_begin_pair_at(struct pgl_store *store, struct pgl_table *t
                                     uint64_t addr2, uint64_t len2, const struct pgl_tb *running, const char *place);
 
 #define pgl_store_begin(store, table, addr, len, running) pgl_store_begin_at(store, table, addr, len, running, PGL_HERE)
-/* Begin a store bracket. Inline is the common case, a store to one page whose filters, asked under its lock, rule it out. */
+/* Begin a store bracket. Inline is the common case: the filters of its one page, asked under the lock, rule it out. */
 PGL_UNCHECKED
 PGL_INLINE int pgl_store_begin_at(struct pgl_store *store, struct pgl_table *table, uint64_t addr, uint64_t len,
                                   const struct pgl_tb *running, const char *place)

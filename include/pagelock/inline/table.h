@@ -26,8 +26,8 @@ struct PGL_ANNOTATE(capability("page")) pgl_page {
 };
 
 /*
- * The counts of false alarms and the exact maps of the pages of one leaf. The library allocates it at the first false
- * alarm of the leaf.
+ * The exact maps of the pages of one leaf, and how often each page had a false alarm, or a hit that walked a long list.
+ * The library allocates it at the first of these in the leaf.
  */
 struct pgl_hot {
     uint64_t *map[PGL_LEVEL_SIZE];
@@ -61,7 +61,7 @@ struct pgl_leaf {
 
 struct pgl_turn;
 
-/* The counters of a tally: blocks listed on pages, and of these the blocks that died; and events by their name in stats. */
+/* The counters of a tally: blocks listed on pages, those of them that died, and events by their name in stats. */
 enum pgl_tally_counter {
     PGL_TALLY_LINKS,
     PGL_TALLY_KILLS,

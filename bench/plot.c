@@ -186,7 +186,13 @@ static void set_text(GString *script, const char *what, const char *text)
 
 static void draw_panel(GString *script, const struct panel *panel)
 {
-    bool lines = panel->style != PLOT_BARS;
+    static const char *const axes[] = {
+        [PLOT_LINES] = "set logscale x 2\nset yrange [0:*]\n",
+        [PLOT_LOG] = "set logscale x 2\nset logscale y\nset yrange [*:*]\n",
+        [PLOT_BARS] = "set style fill solid 0.7\nset xtics rotate by -20\nset yrange [0:*]\n",
+        [PLOT_POINTS] = "set logscale y\nset yrange [*:*]\n",
+    };
+    bool bars = panel->style == PLOT_BARS;
 
     for (unsigned i = 0; i < panel->series->len; i++) {
         const struct series *series = g_ptr_array_index(panel->series, i);
@@ -196,14 +202,12 @@ static void draw_panel(GString *script, const struct panel *panel)
     set_text(script, "title", panel->title);
     set_text(script, "xlabel", panel->xlabel);
     set_text(script, "ylabel", panel->ylabel);
-    g_string_append_printf(script, "unset logscale\n%s",
-                           lines ? "set logscale x 2\n" : "set style fill solid 0.7\nset xtics rotate by -20\n");
-    g_string_append(script, panel->style == PLOT_LOG ? "set logscale y\nset yrange [*:*]\n" : "set yrange [0:*]\n");
+    g_string_append_printf(script, "unset logscale\n%s", axes[panel->style]);
     for (unsigned i = 0; i < panel->series->len; i++) {
         const struct series *series = g_ptr_array_index(panel->series, i);
 
         g_string_append_printf(script, "%s$data%u using %s title ", i ? ", " : "plot ", i,
-                               lines ? "(real(strcol(1))):2 with linespoints" : "2:xtic(1) with histograms");
+                               bars ? "2:xtic(1) with histograms" : "(real(strcol(1))):2 with linespoints");
         add_quoted(script, series->name);
     }
     g_string_append_c(script, '\n');

@@ -8,9 +8,10 @@
 struct plot;
 
 enum plot_style {
-    PLOT_LINES, /* x is a number, on a logarithmic axis */
-    PLOT_LOG,   /* and so is y */
-    PLOT_BARS,  /* x is a word; each series has one bar at each */
+    PLOT_LINES,  /* x is a number, on a logarithmic axis */
+    PLOT_LOG,    /* and so is y */
+    PLOT_BARS,   /* x is a word; each series has one bar at each */
+    PLOT_POINTS, /* x is a number; y is on a logarithmic axis */
 };
 
 /*

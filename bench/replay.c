@@ -12,8 +12,7 @@ enum { MAX_REPEAT = 1000, DEFAULT_REPEAT = 5, MAX_WINDOW = 1 << 20 };
 /* No number that a user may give. */
 enum { NOT_GIVEN = INT_MIN };
 
-/* Measured for memory-backed userfaultfd. */
-enum { DEFAULT_REQUEST_NS = 3200, DEFAULT_PAGE_NS = 1130, MAX_NS = 1000000000 };
+enum { DEFAULT_FAULT_NS = PGL_COSTS_FAULT_NS, DEFAULT_PAGE_NS = PGL_COSTS_PAGE_NS, MAX_NS = 1000000000 };
 
 static void *find_impl(const char *name)
 {
@@ -84,7 +83,8 @@ static int given_or(int value, int otherwise)
 static bool parse_options(int *argc, char ***argv, struct replay_options *options, struct named *named)
 {
     int threads = NOT_GIVEN, repeat = NOT_GIVEN, before = NOT_GIVEN, after = NOT_GIVEN;
-    int request_ns = NOT_GIVEN, page_ns = NOT_GIVEN;
+    int fault_ns = NOT_GIVEN, page_ns = NOT_GIVEN;
+    gboolean yardstick = FALSE;
     char *impls = NULL, *names = NULL;
     const GOptionEntry entries[] = {
         {"impl", 0, 0, G_OPTION_ARG_STRING, &impls, "code traces: what to replay them through, in turn", "NAME[,...]"},
@@ -93,8 +93,9 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         {"policy", 0, 0, G_OPTION_ARG_STRING, &names, "fault traces: what to replay them with", "NAME[,...]"},
         {"before", 0, 0, G_OPTION_ARG_INT, &before, "fault traces: pages before the demand page", "N"},
         {"after", 0, 0, G_OPTION_ARG_INT, &after, "fault traces: pages after the demand page", "N"},
-        {"request-ns", 0, 0, G_OPTION_ARG_INT, &request_ns, "fault traces: what the model takes for a request", "NS"},
-        {"page-ns", 0, 0, G_OPTION_ARG_INT, &page_ns, "fault traces: what the model takes for a page", "NS"},
+        {"fault-ns", 0, 0, G_OPTION_ARG_INT, &fault_ns, "fault traces: the cost of a request", "NS"},
+        {"page-ns", 0, 0, G_OPTION_ARG_INT, &page_ns, "fault traces: the cost of a page", "NS"},
+        {"yardstick", 0, 0, G_OPTION_ARG_NONE, &yardstick, "fault traces: print every fixed window too", NULL},
         {"plot", 0, 0, G_OPTION_ARG_FILENAME, &named->plot_path, "draw what came of it", "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
@@ -102,8 +103,8 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         options_parse(entries, "TRACE... - replay recorded traces", NULL, argc, argv, &options->json) &&
         given_in_bounds("--threads", threads, 1, ENGINE_MAX_THREADS) &&
         given_in_bounds("--repeat", repeat, 1, MAX_REPEAT) && given_in_bounds("--before", before, 0, MAX_WINDOW) &&
-        given_in_bounds("--after", after, 0, MAX_WINDOW) && given_in_bounds("--request-ns", request_ns, 0, MAX_NS) &&
-        given_in_bounds("--page-ns", page_ns, 0, MAX_NS) &&
+        given_in_bounds("--after", after, 0, MAX_WINDOW) && given_in_bounds("--fault-ns", fault_ns, 1, MAX_NS) &&
+        given_in_bounds("--page-ns", page_ns, 1, MAX_NS) &&
         parse_names("implementation", impls ? impls : "plain,global,pagelock", find_impl, options->impls) &&
         parse_names("policy", names ? names : "none,random,normal,sequential,adaptive", find_policy,
                     options->policies) &&
@@ -113,15 +114,17 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
     options->repeat = (unsigned)given_or(repeat, DEFAULT_REPEAT);
     options->before = before;
     options->after = after;
-    options->request_ns = (uint64_t)given_or(request_ns, DEFAULT_REQUEST_NS);
-    options->page_ns = (uint64_t)given_or(page_ns, DEFAULT_PAGE_NS);
+    options->yardstick = yardstick;
+    options->costs.fault_ns = (uint64_t)given_or(fault_ns, DEFAULT_FAULT_NS);
+    options->costs.page_ns = (uint64_t)given_or(page_ns, DEFAULT_PAGE_NS);
     named->of_code = impls ? "--impl" : threads != NOT_GIVEN ? "--threads" : repeat != NOT_GIVEN ? "--repeat" : NULL;
-    named->of_fault = names                     ? "--policy"
-                      : before != NOT_GIVEN     ? "--before"
-                      : after != NOT_GIVEN      ? "--after"
-                      : request_ns != NOT_GIVEN ? "--request-ns"
-                      : page_ns != NOT_GIVEN    ? "--page-ns"
-                                                : NULL;
+    named->of_fault = names                   ? "--policy"
+                      : before != NOT_GIVEN   ? "--before"
+                      : after != NOT_GIVEN    ? "--after"
+                      : fault_ns != NOT_GIVEN ? "--fault-ns"
+                      : page_ns != NOT_GIVEN  ? "--page-ns"
+                      : yardstick             ? "--yardstick"
+                                              : NULL;
     g_free(impls);
     g_free(names);
     return good;
@@ -154,6 +157,11 @@ static void warn_unused(const struct named *named, const unsigned *nkinds)
     }
 }
 
+static void standing_clear(void *p)
+{
+    g_free(((struct standing *)p)->worst_trace);
+}
+
 int replay_main(int argc, char **argv)
 {
     struct replay_options options = {.impls = g_ptr_array_new(), .policies = g_ptr_array_new()};
@@ -161,10 +169,16 @@ int replay_main(int argc, char **argv)
     struct named named = {0};
     int status = STATUS_USAGE;
 
+    options.standings = g_array_new(FALSE, TRUE, sizeof(struct standing));
+    g_array_set_clear_func(options.standings, standing_clear);
     if (parse_options(&argc, &argv, &options, &named)) {
+        g_array_set_size(options.standings, options.policies->len);
         status = argc > 1 ? plot_new(named.plot_path, &options.plot) : usage_error("replay wants a trace");
         for (int i = 1; i < argc && status == STATUS_GOOD; i++) {
             status = replay_file(&options, argv[i], nkinds);
+        }
+        if (status == STATUS_GOOD && nkinds[TRACE_FAULT] > 1) {
+            replay_fault_standings(&options);
         }
         if (status == STATUS_GOOD) {
             warn_unused(&named, nkinds);
@@ -175,6 +189,7 @@ int replay_main(int argc, char **argv)
     }
     plot_free(options.plot);
     g_free(named.plot_path);
+    g_array_unref(options.standings);
     g_ptr_array_unref(options.impls);
     g_ptr_array_unref(options.policies);
     return status;

@@ -26,13 +26,26 @@ struct replay_options {
     GPtrArray *policies; /* of const struct policy *, in the order named */
     int before;          /* the window of the policies in pages, or negative: as shipped */
     int after;
-    uint64_t request_ns; /* what the model takes for a request, and for a page fetched with it */
-    uint64_t page_ns;
+    bool yardstick; /* print each fixed window, and the clairvoyant */
+    struct pgl_costs costs;
+    GArray *standings; /* of struct standing, by policy */
     struct plot *plot; /* gets a panel a trace; or NULL */
+};
+
+/* How a policy did on all fault traces so far, against the best fixed window of each and against page by page. */
+struct standing {
+    unsigned ntraces;
+    double log_sum;
+    double worst;
+    char *worst_trace;
+    double worst_to_none;
 };
 
 /* Each replays a trace of its kind, prints what came of it, and returns the exit status. */
 int replay_code(const struct replay_options *options, const struct trace *trace);
 int replay_fault(const struct replay_options *options, const struct trace *trace);
+
+/* Prints how each policy did, after the last of several fault traces. */
+void replay_fault_standings(const struct replay_options *options);
 
 #endif

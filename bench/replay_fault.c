@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Replays a fault trace: each touch is a fault of the real driver, with a pager that has the data at once. */
 #include <errno.h>
+#include <limits.h>
+#include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 #include <pagelock/fault.h>
 
-#include "../src/fault/advisor_internal.h"
-#include "clock.h"
+#include "decisions.h"
 #include "replay.h"
-
-enum { BATCH = 1000, ROUNDS = 5 };
+#include "resident.h"
+#include "yardstick.h"
 
 const struct policy policies[] = {
     {"none", PGL_ADVICE_RANDOM, true, "one page at a time"},
@@ -22,10 +22,9 @@ const struct policy policies[] = {
 };
 
 struct result {
-    struct pgl_fault_counts counts; /* of all objects and advices */
-    double *decide_ns;              /* a decision, by batch */
-    unsigned nbatches;
-    const char *broken; /* what went wrong, or NULL */
+    struct pgl_fault_counts counts;    /* of all objects and advices */
+    double decide_ns[DECISION_ROUNDS]; /* a decision */
+    const char *broken;                /* what went wrong, or NULL */
 };
 
 /* A guest: its objects, and one map that shows every entry of the trace, one after the other. */
@@ -97,7 +96,7 @@ static void guest_free(struct guest *guest)
 
 /* Returns false, with errno, where something cannot be made; the guest is to be freed all the same. */
 static bool guest_make(struct guest *guest, const struct trace *trace, const struct policy *policy,
-                       const struct pgl_advice_table *table)
+                       const struct pgl_advice_table *table, const struct pgl_costs *costs)
 {
     uint64_t first = 0;
 
@@ -116,6 +115,7 @@ static bool guest_make(struct guest *guest, const struct trace *trace, const str
             .pager_range = {0, last},
             .advice = policy->advice,
             .table = table,
+            .costs = *costs,
         });
         if (!guest->objects[i]) {
             return false;
@@ -134,29 +134,15 @@ static bool guest_make(struct guest *guest, const struct trace *trace, const str
     return true;
 }
 
-/* The entry that shows a page, or NULL: then the object itself is touched, as by a copy made inside the VM. */
-static const struct trace_entry *entry_of(const struct trace *trace, const struct trace_touch *touch, unsigned *number)
-{
-    for (*number = 0; *number < trace->entries->len; ++*number) {
-        const struct trace_entry *entry = &g_array_index(trace->entries, struct trace_entry, *number);
-
-        if (entry->object == touch->object && touch->page >= entry->first &&
-            touch->page - entry->first < entry->npages) {
-            return entry;
-        }
-    }
-    return NULL;
-}
-
 static struct pgl_fault_args args_of(const struct guest *guest, const struct trace_touch *touch)
 {
-    unsigned number;
-    const struct trace_entry *entry = entry_of(guest->trace, touch, &number);
+    unsigned number = resident_entry_of(guest->trace, touch);
     struct pgl_fault_args args = {.access = touch->write ? PGL_ACCESS_WRITE : PGL_ACCESS_READ};
 
-    if (entry) {
+    if (number != UINT_MAX) {
         args.map = guest->map;
-        args.index = guest->map_first[number] + (touch->page - entry->first);
+        args.index = guest->map_first[number] +
+                     (touch->page - g_array_index(guest->trace->entries, struct trace_entry, number).first);
     } else {
         args.object = guest->objects[touch->object];
         args.index = touch->page;
@@ -211,167 +197,18 @@ static void count_all(const struct guest *guest, struct result *result)
     }
 }
 
-static void set_bits(uint64_t *bitmap, uint64_t first, uint64_t last)
-{
-    for (uint64_t i = first; i <= last; i++) {
-        bitmap[i / 64] |= UINT64_C(1) << i % 64;
-    }
-}
-
-/* One decision, as the fault driver makes it, of which @noted pages are reported to the advisor. */
-static void decide(const struct policy *policy, const struct pgl_advice_row *row, struct pgl_advisor *advisor,
-                   struct pgl_cluster_args *args, struct pgl_cluster *cluster, const struct pgl_cluster *noted)
-{
-    bool adapts = policy->advice == PGL_ADVICE_ADAPTIVE;
-
-    args->row = adapts ? pgl_advisor_window(advisor, args->demand, row) : *row;
-    pgl_cluster_decide(args, cluster);
-    if (adapts) {
-        pgl_advisor_note(advisor, noted);
-    }
-}
-
-/* The state behind the decisions of a trace: an object has its own pages, and its own advisor. */
-struct decisions {
-    uint64_t **resident;
-    struct pgl_advisor *advisors;
-    struct pgl_view *views;
-};
-
-static void decisions_reset(struct decisions *decisions, const struct trace *trace)
-{
-    for (unsigned i = 0; i < trace->objects->len; i++) {
-        uint64_t npages = g_array_index(trace->objects, struct trace_object, i).npages;
-
-        memset(decisions->resident[i], 0, (npages / 64 + 1) * sizeof(uint64_t));
-        decisions->advisors[i] = (struct pgl_advisor){.confidence = PGL_ADVISOR_SURE};
-    }
-}
-
-static struct decisions decisions_new(const struct trace *trace)
-{
-    struct decisions decisions = {
-        .resident = g_new(uint64_t *, trace->objects->len),
-        .advisors = g_new(struct pgl_advisor, trace->objects->len),
-        .views = g_new(struct pgl_view, trace->entries->len),
-    };
-
-    for (unsigned i = 0; i < trace->objects->len; i++) {
-        decisions.resident[i] = g_new(uint64_t, g_array_index(trace->objects, struct trace_object, i).npages / 64 + 1);
-    }
-    for (unsigned i = 0; i < trace->entries->len; i++) {
-        const struct trace_entry *entry = &g_array_index(trace->entries, struct trace_entry, i);
-
-        decisions.views[i] = (struct pgl_view){entry->first, entry->first + (entry->npages - 1), entry->first};
-    }
-    return decisions;
-}
-
-static void decisions_clear(struct decisions *decisions, const struct trace *trace)
-{
-    for (unsigned i = 0; i < trace->objects->len; i++) {
-        g_free(decisions->resident[i]);
-    }
-    g_free(decisions->resident);
-    g_free(decisions->advisors);
-    g_free(decisions->views);
-}
-
-/* A decision to come. */
-struct decision {
-    uint32_t object;
-    struct pgl_cluster_args args;
-    struct pgl_cluster cluster; /* what came of it */
-};
-
-/* Off the clock: the decisions that the faults of a trace take, in order. */
-static GArray *decisions_find(struct decisions *decisions, const struct trace *trace, const struct policy *policy,
-                              const struct pgl_advice_row *row)
-{
-    GArray *found = g_array_new(FALSE, FALSE, sizeof(struct decision));
-
-    decisions_reset(decisions, trace);
-    for (unsigned i = 0; i < trace->touches->len; i++) {
-        const struct trace_touch *touch = &g_array_index(trace->touches, struct trace_touch, i);
-        uint64_t *resident = decisions->resident[touch->object];
-        struct decision decision = {
-            .object = touch->object,
-            .args =
-                {
-                    .demand = touch->page,
-                    .object_last = g_array_index(trace->objects, struct trace_object, touch->object).npages - 1,
-                    .budget = UINT64_MAX,
-                    .eligible = {.word = pgl_absent_word, .arg = resident},
-                },
-        };
-        unsigned number;
-
-        if (resident[touch->page / 64] >> touch->page % 64 & 1) {
-            continue;
-        }
-        if (entry_of(trace, touch, &number)) {
-            decision.args.entry = &decisions->views[number];
-        }
-        decide(policy, row, &decisions->advisors[touch->object], &decision.args, &decision.cluster, &decision.cluster);
-        set_bits(resident, decision.cluster.first, decision.cluster.last);
-        g_array_append_val(found, decision);
-    }
-    return found;
-}
-
-/*
- * Times the decisions alone, in batches. Those of a batch see what was resident when it began; then, off the clock,
- * what they brought in is set for the next one to see. Too few for a batch at the end are left out, unless there is no
- * whole one.
- */
-static void decide_batches(struct decisions *decisions, struct decision *all, unsigned n, const struct policy *policy,
-                           const struct pgl_advice_row *row, struct result *result)
-{
-    unsigned size = MIN(n, BATCH);
-    struct pgl_cluster cluster;
-
-    for (unsigned from = 0; from + size <= n; from += size) {
-        uint64_t start = clock_ns();
-
-        for (unsigned i = from; i < from + size; i++) {
-            decide(policy, row, &decisions->advisors[all[i].object], &all[i].args, &cluster, &all[i].cluster);
-        }
-        result->decide_ns[result->nbatches++] = (double)(clock_ns() - start) / size;
-        for (unsigned i = from; i < from + size; i++) {
-            set_bits(decisions->resident[all[i].object], all[i].cluster.first, all[i].cluster.last);
-        }
-    }
-}
-
-static void decide_all(const struct trace *trace, const struct policy *policy, const struct pgl_advice_row *row,
-                       struct result *result)
-{
-    struct decisions decisions = decisions_new(trace);
-    GArray *found = decisions_find(&decisions, trace, policy, row);
-
-    if (found->len != result->counts.requests) {
-        result->broken = "the decisions that are timed are not those that were taken";
-    }
-    result->decide_ns = g_new(double, ROUNDS * found->len);
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        decisions_reset(&decisions, trace);
-        decide_batches(&decisions, (struct decision *)found->data, found->len, policy, row, result);
-    }
-    g_array_unref(found);
-    decisions_clear(&decisions, trace);
-}
-
 static void run(const struct replay_options *options, const struct trace *trace, const struct policy *policy,
                 struct result *result)
 {
     struct pgl_advice_table table = table_of(options, policy);
     struct guest guest;
 
-    if (guest_make(&guest, trace, policy, &table)) {
+    if (guest_make(&guest, trace, policy, &table, &options->costs)) {
         touch_all(&guest, result);
         count_all(&guest, result);
         if (!result->broken) {
-            decide_all(trace, policy, &table.row[policy->advice], result);
+            result->broken = decisions_time(trace, policy, &table.row[policy->advice], &options->costs,
+                                            result->counts.requests, result->decide_ns);
         }
     } else {
         result->broken = g_strerror(errno);
@@ -379,9 +216,9 @@ static void run(const struct replay_options *options, const struct trace *trace,
     guest_free(&guest);
 }
 
-static uint64_t fetched(const struct pgl_fault_counts *counts)
+static struct fetches fetches_of(const struct pgl_fault_counts *counts)
 {
-    return counts->demanded + counts->speculative;
+    return (struct fetches){counts->requests, counts->demanded + counts->speculative};
 }
 
 static uint64_t used(const struct pgl_fault_counts *counts)
@@ -389,75 +226,219 @@ static uint64_t used(const struct pgl_fault_counts *counts)
     return counts->demanded + counts->used;
 }
 
-static uint64_t model_ns(const struct replay_options *options, const struct pgl_fault_counts *counts)
+static double against(const struct fetches *fetches, const struct fetches *best, const struct pgl_costs *costs)
 {
-    return options->request_ns * counts->requests + options->page_ns * fetched(counts);
+    return (double)fetches_ns(fetches, costs) / (double)fetches_ns(best, costs);
+}
+
+/* The yardsticks of a trace, at the costs of the options. */
+struct yard {
+    struct fetches fixed[YARDSTICK_WINDOWS];
+    struct fetches clairvoyant;
+    unsigned best;
+};
+
+static struct yard yard_of(const struct replay_options *options, const struct trace *trace)
+{
+    struct yard yard = {.clairvoyant = yardstick_clairvoyant(trace, &options->costs)};
+
+    for (unsigned i = 0; i < YARDSTICK_WINDOWS; i++) {
+        yard.fixed[i] = yardstick_fixed(trace, &yardstick_windows[i]);
+    }
+    yard.best = yardstick_best(yard.fixed, &options->costs);
+    return yard;
 }
 
 static void print_json(const struct replay_options *options, const struct trace *trace, const struct policy *policy,
-                       const struct result *result)
+                       const struct result *result, const struct yard *yard)
 {
     const struct pgl_fault_counts *counts = &result->counts;
+    const struct fetches fetches = fetches_of(counts);
     JsonBuilder *row = row_begin("replay");
 
     row_text(row, "trace", trace->name);
     row_text(row, "policy", policy->name);
     row_count(row, "touches", counts->touches);
     row_count(row, "faults", counts->faults);
-    row_count(row, "requests", counts->requests);
-    row_count(row, "pages_fetched", fetched(counts));
+    row_count(row, "requests", fetches.requests);
+    row_count(row, "pages_fetched", fetches.pages);
     row_count(row, "pages_used", used(counts));
     row_count(row, "unlocks", counts->unlocks);
-    row_count(row, "model_ns", model_ns(options, counts));
-    row_real(row, "decide_ns", spread_of(result->decide_ns, result->nbatches).median);
+    row_count(row, "model_ns", fetches_ns(&fetches, &options->costs));
+    row_real(row, "to_best", against(&fetches, &yard->fixed[yard->best], &options->costs));
+    row_real(row, "decide_ns", spread_of(result->decide_ns, DECISION_ROUNDS).median);
     row_end(row);
 }
 
-static void print_line(const struct replay_options *options, const struct policy *policy, const struct result *result)
+static void print_line(const struct replay_options *options, const struct policy *policy, const struct result *result,
+                       const struct yard *yard)
 {
     const struct pgl_fault_counts *counts = &result->counts;
+    const struct fetches fetches = fetches_of(counts);
 
     printf("  %-12s %8" G_GUINT64_FORMAT " %9" G_GUINT64_FORMAT " %14" G_GUINT64_FORMAT " %7.1f %% %8" G_GUINT64_FORMAT
-           " %10.2f %10.1f\n",
-           policy->name, counts->faults, counts->requests, fetched(counts),
-           100 * (double)used(counts) / (double)fetched(counts), counts->unlocks,
-           (double)model_ns(options, counts) / 1e6, spread_of(result->decide_ns, result->nbatches).median);
+           " %10.2f %8.3f %10.1f\n",
+           policy->name, counts->faults, fetches.requests, fetches.pages,
+           100 * (double)used(counts) / (double)fetches.pages, counts->unlocks,
+           (double)fetches_ns(&fetches, &options->costs) / 1e6,
+           against(&fetches, &yard->fixed[yard->best], &options->costs),
+           spread_of(result->decide_ns, DECISION_ROUNDS).median);
+}
+
+/* One window, or the clairvoyant. */
+static void print_yardstick(const struct replay_options *options, const struct trace *trace, const char *name,
+                            const struct fetches *fetches, const struct yard *yard)
+{
+    double ns = (double)fetches_ns(fetches, &options->costs);
+    double to_best = against(fetches, &yard->fixed[yard->best], &options->costs);
+    JsonBuilder *row;
+
+    if (!options->json) {
+        printf("  %-12s %8s %9" G_GUINT64_FORMAT " %14" G_GUINT64_FORMAT " %9s %8s %10.2f %8.3f\n", name, "",
+               fetches->requests, fetches->pages, "", "", ns / 1e6, to_best);
+        return;
+    }
+    row = row_begin("yardstick");
+    row_text(row, "trace", trace->name);
+    row_text(row, "window", name);
+    row_count(row, "requests", fetches->requests);
+    row_count(row, "pages_fetched", fetches->pages);
+    row_count(row, "model_ns", (uint64_t)ns);
+    row_real(row, "to_best", to_best);
+    row_end(row);
+}
+
+static void print_yardsticks(const struct replay_options *options, const struct trace *trace, const struct yard *yard)
+{
+    for (unsigned i = 0; options->yardstick && i < YARDSTICK_WINDOWS; i++) {
+        print_yardstick(options, trace, yardstick_windows[i].name, &yard->fixed[i], yard);
+    }
+    if (options->yardstick) {
+        print_yardstick(options, trace, "clairvoyant", &yard->clairvoyant, yard);
+    }
+    if (!options->json) {
+        printf("  best fixed window: %s; the clairvoyant takes %.3f of it\n\n", yardstick_windows[yard->best].name,
+               against(&yard->clairvoyant, &yard->fixed[yard->best], &options->costs));
+    }
+}
+
+/* A point: faults against pages that were fetched in vain. */
+static void plot_point(struct plot *plot, const char *series, const struct fetches *fetches,
+                       const struct fetches *needed)
+{
+    char *x = g_strdup_printf("%" G_GUINT64_FORMAT, fetches->pages - needed->pages);
+
+    plot_add(plot, series, x, (double)fetches->requests);
+    g_free(x);
+}
+
+static void plot_yardsticks(struct plot *plot, const struct yard *yard)
+{
+    static const char *const shapes[] = {
+        [WINDOW_FORWARD] = "forward 1 to 64",
+        [WINDOW_CENTRED] = "centred 2 to 64",
+        [WINDOW_ALIGNED] = "aligned 4 to 64",
+    };
+
+    for (unsigned i = 0; i < YARDSTICK_WINDOWS; i++) {
+        plot_point(plot, shapes[yardstick_windows[i].shape], &yard->fixed[i], &yard->fixed[0]);
+    }
+    plot_point(plot, "clairvoyant", &yard->clairvoyant, &yard->fixed[0]);
+}
+
+static void keep_standing(const struct replay_options *options, unsigned number, const struct trace *trace,
+                          const struct result *result, const struct yard *yard)
+{
+    struct standing *standing = &g_array_index(options->standings, struct standing, number);
+    const struct fetches fetches = fetches_of(&result->counts);
+    double to_best = against(&fetches, &yard->fixed[yard->best], &options->costs);
+    double to_none = against(&fetches, &yard->fixed[0], &options->costs);
+
+    standing->ntraces++;
+    standing->log_sum += log(to_best);
+    if (to_best > standing->worst) {
+        standing->worst = to_best;
+        g_free(standing->worst_trace);
+        standing->worst_trace = g_strdup(trace->name);
+    }
+    standing->worst_to_none = MAX(standing->worst_to_none, to_none);
+}
+
+static bool replay_policy(const struct replay_options *options, const struct trace *trace, unsigned number,
+                          const struct yard *yard)
+{
+    const struct policy *policy = g_ptr_array_index(options->policies, number);
+    struct result result = {0};
+    struct fetches fetches;
+
+    progress_show(trace->name, number, options->policies->len);
+    run(options, trace, policy, &result);
+    progress_clear();
+    if (result.broken) {
+        g_printerr("pagelock-bench: %s with %s: %s\n", trace->name, policy->name, result.broken);
+        return false;
+    }
+    if (options->json) {
+        print_json(options, trace, policy, &result, yard);
+    } else {
+        print_line(options, policy, &result, yard);
+    }
+    if (options->plot) {
+        fetches = fetches_of(&result.counts);
+        plot_point(options->plot, policy->name, &fetches, &yard->fixed[0]);
+    }
+    keep_standing(options, number, trace, &result, yard);
+    return true;
 }
 
 int replay_fault(const struct replay_options *options, const struct trace *trace)
 {
+    struct yard yard = yard_of(options, trace);
     bool good = true;
 
     if (!options->json) {
         printf("%s: %u touches\n", trace->name, trace->touches->len);
-        printf("  %-12s %8s %9s %14s %9s %8s %10s %10s\n", "policy", "faults", "requests", "pages fetched", "used",
-               "unlocks", "model ms", "decide ns");
+        printf("  %-12s %8s %9s %14s %9s %8s %10s %8s %10s\n", "policy", "faults", "requests", "pages fetched", "used",
+               "unlocks", "model ms", "to best", "decide ns");
     }
     if (options->plot) {
-        plot_panel(options->plot, PLOT_BARS, trace->name, "", "ms");
+        plot_panel(options->plot, PLOT_POINTS, trace->name, "pages fetched in vain", "faults");
+        plot_yardsticks(options->plot, &yard);
     }
     for (unsigned i = 0; i < options->policies->len && good; i++) {
-        const struct policy *policy = g_ptr_array_index(options->policies, i);
-        struct result result = {0};
-
-        progress_show(trace->name, i, options->policies->len);
-        run(options, trace, policy, &result);
-        progress_clear();
-        good = !result.broken;
-        if (!good) {
-            g_printerr("pagelock-bench: %s with %s: %s\n", trace->name, policy->name, result.broken);
-        } else if (options->json) {
-            print_json(options, trace, policy, &result);
-        } else {
-            print_line(options, policy, &result);
-        }
-        if (good && options->plot) {
-            plot_add(options->plot, "by the model", policy->name, (double)model_ns(options, &result.counts) / 1e6);
-        }
-        g_free(result.decide_ns);
+        good = replay_policy(options, trace, i, &yard);
     }
-    if (!options->json) {
-        printf("\n");
+    if (good) {
+        print_yardsticks(options, trace, &yard);
     }
     return good ? STATUS_GOOD : STATUS_FAILED;
+}
+
+void replay_fault_standings(const struct replay_options *options)
+{
+    if (!options->json) {
+        printf("against the best fixed window, %u traces:\n  %-12s %8s %8s  %-24s %s\n",
+               g_array_index(options->standings, struct standing, 0).ntraces, "policy", "mean", "worst", "on",
+               "worst to none");
+    }
+    for (unsigned i = 0; i < options->policies->len; i++) {
+        const struct policy *policy = g_ptr_array_index(options->policies, i);
+        const struct standing *standing = &g_array_index(options->standings, struct standing, i);
+        double mean = exp(standing->log_sum / standing->ntraces);
+        JsonBuilder *row;
+
+        if (!options->json) {
+            printf("  %-12s %8.3f %8.3f  %-24s %.3f\n", policy->name, mean, standing->worst, standing->worst_trace,
+                   standing->worst_to_none);
+            continue;
+        }
+        row = row_begin("standing");
+        row_text(row, "policy", policy->name);
+        row_count(row, "traces", standing->ntraces);
+        row_real(row, "to_best_mean", mean);
+        row_real(row, "to_best_worst", standing->worst);
+        row_text(row, "worst_trace", standing->worst_trace);
+        row_real(row, "to_none_worst", standing->worst_to_none);
+        row_end(row);
+    }
 }

@@ -16,6 +16,7 @@ SIZE(tb_ops);
 SIZE(advice_table);
 SIZE(cluster);
 SIZE(cluster_args);
+SIZE(costs);
 SIZE(view);
 SIZE(fault_args);
 SIZE(fault_page);
@@ -75,6 +76,8 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(advice_row, after)},
     {MEMBER(advice_row, behind)},
     {MEMBER(advice_table, row)},
+    {MEMBER(costs, fault_ns)},
+    {MEMBER(costs, page_ns)},
     {MEMBER(view, first)},
     {MEMBER(view, last)},
     {MEMBER(view, object_first)},
@@ -127,6 +130,7 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(object_config, backing_first)},
     {MEMBER(object_config, advice)},
     {MEMBER(object_config, table)},
+    {MEMBER(object_config, costs)},
     {MEMBER(object_config, heap_ops)},
     {MEMBER(object_config, heap)},
     {MEMBER(fault_counts, touches)},
@@ -138,6 +142,7 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(fault_counts, unlocks)},
     {MEMBER(fault_counts, retries)},
     {MEMBER(object_stats, by_advice)},
+    {MEMBER(object_stats, by_reason)},
     {MEMBER(object_stats, resident)},
     {MEMBER(object_stats, busy)},
     {MEMBER(object_stats, outstanding)},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Advice, which says how a mapping will be touched, and the cluster that a fault asks for: a demand page with the
- * neighbours that are worth fetching in the same request. All functions are pure. They take no lock and allocate
- * nothing.
+ * neighbours that are worth fetching in the same request. The functions take no lock. All but those of struct
+ * pgl_advisor are pure, and only pgl_advisor_new() allocates.
  */
 #ifndef PGL_PAGELOCK_ADVICE_H
 #define PGL_PAGELOCK_ADVICE_H
@@ -22,7 +22,8 @@ extern "C" {
  * @PGL_ADVICE_RANDOM: in no order
  * @PGL_ADVICE_NORMAL: mostly in order
  * @PGL_ADVICE_SEQUENTIAL: forward, each page once
- * @PGL_ADVICE_ADAPTIVE: unknown; the object's earlier faults determine the window, up to the limits in its row
+ * @PGL_ADVICE_ADAPTIVE: unknown; an advisor chooses the window from the object's earlier faults and from the costs, up
+ *      to the limits in its row
  */
 enum pgl_advice {
     PGL_ADVICE_DEFAULT,
@@ -186,6 +187,119 @@ struct pgl_cluster {
  * Locks:    none.
  */
 PGL_API bool pgl_cluster_decide(const struct pgl_cluster_args *args, struct pgl_cluster *cluster);
+
+/**
+ * struct pgl_costs - what a pager's work takes
+ * @fault_ns: nanoseconds of a request, from the fault until its thread runs again, without the pages; 0: not known
+ * @page_ns: nanoseconds of each page fetched with it; 0: not known
+ *
+ * Only the relation of the two matters: a page that is fetched in vain costs page_ns, and a request that a fetched page
+ * saves would have cost fault_ns. A cost that is not known is measured by a pager that can, and is otherwise
+ * PGL_COSTS_FAULT_NS or PGL_COSTS_PAGE_NS.
+ */
+struct pgl_costs {
+    uint64_t fault_ns;
+    uint64_t page_ns;
+};
+#define PGL_COSTS_FAULT_NS 3200
+#define PGL_COSTS_PAGE_NS 1130
+#define PGL_COSTS_MAX_NS UINT64_C(10000000000)
+
+/**
+ * pgl_costs_explain() - say why costs are refused
+ *
+ * Returns NULL if they are accepted, and otherwise a sentence such as "page_ns is more than ten seconds". Refused are a
+ * cost above PGL_COSTS_MAX_NS, and two costs of which one is more than a million times the other.
+ *
+ * Locks:    none.
+ * Owns:     the library.
+ */
+PGL_API const char *pgl_costs_explain(const struct pgl_costs *costs);
+
+/**
+ * struct pgl_advisor - chooses the windows of one object whose order of faults is unknown, and learns from its faults
+ *
+ * It is what PGL_ADVICE_ADAPTIVE uses, and stands alone for those who have a pager of their own. Its size is fixed, and
+ * a decision allocates nothing and takes a bounded time.
+ */
+struct pgl_advisor;
+
+/**
+ * enum pgl_reason - why a cluster is as it is
+ * @PGL_REASON_OUTSIDE: there is no cluster, because the demand page lies outside the bounds
+ * @PGL_REASON_ALONE: nothing may be fetched beside the demand page: the budget is empty, or the row is
+ * @PGL_REASON_ROW: the window is the row of an advice that is not adaptive
+ * @PGL_REASON_UP: the fault continues a stream of faults that goes up
+ * @PGL_REASON_DOWN: the fault continues a stream that goes down
+ * @PGL_REASON_START: the fault continues no stream; the window is what earlier faults of the kind were worth
+ *
+ * A reason says how the window was chosen, and not that it is wider than the demand page.
+ */
+enum pgl_reason {
+    PGL_REASON_OUTSIDE,
+    PGL_REASON_ALONE,
+    PGL_REASON_ROW,
+    PGL_REASON_UP,
+    PGL_REASON_DOWN,
+    PGL_REASON_START,
+};
+#define PGL_REASON_COUNT 6
+
+/**
+ * pgl_reason_name() - return the word for a reason, such as "start"
+ *
+ * Returns NULL for a reason that does not exist.
+ *
+ * Locks:    none.
+ * Owns:     the library.
+ */
+PGL_API const char *pgl_reason_name(enum pgl_reason reason);
+
+/**
+ * pgl_advisor_new() - make an advisor that has seen nothing
+ * @costs: borrowed for the call; NULL: none are known
+ *
+ * Locks:    none.
+ * Owns:     the caller; release with pgl_advisor_free().
+ * Errors:   NULL with errno EINVAL: pgl_costs_explain() says why; ENOMEM.
+ */
+PGL_API struct pgl_advisor *pgl_advisor_new(const struct pgl_costs *costs);
+
+/**
+ * pgl_advisor_free() - release an advisor
+ * @advisor: may be NULL
+ *
+ * Locks:    none.
+ */
+PGL_API void pgl_advisor_free(struct pgl_advisor *advisor);
+
+/**
+ * pgl_advisor_set_costs() - replace the costs
+ * @costs: borrowed for the call
+ *
+ * The advisor keeps all that it has learned, because it counts faults and pages and no times.
+ *
+ * Locks:    entry: the caller keeps other calls on @advisor away.
+ * Errors:   false with errno EINVAL: pgl_costs_explain() says why.
+ */
+PGL_API bool pgl_advisor_set_costs(struct pgl_advisor *advisor, const struct pgl_costs *costs);
+
+/**
+ * pgl_advisor_decide() - choose the pages to ask for with a demand page that is absent, and learn from it
+ * @args: borrowed for the call. @args->row is the limit on each side, not the window. @args->eligible says which pages
+ *      are absent
+ * @cluster: receives the decision; unchanged with PGL_REASON_OUTSIDE
+ *
+ * The cluster has at most 64 pages, and is one that pgl_cluster_decide() could return. Pages behind it are named only
+ * for a stream that goes up. The caller asks for the whole cluster, or for its part around the demand page, and tells
+ * nothing else. All calls on an advisor are about one object.
+ *
+ * Returns the reason. The function is async-signal-safe if the eligibility function is.
+ *
+ * Locks:    entry: the caller keeps other calls on @advisor away.
+ */
+PGL_API enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl_cluster_args *args,
+                                           struct pgl_cluster *cluster);
 
 /**
  * pgl_absent_word() - eligibility for pagein from a residency bitmap

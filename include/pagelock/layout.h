@@ -34,6 +34,7 @@ PGL_API extern const size_t pgl_sizeof_tb_ops;
 PGL_API extern const size_t pgl_sizeof_advice_table;
 PGL_API extern const size_t pgl_sizeof_cluster;
 PGL_API extern const size_t pgl_sizeof_cluster_args;
+PGL_API extern const size_t pgl_sizeof_costs;
 PGL_API extern const size_t pgl_sizeof_view;
 
 PGL_API extern const size_t pgl_sizeof_fault_args;

@@ -135,6 +135,7 @@ struct pgl_heap_ops {
  *      there, at page backing_first + i. Both objects have memory, or neither.
  * @advice: the object's advice
  * @table: copied; NULL: pgl_advice_shipped()
+ * @costs: the costs of the pager, by which adaptive advice decides; each may be 0, not known
  * @heap_ops, @heap: the heap for the records; NULL: calloc() and free()
  *
  * With all members zero but @last, it is a zero-filled object without frames, with the shipped table and
@@ -159,6 +160,7 @@ struct pgl_object_config {
 
     enum pgl_advice advice;
     const struct pgl_advice_table *table;
+    struct pgl_costs costs;
 
     const struct pgl_heap_ops *heap_ops;
     void *heap;
@@ -192,6 +194,7 @@ struct pgl_fault_counts {
 /**
  * struct pgl_object_stats - the counts of an object
  * @by_advice: the counts of its faults, by enum pgl_advice
+ * @by_reason: the data requests sent, by enum pgl_reason
  * @resident: pages that are resident now
  * @busy: pages that are marked now, as requested or as placeholders
  * @outstanding: credits in use now: pages requested for their data or for access
@@ -201,6 +204,7 @@ struct pgl_fault_counts {
  */
 struct pgl_object_stats {
     struct pgl_fault_counts by_advice[PGL_ADVICE_COUNT];
+    uint64_t by_reason[PGL_REASON_COUNT];
     uint64_t resident;
     uint64_t busy;
     uint64_t outstanding;
@@ -219,7 +223,8 @@ struct pgl_object_stats {
  * Owns:     the caller; release with pgl_object_unref(). Takes a reference on the backing object.
  * Errors:   NULL with errno EINVAL: an advice that does not exist, a pager range whose first is above its last, a
  *           backing_first outside the backing object, a pager without data_request, memory that lacks a function or a
- *           page_size, memory in only one of the object and its backing object. NULL with errno ENOMEM.
+ *           page_size, memory in only one of the object and its backing object, costs that pgl_costs_explain() refuses.
+ *           NULL with errno ENOMEM.
  */
 PGL_API struct pgl_object *pgl_object_new(const struct pgl_object_config *config);
 
@@ -292,6 +297,17 @@ PGL_API enum pgl_advice pgl_object_advice(struct pgl_object *object);
  * Locks:    entry: none.
  */
 PGL_API void pgl_object_set_table(struct pgl_object *object, const struct pgl_advice_table *table);
+
+/**
+ * pgl_object_set_costs() - replace the costs of an object's pager
+ * @costs: borrowed for the call
+ *
+ * The next decision goes by them. The object keeps all that it has learned about its faults.
+ *
+ * Locks:    entry: none.
+ * Errors:   false with errno EINVAL: pgl_costs_explain() says why.
+ */
+PGL_API bool pgl_object_set_costs(struct pgl_object *object, const struct pgl_costs *costs);
 
 /**
  * pgl_object_remove() - remove resident pages

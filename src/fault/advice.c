@@ -10,6 +10,11 @@ static const char *const names[PGL_ADVICE_COUNT] = {
     [PGL_ADVICE_SEQUENTIAL] = "sequential", [PGL_ADVICE_ADAPTIVE] = "adaptive",
 };
 
+static const char *const reasons[PGL_REASON_COUNT] = {
+    [PGL_REASON_OUTSIDE] = "outside", [PGL_REASON_ALONE] = "alone", [PGL_REASON_ROW] = "row",
+    [PGL_REASON_UP] = "up",           [PGL_REASON_DOWN] = "down",   [PGL_REASON_START] = "start",
+};
+
 /*
  * Pages before, after and behind. With the default advice a fault fetches its demand page alone, because the caller has
  * not said that the neighbours are worth fetching. A sequential reader leaves one cluster of 32 pages behind, which is
@@ -20,7 +25,7 @@ static const struct pgl_advice_table shipped = {{
     [PGL_ADVICE_RANDOM] = {0, 0, 0},
     [PGL_ADVICE_NORMAL] = {3, 12, 0},
     [PGL_ADVICE_SEQUENTIAL] = {0, 31, 32},
-    [PGL_ADVICE_ADAPTIVE] = {31, 31, 0},
+    [PGL_ADVICE_ADAPTIVE] = {63, 63, 0},
 }};
 
 const struct pgl_advice_table *pgl_advice_shipped(void)
@@ -47,6 +52,11 @@ bool pgl_advice_parse(const char *name, enum pgl_advice *advice)
         }
     }
     return false;
+}
+
+const char *pgl_reason_name(enum pgl_reason reason)
+{
+    return (unsigned)reason < PGL_REASON_COUNT ? reasons[reason] : NULL;
 }
 
 enum pgl_advice pgl_advice_effective(enum pgl_advice entry, enum pgl_advice object)

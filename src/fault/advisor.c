@@ -1,76 +1,157 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The advisor: see advisor_internal.h. The object's lock protects all of it. */
-#include <string.h>
+/* The decisions of the advisor: see advisor_internal.h. */
+#include <errno.h>
+#include <stdlib.h>
 
 #include "advisor_internal.h"
+#include "cluster_internal.h"
+#include "costs_internal.h"
 
-#define START_PAGES 16  /* a start's window at full confidence; a third of it lies before the page */
-#define SKIPPED_PAGES 4 /* pages that a stream may skip whatever its window is */
-#define INERTIA 32      /* after that many faults of one kind, confidence has moved by about two thirds */
-#define HOPELESS (PGL_ADVISOR_SURE / 10) /* below this a start fetches its page alone */
-
-/* The side on which a fault continues a stream: 1 after its last cluster, -1 before it, 0 neither. */
-static int side_of(const struct pgl_stream *stream, uint64_t index)
+void pgl_advisor_init(struct pgl_advisor *advisor, const struct pgl_costs *costs)
 {
-    uint64_t reach = SKIPPED_PAGES + stream->npages / 2;
+    advisor->costs = pgl_costs_known(costs);
+}
 
-    if (stream->npages == 0) {
-        return 0;
+struct pgl_advisor *pgl_advisor_new(const struct pgl_costs *costs)
+{
+    static const struct pgl_costs unknown;
+    struct pgl_advisor *advisor;
+
+    if (costs && pgl_costs_explain(costs)) {
+        errno = EINVAL;
+        return NULL;
     }
-    if (index > stream->last) {
-        return index - stream->last <= reach ? 1 : 0;
+    advisor = calloc(1, sizeof(*advisor));
+    if (advisor) {
+        pgl_advisor_init(advisor, costs ? costs : &unknown);
     }
-    return index < stream->first && stream->first - index <= reach ? -1 : 0;
+    return advisor;
 }
 
-/* Move a stream to the front. */
-static void to_front(struct pgl_advisor *advisor, unsigned at)
+void pgl_advisor_free(struct pgl_advisor *advisor)
 {
-    struct pgl_stream stream = advisor->streams[at];
-
-    memmove(&advisor->streams[1], &advisor->streams[0], at * sizeof(stream));
-    advisor->streams[0] = stream;
+    free(advisor);
 }
 
-static uint32_t at_most(uint32_t npages, uint32_t limit)
+bool pgl_advisor_set_costs(struct pgl_advisor *advisor, const struct pgl_costs *costs)
 {
-    return npages < limit ? npages : limit;
+    if (pgl_costs_explain(costs)) {
+        errno = EINVAL;
+        return false;
+    }
+    advisor->costs = pgl_costs_known(costs);
+    return true;
 }
 
-struct pgl_advice_row pgl_advisor_window(struct pgl_advisor *advisor, uint64_t index,
-                                         const struct pgl_advice_row *limit)
+/* The kind of a fault that continues no stream. Pages beyond the bounds count as resident. */
+static enum pgl_fault_kind kind_of_start(uint64_t demand, struct pgl_room room)
 {
-    struct pgl_stream *stream = &advisor->streams[0];
-    struct pgl_advice_row row = {0, 0, 0};
+    unsigned at = demand & 63;
+
+    if (room.before == 0 || room.after == 0) {
+        return PGL_FAULT_BESIDE;
+    }
+    return room.before < at || room.after < 63 - at ? PGL_FAULT_NEAR : PGL_FAULT_FRESH;
+}
+
+/*
+ * Return the kind of a fault. The stream that it continues moves to the front; if there is none, the least recently used
+ * one makes room for a new one.
+ */
+static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand, struct pgl_room room)
+{
+    enum pgl_fault_kind kind = kind_of_start(demand, room);
     unsigned at = 0;
-    uint32_t npages;
-    int side = 0;
 
-    while (at < PGL_ADVISOR_STREAMS && (side = side_of(&advisor->streams[at], index)) == 0) {
+    while (at < advisor->nstreams && advisor->streams[at].up != demand && advisor->streams[at].down != demand) {
         at++;
     }
-    if (side != 0) {
-        to_front(advisor, at);
-        advisor->confidence += (PGL_ADVISOR_SURE - advisor->confidence) / INERTIA;
-        npages = stream->side == -side ? stream->npages / 2 : 2 * stream->npages;
-        row.before = side < 0 ? at_most(npages, limit->before) : 0;
-        row.after = side > 0 ? at_most(npages, limit->after) : 0;
-        row.behind = side > 0 ? limit->behind : 0; /* a reader that goes down still comes to the pages below */
+    if (at < advisor->nstreams) {
+        kind = advisor->streams[at].up == demand ? PGL_FAULT_UP : PGL_FAULT_DOWN;
+    } else if (at < PGL_ADVISOR_STREAMS) {
+        advisor->nstreams++;
     } else {
-        to_front(advisor, PGL_ADVISOR_STREAMS - 1);
-        advisor->confidence -= advisor->confidence / INERTIA;
-        npages = (START_PAGES * advisor->confidence + PGL_ADVISOR_SURE / 2) / PGL_ADVISOR_SURE;
-        npages = advisor->confidence < HOPELESS ? 0 : npages;
-        row.before = at_most(npages / 3, limit->before);
-        row.after = at_most(npages - npages / 3, limit->after);
+        at--;
     }
-    stream->side = side;
-    stream->npages = row.before + row.after > 0 ? row.before + row.after : 1;
-    return row;
+    for (; at > 0; at--) {
+        advisor->streams[at] = advisor->streams[at - 1];
+    }
+    return kind;
 }
 
-void pgl_advisor_note(struct pgl_advisor *advisor, const struct pgl_cluster *cluster)
+static inline struct pgl_stream stream_of(const struct pgl_cluster *cluster)
 {
-    advisor->streams[0].first = cluster->first;
-    advisor->streams[0].last = cluster->last;
+    return (struct pgl_stream){
+        .up = cluster->last != UINT64_MAX ? cluster->last + 1 : cluster->last,
+        .down = cluster->first != 0 ? cluster->first - 1 : 0,
+    };
+}
+
+/*
+ * Choose the window that costs least per region that it covers, of those that the room allows. Returns the number of its
+ * doublings. @tells receives the doublings of which at least half the pages are in the room.
+ */
+static unsigned cheapest(const struct pgl_advisor *advisor, uint32_t place, struct pgl_room room, const float *chances,
+                         unsigned *tells)
+{
+    float page_ns = (float)advisor->costs.page_ns;
+    float cost = (float)advisor->costs.fault_ns + page_ns;
+    float least = cost;
+    float least_replaces = 1;
+    float replaces = 1;
+    unsigned doublings = 0;
+
+    *tells = 0;
+    for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED; n++) {
+        uint32_t added = pgl_doubling_adds(place, n, room);
+
+        *tells |= (unsigned)(2 * added >= UINT32_C(1) << (n - 1)) << n;
+        if (added > 0) {
+            cost += (float)added * page_ns;
+            replaces *= 1 + chances[n];
+        }
+        if (cost * least_replaces < least * replaces && n <= PGL_ADVISOR_DOUBLINGS) {
+            least = cost;
+            least_replaces = replaces;
+            doublings = n;
+        }
+    }
+    return doublings;
+}
+
+static enum pgl_reason reason_of(enum pgl_fault_kind kind)
+{
+    return kind == PGL_FAULT_UP ? PGL_REASON_UP : kind == PGL_FAULT_DOWN ? PGL_REASON_DOWN : PGL_REASON_START;
+}
+
+enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl_cluster_args *args,
+                                   struct pgl_cluster *cluster)
+{
+    const float *chances;
+    unsigned doublings, tells;
+    enum pgl_fault_kind kind;
+    struct pgl_bounds bounds;
+    struct pgl_room room, window;
+    uint32_t place;
+
+    if (!pgl_cluster_bounds(args, &bounds)) {
+        return PGL_REASON_OUTSIDE;
+    }
+    if (args->budget == 0 || (args->row.before == 0 && args->row.after == 0)) {
+        *cluster = (struct pgl_cluster){.first = args->demand, .last = args->demand};
+        return PGL_REASON_ALONE;
+    }
+    room = pgl_cluster_room(args, &bounds, (struct pgl_room){PGL_ADVISOR_ROOM, PGL_ADVISOR_ROOM});
+    pgl_advisor_learn(advisor, args->demand);
+    kind = follow(advisor, args->demand, room);
+    place = pgl_place_of(kind, args->demand);
+    chances = pgl_advisor_chances(advisor, kind);
+    doublings = cheapest(advisor, place, room, chances, &tells);
+    pgl_advisor_remember(advisor, kind, args->demand, room, tells & (UINT32_MAX << doublings << 1));
+    window = pgl_room_within(pgl_window_of(place, doublings), room);
+    window = pgl_room_within(window, (struct pgl_room){args->row.before, args->row.after});
+    /* A reader that goes down comes to the pages below, and nothing is known of those below a start. */
+    pgl_cluster_fill(args, &bounds, window, kind == PGL_FAULT_UP ? args->row.behind : 0, cluster);
+    advisor->streams[0] = stream_of(cluster);
+    return reason_of(kind);
 }

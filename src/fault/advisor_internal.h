@@ -1,48 +1,146 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The window for adaptive advice, derived from the earlier faults of an object. Private.
+ * The advisor: which window a fault gets whose order is unknown, derived from the earlier faults of its object. Private.
  *
- * STREAMS      A stream is a sequence of faults, each next to the cluster of the previous one. A fault continues a
- *              stream if it lies after or before the stream's last cluster, at a distance of at most half the window
- *              and a few pages more, because readers skip pages. The new window opens to that side only. It is twice
- *              the last one, or half of it if the reader turned round. The most recently used streams are remembered.
- * CONFIDENCE   Any other fault is a start. Confidence is a moving average of the share of faults that continue a
- *              stream. A start's window is proportional to it, and empty below a tenth, because a page that is fetched
- *              and not used costs about a quarter of a fault. Therefore random look-ups soon fetch their demand pages
- *              alone.
- * BEHIND       Only a stream that goes up leaves pages behind. Below the cluster of a stream that goes down lie the
- *              pages that the reader comes to next, and nothing is known about the pages below the cluster of a start.
+ * KINDS        A fault next to the cluster of one of the last eight streams continues that stream, upward or downward.
+ *              Any other fault is a start: beside a page that is resident or asked for already, near one in its block
+ *              of 64 pages, or else in a fresh block.
+ * DOUBLINGS    A window has 2^n pages, n = 0 ... 6. A stream's window opens to its side, and a start's is the aligned
+ *              block of that size. The nth doubling adds the other half of the block, or the pages beyond the window.
+ *              The seventh, beyond the widest window, is watched and never fetched.
+ * CHANCE       One number per kind and doubling is learned, the chance that a page of those that the doubling adds is
+ *              faulted on later if it does not add them. With windows of 2^(n-1) pages everywhere, a region has
+ *              1 + chance times as many faults as with 2^n. Therefore a window's cost per region is in proportion to
+ *              (fault_ns + pages * page_ns) / product of (1 + chance) over its doublings, and the cheapest is chosen.
+ *              Chances count faults and no times; therefore other costs lead to other windows at once.
+ * HORIZON      A decision is judged soon, when a part of the faults so far has passed, and again later. The first
+ *              judgment teaches early in a run, and the second how many of the misses were none.
+ * UNSEEN       A fault on a page that was fetched is never seen. Therefore a cluster teaches about the doublings beyond
+ *              it only. Knowledge of a doubling ages with the decisions of its kind, and its chance then follows
+ *              those of the next doublings, of which the seventh is always seen.
  *
- * The advisor sees faults only, because the kernel does not report touches of resident pages. The constants were chosen
- * on the recorded faults, and docs/performance.md shows their effect.
+ * INVARIANTS   between two calls; pgl_object_check() checks them.
+ *   V1  forgotten <= judged <= nfaults, and nfaults - forgotten <= PGL_ADVISOR_PASTS
+ *   V2  0 <= touched <= seen for each doubling of each kind, and each chance is in [0, 1]
+ *   V3  nstreams <= PGL_ADVISOR_STREAMS, and each head is 0 or the number of a decision that was made
  */
 #ifndef PGL_FAULT_ADVISOR_INTERNAL_H
 #define PGL_FAULT_ADVISOR_INTERNAL_H
 
 #include <pagelock/advice.h>
 
+#include "cluster_internal.h"
+
 #define PGL_ADVISOR_STREAMS 8
+#define PGL_ADVISOR_PASTS 128 /* a power of two */
+#define PGL_ADVISOR_HEADS 64  /* a power of two */
+#define PGL_ADVISOR_DOUBLINGS 6
+#define PGL_ADVISOR_WATCHED (PGL_ADVISOR_DOUBLINGS + 1)
+#define PGL_ADVISOR_ROOM 127 /* pages on each side that the watched doublings may reach */
 
+enum pgl_fault_kind {
+    PGL_FAULT_FRESH,
+    PGL_FAULT_NEAR,
+    PGL_FAULT_BESIDE,
+    PGL_FAULT_UP,
+    PGL_FAULT_DOWN,
+};
+#define PGL_FAULT_KINDS 5
+
+/* The pages on which a fault continues a stream. At an end of the object, where there is none, a page of the cluster. */
 struct pgl_stream {
-    uint64_t first; /* its last cluster */
-    uint64_t last;
-    uint32_t npages; /* its last window */
-    int side;        /* 1: it goes up; -1: it goes down; 0: a start */
+    uint64_t up;
+    uint64_t down;
 };
 
-/* Initially zero, but confidence is PGL_ADVISOR_SURE. Protected by the object's lock. */
+/* Of each doubling: how many decisions told about it, and in how many a page of it was faulted on. Element 0 is unused. */
+struct pgl_tries {
+    float seen[PGL_ADVISOR_WATCHED + 1];
+    float touched[PGL_ADVISOR_WATCHED + 1];
+};
+
+/* The knowledge of a kind's doublings, and the chances that follow. */
+struct pgl_known {
+    struct pgl_tries recent;  /* at the first judgment; it ages */
+    struct pgl_tries lasting; /* the same over a long time */
+    struct pgl_tries later;   /* at the second judgment, of the misses of the first one */
+    float chances[PGL_ADVISOR_WATCHED + 1];
+    unsigned good_for; /* decisions, until the chances are reckoned again */
+};
+
+/* A decision that has not been judged. In the sets bit n stands for doubling n. */
+struct pgl_past {
+    uint64_t demand;
+    uint64_t before;      /* the number of the last decision before it with the same head; it may be gone */
+    struct pgl_room room; /* the absent pages around it at that time, at most PGL_ADVISOR_ROOM */
+    uint8_t kind;
+    uint8_t tells;   /* doublings that it tells about: not fetched, and at least half of their pages were absent */
+    uint8_t touched; /* doublings of which a page was faulted on since */
+    uint8_t missed;  /* doublings of which none was by the first judgment */
+};
+
+/* The caller of the functions keeps other calls away; the driver does it by the object's lock. */
 struct pgl_advisor {
-    struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the most recently used one first; npages 0: unused */
-    unsigned confidence;
+    struct pgl_costs costs; /* both known */
+    uint64_t nfaults;       /* decisions made; the nth, counted from 1, has pasts[n % PGL_ADVISOR_PASTS] */
+    uint64_t judged;        /* decisions judged once */
+    uint64_t forgotten;     /* decisions judged twice */
+    unsigned nstreams;
+    struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the most recently used one first */
+    struct pgl_known known[PGL_FAULT_KINDS];
+    uint64_t heads[PGL_ADVISOR_HEADS]; /* by block of 128 pages: the number of the last decision there, or 0 */
+    struct pgl_past pasts[PGL_ADVISOR_PASTS];
 };
 
-#define PGL_ADVISOR_SURE 65536u
+/* Initialize zeroed memory. The costs are accepted ones. */
+void pgl_advisor_init(struct pgl_advisor *advisor, const struct pgl_costs *costs);
 
-/* Choose the window for a fault, on each side at most @limit. The caller calls pgl_advisor_note() afterwards. */
-struct pgl_advice_row pgl_advisor_window(struct pgl_advisor *advisor, uint64_t index,
-                                         const struct pgl_advice_row *limit);
+/*
+ * The place of a page in its windows: bit n is set if doubling n + 1 adds pages before it, and the bits below are the
+ * number of pages before it.
+ */
+static inline uint32_t pgl_place_of(enum pgl_fault_kind kind, uint64_t demand)
+{
+    return kind == PGL_FAULT_UP ? 0 : kind == PGL_FAULT_DOWN ? UINT32_MAX : (uint32_t)demand;
+}
 
-/* Record the cluster that was chosen with the window. */
-void pgl_advisor_note(struct pgl_advisor *advisor, const struct pgl_cluster *cluster);
+/* The window of 2^doublings pages. */
+static inline struct pgl_room pgl_window_of(uint32_t place, unsigned doublings)
+{
+    uint32_t beside = (UINT32_C(1) << doublings) - 1;
+
+    return (struct pgl_room){place & beside, beside - (place & beside)};
+}
+
+/* The number of pages that a doubling adds, of those in the room. */
+static inline uint32_t pgl_doubling_adds(uint32_t place, unsigned doubling, struct pgl_room room)
+{
+    uint32_t size = UINT32_C(1) << (doubling - 1);
+    struct pgl_room inner = pgl_window_of(place, doubling - 1);
+    uint32_t reach = (place & size) != 0 ? room.before : room.after;
+    uint32_t skip = (place & size) != 0 ? inner.before : inner.after;
+    uint32_t npages = reach > skip ? reach - skip : 0;
+
+    return npages < size ? npages : size;
+}
+
+/* Cut a window, or a room, to what another one allows. */
+static inline struct pgl_room pgl_room_within(struct pgl_room room, struct pgl_room limit)
+{
+    return (struct pgl_room){
+        .before = room.before < limit.before ? room.before : limit.before,
+        .after = room.after < limit.after ? room.after : limit.after,
+    };
+}
+
+/* Record in the pasts that a page is faulted on, and judge those that are old enough. */
+void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand);
+
+/* Return the chances of a kind's doublings. The knowledge of them ages. */
+const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kind kind);
+
+/* Record the decision for a page with some room around it, and which doublings it tells about. */
+void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind, uint64_t demand, struct pgl_room room,
+                          unsigned tells);
 
 #endif

@@ -8,7 +8,7 @@
  */
 #include <stddef.h>
 
-#include <pagelock/advice.h>
+#include "cluster_internal.h"
 
 static inline uint64_t min64(uint64_t a, uint64_t b)
 {
@@ -20,8 +20,8 @@ static inline uint64_t max64(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Limit [*lo, *hi] to the object's pages that a view shows. */
-static bool clip(const struct pgl_view *view, uint64_t *lo, uint64_t *hi)
+/* Limit the bounds to the object's pages that a view shows. */
+static bool clip(const struct pgl_view *view, struct pgl_bounds *bounds)
 {
     if (!view) {
         return true;
@@ -29,8 +29,9 @@ static bool clip(const struct pgl_view *view, uint64_t *lo, uint64_t *hi)
     if (view->first > view->last) {
         return false;
     }
-    *lo = max64(*lo, view->object_first);
-    *hi = min64(*hi, view->object_first + min64(view->last - view->first, UINT64_MAX - view->object_first));
+    bounds->first = max64(bounds->first, view->object_first);
+    bounds->last =
+        min64(bounds->last, view->object_first + min64(view->last - view->first, UINT64_MAX - view->object_first));
     return true;
 }
 
@@ -88,20 +89,31 @@ static uint64_t run_before(const struct pgl_eligible *eligible, uint64_t demand,
     return run;
 }
 
-bool pgl_cluster_decide(const struct pgl_cluster_args *args, struct pgl_cluster *cluster)
+bool pgl_cluster_bounds(const struct pgl_cluster_args *args, struct pgl_bounds *bounds)
 {
-    uint64_t lo = 0;
-    uint64_t hi = args->object_last;
+    *bounds = (struct pgl_bounds){0, args->object_last};
+    return clip(args->entry, bounds) && clip(args->pager, bounds) && args->demand >= bounds->first &&
+           args->demand <= bounds->last;
+}
 
-    if (!clip(args->entry, &lo, &hi) || !clip(args->pager, &lo, &hi) || args->demand < lo || args->demand > hi) {
-        return false;
-    }
+struct pgl_room pgl_cluster_room(const struct pgl_cluster_args *args, const struct pgl_bounds *bounds,
+                                 struct pgl_room limit)
+{
+    uint64_t after = min64(limit.after, bounds->last - args->demand);
+    uint64_t before = min64(limit.before, args->demand - bounds->first);
 
+    return (struct pgl_room){
+        .before = (uint32_t)run_before(&args->eligible, args->demand, before),
+        .after = (uint32_t)run_after(&args->eligible, args->demand, after),
+    };
+}
+
+void pgl_cluster_fill(const struct pgl_cluster_args *args, const struct pgl_bounds *bounds, struct pgl_room room,
+                      uint32_t behind, struct pgl_cluster *cluster)
+{
     uint64_t budget = args->budget;
-    uint64_t after_limit = min64(min64(args->row.after, budget), hi - args->demand);
-    uint64_t before_limit = min64(min64(args->row.before, budget), args->demand - lo);
-    uint64_t after = run_after(&args->eligible, args->demand, after_limit);
-    uint64_t before = run_before(&args->eligible, args->demand, before_limit);
+    uint64_t after = min64(room.after, budget);
+    uint64_t before = min64(room.before, budget);
 
     if (after + before > budget) {
         if (!args->forward) {
@@ -112,9 +124,22 @@ bool pgl_cluster_decide(const struct pgl_cluster_args *args, struct pgl_cluster 
 
     cluster->first = args->demand - before;
     cluster->last = args->demand + after;
-    cluster->has_behind = args->row.behind > 0 && cluster->first > lo;
-    cluster->behind_first = cluster->has_behind ? cluster->first - min64(args->row.behind, cluster->first - lo) : 0;
+    cluster->has_behind = behind > 0 && cluster->first > bounds->first;
+    cluster->behind_first = cluster->has_behind ? cluster->first - min64(behind, cluster->first - bounds->first) : 0;
     cluster->behind_last = cluster->has_behind ? cluster->first - 1 : 0;
+}
+
+bool pgl_cluster_decide(const struct pgl_cluster_args *args, struct pgl_cluster *cluster)
+{
+    struct pgl_bounds bounds;
+    struct pgl_room limit;
+
+    if (!pgl_cluster_bounds(args, &bounds)) {
+        return false;
+    }
+    limit.before = (uint32_t)min64(args->row.before, args->budget);
+    limit.after = (uint32_t)min64(args->row.after, args->budget);
+    pgl_cluster_fill(args, &bounds, pgl_cluster_room(args, &bounds, limit), args->row.behind, cluster);
     return true;
 }
 

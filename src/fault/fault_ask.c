@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "fault_internal.h"
+#include "heap_internal.h"
 
 /* The number of pages that may be requested beside the demand page, as credits and memory allow. None on a retry. */
 static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
@@ -34,7 +35,22 @@ static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
     return npages;
 }
 
-/* Choose the cluster around the demand page, which is marked already. Eligibility differs between data and access. */
+/* The advisor of an object, made when it is first needed; NULL if there is no memory for it. */
+static struct pgl_advisor *advisor_of(struct pgl_object *object)
+{
+    if (!object->advisor) {
+        object->advisor = pgl_heap_alloc(object->config.heap_ops, object->config.heap, sizeof(*object->advisor));
+        if (object->advisor) {
+            pgl_advisor_init(object->advisor, &object->costs);
+        }
+    }
+    return object->advisor;
+}
+
+/*
+ * Choose the cluster around the demand page, which is marked already, and count the reason. Eligibility differs between
+ * data and access.
+ */
 static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint64_t npages)
 {
     struct pgl_object *object = fault->object;
@@ -42,7 +58,8 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
     const struct pgl_view window = {fault->first, fault->last, fault->first};
     const struct pgl_view pager = {range->first, range->last, 0};
     enum pgl_advice advice = pgl_advice_effective(fault->place.advice, object->advice);
-    bool adapts = advice == PGL_ADVICE_ADAPTIVE && data && npages > 0;
+    struct pgl_advisor *advisor = advice == PGL_ADVICE_ADAPTIVE && data && npages > 0 ? advisor_of(object) : NULL;
+    enum pgl_reason reason = PGL_REASON_ALONE;
     struct pgl_cluster cluster = {.first = fault->index, .last = fault->index};
     struct pgl_cluster_args args = {
         .demand = fault->index,
@@ -55,13 +72,13 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
         .eligible = {.word = data ? pgl_object_absent_word : pgl_object_unreadable_word, .arg = object},
     };
 
-    if (adapts) {
-        args.row = pgl_advisor_window(&object->advisor, fault->index, &object->table.row[advice]);
+    if (advisor) {
+        reason = pgl_advisor_decide(advisor, &args, &cluster);
+    } else if (advice != PGL_ADVICE_ADAPTIVE || !data) {
+        pgl_cluster_decide(&args, &cluster);
+        reason = npages > 0 && (args.row.before > 0 || args.row.after > 0) ? PGL_REASON_ROW : PGL_REASON_ALONE;
     }
-    pgl_cluster_decide(&args, &cluster);
-    if (adapts) {
-        pgl_advisor_note(&object->advisor, &cluster);
-    }
+    object->stats.by_reason[reason] += data;
     return cluster;
 }
 

@@ -50,7 +50,7 @@ static bool config_is_valid(const struct pgl_object_config *config)
         (config->backing_first > backing->config.last || !!config->memory_ops != !!backing->config.memory_ops)) {
         return false;
     }
-    return pgl_advice_valid((int)config->advice);
+    return pgl_advice_valid((int)config->advice) && !pgl_costs_explain(&config->costs);
 }
 
 struct pgl_object *pgl_object_new(const struct pgl_object_config *config)
@@ -71,7 +71,7 @@ struct pgl_object *pgl_object_new(const struct pgl_object_config *config)
     object->refs = 1;
     object->advice = config->advice;
     object->table = config->table ? *config->table : *pgl_advice_shipped();
-    object->advisor.confidence = PGL_ADVISOR_SURE;
+    object->costs = config->costs;
     object->ready = !config->pager_unready;
     if (config->backing) {
         pgl_object_ref(config->backing);
@@ -88,6 +88,7 @@ struct pgl_object *pgl_object_ref(struct pgl_object *object)
 static void object_free(struct pgl_object *object)
 {
     pgl_object_pages_free(object);
+    pgl_heap_free(object->config.heap_ops, object->config.heap, object->advisor);
     pthread_mutex_destroy(&object->lock);
     pgl_heap_free(object->config.heap_ops, object->config.heap, object);
 }
@@ -164,6 +165,21 @@ void pgl_object_set_table(struct pgl_object *object, const struct pgl_advice_tab
     pthread_mutex_lock(&object->lock);
     object->table = table ? *table : *pgl_advice_shipped();
     pthread_mutex_unlock(&object->lock);
+}
+
+bool pgl_object_set_costs(struct pgl_object *object, const struct pgl_costs *costs)
+{
+    if (pgl_costs_explain(costs)) {
+        errno = EINVAL;
+        return false;
+    }
+    pthread_mutex_lock(&object->lock);
+    object->costs = *costs;
+    if (object->advisor) {
+        pgl_advisor_set_costs(object->advisor, costs);
+    }
+    pthread_mutex_unlock(&object->lock);
+    return true;
 }
 
 static void remove_page(struct pgl_object *object, struct pgl_object_page page, void *removed)

@@ -78,6 +78,33 @@ static void check_counts(struct check *check)
             "I9: a fault waits for a credit that there is");
 }
 
+static bool tries_are_sound(const struct pgl_tries *tries, unsigned doubling)
+{
+    return tries->touched[doubling] >= 0 && tries->touched[doubling] <= tries->seen[doubling];
+}
+
+static void check_advisor(struct check *check, const struct pgl_advisor *advisor)
+{
+    require(check,
+            advisor->forgotten <= advisor->judged && advisor->judged <= advisor->nfaults &&
+                advisor->nfaults - advisor->forgotten <= PGL_ADVISOR_PASTS,
+            "V1: a decision is forgotten before it is judged, or too late");
+    for (unsigned kind = 0; kind < PGL_FAULT_KINDS; kind++) {
+        const struct pgl_known *known = &advisor->known[kind];
+
+        for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED; n++) {
+            require(check,
+                    tries_are_sound(&known->recent, n) && tries_are_sound(&known->lasting, n) &&
+                        tries_are_sound(&known->later, n) && known->chances[n] >= 0 && known->chances[n] <= 1,
+                    "V2: a chance that is none");
+        }
+    }
+    require(check, advisor->nstreams <= PGL_ADVISOR_STREAMS, "V3: more streams than there is room for");
+    for (unsigned i = 0; i < PGL_ADVISOR_HEADS; i++) {
+        require(check, advisor->heads[i] <= advisor->nfaults, "V3: a decision that was not made");
+    }
+}
+
 unsigned pgl_object_check(struct pgl_object *object, void (*say)(const char *what, void *opaque), void *opaque)
 {
     struct check check = {.object = object, .say = say, .opaque = opaque};
@@ -92,6 +119,9 @@ unsigned pgl_object_check(struct pgl_object *object, void (*say)(const char *wha
         check.waiting++;
     }
     check_counts(&check);
+    if (object->advisor) {
+        check_advisor(&check, object->advisor);
+    }
     pthread_mutex_unlock(&object->lock);
     return check.violations;
 }

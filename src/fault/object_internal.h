@@ -48,7 +48,8 @@ struct pgl_object {
     struct pgl_waiter *queue; /* faults that wait for a credit or for the pager to be ready */
     enum pgl_advice advice;
     struct pgl_advice_table table;
-    struct pgl_advisor advisor;
+    struct pgl_costs costs;
+    struct pgl_advisor *advisor; /* NULL until a fault with adaptive advice is to choose its window */
     bool ready;
     bool terminated;
     uint64_t last_id;

@@ -161,8 +161,8 @@ fault_traces_give_the_known_figures() {
     faults '2693 388 1086 ' --policy sequential --before 0 --after 7
     faults '21482 1572 2698 ' --policy normal --before 0 --after 0
     # Its decisions are timed apart from the faults; the replay sees to it that they are the same ones.
-    faults '701 276 1143 ' --policy adaptive
-    "$bench" replay --format=json --policy none --request-ns 10 --page-ns 1 "$traces/fault-git-log.trace.gz" >"$dir/out"
+    faults '499 385 1675 ' --policy adaptive
+    "$bench" replay --format=json --policy none --fault-ns 10 --page-ns 1 "$traces/fault-git-log.trace.gz" >"$dir/out"
     grep -q '"model_ns":17292,' "$dir/out" || fail "model: $(cat "$dir/out")"
 }
 
@@ -183,7 +183,7 @@ json_has_the_keys_in_order() {
 $code
 bench trace threads a b ratio_median ratio_min ratio_max" replay --repeat 1 --impl plain,global \
         "$traces/code-linux-boot.trace.gz"
-    keys "bench trace policy touches faults requests pages_fetched pages_used unlocks model_ns decide_ns" \
+    keys "bench trace policy touches faults requests pages_fetched pages_used unlocks model_ns to_best decide_ns" \
         replay --policy normal "$traces/fault-git-log.trace.gz"
     keys "$case
 $case
@@ -220,7 +220,7 @@ pager_reads_what_is_needed() {
     "$bench" pager --repeat 1 --format=json --file "$shm" "$dir/writes.trace.gz" >"$dir/out" 2>"$dir/err"
     rm -f "$shm"
     [ "$(sed -n 's/.*"via":"uffd".*"cold":false,"bytes_needed":262144,"bytes_read":262144,"faults":\([0-9]*\),.*/\1/p' \
-        "$dir/out" | tr '\n' ' ')" = '64 64 5 2 3 ' ] || fail "writes through userfaultfd: $(cat "$dir/out" "$dir/err")"
+        "$dir/out" | tr '\n' ' ')" = '64 64 5 2 5 ' ] || fail "writes through userfaultfd: $(cat "$dir/out" "$dir/err")"
     # The process may have a few more of its own; the thread sanitizer has several for each page.
     own='6[4-9]\|7[0-2]'
     grep -q __tsan_init "$bench" && own='[0-9]*'
@@ -350,7 +350,7 @@ options_without_a_trace_of_their_kind_are_told() {
     warned "--impl is for code traces, and there was none" --impl plain --repeat 2 "$fault"
     warned "--repeat is for code traces, and there was none" --repeat 2 --policy none "$fault"
     warned "--policy is for fault traces, and there was none" --repeat 1 --policy none "$good"
-    for option in --before --after --request-ns --page-ns; do
+    for option in --before --after --fault-ns --page-ns; do
         warned "$option is for fault traces, and there was none" $option 1 "$good"
     done
     warned "" --threads 2 --repeat 1 --after 7 "$good" "$fault"

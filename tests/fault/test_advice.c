@@ -70,7 +70,7 @@ static void test_advice_shipped_table_reads_ahead(void **state)
     (void)state;
     assert_row(&row[PGL_ADVICE_NORMAL], 3, 12, 0);
     assert_row(&row[PGL_ADVICE_SEQUENTIAL], 0, 31, 32);
-    assert_row(&row[PGL_ADVICE_ADAPTIVE], 31, 31, 0);
+    assert_row(&row[PGL_ADVICE_ADAPTIVE], 63, 63, 0);
     assert_true(row[PGL_ADVICE_NORMAL].after > row[PGL_ADVICE_NORMAL].before);
     assert_true(row[PGL_ADVICE_SEQUENTIAL].after > row[PGL_ADVICE_NORMAL].after);
     assert_true(row[PGL_ADVICE_SEQUENTIAL].behind > 0);

@@ -1,378 +1,535 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Adaptive advice, through the driver: what patterns of first touches cost, with a pager that has the data at once. The
- * model is that of the benchmark: 3,200 ns a request and 1,130 ns a page; 1.0 is what fetching page by page costs.
+ * The advisor by itself, as a pager uses it that is not the library's: what patterns of first touches cost, and the
+ * reasons that it gives. Costs are over those of fetching page by page.
  */
-#include "sim.h"
+#include <errno.h>
+#include <string.h>
+
+#include <pagelock/advice.h>
 
 #include "../cm.h"
 
+#define LAST 99999
+
+static const struct pgl_costs cheap = {3200, 1130};
+static const struct pgl_costs dear = {110000, 2600};
+static const struct pgl_advice_row wide = {63, 63, 0};
+
+/* Pages of an object. Those of a wide one are resident nowhere but in the blocks that were touched last. */
 struct reader {
-    struct sim sim;
-    struct pgl_object *object;
-    struct pgl_fault *fault;
+    struct pgl_advisor *advisor;
+    struct pgl_costs costs;
+    struct pgl_advice_row row;
+    uint64_t last;
+    uint64_t budget;
+    uint64_t bitmap[LAST / 64 + 1]; /* of the object's first pages */
     uint64_t touches;
+    uint64_t requests;
+    uint64_t pages;
     uint64_t x;
+    struct pgl_cluster cluster; /* the last one */
+    enum pgl_reason reason;
 };
 
-static void open_reader(struct reader *r, enum pgl_advice advice, uint64_t last, const struct pgl_advice_table *table)
+static struct reader reader;
+
+static struct reader *open_reader(const struct pgl_costs *costs, uint64_t last)
 {
-    const struct pgl_object_config config = {
-        .last = last,
-        .pager_ops = &sim_pager_ops,
-        .pager = &r->sim,
-        .pager_range = {0, last},
-        .advice = advice,
-        .table = table,
+    memset(&reader, 0, sizeof(reader));
+    reader.advisor = pgl_advisor_new(costs);
+    assert_non_null(reader.advisor);
+    reader.costs = *costs;
+    reader.row = wide;
+    reader.last = last;
+    reader.budget = UINT64_MAX;
+    reader.x = UINT64_C(88172645463325252);
+    return &reader;
+}
+
+static void close_reader(struct reader *r)
+{
+    pgl_advisor_free(r->advisor);
+}
+
+static uint64_t absent_word(const void *arg, uint64_t number)
+{
+    const struct reader *r = arg;
+
+    return number <= LAST / 64 ? ~r->bitmap[number] : UINT64_MAX;
+}
+
+static bool is_resident(const struct reader *r, uint64_t index)
+{
+    return (absent_word(r, index / 64) >> index % 64 & 1) == 0;
+}
+
+static enum pgl_reason decide(struct reader *r, uint64_t index)
+{
+    const struct pgl_cluster_args args = {
+        .demand = index,
+        .object_last = r->last,
+        .row = r->row,
+        .budget = r->budget,
+        .eligible = {.word = absent_word, .arg = r},
     };
 
-    *r = (struct reader){.sim = {.script = sim_now}, .x = 88172645463325252};
-    r->object = pgl_object_new(&config);
-    r->fault = pgl_fault_new();
+    r->reason = pgl_advisor_decide(r->advisor, &args, &r->cluster);
+    return r->reason;
 }
 
+/* Touch a page, and bring a cluster if it is absent. */
 static void touch(struct reader *r, uint64_t index)
 {
-    const struct pgl_fault_args args = {.object = r->object, .index = index, .access = PGL_ACCESS_READ};
-
-    assert_int_equal(pgl_fault_run(r->fault, &args, NULL), PGL_FAULT_SUCCESS);
     r->touches++;
+    if (is_resident(r, index)) {
+        return;
+    }
+    decide(r, index);
+    r->requests++;
+    r->pages += r->cluster.last - r->cluster.first + 1;
+    for (uint64_t i = r->cluster.first; i <= r->cluster.last && i <= LAST; i++) {
+        r->bitmap[i / 64] |= UINT64_C(1) << i % 64;
+    }
 }
 
-/* Runs of pages, here and there. */
-static void touch_runs(struct reader *r, unsigned n, unsigned npages)
+static uint64_t random_page(struct reader *r)
 {
-    for (unsigned i = 0; i < n; i++) {
-        r->x ^= r->x << 13;
-        r->x ^= r->x >> 7;
-        r->x ^= r->x << 17;
-        for (unsigned page = 0; page < npages; page++) {
-            touch(r, (r->x >> 31) + page);
-        }
-    }
+    r->x ^= r->x << 13;
+    r->x ^= r->x >> 7;
+    r->x ^= r->x << 17;
+    return (r->x >> 11) % (r->last + 1);
 }
 
 static void touch_at_random(struct reader *r, unsigned n)
 {
-    touch_runs(r, n, 1);
+    for (unsigned i = 0; i < n; i++) {
+        touch(r, random_page(r));
+    }
 }
 
-/* The cost of the touches since the last call, over that of going page by page. */
-static double cost_so_far(struct reader *r, struct pgl_object_stats *since)
+/* The cost of the touches since the last call. */
+static double cost_so_far(struct reader *r)
 {
-    struct pgl_object_stats now;
-    double ns = 0;
+    double ns = (double)(r->requests * r->costs.fault_ns + r->pages * r->costs.page_ns);
 
-    pgl_object_get_stats(r->object, &now);
-    for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
-        uint64_t requests = now.by_advice[i].requests - since->by_advice[i].requests;
-        uint64_t speculative = now.by_advice[i].speculative - since->by_advice[i].speculative;
-
-        ns += 3200.0 * (double)requests + 1130.0 * (double)(requests + speculative);
-    }
-    ns /= 4330.0 * (double)r->touches;
+    ns /= (double)(r->touches * (r->costs.fault_ns + r->costs.page_ns));
     r->touches = 0;
-    *since = now;
+    r->requests = 0;
+    r->pages = 0;
     return ns;
 }
 
-static double close_reader(struct reader *r)
-{
-    struct pgl_object_stats since = {0};
-    double cost = cost_so_far(r, &since);
-
-    assert_int_equal(pgl_object_check(r->object, sim_say, NULL), 0);
-    pgl_fault_free(r->fault);
-    pgl_object_unref(r->object);
-    return cost;
-}
-
-/* A fixed window makes random look-ups cost several times as much: here it is all but page by page. */
+/* In a file of which nothing is touched twice, and in one of which every sixty-fourth page is. */
 static void test_advisor_random_costs_no_more_than_page_by_page(void **state)
 {
-    struct reader r;
+    static const struct pgl_costs costs[] = {{3200, 1130}, {88000, 7600}, {110000, 2600}};
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_NORMAL, UINT64_MAX >> 30, NULL);
-    touch_at_random(&r, 5000);
-    assert_true(close_reader(&r) > 2.0);
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, UINT64_MAX >> 30, NULL);
-    touch_at_random(&r, 5000);
-    assert_true(close_reader(&r) < 1.05);
+    for (unsigned i = 0; i < 3; i++) {
+        struct reader *r = open_reader(&costs[i], UINT64_MAX >> 30);
+
+        touch_at_random(r, 5000);
+        assert_true(cost_so_far(r) < 1.05);
+        close_reader(r);
+        r = open_reader(&costs[i], 65535);
+        touch_at_random(r, 1024);
+        assert_true(cost_so_far(r) < 1.10);
+        close_reader(r);
+    }
+}
+
+static void test_advisor_random_fetches_a_tenth_more_than_needed_at_most(void **state)
+{
+    struct reader *r = open_reader(&cheap, 65535);
+
+    (void)state;
+    touch_at_random(r, 1024);
+    assert_true((double)r->pages < 1.1 * 1024);
+    close_reader(r);
 }
 
 static void test_advisor_follows_a_reader_up_and_down(void **state)
 {
-    struct reader r;
+    struct reader *r = open_reader(&cheap, 9999);
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, 9999, NULL);
     for (uint64_t i = 0; i < 10000; i++) {
-        touch(&r, i);
+        touch(r, i);
     }
-    assert_true(close_reader(&r) < 0.30);
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, 9999, NULL);
+    assert_true(cost_so_far(r) < 0.30);
+    close_reader(r);
+    r = open_reader(&cheap, 9999);
     for (uint64_t i = 10000; i-- > 0;) {
-        touch(&r, i);
+        touch(r, i);
     }
-    assert_true(close_reader(&r) < 0.30);
+    assert_true(cost_so_far(r) < 0.30);
+    close_reader(r);
 }
 
 static void test_advisor_follows_several_readers_at_once(void **state)
 {
-    struct reader r;
+    struct reader *r = open_reader(&cheap, LAST);
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, 99999, NULL);
     for (uint64_t i = 0; i < 3000; i++) {
-        touch(&r, i);
-        touch(&r, 20000 + i);
-        touch(&r, 49999 - i);
-        touch(&r, 60000 + i);
+        touch(r, i);
+        touch(r, 20000 + i);
+        touch(r, 49999 - i);
+        touch(r, 60000 + i);
     }
-    assert_true(close_reader(&r) < 0.30);
+    assert_true(cost_so_far(r) < 0.30);
+    close_reader(r);
 }
 
 static void test_advisor_follows_a_reader_that_skips(void **state)
 {
-    struct reader r;
+    struct reader *r = open_reader(&cheap, LAST);
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, 99999, NULL);
     for (uint64_t i = 0; i < 20000; i += 1 + i % 3) {
-        touch(&r, i);
+        touch(r, i);
     }
-    assert_true(close_reader(&r) < 0.60);
+    assert_true(cost_so_far(r) < 0.60);
+    close_reader(r);
 }
 
-/* The advisor can unlearn. */
-static void test_advisor_recovers_confidence(void **state)
+static void test_advisor_unlearns(void **state)
 {
-    struct pgl_object_stats since = {0};
-    struct reader r;
+    struct reader *r = open_reader(&cheap, LAST);
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, UINT64_MAX >> 30, NULL);
-    touch_at_random(&r, 3000);
-    cost_so_far(&r, &since);
-    for (uint64_t i = 0; i < 3000; i++) {
-        touch(&r, i);
+    for (unsigned i = 0; i < 2000; i++) {
+        touch(r, 50000 + random_page(r) % 50000);
     }
-    assert_true(cost_so_far(&r, &since) < 0.32);
-    touch_runs(&r, 500, 40); /* each begins with more than its page again */
-    cost_so_far(&r, &since);
-    touch_runs(&r, 500, 40);
-    assert_true(cost_so_far(&r, &since) < 0.51);
-    touch_at_random(&r, 3000);
-    assert_true(cost_so_far(&r, &since) < 1.15);
-    close_reader(&r);
+    cost_so_far(r);
+    for (uint64_t i = 0; i < 5000; i++) {
+        touch(r, i);
+    }
+    assert_true(cost_so_far(r) < 0.34);
+    for (unsigned i = 0; i < 2000; i++) {
+        touch(r, 5000 + random_page(r) % 45000);
+    }
+    assert_true(cost_so_far(r) < 1.15);
+    close_reader(r);
+}
+
+/* Pages used here and there: one of eight in each block of 64. A page costs a third of a fault, or a fortieth. */
+static uint64_t pages_of_a_sparse_reader(const struct pgl_costs *costs)
+{
+    struct reader *r = open_reader(costs, LAST);
+    uint64_t pages;
+
+    for (unsigned i = 0; i < 3000; i++) {
+        touch(r, random_page(r) % 24000);
+    }
+    pages = r->pages;
+    close_reader(r);
+    return pages;
+}
+
+static void test_advisor_fetches_more_if_faults_are_dear(void **state)
+{
+    (void)state;
+    assert_true(pages_of_a_sparse_reader(&dear) > 3 * pages_of_a_sparse_reader(&cheap));
+}
+
+/* The next decision goes by the new costs. */
+static void test_advisor_goes_by_new_costs_at_once(void **state)
+{
+    static const struct pgl_costs free_pages = {1000000, 1}, free_faults = {1, 1000000};
+    struct reader *r = open_reader(&cheap, LAST);
+
+    (void)state;
+    assert_true(pgl_advisor_set_costs(r->advisor, &free_pages));
+    decide(r, 1000);
+    assert_int_equal(r->cluster.last - r->cluster.first + 1, 64);
+    assert_true(pgl_advisor_set_costs(r->advisor, &free_faults));
+    decide(r, 5000);
+    assert_int_equal(r->cluster.last, r->cluster.first);
+    close_reader(r);
+}
+
+static void test_advisor_keeps_its_costs_if_new_ones_are_refused(void **state)
+{
+    static const struct pgl_costs free_pages = {1000000, 1}, refused = {1, PGL_COSTS_MAX_NS + 1};
+    struct reader *r = open_reader(&free_pages, LAST);
+
+    (void)state;
+    errno = 0;
+    assert_false(pgl_advisor_set_costs(r->advisor, &refused));
+    assert_int_equal(errno, EINVAL);
+    decide(r, 1000);
+    assert_int_equal(r->cluster.last - r->cluster.first + 1, 64);
+    close_reader(r);
+}
+
+/* The shipped windows' costs stand in for those that are not known. */
+static void test_advisor_without_costs_takes_the_shipped_ones(void **state)
+{
+    static const struct pgl_costs shipped = {PGL_COSTS_FAULT_NS, PGL_COSTS_PAGE_NS};
+    static const struct pgl_costs unknown;
+    static const struct pgl_costs *const given[] = {NULL, &unknown};
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct pgl_advisor *other = pgl_advisor_new(given[i]);
+        struct reader *r = open_reader(&shipped, LAST);
+
+        for (unsigned n = 0; n < 500; n++) {
+            const struct pgl_cluster_args args = {
+                .demand = n * n % 5000, .object_last = LAST, .row = wide, .budget = UINT64_MAX};
+            struct pgl_cluster a, b;
+
+            assert_int_equal(pgl_advisor_decide(other, &args, &a), pgl_advisor_decide(r->advisor, &args, &b));
+            assert_int_equal(a.first, b.first);
+            assert_int_equal(a.last, b.last);
+        }
+        pgl_advisor_free(other);
+        close_reader(r);
+    }
 }
 
 static void test_advisor_stays_inside_its_row(void **state)
 {
-    const struct pgl_advice_table table = {.row = {[PGL_ADVICE_ADAPTIVE] = {1, 2, 0}}};
-    struct reader r;
+    struct reader *r = open_reader(&dear, LAST);
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, 9999, &table);
+    r->row = (struct pgl_advice_row){1, 2, 0};
     for (uint64_t i = 0; i < 1000; i++) {
-        const struct pgl_request *request;
+        uint64_t index = i % 2 == 0 ? i : 9999 - i;
 
-        touch(&r, i % 2 == 0 ? i : 9999 - i);
-        request = sim_last(&r.sim);
-        assert_true(request->pager_demand - request->range.first <= 1);
-        assert_true(request->range.last - request->pager_demand <= 2);
+        touch(r, index);
+        assert_true(r->reason == PGL_REASON_OUTSIDE || r->cluster.last - r->cluster.first <= 3);
+        if (is_resident(r, index) && r->cluster.first <= index && r->cluster.last >= index) {
+            assert_true(index - r->cluster.first <= 3);
+        }
     }
-    close_reader(&r);
+    close_reader(r);
 }
 
-/* The fault on a page asks for exactly these, by an advisor that has seen the faults before. */
-static void assert_asks(struct reader *r, uint64_t index, uint64_t first, uint64_t last)
+/* If pages cost nearly nothing, the first window is the widest there is: the block of 64 pages that has the page. */
+static void test_advisor_begins_with_an_aligned_block(void **state)
 {
-    unsigned nrequests = r->sim.nrequests;
-
-    touch(r, index);
-    assert_int_equal(r->sim.nrequests, nrequests + 1);
-    assert_int_equal(sim_last(&r->sim)->range.first, first);
-    assert_int_equal(sim_last(&r->sim)->range.last, last);
-}
-
-/* A start has up to sixteen pages, a third of them before it; each that continues has twice the last, on its side only. */
-static void test_advisor_doubles_its_window_and_halves_it_where_the_reader_turns(void **state)
-{
-    struct reader r;
+    static const struct pgl_costs free_pages = {1000000, 1};
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, 99999, NULL);
-    assert_asks(&r, 1000, 995, 1011);
-    assert_asks(&r, 1012, 1012, 1043); /* 32, of which the row allows 31 */
-    close_reader(&r);
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, 99999, NULL);
-    assert_asks(&r, 1000, 995, 1011);
-    assert_asks(&r, 994, 963, 994);
-    assert_asks(&r, 1012, 1012, 1027); /* turned round: half of 31 */
-    assert_asks(&r, 1028, 1028, 1058);
-    close_reader(&r);
-}
+    for (uint64_t index = 1000; index < 1064; index++) {
+        struct reader *r = open_reader(&free_pages, LAST);
 
-/* Four pages and half the window may be skipped, either way; one more is a new start. */
-static void test_advisor_takes_a_skip_of_half_its_window_either_way(void **state)
-{
-    struct reader r;
-
-    (void)state;
-    for (uint64_t more = 0; more < 2; more++) {
-        open_reader(&r, PGL_ADVICE_ADAPTIVE, 99999, NULL);
-        assert_asks(&r, 1000, 995, 1011);
-        assert_asks(&r, 1023 + more, more ? 1019 : 1023, more ? 1034 : 1054);
-        close_reader(&r);
-        open_reader(&r, PGL_ADVICE_ADAPTIVE, 99999, NULL);
-        assert_asks(&r, 1000, 995, 1011);
-        assert_asks(&r, 983 - more, more ? 977 : 952, more ? 992 : 983);
-        close_reader(&r);
+        assert_int_equal(decide(r, index), PGL_REASON_START);
+        assert_int_equal(r->cluster.first, index / 64 * 64);
+        assert_int_equal(r->cluster.last, index / 64 * 64 + 63);
+        close_reader(r);
     }
 }
 
-/* Nothing came before it: the first fault is a start wherever it is, also right behind page 0. */
+static void test_advisor_opens_a_streams_window_to_its_side(void **state)
+{
+    static const struct pgl_costs free_pages = {1000000, 1};
+    struct reader *r = open_reader(&free_pages, LAST);
+
+    (void)state;
+    touch(r, 1000); /* 960 to 1023 */
+    assert_int_equal(decide(r, 1024), PGL_REASON_UP);
+    assert_int_equal(r->cluster.first, 1024);
+    assert_int_equal(r->cluster.last, 1087);
+    close_reader(r);
+    r = open_reader(&free_pages, LAST);
+    touch(r, 1000);
+    assert_int_equal(decide(r, 959), PGL_REASON_DOWN);
+    assert_int_equal(r->cluster.first, 896);
+    assert_int_equal(r->cluster.last, 959);
+    close_reader(r);
+}
+
+/* A stream is continued on the page next to its cluster, and on no other. */
+static void test_advisor_tells_starts_from_streams(void **state)
+{
+    static const struct pgl_costs free_pages = {1000000, 1};
+    static const struct {
+        uint64_t index;
+        enum pgl_reason reason;
+    } cases[] = {{958, PGL_REASON_START}, {959, PGL_REASON_DOWN}, {1024, PGL_REASON_UP}, {1025, PGL_REASON_START}};
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct reader *r = open_reader(&free_pages, LAST);
+
+        touch(r, 1000);
+        assert_int_equal(decide(r, cases[i].index), cases[i].reason);
+        close_reader(r);
+    }
+}
+
+/* Nothing came before it: the first fault is a start wherever it is. */
 static void test_advisor_begins_with_a_start(void **state)
 {
-    struct reader r;
-
     (void)state;
     for (uint64_t index = 0; index < 6; index++) {
-        open_reader(&r, PGL_ADVICE_ADAPTIVE, 99999, NULL);
-        assert_asks(&r, index, 0, index + 11);
-        close_reader(&r);
+        struct reader *r = open_reader(&cheap, LAST);
+
+        assert_int_equal(decide(r, index), PGL_REASON_START);
+        close_reader(r);
     }
 }
 
-/* Confidence loses a part in 32 with each start: a tenth is left after 72, and then a start brings its page alone. */
-static void test_advisor_gives_up_where_a_tenth_of_its_confidence_is_left(void **state)
-{
-    struct reader r;
-
-    (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, UINT64_MAX, NULL);
-    for (uint64_t i = 1; i <= 200; i++) {
-        touch(&r, i << 32);
-        assert_true((sim_last(&r.sim)->range.first < sim_last(&r.sim)->range.last) == (i <= 72));
-    }
-    close_reader(&r);
-}
-
-/* Eight streams are remembered: with one more, in turn, each has been forgotten when its reader comes back. */
+/* With one reader more, in turn, each stream has been forgotten when its reader comes back. */
 static void test_advisor_remembers_eight_streams(void **state)
 {
     (void)state;
     for (uint64_t nreaders = 7; nreaders <= 9; nreaders++) {
-        struct reader r;
+        struct reader *r = open_reader(&cheap, UINT64_MAX);
         uint64_t next[9];
 
-        open_reader(&r, PGL_ADVICE_ADAPTIVE, UINT64_MAX, NULL);
         for (uint64_t i = 0; i < nreaders; i++) {
-            touch(&r, i << 32);
-            next[i] = sim_last(&r.sim)->range.last + 1;
+            decide(r, (i + 1) << 32);
+            next[i] = r->cluster.last + 1;
         }
         for (uint64_t i = 0; i < nreaders; i++) {
-            touch(&r, next[i]);
-            assert_int_equal(sim_last(&r.sim)->pager_demand, next[i]);
-            if (nreaders <= 8) {
-                assert_int_equal(sim_last(&r.sim)->range.first, next[i]);
-                assert_true(sim_last(&r.sim)->range.last > next[i] + 16);
-            } else {
-                assert_true(sim_last(&r.sim)->range.last < next[i] + 12);
-            }
+            assert_int_equal(decide(r, next[i]), nreaders <= 8 ? PGL_REASON_UP : PGL_REASON_START);
         }
-        close_reader(&r);
+        close_reader(r);
     }
 }
 
-/* Only data requests that may speculate are part of a stream, or a start: neither those for access nor for a wire. */
-static void test_advisor_looks_at_no_fault_that_it_does_not_decide(void **state)
+/* The most recently used ones: a stream that goes on is no older than one that began meanwhile. */
+static void test_advisor_forgets_the_stream_that_was_used_least_recently(void **state)
 {
-    struct pgl_fault_args wired = {.access = PGL_ACCESS_READ, .flags = PGL_FAULT_FLAG_WIRE};
-    struct reader r;
+    struct reader *r = open_reader(&cheap, UINT64_MAX);
+    uint64_t next, forgotten;
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, 99999, NULL);
-    assert_asks(&r, 1000, 995, 1011);
-    assert_int_equal(pgl_pager_withhold(r.object, (struct pgl_pager_range){0, 99999}, PGL_ACCESS_NONE), 17);
-    touch(&r, 1005);
-    assert_int_equal(r.sim.nunlocks, 1);
-    assert_int_equal(sim_last(&r.sim)->range.first, 995); /* as far as the row says */
-    assert_int_equal(sim_last(&r.sim)->range.last, 1011);
-    wired.object = r.object;
-    for (wired.index = 10000; wired.index < 20000; wired.index += 1000) { /* more than there are streams */
-        assert_int_equal(pgl_fault_run(r.fault, &wired, NULL), PGL_FAULT_SUCCESS);
-        assert_int_equal(sim_last(&r.sim)->range.last, wired.index);
-        assert_true(pgl_object_unwire(r.object, wired.index));
+    decide(r, UINT64_C(1) << 32);
+    next = r->cluster.last + 1;
+    decide(r, UINT64_C(2) << 32);
+    forgotten = r->cluster.last + 1;
+    for (uint64_t i = 3; i <= 12; i++) {
+        decide(r, i << 32);
+        assert_int_equal(decide(r, next), PGL_REASON_UP);
+        next = r->cluster.last + 1;
     }
-    assert_asks(&r, 1012, 1012, 1043);
-    close_reader(&r);
+    assert_int_equal(decide(r, forgotten), PGL_REASON_START);
+    close_reader(r);
+}
+
+static void test_advisor_says_what_lies_outside(void **state)
+{
+    struct reader *r = open_reader(&cheap, 99);
+    struct pgl_cluster before = {.first = 7, .last = 8};
+
+    (void)state;
+    r->cluster = before;
+    assert_int_equal(decide(r, 100), PGL_REASON_OUTSIDE);
+    assert_int_equal(r->cluster.first, before.first);
+    assert_int_equal(r->cluster.last, before.last);
+    close_reader(r);
+}
+
+/* A fault that may bring its page only is no part of a stream, and no start. */
+static void test_advisor_looks_at_no_fault_that_it_does_not_decide(void **state)
+{
+    struct reader *r = open_reader(&cheap, LAST);
+    uint64_t next;
+
+    (void)state;
+    decide(r, 1000);
+    next = r->cluster.last + 1;
+    for (uint64_t i = 0; i < 20; i++) { /* more than there are streams */
+        r->budget = i % 2 == 0 ? 0 : UINT64_MAX;
+        r->row = i % 2 == 0 ? wide : (struct pgl_advice_row){0, 0, 0};
+        assert_int_equal(decide(r, 10000 + 1000 * i), PGL_REASON_ALONE);
+        assert_int_equal(r->cluster.first, 10000 + 1000 * i);
+        assert_int_equal(r->cluster.last, 10000 + 1000 * i);
+    }
+    r->budget = UINT64_MAX;
+    r->row = wide;
+    assert_int_equal(decide(r, next), PGL_REASON_UP);
+    close_reader(r);
 }
 
 /* A reader has passed what lies below it only when it goes up. */
 static void test_advisor_leaves_behind_what_a_reader_has_passed_on_its_way_up(void **state)
 {
-    const struct pgl_advice_table table = {.row = {[PGL_ADVICE_ADAPTIVE] = {31, 31, 32}}};
-    struct reader r;
+    struct reader *r = open_reader(&cheap, LAST);
+    uint64_t first, next;
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, 9999, &table);
-    assert_asks(&r, 1000, 995, 1011); /* a start */
-    assert_int_equal(r.sim.nbehind, 0);
-    assert_asks(&r, 1012, 1012, 1043);
-    assert_int_equal(r.sim.nbehind, 1);
-    assert_int_equal(r.sim.behind.first, 980);
-    assert_int_equal(r.sim.behind.last, 1011);
-    assert_asks(&r, 1044, 1044, 1075);
-    assert_int_equal(r.sim.nbehind, 2);
-    assert_int_equal(r.sim.behind.last, 1043);
-    assert_asks(&r, 5000, 4995, 5010); /* another start */
-    assert_asks(&r, 4994, 4964, 4994); /* and down from there */
-    assert_asks(&r, 4963, 4932, 4963);
-    assert_int_equal(r.sim.nbehind, 2);
-    close_reader(&r);
+    r->row.behind = 32;
+    decide(r, 1000);
+    assert_false(r->cluster.has_behind);
+    first = r->cluster.first;
+    next = r->cluster.last + 1;
+    decide(r, next);
+    assert_true(r->cluster.has_behind);
+    assert_int_equal(r->cluster.behind_first, next - 32);
+    assert_int_equal(r->cluster.behind_last, next - 1);
+    close_reader(r);
+    r = open_reader(&cheap, LAST);
+    r->row.behind = 32;
+    decide(r, 1000);
+    assert_int_equal(decide(r, first - 1), PGL_REASON_DOWN);
+    assert_false(r->cluster.has_behind);
+    close_reader(r);
 }
 
-/* Streams that end at either end of 64 bits, and look-ups that jump from one to the other. */
+/* Streams that end at either end of 64 bits: page 0 does not come right after page 2^64 - 1, nor before it. */
 static void test_advisor_is_exact_at_both_ends_of_64_bits(void **state)
 {
-    struct reader r;
+    struct reader *r = open_reader(&dear, UINT64_MAX);
 
     (void)state;
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, UINT64_MAX, NULL);
-    for (uint64_t i = 0; i < 100; i++) {
-        touch(&r, UINT64_MAX - 99 + i);
-        touch(&r, 99 - i);
+    assert_int_equal(decide(r, UINT64_MAX), PGL_REASON_START);
+    assert_int_equal(r->cluster.last, UINT64_MAX);
+    assert_int_equal(decide(r, 0), PGL_REASON_START);
+    assert_int_equal(r->cluster.first, 0);
+    assert_int_equal(decide(r, UINT64_MAX - 200), PGL_REASON_START);
+    for (uint64_t i = 0; i < 1000; i++) {
+        decide(r, i % 2 == 0 ? UINT64_MAX - i % 300 : i % 300);
+        assert_true(r->cluster.first <= r->cluster.last);
+        assert_true(r->cluster.last - r->cluster.first < 64);
     }
-    assert_true(close_reader(&r) < 0.45);
-    open_reader(&r, PGL_ADVICE_ADAPTIVE, UINT64_MAX, NULL);
-    touch(&r, UINT64_MAX);
-    assert_int_equal(sim_last(&r.sim)->range.last, UINT64_MAX);
-    touch(&r, 0);
-    assert_int_equal(sim_last(&r.sim)->range.first, 0);
-    assert_true(sim_last(&r.sim)->range.last < 64); /* 0 does not come right after 2^64 - 1 */
-    close_reader(&r);
+    close_reader(r);
+}
+
+static void test_advisor_names_its_reasons(void **state)
+{
+    static const char *const names[] = {"outside", "alone", "row", "up", "down", "start"};
+
+    (void)state;
+    assert_int_equal(sizeof(names) / sizeof(names[0]), PGL_REASON_COUNT);
+    for (unsigned i = 0; i < PGL_REASON_COUNT; i++) {
+        assert_string_equal(pgl_reason_name((enum pgl_reason)i), names[i]);
+    }
+    assert_null(pgl_reason_name((enum pgl_reason)PGL_REASON_COUNT));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_advisor_random_costs_no_more_than_page_by_page),
+        cmocka_unit_test(test_advisor_random_fetches_a_tenth_more_than_needed_at_most),
         cmocka_unit_test(test_advisor_follows_a_reader_up_and_down),
         cmocka_unit_test(test_advisor_follows_several_readers_at_once),
         cmocka_unit_test(test_advisor_follows_a_reader_that_skips),
-        cmocka_unit_test(test_advisor_recovers_confidence),
+        cmocka_unit_test(test_advisor_unlearns),
+        cmocka_unit_test(test_advisor_fetches_more_if_faults_are_dear),
+        cmocka_unit_test(test_advisor_goes_by_new_costs_at_once),
+        cmocka_unit_test(test_advisor_keeps_its_costs_if_new_ones_are_refused),
+        cmocka_unit_test(test_advisor_without_costs_takes_the_shipped_ones),
         cmocka_unit_test(test_advisor_stays_inside_its_row),
-        cmocka_unit_test(test_advisor_doubles_its_window_and_halves_it_where_the_reader_turns),
-        cmocka_unit_test(test_advisor_takes_a_skip_of_half_its_window_either_way),
+        cmocka_unit_test(test_advisor_begins_with_an_aligned_block),
+        cmocka_unit_test(test_advisor_opens_a_streams_window_to_its_side),
+        cmocka_unit_test(test_advisor_tells_starts_from_streams),
         cmocka_unit_test(test_advisor_begins_with_a_start),
-        cmocka_unit_test(test_advisor_gives_up_where_a_tenth_of_its_confidence_is_left),
         cmocka_unit_test(test_advisor_remembers_eight_streams),
+        cmocka_unit_test(test_advisor_forgets_the_stream_that_was_used_least_recently),
+        cmocka_unit_test(test_advisor_says_what_lies_outside),
         cmocka_unit_test(test_advisor_looks_at_no_fault_that_it_does_not_decide),
         cmocka_unit_test(test_advisor_leaves_behind_what_a_reader_has_passed_on_its_way_up),
         cmocka_unit_test(test_advisor_is_exact_at_both_ends_of_64_bits),
+        cmocka_unit_test(test_advisor_names_its_reasons),
     };
+
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,6 +34,10 @@ static void assert_ledger(const struct ledger *ledger)
         assert_count("unlocks", counts->unlocks, expected->unlocks);
         assert_count("retries", counts->retries, expected->retries);
     }
+    for (int reason = 0; reason < PGL_REASON_COUNT; reason++) {
+        assert_count(pgl_reason_name((enum pgl_reason)reason), stats.by_reason[reason],
+                     ledger->stats.by_reason[reason]);
+    }
     assert_count("resident", stats.resident, ledger->stats.resident);
     assert_count("busy", stats.busy, ledger->stats.busy);
     assert_count("outstanding", stats.outstanding, ledger->stats.outstanding);
@@ -62,6 +66,7 @@ static void test_counts_of_a_cluster_and_of_the_pages_of_it_that_are_used(void *
     counts->requests = 1;
     counts->demanded = 1;
     counts->speculative = 6;
+    ledger.stats.by_reason[PGL_REASON_ROW] = 1;
     ledger.stats.busy = 7;
     ledger.stats.outstanding = 7;
     ledger.stats.waiting = 2;
@@ -113,6 +118,7 @@ static void test_counts_of_access_requests(void **state)
     assert_int_equal(write_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS); /* 98..104 */
     assert_int_equal(read_page(&f->a, f->object, 101), PGL_FAULT_SUCCESS);
     *counts = (struct pgl_fault_counts){2, 1, 1, 1, 6, 1, 0, 0};
+    ledger.stats.by_reason[PGL_REASON_ROW] = 1;
     ledger.stats.resident = 7;
     assert_ledger(&ledger);
 
@@ -166,6 +172,7 @@ static void test_counts_of_a_shadow_are_kept_where_each_happened(void **state)
     assert_int_equal(read_page(&f->a, top.object, 84), PGL_FAULT_SUCCESS); /* 97..103 below */
     *top_counts = (struct pgl_fault_counts){.touches = 1, .faults = 1};
     *lower_counts = (struct pgl_fault_counts){.requests = 1, .demanded = 1, .speculative = 6};
+    lower.stats.by_reason[PGL_REASON_ROW] = 1;
     lower.stats.resident = 7;
     assert_ledger(&top);
     assert_ledger(&lower);
@@ -198,6 +205,7 @@ static void test_counts_of_a_shadow_are_kept_where_each_happened(void **state)
     lower_counts->requests = 2;
     lower_counts->demanded = 2;
     lower_counts->speculative = 12;
+    lower.stats.by_reason[PGL_REASON_ROW] = 2;
     lower.stats.busy = 7;
     lower.stats.outstanding = 7;
     lower.stats.waiting = 1;
@@ -237,6 +245,8 @@ static void test_counts_are_by_the_advice_that_was_followed(void **state)
     lower.stats.by_advice[PGL_ADVICE_DEFAULT].speculative = 4; /* the window behind ends where the view ends */
     lower.stats.by_advice[PGL_ADVICE_NORMAL].speculative = 3;
     lower.stats.by_advice[PGL_ADVICE_SEQUENTIAL].speculative = 7;
+    lower.stats.by_reason[PGL_REASON_ROW] = 3;
+    lower.stats.by_reason[PGL_REASON_ALONE] = 2; /* the other two have an empty row */
     lower.stats.resident = 5 + 14;
     assert_ledger(&top);
     assert_ledger(&lower);
@@ -255,6 +265,7 @@ static void test_counts_of_faults_that_begin_again(void **state)
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING); /* 99..101 */
     assert_int_equal(read_page(&f->b, f->object, 101), PGL_FAULT_PENDING);
     *counts = (struct pgl_fault_counts){.touches = 2, .faults = 2, .requests = 1, .demanded = 1, .speculative = 2};
+    ledger.stats.by_reason[PGL_REASON_ROW] = 1;
     ledger.stats.busy = 3;
     ledger.stats.outstanding = 3;
     ledger.stats.waiting = 2;
@@ -266,6 +277,7 @@ static void test_counts_of_faults_that_begin_again(void **state)
     counts->requests = 2;
     counts->demanded = 2;
     counts->speculative = 4;
+    ledger.stats.by_reason[PGL_REASON_ROW] = 2;
     counts->retries = 1;
     ledger.stats.waiting = 1;
     assert_ledger(&ledger);
@@ -282,6 +294,7 @@ static void test_counts_of_faults_that_begin_again(void **state)
     counts->requests = 3;
     counts->demanded = 3;
     counts->speculative = 6;
+    ledger.stats.by_reason[PGL_REASON_ROW] = 3;
     counts->retries = 2;
     counts->used = 0; /* it was asked for once more, as a demand page */
     ledger.stats.resident = 6;
@@ -303,6 +316,7 @@ static void test_counts_of_replies(void **state)
     pgl_object_advise(f->object, PGL_ADVICE_RANDOM);
     ledger.stats.by_advice[PGL_ADVICE_RANDOM] =
         (struct pgl_fault_counts){.touches = 1, .faults = 1, .requests = 1, .demanded = 1};
+    ledger.stats.by_reason[PGL_REASON_ALONE] = 1;
     f->sim.script = sim_keep;
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
     id = sim_last(&f->sim)->id;

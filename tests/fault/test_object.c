@@ -215,6 +215,30 @@ static void test_object_check_names_each_invariant_that_is_broken(void **state)
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
 }
 
+static void test_object_check_names_each_invariant_of_its_advisor_that_is_broken(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_advisor *advisor;
+
+    make_wide_object(f);
+    pgl_object_advise(f->object, PGL_ADVICE_ADAPTIVE);
+    pgl_object_set_table(f->object, NULL);
+    for (uint64_t i = 0; i < 500; i++) {
+        assert_int_equal(read_page(&f->a, f->object, i * i), PGL_FAULT_SUCCESS);
+    }
+    advisor = f->object->advisor;
+    ASSERT_BREAKS(f, "V1", advisor->judged, advisor->nfaults + 1);
+    ASSERT_BREAKS(f, "V1", advisor->forgotten, advisor->judged + 1);
+    ASSERT_BREAKS(f, "V1", advisor->forgotten, advisor->nfaults - PGL_ADVISOR_PASTS - 1);
+    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_FRESH].recent.touched[7],
+                  advisor->known[PGL_FAULT_FRESH].recent.seen[7] + 1);
+    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_UP].lasting.touched[1], -1);
+    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_DOWN].later.touched[1], 1e9f);
+    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_NEAR].chances[1], 1.5f);
+    ASSERT_BREAKS(f, "V3", advisor->nstreams, PGL_ADVISOR_STREAMS + 1);
+    ASSERT_BREAKS(f, "V3", advisor->heads[0], advisor->nfaults + 1);
+}
+
 /* With one credit, which page 6 has: a second fault waits for it. */
 static void test_object_check_names_a_wait_for_a_credit_that_there_is(void **state)
 {
@@ -259,6 +283,7 @@ int main(void)
         TEST(test_object_page_on_its_way_is_not_resident),
         TEST(test_object_withholding_gives_no_access),
         TEST(test_object_check_names_each_invariant_that_is_broken),
+        TEST(test_object_check_names_each_invariant_of_its_advisor_that_is_broken),
         TEST(test_object_check_names_a_wait_for_a_credit_that_there_is),
         TEST(test_object_check_names_a_credit_that_is_overdrawn),
     };

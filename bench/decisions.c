@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "decisions.h"
+
+#include "clock.h"
+#include "resident.h"
+
+/* A decision that was taken. */
+struct decision {
+    uint32_t object;
+    struct pgl_cluster cluster;
+};
+
+/* The state behind the decisions: each object has its own pages, and its own advisor. */
+struct state {
+    const struct trace *trace;
+    const struct policy *policy;
+    struct pgl_advice_row row;
+    struct resident resident;
+    struct pgl_advisor **advisors;
+};
+
+/* Returns false if there is no memory. */
+static bool state_reset(struct state *state, const struct pgl_costs *costs)
+{
+    resident_reset(&state->resident);
+    for (unsigned i = 0; i < state->trace->objects->len; i++) {
+        pgl_advisor_free(state->advisors[i]);
+        state->advisors[i] = pgl_advisor_new(costs);
+        if (!state->advisors[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void state_clear(struct state *state)
+{
+    for (unsigned i = 0; i < state->trace->objects->len; i++) {
+        pgl_advisor_free(state->advisors[i]);
+    }
+    g_free(state->advisors);
+    resident_clear(&state->resident);
+}
+
+/* As the driver decides. */
+static void decide(const struct state *state, uint32_t object, struct pgl_cluster_args *args,
+                   struct pgl_cluster *cluster)
+{
+    args->row = state->row;
+    if (state->policy->advice == PGL_ADVICE_ADAPTIVE) {
+        pgl_advisor_decide(state->advisors[object], args, cluster);
+    } else {
+        pgl_cluster_decide(args, cluster);
+    }
+}
+
+/* Takes all decisions. With @found, the clock stands over each of them, and @found receives them. */
+static uint64_t take_all(struct state *state, GArray *found)
+{
+    uint64_t start = clock_ns();
+
+    for (unsigned i = 0; i < state->trace->touches->len; i++) {
+        const struct trace_touch *touch = &g_array_index(state->trace->touches, struct trace_touch, i);
+        struct decision decision = {.object = touch->object};
+        struct pgl_cluster_args args;
+
+        if (!resident_faults(&state->resident, touch, &args)) {
+            continue;
+        }
+        decide(state, touch->object, &args, &decision.cluster);
+        resident_bring(&state->resident, touch->object, &decision.cluster);
+        if (found) {
+            g_array_append_val(found, decision);
+        }
+    }
+    return clock_ns() - start;
+}
+
+/* All that take_all() does but for the decisions, which are given. */
+static uint64_t take_none(struct state *state, const GArray *decisions)
+{
+    uint64_t start;
+    unsigned n = 0;
+
+    resident_reset(&state->resident);
+    start = clock_ns();
+    for (unsigned i = 0; i < state->trace->touches->len; i++) {
+        const struct trace_touch *touch = &g_array_index(state->trace->touches, struct trace_touch, i);
+        struct pgl_cluster_args args;
+
+        if (resident_faults(&state->resident, touch, &args)) {
+            resident_bring(&state->resident, touch->object, &g_array_index(decisions, struct decision, n++).cluster);
+        }
+    }
+    return clock_ns() - start;
+}
+
+const char *decisions_time(const struct trace *trace, const struct policy *policy, const struct pgl_advice_row *row,
+                           const struct pgl_costs *costs, uint64_t expected, double ns[DECISION_ROUNDS])
+{
+    struct state state = {
+        .trace = trace,
+        .policy = policy,
+        .row = *row,
+        .resident = resident_new(trace),
+        .advisors = g_new0(struct pgl_advisor *, trace->objects->len),
+    };
+    GArray *decisions = g_array_new(FALSE, FALSE, sizeof(struct decision));
+    const char *broken = NULL;
+
+    if (!state_reset(&state, costs)) {
+        broken = "there is no memory for an advisor";
+    } else {
+        take_all(&state, decisions);
+        broken = decisions->len != expected ? "the decisions that are timed are not those that were taken" : NULL;
+    }
+    for (unsigned round = 0; round < DECISION_ROUNDS && !broken; round++) {
+        uint64_t all;
+
+        if (!state_reset(&state, costs)) {
+            broken = "there is no memory for an advisor";
+            break;
+        }
+        all = take_all(&state, NULL);
+        ns[round] = ((double)all - (double)take_none(&state, decisions)) / (double)decisions->len;
+    }
+    g_array_unref(decisions);
+    state_clear(&state);
+    return broken;
+}

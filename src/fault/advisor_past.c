@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The lessons of the advisor: see advisor_internal.h. */
+#include "advisor_internal.h"
+
+/*
+ * The constants were chosen on recorded faults; docs/performance.md shows what comes of them on others.
+ *
+ * A decision is judged when SOON_LEAST faults and a part of those before it have passed, or SOON_MOST; and again after
+ * LATER_TIMES as many, or LATER_MOST.
+ */
+#define SOON_LEAST 14
+#define SOON_PART 5
+#define SOON_MOST 39
+#define LATER_TIMES 4
+#define LATER_MOST 127
+
+/* The part of what is known that is kept at each observation, and when the chances are reckoned. */
+#define START_KEEPS 0.952f
+#define STREAM_KEEPS 0.843f
+#define LASTING_KEEPS 0.994f
+#define LATER_KEEPS 0.94f
+#define AGEING 0.879f
+#define GOOD_FOR 4 /* decisions */
+
+/* The chance of the seventh doubling while nothing is known; and how many observations a guess counts for. */
+static const float guess_last[PGL_FAULT_KINDS] = {0.66f, 0.24f, 0.52f, 0.45f, 0.45f};
+#define START_WEIGHT 5.94f
+#define STREAM_WEIGHT 7.08f
+#define LASTING_WEIGHT 40.2f
+#define LATER_WEIGHT 11.5f
+
+/*
+ * A doubling's chance is guessed as a part of the next one's. A start's chances that fall from doubling to doubling go on
+ * falling.
+ */
+#define START_PART 0.895f
+#define STREAM_PART 1.06f
+#define START_FALL 0.798f
+
+/* The part of the chance itself with which a miss turns out to be none. */
+#define START_LATER 1.09f
+#define STREAM_LATER 0.28f
+
+static inline bool is_stream(enum pgl_fault_kind kind)
+{
+    return kind == PGL_FAULT_UP || kind == PGL_FAULT_DOWN;
+}
+
+static inline struct pgl_past *past_of(struct pgl_advisor *advisor, uint64_t number)
+{
+    return &advisor->pasts[number % PGL_ADVISOR_PASTS];
+}
+
+static inline uint64_t *head_of(struct pgl_advisor *advisor, uint64_t block)
+{
+    return &advisor->heads[block % PGL_ADVISOR_HEADS];
+}
+
+/* The doubling that adds the page at a distance from the demand page, or 0: none that is watched does. */
+static unsigned doubling_of(const struct pgl_past *past, int distance)
+{
+    unsigned at = (unsigned)(past->demand & 127);
+    unsigned bits = past->kind == PGL_FAULT_UP     ? (unsigned)distance
+                    : past->kind == PGL_FAULT_DOWN ? (unsigned)-distance
+                                                   : at ^ (unsigned)((int)at + distance);
+
+    if (distance < -(int)past->room.before || distance > (int)past->room.after || bits == 0 || bits > 127) {
+        return 0;
+    }
+    return 32 - (unsigned)__builtin_clz(bits);
+}
+
+/* Mark the pasts on a block of 128 pages that would have added a page. Another block may have the same head. */
+static void touch(struct pgl_advisor *advisor, uint64_t block, uint64_t demand)
+{
+    uint64_t number = *head_of(advisor, block);
+
+    while (number > advisor->forgotten) {
+        struct pgl_past *past = past_of(advisor, number);
+        int64_t distance = (int64_t)(demand - past->demand);
+
+        if (distance >= -PGL_ADVISOR_ROOM && distance <= PGL_ADVISOR_ROOM) {
+            past->touched |= (uint8_t)(1u << doubling_of(past, (int)distance));
+        }
+        number = past->before;
+    }
+}
+
+/*
+ * Enter an observation of the doublings in a set, and in which of them a page was faulted on. No branch depends on the
+ * sets, and a compiler turns the loop into a few vector instructions.
+ */
+static inline void observe(struct pgl_tries *tries, unsigned set, unsigned touched, float keeps)
+{
+    static const unsigned bit[PGL_ADVISOR_WATCHED + 1] = {1, 2, 4, 8, 16, 32, 64, 128};
+    float loses = 1 - keeps;
+
+    touched &= set;
+    for (unsigned n = 0; n <= PGL_ADVISOR_WATCHED; n++) {
+        float is_seen = (set & bit[n]) != 0 ? 1.0f : 0.0f;
+        float is_touched = (touched & bit[n]) != 0 ? 1.0f : 0.0f;
+
+        tries->seen[n] += is_seen - is_seen * (loses * tries->seen[n]);
+        tries->touched[n] += is_touched - is_seen * (loses * tries->touched[n]);
+    }
+}
+
+static void judge_soon(struct pgl_advisor *advisor, struct pgl_past *past)
+{
+    struct pgl_known *known = &advisor->known[past->kind];
+
+    observe(&known->recent, past->tells, past->touched,
+            is_stream((enum pgl_fault_kind)past->kind) ? STREAM_KEEPS : START_KEEPS);
+    observe(&known->lasting, past->tells, past->touched, LASTING_KEEPS);
+    past->missed = past->tells & (uint8_t)~past->touched;
+}
+
+static void judge_later(struct pgl_advisor *advisor, const struct pgl_past *past)
+{
+    observe(&advisor->known[past->kind].later, past->missed, past->touched, LATER_KEEPS);
+}
+
+static uint64_t soon_age(uint64_t number)
+{
+    uint64_t age = SOON_LEAST + number / SOON_PART;
+
+    return age < SOON_MOST ? age : SOON_MOST;
+}
+
+static uint64_t later_age(uint64_t number)
+{
+    uint64_t age = LATER_TIMES * (SOON_LEAST + number / SOON_PART);
+
+    return age < LATER_MOST ? age : LATER_MOST;
+}
+
+void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand)
+{
+    uint64_t block = demand / 128;
+
+    touch(advisor, block, demand);
+    touch(advisor, block - 1, demand); /* only a stream's windows lead from one block to the next */
+    touch(advisor, block + 1, demand);
+    while (advisor->judged < advisor->nfaults && advisor->nfaults - advisor->judged >= soon_age(advisor->judged)) {
+        judge_soon(advisor, past_of(advisor, ++advisor->judged));
+    }
+    while (advisor->forgotten < advisor->judged &&
+           advisor->nfaults - advisor->forgotten >= later_age(advisor->forgotten)) {
+        judge_later(advisor, past_of(advisor, ++advisor->forgotten));
+    }
+}
+
+static void reckon(struct pgl_known *known, enum pgl_fault_kind kind)
+{
+    float weight = is_stream(kind) ? STREAM_WEIGHT : START_WEIGHT;
+    float part = is_stream(kind) ? STREAM_PART : START_PART;
+    float fall = is_stream(kind) ? 0 : START_FALL;
+    float later = is_stream(kind) ? STREAM_LATER : START_LATER;
+    float guess = guess_last[kind];
+    float above = 0;
+
+    for (unsigned n = PGL_ADVISOR_WATCHED; n > 0; n--) {
+        float now, chance, none, follows;
+
+        known->recent.seen[n] *= AGEING;
+        known->recent.touched[n] *= AGEING;
+        now = (weight * guess + known->recent.touched[n]) / (weight + known->recent.seen[n]);
+        follows = now < above ? now - fall * (above - now) : now;
+        guess = follows > 0 ? part * follows : 0;
+        guess = guess < 1 ? guess : 1;
+        above = now;
+        chance = (LASTING_WEIGHT * now + known->lasting.touched[n]) / (LASTING_WEIGHT + known->lasting.seen[n]);
+        none = later * chance < 1 ? later * chance : 1;
+        none = (LATER_WEIGHT * none + known->later.touched[n]) / (LATER_WEIGHT + known->later.seen[n]);
+        known->chances[n] = chance + (1 - chance) * none;
+    }
+}
+
+const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kind kind)
+{
+    struct pgl_known *known = &advisor->known[kind];
+
+    if (known->good_for == 0) {
+        reckon(known, kind);
+        known->good_for = GOOD_FOR;
+    }
+    known->good_for--;
+    return known->chances;
+}
+
+void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind, uint64_t demand, struct pgl_room room,
+                          unsigned tells)
+{
+    uint64_t *head = head_of(advisor, demand / 128);
+
+    *past_of(advisor, ++advisor->nfaults) = (struct pgl_past){
+        .demand = demand,
+        .before = *head,
+        .room = room,
+        .kind = (uint8_t)kind,
+        .tells = (uint8_t)tells,
+    };
+    *head = advisor->nfaults;
+}

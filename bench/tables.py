@@ -113,19 +113,6 @@ def kills():
         at_most(f"`evict`, {way} against flush", 20, ratio("micro", case="evict", a=way, b="flush"))
 
 
-def waits():
-    """The library over the best number of rounds, in the case that is the worst for it."""
-    held = [row for row in rows("contended", bench="ratio", b="as the library") if row["case"].startswith("contended-hold")]
-    best = {}
-    for row in held:
-        key = row["case"], row["threads"]
-        best[key] = min(best.get(key, 1), row["ratio_median"])
-    for busy in False, True:
-        worst = min((value for (case, _), value in best.items() if case.endswith("-busy") == busy), default=None)
-        at_most(f"`contended-hold`{', busy loops beside' * busy}, over the best number of rounds, the most", 1.2,
-                inverse(worst))
-
-
 def faults():
     for name, policy, numbers in (("faults", "none", (21482, 1572, 2698)),
                                   ("faults-0-7", "sequential", (2693, 388, 1086))):
@@ -270,7 +257,7 @@ def report(machine):
     print(f"# {processor(machine)}\n")
     print("`bench/figures` wrote this file. [docs/performance.md](../../docs/performance.md) explains the figures.\n")
     print(f"```text\n{machine.strip()}\n```\n\nTargets\n\n| figure | target | reached | met |\n|---|---|---|---|")
-    for part in (replays, locks, collections, kills, waits, faults, replayed, uncontended, growing, contended, waiting, delays, paged):
+    for part in (replays, locks, collections, kills, faults, replayed, uncontended, growing, contended, waiting, delays, paged):
         part()
 
 

@@ -78,7 +78,8 @@ PGL_API void pgl_tb_init(struct pgl_tb *tb);
  * pgl_tb_set_bytes() - set the guest bytes that a new block was translated from
  * @tb: new
  * @which: 0 for the page on which it begins, 1 for its second page (higher, lower, or the same one again)
- * @first_addr, @last_addr: guest-physical byte addresses, inclusive, on one page
+ * @first_addr, @last_addr: guest-physical byte addresses, inclusive, on one page. The bytes [1, 0] remove the extent,
+ *      and extent 0 takes extent 1 with it.
  *
  * Locks:    none.
  */

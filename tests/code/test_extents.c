@@ -63,6 +63,23 @@ static void test_extents_of_a_block_are_what_was_set(void **state)
     }
 }
 
+static void test_extents_without_bytes_are_removed(void **state)
+{
+    struct pgl_tb tb;
+
+    (void)state;
+    pgl_tb_init(&tb);
+    pgl_tb_set_bytes(&tb, 0, 0x5000, 0x5003);
+    pgl_tb_set_bytes(&tb, 1, 0x6000, 0x6003);
+    pgl_tb_set_bytes(&tb, 1, 1, 0);
+    assert_int_equal(pgl_tb_count_extents(&tb), 1);
+    assert_int_equal(pgl_tb_first_addr(&tb, 0), 0x5000);
+    assert_int_equal(pgl_tb_last_addr(&tb, 1), 0);
+    pgl_tb_set_bytes(&tb, 1, 0x6000, 0x6003);
+    pgl_tb_set_bytes(&tb, 0, 1, 0);
+    assert_int_equal(pgl_tb_count_extents(&tb), 0);
+}
+
 static void test_extents_up_to_two_are_copied(void **state)
 {
     struct pgl_extent extents[2];
@@ -225,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_extents_of_one_page_each_kill_the_block),
         cmocka_unit_test(test_extents_of_a_block_are_what_was_set),
+        cmocka_unit_test(test_extents_without_bytes_are_removed),
         cmocka_unit_test(test_extents_up_to_two_are_copied),
         cmocka_unit_test(test_extents_of_one_page_are_visited_as_one_block),
         cmocka_unit_test(test_extents_that_overlap_are_one_victim),

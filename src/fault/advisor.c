@@ -54,6 +54,12 @@ static enum pgl_fault_kind kind_of_start(uint64_t demand, struct pgl_room room)
     return room.before < at || room.after < 63 - at ? PGL_FAULT_NEAR : PGL_FAULT_FRESH;
 }
 
+/* Whether a page comes right after another one; page 0 comes after none. */
+static inline bool is_next(uint64_t page, uint64_t after)
+{
+    return page != UINT64_MAX && page + 1 == after;
+}
+
 /*
  * Return the kind of a fault. The stream that it continues moves to the front; if there is none, the least recently used
  * one makes room for a new one.
@@ -63,11 +69,12 @@ static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand, 
     enum pgl_fault_kind kind = kind_of_start(demand, room);
     unsigned at = 0;
 
-    while (at < advisor->nstreams && advisor->streams[at].up != demand && advisor->streams[at].down != demand) {
+    while (at < advisor->nstreams && !is_next(advisor->streams[at].last, demand) &&
+           !is_next(demand, advisor->streams[at].first)) {
         at++;
     }
     if (at < advisor->nstreams) {
-        kind = advisor->streams[at].up == demand ? PGL_FAULT_UP : PGL_FAULT_DOWN;
+        kind = advisor->streams[at].last < demand ? PGL_FAULT_UP : PGL_FAULT_DOWN;
     } else if (at < PGL_ADVISOR_STREAMS) {
         advisor->nstreams++;
     } else {
@@ -77,14 +84,6 @@ static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand, 
         advisor->streams[at] = advisor->streams[at - 1];
     }
     return kind;
-}
-
-static inline struct pgl_stream stream_of(const struct pgl_cluster *cluster)
-{
-    return (struct pgl_stream){
-        .up = cluster->last != UINT64_MAX ? cluster->last + 1 : cluster->last,
-        .down = cluster->first != 0 ? cluster->first - 1 : 0,
-    };
 }
 
 /*
@@ -152,6 +151,6 @@ enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl
     window = pgl_room_within(window, (struct pgl_room){args->row.before, args->row.after});
     /* A reader that goes down comes to the pages below, and nothing is known of those below a start. */
     pgl_cluster_fill(args, &bounds, window, kind == PGL_FAULT_UP ? args->row.behind : 0, cluster);
-    advisor->streams[0] = stream_of(cluster);
+    advisor->streams[0] = (struct pgl_stream){cluster->first, cluster->last};
     return reason_of(kind);
 }

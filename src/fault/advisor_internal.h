@@ -33,7 +33,7 @@
 
 #define PGL_ADVISOR_STREAMS 8
 #define PGL_ADVISOR_PASTS 128 /* a power of two */
-#define PGL_ADVISOR_HEADS 64  /* a power of two */
+#define PGL_ADVISOR_HEADS 128 /* a power of two */
 #define PGL_ADVISOR_DOUBLINGS 6
 #define PGL_ADVISOR_WATCHED (PGL_ADVISOR_DOUBLINGS + 1)
 #define PGL_ADVISOR_ROOM 127 /* pages on each side that the watched doublings may reach */
@@ -47,10 +47,10 @@ enum pgl_fault_kind {
 };
 #define PGL_FAULT_KINDS 5
 
-/* The pages on which a fault continues a stream. At an end of the object, where there is none, a page of the cluster. */
+/* The last cluster of a stream. */
 struct pgl_stream {
-    uint64_t up;
-    uint64_t down;
+    uint64_t first;
+    uint64_t last;
 };
 
 /* Of each doubling: how many decisions told about it, and in how many a page of it was faulted on. Element 0 is unused. */
@@ -86,6 +86,7 @@ struct pgl_advisor {
     uint64_t judged;        /* decisions judged once */
     uint64_t forgotten;     /* decisions judged twice */
     unsigned nstreams;
+    unsigned npasts_of_streams;                     /* decisions that are not forgotten, of streams */
     struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the most recently used one first */
     struct pgl_known known[PGL_FAULT_KINDS];
     uint64_t heads[PGL_ADVISOR_HEADS]; /* by block of 128 pages: the number of the last decision there, or 0 */

@@ -118,6 +118,7 @@ static void judge_soon(struct pgl_advisor *advisor, struct pgl_past *past)
 static void judge_later(struct pgl_advisor *advisor, const struct pgl_past *past)
 {
     observe(&advisor->known[past->kind].later, past->missed, past->touched, LATER_KEEPS);
+    advisor->npasts_of_streams -= is_stream((enum pgl_fault_kind)past->kind);
 }
 
 static uint64_t soon_age(uint64_t number)
@@ -139,8 +140,10 @@ void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand)
     uint64_t block = demand / 128;
 
     touch(advisor, block, demand);
-    touch(advisor, block - 1, demand); /* only a stream's windows lead from one block to the next */
-    touch(advisor, block + 1, demand);
+    if (advisor->npasts_of_streams > 0) { /* their windows lead from one block to the next */
+        touch(advisor, block - 1, demand);
+        touch(advisor, block + 1, demand);
+    }
     while (advisor->judged < advisor->nfaults && advisor->nfaults - advisor->judged >= soon_age(advisor->judged)) {
         judge_soon(advisor, past_of(advisor, ++advisor->judged));
     }
@@ -201,4 +204,5 @@ void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
         .tells = (uint8_t)tells,
     };
     *head = advisor->nfaults;
+    advisor->npasts_of_streams += is_stream(kind);
 }

@@ -423,6 +423,7 @@ static void step_advise(struct world *world)
     unsigned last = first + eat(&world->input) % 16;
     struct pgl_advice_table table = *pgl_advice_shipped();
     enum pgl_advice advice = (enum pgl_advice)(choice / 4 % (PGL_ADVICE_COUNT + 1));
+    struct pgl_costs costs;
 
     switch (choice % 4) {
     case 0:
@@ -432,6 +433,11 @@ static void step_advise(struct world *world)
         table.row[advice % PGL_ADVICE_COUNT].before = eat(&world->input) % NPAGES;
         table.row[advice % PGL_ADVICE_COUNT].after = eat(&world->input) % NPAGES;
         pgl_object_set_table(any_object(world), &table);
+        break;
+    case 2:
+        costs.fault_ns = eat_bytes(&world->input, 5);
+        costs.page_ns = eat_bytes(&world->input, 5);
+        CHECK(pgl_object_set_costs(any_object(world), &costs) == !pgl_costs_explain(&costs));
         break;
     default:
         pgl_map_advise(world->map, first, last, advice);

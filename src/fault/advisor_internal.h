@@ -86,10 +86,9 @@ struct pgl_advisor {
     uint64_t judged;        /* decisions judged once */
     uint64_t forgotten;     /* decisions judged twice */
     unsigned nstreams;
-    unsigned npasts_of_streams;                     /* decisions that are not forgotten, of streams */
     struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the most recently used one first */
     struct pgl_known known[PGL_FAULT_KINDS];
-    uint64_t heads[PGL_ADVISOR_HEADS]; /* by block of 128 pages: the number of the last decision there, or 0 */
+    uint64_t heads[PGL_ADVISOR_HEADS]; /* by block of 128 pages, starts apart from streams: the last decision, or 0 */
     struct pgl_past pasts[PGL_ADVISOR_PASTS];
 };
 
@@ -118,11 +117,12 @@ static inline uint32_t pgl_doubling_adds(uint32_t place, unsigned doubling, stru
 {
     uint32_t size = UINT32_C(1) << (doubling - 1);
     struct pgl_room inner = pgl_window_of(place, doubling - 1);
-    uint32_t reach = (place & size) != 0 ? room.before : room.after;
-    uint32_t skip = (place & size) != 0 ? inner.before : inner.after;
-    uint32_t npages = reach > skip ? reach - skip : 0;
+    uint32_t is_before = 0 - (place >> (doubling - 1) & 1); /* all bits, or none: a branch would go either way */
+    uint32_t reach = (room.before & is_before) | (room.after & ~is_before);
+    uint32_t skip = (inner.before & is_before) | (inner.after & ~is_before);
+    uint32_t end = reach < skip + size ? reach : skip + size;
 
-    return npages < size ? npages : size;
+    return (end > skip ? end : skip) - skip;
 }
 
 /* Cut a window, or a room, to what another one allows. */

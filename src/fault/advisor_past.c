@@ -51,37 +51,30 @@ static inline struct pgl_past *past_of(struct pgl_advisor *advisor, uint64_t num
     return &advisor->pasts[number % PGL_ADVISOR_PASTS];
 }
 
-static inline uint64_t *head_of(struct pgl_advisor *advisor, uint64_t block)
+static inline uint64_t *head_of(struct pgl_advisor *advisor, uint64_t block, bool of_stream)
 {
-    return &advisor->heads[block % PGL_ADVISOR_HEADS];
+    return &advisor->heads[(2 * block + of_stream) % PGL_ADVISOR_HEADS];
 }
 
-/* The doubling that adds the page at a distance from the demand page, or 0: none that is watched does. */
-static unsigned doubling_of(const struct pgl_past *past, int distance)
+/* A set of the doubling that adds a page to a past's window, if one that is watched does. It branches on nothing. */
+static inline unsigned doubling_of(const struct pgl_past *past, uint64_t page)
 {
-    unsigned at = (unsigned)(past->demand & 127);
-    unsigned bits = past->kind == PGL_FAULT_UP     ? (unsigned)distance
-                    : past->kind == PGL_FAULT_DOWN ? (unsigned)-distance
-                                                   : at ^ (unsigned)((int)at + distance);
+    uint64_t above = page - past->demand;
+    uint64_t bits = past->kind == PGL_FAULT_UP ? above : past->kind == PGL_FAULT_DOWN ? 0 - above : page ^ past->demand;
+    bool adds = (above + past->room.before <= (uint64_t)past->room.before + past->room.after) & (bits - 1 < 127);
 
-    if (distance < -(int)past->room.before || distance > (int)past->room.after || bits == 0 || bits > 127) {
-        return 0;
-    }
-    return 32 - (unsigned)__builtin_clz(bits);
+    return (unsigned)adds << (64 - __builtin_clzll(bits | 1)) % 8;
 }
 
 /* Mark the pasts on a block of 128 pages that would have added a page. Another block may have the same head. */
-static void touch(struct pgl_advisor *advisor, uint64_t block, uint64_t demand)
+static void touch(struct pgl_advisor *advisor, uint64_t block, bool of_stream, uint64_t demand)
 {
-    uint64_t number = *head_of(advisor, block);
+    uint64_t number = *head_of(advisor, block, of_stream);
 
     while (number > advisor->forgotten) {
         struct pgl_past *past = past_of(advisor, number);
-        int64_t distance = (int64_t)(demand - past->demand);
 
-        if (distance >= -PGL_ADVISOR_ROOM && distance <= PGL_ADVISOR_ROOM) {
-            past->touched |= (uint8_t)(1u << doubling_of(past, (int)distance));
-        }
+        past->touched |= (uint8_t)doubling_of(past, demand);
         number = past->before;
     }
 }
@@ -118,7 +111,6 @@ static void judge_soon(struct pgl_advisor *advisor, struct pgl_past *past)
 static void judge_later(struct pgl_advisor *advisor, const struct pgl_past *past)
 {
     observe(&advisor->known[past->kind].later, past->missed, past->touched, LATER_KEEPS);
-    advisor->npasts_of_streams -= is_stream((enum pgl_fault_kind)past->kind);
 }
 
 static uint64_t soon_age(uint64_t number)
@@ -139,11 +131,10 @@ void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand)
 {
     uint64_t block = demand / 128;
 
-    touch(advisor, block, demand);
-    if (advisor->npasts_of_streams > 0) { /* their windows lead from one block to the next */
-        touch(advisor, block - 1, demand);
-        touch(advisor, block + 1, demand);
-    }
+    touch(advisor, block, false, demand);
+    touch(advisor, block, true, demand);
+    touch(advisor, block - 1, true, demand); /* a stream's windows lead from one block to the next */
+    touch(advisor, block + 1, true, demand);
     while (advisor->judged < advisor->nfaults && advisor->nfaults - advisor->judged >= soon_age(advisor->judged)) {
         judge_soon(advisor, past_of(advisor, ++advisor->judged));
     }
@@ -194,7 +185,7 @@ const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kin
 void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind, uint64_t demand, struct pgl_room room,
                           unsigned tells)
 {
-    uint64_t *head = head_of(advisor, demand / 128);
+    uint64_t *head = head_of(advisor, demand / 128, is_stream(kind));
 
     *past_of(advisor, ++advisor->nfaults) = (struct pgl_past){
         .demand = demand,
@@ -204,5 +195,4 @@ void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
         .tells = (uint8_t)tells,
     };
     *head = advisor->nfaults;
-    advisor->npasts_of_streams += is_stream(kind);
 }

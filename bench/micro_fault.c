@@ -81,9 +81,11 @@ static void walk_run(void *state, const struct variant *variant, unsigned thread
 
 /* ---- the driver ---- */
 
+enum { MAX_THREADS = 2 };
+
 struct memory {
     struct pgl_object *object;
-    struct pgl_fault *fault;
+    struct pgl_fault *fault[MAX_THREADS];
 };
 
 static int give_data(void *pager, const struct pgl_request *request)
@@ -101,7 +103,10 @@ static void *fault_setup(const struct variant *variant)
     struct pgl_advice_table table = {.row[PGL_ADVICE_SEQUENTIAL] = {.after = variant->size}};
     struct memory *memory = g_new(struct memory, 1);
 
-    memory->fault = pgl_fault_new();
+    for (unsigned i = 0; i < MAX_THREADS; i++) {
+        memory->fault[i] = pgl_fault_new();
+        g_assert(memory->fault[i]);
+    }
     memory->object = pgl_object_new(&(struct pgl_object_config){
         .last = NPAGES - 1,
         .pager_ops = &pager_ops,
@@ -109,7 +114,7 @@ static void *fault_setup(const struct variant *variant)
         .advice = PGL_ADVICE_SEQUENTIAL,
         .table = &table,
     });
-    g_assert(memory->fault && memory->object);
+    g_assert(memory->object);
     return memory;
 }
 
@@ -117,7 +122,9 @@ static void fault_teardown(void *state)
 {
     struct memory *memory = state;
 
-    pgl_fault_free(memory->fault);
+    for (unsigned i = 0; i < MAX_THREADS; i++) {
+        pgl_fault_free(memory->fault[i]);
+    }
     pgl_object_unref(memory->object);
     g_free(memory);
 }
@@ -128,17 +135,64 @@ static void fault_run(void *state, const struct variant *variant, unsigned threa
     struct memory *memory = state;
     struct pgl_fault_args args = {.object = memory->object, .access = PGL_ACCESS_READ};
 
-    (void)thread;
     for (uint64_t i = 0; i < ops; i++) {
         args.index = i % variant->pages;
-        pgl_fault_run(memory->fault, &args, NULL);
+        pgl_fault_run(memory->fault[thread], &args, NULL);
+    }
+}
+
+/* As above, and every page is there. */
+static void *resident_setup(const struct variant *variant)
+{
+    struct variant all = {.pages = NPAGES, .size = WINDOW - 1};
+    struct memory *memory = fault_setup(&all);
+
+    (void)variant;
+    fault_run(memory, &all, 0, NPAGES);
+    return memory;
+}
+
+/* Touches in no order: each page once, the threads by turns. */
+static void scatter_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
+{
+    struct memory *memory = state;
+    struct pgl_fault_args args = {.object = memory->object, .access = PGL_ACCESS_READ};
+
+    for (uint64_t i = 0; i < ops; i++) {
+        args.index = (i * variant->threads + thread) * 40503 % NPAGES;
+        pgl_fault_run(memory->fault[thread], &args, NULL);
+    }
+}
+
+/* Each thread reads a part of the object from its beginning to its end. */
+static void parts_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
+{
+    struct memory *memory = state;
+    struct pgl_fault_args args = {.object = memory->object, .access = PGL_ACCESS_READ};
+
+    for (uint64_t i = 0; i < ops; i++) {
+        args.index = (thread * (NPAGES / variant->threads) + i) % NPAGES;
+        pgl_fault_run(memory->fault[thread], &args, NULL);
     }
 }
 
 static const struct subject decide = {.name = "pagelock", .setup = decide_setup, .teardown = g_free, .run = decide_run};
 static const struct subject walk = {.name = "page by page", .setup = decide_setup, .teardown = g_free, .run = walk_run};
 static const struct subject clusters = {"pagelock", NULL, fault_setup, fault_teardown, fault_run};
+static const struct subject resident = {"pagelock", NULL, resident_setup, fault_teardown, scatter_run};
+static const struct subject absent = {"pagelock", NULL, fault_setup, fault_teardown, scatter_run};
+static const struct subject parts = {"pagelock", NULL, fault_setup, fault_teardown, parts_run};
 static const struct subject singles = {"page by page", NULL, fault_setup, fault_teardown, fault_run};
+
+/* One thread, and two that share its work: the ratio is what the second thread is worth. */
+static void one_against_two(GPtrArray *cases, const char *name, const char *what, const struct subject *subject,
+                            uint64_t ops, unsigned size)
+{
+    struct micro_case *one = micro_add(cases, name, what, MICRO_NO_PLOT);
+    unsigned alone = micro_variant(one, &(struct variant){subject, 1, NPAGES, ops, size, 0});
+
+    micro_pair(one, alone, micro_variant(one, &(struct variant){subject, 2, NPAGES, ops / 2, size, 0}));
+}
 
 void micro_fault_cases(GPtrArray *cases)
 {
@@ -153,4 +207,10 @@ void micro_fault_cases(GPtrArray *cases)
     micro_pair(one, slow, micro_variant(one, &(struct variant){&clusters, 1, NPAGES, NPAGES, WINDOW - 1, 0}));
     one = micro_add(cases, "fault-resident", "a fault on a page that is there", MICRO_NO_PLOT);
     micro_variant(one, &(struct variant){&clusters, 1, 1, 200000, 0, 0});
+    one_against_two(cases, "fault-two-resident", "faults on pages of one object that are there, in no order", &resident,
+                    8 * NPAGES, 0);
+    one_against_two(cases, "fault-two-absent", "faults on absent pages of one object, in no order, page by page", &absent,
+                    NPAGES, 0);
+    one_against_two(cases, "fault-two-parts", "two parts of one object read in sequence; 32 pages a request", &parts,
+                    NPAGES, WINDOW - 1);
 }

@@ -138,7 +138,7 @@ PGL_API enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struc
  * copy of its entry with the map's version, and checks the version before it answers.
  *
  * Continue each fault to its end, if necessary after pgl_fault_interrupt(), because other faults may wait for the pages
- * that it has marked.
+ * that it has marked, or for the credit that it was woken with.
  *
  * Locks:    entry: none of the library's.
  */

@@ -96,7 +96,8 @@ struct pgl_pager_ops {
  * @zero: fill a frame with zeros
  * @copy: copy a page into a frame
  *
- * All five are needed. They are called with an object locked, and call nothing of this library.
+ * All five are needed. They are called with locks of an object held, and call nothing of this library. For one object,
+ * one thread at a time calls @alloc, @free and @spare. @zero and @copy may run for several frames at once.
  */
 struct pgl_memory_ops {
     void *(*alloc)(void *memory)PGL_NOEXCEPT;
@@ -342,7 +343,8 @@ PGL_API bool pgl_object_resident(struct pgl_object *object, uint64_t index);
 /**
  * pgl_object_get_stats() - read an object's counts
  *
- * The counts are consistent with each other, because they are read under one lock.
+ * The counts are consistent with each other, because they are read while all of the object is locked. Only touches of
+ * resident pages may be added meanwhile.
  *
  * Locks:    entry: none.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The fault driver. A fault goes down a chain of objects step by step. A step locks one object, and finds the answer,
- * or marks pages and waits, or goes one object down. Between two steps a fault holds references, the copy of the entry,
+ * The fault driver. A fault goes down a chain of objects step by step. A step locks its page in one object, and finds
+ * the answer, or marks pages and waits, or goes one object down. Between two steps a fault holds references, the copy of the entry,
  * and its marks: a placeholder in the top object, and the pages of one request in the current object. A fault that asks
  * below the top object holds both. No lock is held between two steps, and therefore another thread may continue the
  * fault. fault_chain.c has the steps up and down the chain, fault_ask.c the request to a pager, fault_end.c the end of
@@ -13,14 +13,16 @@
  *              because the top object showed it at some moment of the walk. If nothing is found, the fault restarts at
  *              the top and marks a placeholder. A fault with PGL_FAULT_FLAG_RESIDENT never marks one. It asks for
  *              nothing and makes nothing, and waits only for pages that other faults have marked.
- * LOCK ORDER   As in object.c. Two objects are locked together only to copy a page up, the upper one first.
+ * LOCK ORDER   As in object.c. Pages of two objects are locked together only to copy a page up, the upper one first.
  * OUT OF ORDER A reply may come before data_request() has returned, because the fault is queued before it asks. If an
  *              interruption and a reply come together, the thread that removes the fault from its queue, under the
- *              object's lock, decides on the outcome.
+ *              lock of the queue's room, decides on the outcome.
  * PROGRESS     A fault waits for a page that a pager was asked for, or that holds another fault's placeholder. That
  *              fault waits only further down the chain, and therefore no circle of waits is possible. A fault walks
- *              the chain without a placeholder once, and again only after it has waited.
- * NOT PROMISED Faults are not served in order: the first that wakes asks first.
+ *              the chain without a placeholder once, and again only after it has waited. A fault that was handed a
+ *              credit returns it if its next step does not ask.
+ * NOT PROMISED Faults that wait for the same page, or for the pager to be ready, are not served in order: the first that
+ *              wakes asks first.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -52,38 +54,37 @@ void pgl_fault_interrupt(struct pgl_fault *fault)
     struct pgl_waiter *waiter = &fault->waiter;
     struct pgl_wake_list list = {NULL};
     struct pgl_object *object;
+    struct pgl_room *room;
     bool waits;
 
     pthread_mutex_lock(&waiter->lock);
     waiter->interrupted = true;
-    object = waiter->queued_on;
-    if (object) {
-        pgl_object_ref(object);
-    }
+    room = waiter->room;
+    object = room ? pgl_object_ref(room->object) : NULL;
     pthread_mutex_unlock(&waiter->lock);
-    if (!object) {
+    if (!room) {
         return;
     }
 
     /* If the fault was woken and came to another wait meanwhile, that wait has seen and cleared the flag. */
-    pthread_mutex_lock(&object->lock);
+    pthread_mutex_lock(&room->lock);
     pthread_mutex_lock(&waiter->lock);
-    waits = waiter->interrupted && waiter->queued_on == object;
+    waits = waiter->interrupted && waiter->room == room;
     waiter->interrupted = waiter->interrupted && !waits;
     pthread_mutex_unlock(&waiter->lock);
     if (waits) {
-        pgl_object_settle(object, waiter, PGL_OUTCOME_INTERRUPTED, &list);
+        pgl_waiter_settle(waiter, PGL_OUTCOME_INTERRUPTED, &list);
     }
-    pthread_mutex_unlock(&object->lock);
+    pthread_mutex_unlock(&room->lock);
     pgl_wake_all(&list);
     pgl_object_unref(object);
 }
 
 static void count_retry(struct pgl_fault *fault)
 {
-    pthread_mutex_lock(&fault->object->lock);
+    pgl_fault_lock(fault, fault->index, fault->index);
     pgl_fault_counts(fault)->retries++;
-    pthread_mutex_unlock(&fault->object->lock);
+    pgl_fault_unlock(fault);
 }
 
 static bool has_below(const struct pgl_fault *fault)
@@ -93,13 +94,13 @@ static bool has_below(const struct pgl_fault *fault)
     return config->backing && fault->index <= config->backing->config.last - config->backing_first;
 }
 
-static bool step(struct pgl_fault *fault)
+/* The page is locked. Take the step that its state demands. */
+static bool look(struct pgl_fault *fault)
 {
     struct pgl_object *object = fault->object;
     struct pgl_object_page page;
     bool resident, usable, taken, none_here;
 
-    pthread_mutex_lock(&object->lock);
     page = pgl_object_page_find(object, fault->index);
     resident = page.chunk && pgl_object_page_is(page, page.chunk->resident);
     usable = resident && pgl_object_page_is(page, pgl_fault_wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable
@@ -125,7 +126,7 @@ static bool step(struct pgl_fault *fault)
     }
     pgl_fault_count_miss(fault, resident);
     if (taken) {
-        return pgl_fault_wait(fault, &page.chunk->queue);
+        return pgl_fault_wait(fault, page);
     }
     if (none_here) {
         return pgl_fault_end_of_chain(fault);
@@ -136,6 +137,19 @@ static bool step(struct pgl_fault *fault)
     return pgl_fault_ask(fault, page);
 }
 
+static bool step(struct pgl_fault *fault)
+{
+    bool over;
+
+    pgl_fault_lock(fault, fault->index, fault->index);
+    do {
+        fault->widened = false;
+        over = look(fault);
+    } while (fault->widened);
+    pgl_fault_drop_credit(fault);
+    return over;
+}
+
 /* Act on the outcome of a wait. Speculative pages stay requested unless the fault fails. */
 static bool heed(struct pgl_fault *fault, enum pgl_outcome outcome)
 {
@@ -143,6 +157,10 @@ static bool heed(struct pgl_fault *fault, enum pgl_outcome outcome)
     case PGL_OUTCOME_SUPPLIED:
         break;
     case PGL_OUTCOME_AGAIN:
+        count_retry(fault);
+        break;
+    case PGL_OUTCOME_CREDIT:
+        fault->credit = fault->object;
         count_retry(fault);
         break;
     case OUTCOME_NO_DATA:
@@ -167,12 +185,14 @@ static bool find_place(struct pgl_fault *fault)
         if (!pgl_map_copy_place(args->map, args->index, &fault->place)) {
             return false;
         }
+        fault->held = true;
     } else {
         if (args->index > args->object->config.last) {
             return false;
         }
-        fault->place = (struct pgl_place){
-            .object = pgl_object_ref(args->object), .index = args->index, .last = args->object->config.last};
+        fault->place =
+            (struct pgl_place){.object = args->object, .index = args->index, .last = args->object->config.last};
+        fault->held = false; /* the caller's reference is enough until the fault is pending */
     }
     pgl_fault_go_to_top(fault);
     fault->looked = false;
@@ -194,9 +214,20 @@ static bool conclude(struct pgl_fault *fault)
         count_retry(fault);
         fault->hit = false;
     }
-    pgl_object_unref(fault->place.object);
+    if (fault->held) {
+        pgl_object_unref(fault->place.object);
+    }
     fault->placed = false;
     return stands;
+}
+
+/* A fault that may be continued when its caller's reference is gone takes one of its own. */
+static void hold(struct pgl_fault *fault)
+{
+    if (fault->waiter.ready && !fault->held) {
+        pgl_object_ref(fault->place.object);
+        fault->held = true;
+    }
 }
 
 static enum pgl_fault_result drive(struct pgl_fault *fault, struct pgl_fault_page *page)
@@ -206,13 +237,14 @@ static enum pgl_fault_result drive(struct pgl_fault *fault, struct pgl_fault_pag
         bool over;
 
         if (fault->waiting) {
+            hold(fault);
             if (!pgl_waiter_await(&fault->waiter, &outcome)) {
                 return PGL_FAULT_PENDING; /* from here on the fault belongs to the thread that continues it */
             }
             fault->waiting = false;
             over = heed(fault, outcome);
         } else if (fault->placed || find_place(fault)) {
-            over = step(fault);
+            over = pgl_fault_hit(fault) || step(fault);
         } else {
             return PGL_FAULT_NO_ENTRY;
         }

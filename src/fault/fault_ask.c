@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Asking a pager: mark the demand page, queue the fault, choose the cluster, mark it outward, unlock, send one request.
+ * Asking a pager: lock the window, reserve a credit, queue the fault, mark the demand page, choose the cluster, mark it
+ * outward, return the credits that are left, unlock, send one request.
  *
  * OUT OF ORDER The pager may reply before data_request() has returned, because the fault is queued before it asks.
  * REFUSAL      If the pager refuses the request, the marks that are left are removed. The fault fails only if its own
@@ -11,40 +12,69 @@
 #include "fault_internal.h"
 #include "heap_internal.h"
 
-/* The number of pages that may be requested beside the demand page, as credits and memory allow. None on a retry. */
-static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
+/* The pages of the current object that a choice looks at: the window of the advice, and what the advisor watches. */
+static void window_of(const struct pgl_fault *fault, uint64_t *first, uint64_t *last)
 {
     const struct pgl_object *object = fault->object;
+    enum pgl_advice advice = pgl_advice_effective(fault->place.advice, object->advice);
+    struct pgl_advice_row row = object->table.row[advice];
+    uint64_t end = fault->last < object->config.last ? fault->last : object->config.last;
+
+    if (advice == PGL_ADVICE_ADAPTIVE && (row.before > 0 || row.after > 0)) {
+        row.before = row.before > PGL_ADVISOR_ROOM ? row.before : PGL_ADVISOR_ROOM;
+        row.after = row.after > PGL_ADVISOR_ROOM ? row.after : PGL_ADVISOR_ROOM;
+    }
+
+    *first = fault->index - fault->first > row.before ? fault->index - row.before : fault->first;
+    *last = end - fault->index > row.after ? fault->index + row.after : end;
+}
+
+/* The number of pages that may be requested beside the demand page, as memory allows. None on a retry. */
+static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
+{
+    struct pgl_object *object = fault->object;
     const struct pgl_object_config *config = &object->config;
-    uint64_t outstanding = object->stats.outstanding;
     uint64_t npages = UINT64_MAX;
+    uint64_t first, last;
 
     if (in_error || (fault->args.flags & (PGL_FAULT_FLAG_WIRE | PGL_FAULT_FLAG_RETRIED)) != 0) {
         return 0;
     }
-    if (config->credits != 0) {
-        npages = config->credits - outstanding;
+    if (config->credits != 0) { /* reserve no more than there is use for */
+        window_of(fault, &first, &last);
+        npages = last - first;
     }
     if (config->memory_ops && data) {
-        uint64_t spare = config->memory_ops->spare(config->memory);
-        uint64_t owed = config->internal ? 0 : outstanding; /* an external object allocates its frames at the reply */
+        uint64_t owed = config->internal ? 0 : pgl_object_outstanding(object); /* frames are allocated at the reply */
+        uint64_t spare;
 
+        pthread_mutex_lock(&object->memory_lock);
+        spare = config->memory_ops->spare(config->memory);
+        pthread_mutex_unlock(&object->memory_lock);
         spare -= spare < owed ? spare : owed;
         npages = npages < spare ? npages : spare;
     }
     return npages;
 }
 
-/* The advisor of an object, made when it is first needed; NULL if there is no memory for it. */
-static struct pgl_advisor *advisor_of(struct pgl_object *object)
+/* Let the object's advisor choose, which is made when it is first needed. Without memory for it: the page alone. */
+static enum pgl_reason adapt(struct pgl_object *object, const struct pgl_cluster_args *args,
+                             struct pgl_cluster *cluster)
 {
+    enum pgl_reason reason = PGL_REASON_ALONE;
+
+    pthread_mutex_lock(&object->advisor_lock);
     if (!object->advisor) {
         object->advisor = pgl_heap_alloc(object->config.heap_ops, object->config.heap, sizeof(*object->advisor));
         if (object->advisor) {
             pgl_advisor_init(object->advisor, &object->costs);
         }
     }
-    return object->advisor;
+    if (object->advisor) {
+        reason = pgl_advisor_decide(object->advisor, args, cluster);
+    }
+    pthread_mutex_unlock(&object->advisor_lock);
+    return reason;
 }
 
 /*
@@ -58,7 +88,7 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
     const struct pgl_view window = {fault->first, fault->last, fault->first};
     const struct pgl_view pager = {range->first, range->last, 0};
     enum pgl_advice advice = pgl_advice_effective(fault->place.advice, object->advice);
-    struct pgl_advisor *advisor = advice == PGL_ADVICE_ADAPTIVE && data && npages > 0 ? advisor_of(object) : NULL;
+    bool adapts = advice == PGL_ADVICE_ADAPTIVE && data && npages > 0;
     enum pgl_reason reason = PGL_REASON_ALONE;
     struct pgl_cluster cluster = {.first = fault->index, .last = fault->index};
     struct pgl_cluster_args args = {
@@ -72,13 +102,13 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
         .eligible = {.word = data ? pgl_object_absent_word : pgl_object_unreadable_word, .arg = object},
     };
 
-    if (advisor) {
-        reason = pgl_advisor_decide(advisor, &args, &cluster);
+    if (adapts) {
+        reason = adapt(object, &args, &cluster);
     } else if (advice != PGL_ADVICE_ADAPTIVE || !data) {
         pgl_cluster_decide(&args, &cluster);
         reason = npages > 0 && (args.row.before > 0 || args.row.after > 0) ? PGL_REASON_ROW : PGL_REASON_ALONE;
     }
-    object->stats.by_reason[reason] += data;
+    pgl_object_shard(object, fault->index)->by_reason[reason] += data;
     return cluster;
 }
 
@@ -90,8 +120,10 @@ static bool mark_neighbour(struct pgl_object *object, uint64_t index, uint64_t i
         (object->config.internal && !pgl_object_page_has_frame(object, page))) {
         return false;
     }
-    pgl_object_page_mark(object, page, id, true);
-    page.chunk->speculative |= page.chunk->busy & page.bit;
+    pgl_object_page_mark(page, id, true);
+    if (pgl_object_page_is(page, page.chunk->busy)) {
+        pgl_object_page_speculate(page, true);
+    }
     return true;
 }
 
@@ -129,10 +161,13 @@ static bool refused(struct pgl_fault *fault, int error)
     struct pgl_wake_list list = {NULL};
     bool unanswered;
 
-    pthread_mutex_lock(&object->lock);
-    unanswered = pgl_object_dequeue(object, &fault->waiter);
+    pgl_object_lock(object, fault->asked_first, fault->asked_last);
+    unanswered = fault->waiter.room == &pgl_object_shard(object, fault->index)->room;
+    if (unanswered) {
+        pgl_waiter_dequeue(&fault->waiter);
+    }
     pgl_object_roll_back(object, fault->id, fault->asked_first, fault->asked_last, outcome, &list);
-    pthread_mutex_unlock(&object->lock);
+    pgl_object_unlock(object, fault->asked_first, fault->asked_last);
     pgl_wake_all(&list);
     if (!unanswered) {
         return false; /* its page was answered, or it was interrupted: the outcome is there or about to be */
@@ -165,6 +200,80 @@ static bool send_request(struct pgl_fault *fault, const struct pgl_cluster *clus
     return error != 0 && refused(fault, error);
 }
 
+/*
+ * Lock the shards of the whole window, because the cluster may reach into each of them. Returns false if they were not
+ * locked before: then the page has to be looked at again.
+ */
+static bool lock_window(struct pgl_fault *fault)
+{
+    uint64_t first, last;
+
+    window_of(fault, &first, &last);
+    fault->widened = first / PGL_STRIPE_PAGES < fault->locked_first / PGL_STRIPE_PAGES ||
+                     last / PGL_STRIPE_PAGES > fault->locked_last / PGL_STRIPE_PAGES;
+    if (fault->widened) {
+        pgl_fault_unlock(fault);
+        pgl_fault_lock(fault, first, last);
+    }
+    return !fault->widened;
+}
+
+/* Reserve a credit for the demand page. Otherwise the fault waits for one, or fails, and *over is the step's result. */
+static bool claim_credit(struct pgl_fault *fault, bool *over)
+{
+    bool waits = (fault->args.flags & PGL_FAULT_FLAG_NO_WAIT) == 0;
+    enum pgl_claim claim = PGL_CLAIM_GRANTED;
+
+    if (!fault->credit) {
+        claim = pgl_credit_claim(fault->object, waits ? &fault->waiter : NULL, fault->index);
+    }
+    if (claim == PGL_CLAIM_GRANTED) {
+        fault->credit = fault->object;
+        return true;
+    }
+    if (claim == PGL_CLAIM_NONE) {
+        *over = pgl_fault_unlock_and_fail(fault, waits ? PGL_FAULT_INTERRUPTED : PGL_FAULT_RETRY);
+        return false;
+    }
+    pgl_fault_unlock_and_wait(fault);
+    *over = false;
+    return false;
+}
+
+void pgl_fault_drop_credit(struct pgl_fault *fault)
+{
+    struct pgl_wake_list list = {NULL};
+
+    if (fault->credit) {
+        pgl_credit_spend(fault->credit, 1, 0, &list);
+        fault->credit = NULL;
+        pgl_wake_all(&list);
+    }
+}
+
+/* The demand page is marked and the fault is queued. Mark its neighbours, unlock, and send the request. */
+static bool ask_with_neighbours(struct pgl_fault *fault, bool data, bool in_error)
+{
+    struct pgl_object *object = fault->object;
+    uint64_t npages = pgl_credit_reserve(object, budget(fault, data, in_error));
+    struct pgl_cluster cluster = choose(fault, data, npages);
+    struct pgl_fault_counts *counts = pgl_fault_counts(fault);
+    struct pgl_wake_list list = {NULL};
+
+    mark_outward(fault, &cluster, fault->id);
+    pgl_credit_spend(object, 1 + npages, 1 + cluster.last - cluster.first, &list);
+    fault->credit = NULL;
+    fault->asked_first = cluster.first;
+    fault->asked_last = cluster.last;
+    counts->requests += data;
+    counts->demanded += data;
+    counts->speculative += data ? cluster.last - cluster.first : 0;
+    counts->unlocks += !data;
+    pgl_fault_unlock(fault);
+    pgl_wake_all(&list);
+    return send_request(fault, &cluster, data, pgl_fault_wanted(fault));
+}
+
 /* Ask for a page that is absent, in error, or resident with too little access, and that is not asked for yet. */
 bool pgl_fault_ask(struct pgl_fault *fault, struct pgl_object_page page)
 {
@@ -172,39 +281,31 @@ bool pgl_fault_ask(struct pgl_fault *fault, struct pgl_object_page page)
     const struct pgl_object_config *config = &object->config;
     bool data = !page.chunk || !pgl_object_page_is(page, page.chunk->resident);
     bool in_error = page.chunk && pgl_object_page_is(page, page.chunk->error);
-    enum pgl_access access = pgl_fault_wanted(fault);
-    struct pgl_cluster cluster;
+    bool over;
 
     if (object->terminated || !pgl_object_has_pager_for(object, fault->index) ||
         (!data && !config->pager_ops->access_request)) {
         return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_ERROR);
     }
-    if (!object->ready || (config->credits != 0 && object->stats.outstanding >= config->credits)) {
-        return (fault->args.flags & PGL_FAULT_FLAG_NO_WAIT) != 0 ? pgl_fault_unlock_and_fail(fault, PGL_FAULT_RETRY)
-                                                                 : pgl_fault_wait(fault, &object->queue);
+    if (!lock_window(fault)) {
+        return false;
+    }
+    if (!claim_credit(fault, &over)) {
+        return over;
     }
     if (!pgl_object_page_make(object, fault->index, &page) ||
         (config->internal && !pgl_object_page_has_frame(object, page))) {
         return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
     }
-
-    fault->id = ++object->last_id;
-    pgl_object_page_mark(object, page, fault->id, true);
-    if (!pgl_object_queue(object, &fault->waiter, &page.chunk->queue, fault->index)) {
-        pgl_object_page_unmark(object, page);
-        fault->id = 0;
+    if (!pgl_waiter_queue(&fault->waiter, &page.chunk->queue, &page.shard->room, fault->index)) {
+        if (data) {
+            pgl_object_page_drop_frame(object, page);
+        }
         return pgl_fault_unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
     }
     fault->waiting = true;
     fault->asked = object;
-    cluster = choose(fault, data, budget(fault, data, in_error));
-    mark_outward(fault, &cluster, fault->id);
-    fault->asked_first = cluster.first;
-    fault->asked_last = cluster.last;
-    pgl_fault_counts(fault)->requests += data;
-    pgl_fault_counts(fault)->demanded += data;
-    pgl_fault_counts(fault)->speculative += data ? cluster.last - cluster.first : 0;
-    pgl_fault_counts(fault)->unlocks += !data;
-    pthread_mutex_unlock(&object->lock);
-    return send_request(fault, &cluster, data, access);
+    fault->id = pgl_object_new_id(object, fault->index);
+    pgl_object_page_mark(page, fault->id, true);
+    return ask_with_neighbours(fault, data, in_error);
 }

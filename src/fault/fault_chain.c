@@ -3,31 +3,30 @@
  * The chain of objects: how a fault goes down, copies a page up, and makes a page at the end. fault.c explains the
  * placeholder.
  *
- * LOCK ORDER   Two objects are locked together only to copy a page up, the upper one first. For that the lower one is
- *              unlocked first, and its page is looked up again.
+ * LOCK ORDER   Pages of two objects are locked together only to copy a page up, the upper one first. For that the lower
+ *              one is unlocked first, and looked up again.
  */
 #include "fault_internal.h"
 
 /*
- * Make the page in the top object, which is locked: a copy of @frame, or zeros. @lower, if not NULL, is locked too and
- * is unlocked here. In the top object the page is absent, or busy with the placeholder of this fault.
+ * Make the page in the top object, where it is locked: a copy of @frame, or zeros. The page @lower_index of @lower, if
+ * that is not NULL, is locked too and is unlocked here. In the top object the page is absent, or busy with the
+ * placeholder of this fault.
  */
-static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const void *frame)
+static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, uint64_t lower_index, const void *frame)
 {
-    struct pgl_object *top = fault->place.object;
+    struct pgl_object *top = fault->object;
     struct pgl_wake_list list = {NULL};
     struct pgl_object_page page;
     bool made;
 
-    fault->object = top;
-    fault->index = fault->place.index;
     made = pgl_object_page_make(top, fault->index, &page) && pgl_object_page_has_frame(top, page);
     if (made) {
-        pgl_object_page_fill(top, page, frame, PGL_ACCESS_WRITE);
-        pgl_object_page_settle(top, page, PGL_OUTCOME_SUPPLIED, &list);
+        pgl_object_page_fill(top, page, frame, PGL_ACCESS_WRITE, &list);
+        pgl_object_page_settle(page, PGL_OUTCOME_SUPPLIED, &list);
     }
     if (lower) {
-        pthread_mutex_unlock(&lower->lock);
+        pgl_object_unlock(lower, lower_index, lower_index);
     }
     if (!made) {
         return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
@@ -38,24 +37,34 @@ static bool make_in_top(struct pgl_fault *fault, struct pgl_object *lower, const
     return true;
 }
 
+/* The page is locked in the top object, which becomes the current one. */
+static void stand_at_top(struct pgl_fault *fault)
+{
+    fault->object = fault->place.object;
+    fault->index = fault->locked_first = fault->locked_last = fault->place.index;
+}
+
 /* Copy a page that is to be written from a lower object to the top object, where it replaces the placeholder. */
 bool pgl_fault_copy_up(struct pgl_fault *fault)
 {
     struct pgl_object *lower = fault->object;
+    struct pgl_object *top = fault->place.object;
+    uint64_t index = fault->index;
     struct pgl_object_page page;
 
-    pthread_mutex_unlock(&lower->lock);
-    pthread_mutex_lock(&fault->place.object->lock);
-    pthread_mutex_lock(&lower->lock);
-    page = pgl_object_page_find(lower, fault->index);
+    pgl_fault_unlock(fault);
+    pgl_object_lock(top, fault->place.index, fault->place.index);
+    pgl_fault_lock(fault, index, index);
+    page = pgl_object_page_find(lower, index);
     if (!pgl_object_page_is(page, page.chunk->readable)) { /* removed or withheld meanwhile: look again */
-        pthread_mutex_unlock(&fault->place.object->lock);
-        pthread_mutex_unlock(&lower->lock);
+        pgl_fault_unlock(fault);
+        pgl_object_unlock(top, fault->place.index, fault->place.index);
         return false;
     }
     pgl_fault_counts(fault)->used += pgl_object_page_is(page, page.chunk->speculative);
-    page.chunk->speculative &= ~page.bit;
-    return make_in_top(fault, lower, pgl_object_page_frame(lower, page));
+    pgl_object_page_speculate(page, false);
+    stand_at_top(fault);
+    return make_in_top(fault, lower, index, pgl_object_page_frame(lower, page));
 }
 
 /* The chain ends here and no object has the page: make zeros, or answer that there is no data. */
@@ -67,10 +76,11 @@ bool pgl_fault_end_of_chain(struct pgl_fault *fault)
         return pgl_fault_unlock_and_fail(fault, PGL_FAULT_NO_DATA);
     }
     if (!pgl_fault_at_top(fault)) {
-        pthread_mutex_unlock(&fault->object->lock);
-        pthread_mutex_lock(&fault->place.object->lock);
+        pgl_fault_unlock(fault);
+        pgl_object_lock(fault->place.object, fault->place.index, fault->place.index);
+        stand_at_top(fault);
     }
-    return make_in_top(fault, NULL, NULL);
+    return make_in_top(fault, NULL, 0, NULL);
 }
 
 /*
@@ -96,10 +106,10 @@ bool pgl_fault_go_down(struct pgl_fault *fault)
         if (!pgl_object_page_make(object, fault->index, &page)) {
             return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
         }
-        fault->placeholder = ++object->last_id;
-        pgl_object_page_mark(object, page, fault->placeholder, false);
+        fault->placeholder = pgl_object_new_id(object, fault->index);
+        pgl_object_page_mark(page, fault->placeholder, false);
     }
-    pthread_mutex_unlock(&object->lock);
+    pgl_fault_unlock(fault);
 
     if (fault->last > backing->config.last - shift) {
         fault->last = backing->config.last - shift;
@@ -115,7 +125,7 @@ bool pgl_fault_go_down(struct pgl_fault *fault)
 /* The walk without a placeholder has not found the page: start again at the top object. */
 bool pgl_fault_back_to_top(struct pgl_fault *fault)
 {
-    pthread_mutex_unlock(&fault->object->lock);
+    pgl_fault_unlock(fault);
     pgl_fault_go_to_top(fault);
     fault->looked = true;
     return false;

@@ -20,9 +20,9 @@ static void drop_placeholder(struct pgl_fault *fault, enum pgl_outcome outcome)
     struct pgl_wake_list list = {NULL};
 
     if (fault->placeholder != 0) {
-        pthread_mutex_lock(&top->lock);
+        pgl_object_lock(top, fault->place.index, fault->place.index);
         pgl_object_roll_back(top, fault->placeholder, fault->place.index, fault->place.index, outcome, &list);
-        pthread_mutex_unlock(&top->lock);
+        pgl_object_unlock(top, fault->place.index, fault->place.index);
         pgl_wake_all(&list);
         fault->placeholder = 0;
     }
@@ -35,9 +35,9 @@ bool pgl_fault_fail(struct pgl_fault *fault, enum pgl_fault_result result)
     struct pgl_wake_list list = {NULL};
 
     if (fault->id != 0) {
-        pthread_mutex_lock(&object->lock);
+        pgl_object_lock(object, fault->asked_first, fault->asked_last);
         pgl_object_roll_back(object, fault->id, fault->asked_first, fault->asked_last, PGL_OUTCOME_AGAIN, &list);
-        pthread_mutex_unlock(&object->lock);
+        pgl_object_unlock(object, fault->asked_first, fault->asked_last);
         pgl_wake_all(&list);
         fault->id = 0;
     }
@@ -47,20 +47,25 @@ bool pgl_fault_fail(struct pgl_fault *fault, enum pgl_fault_result result)
 
 bool pgl_fault_unlock_and_fail(struct pgl_fault *fault, enum pgl_fault_result result)
 {
-    pthread_mutex_unlock(&fault->object->lock);
+    pgl_fault_unlock(fault);
     return pgl_fault_fail(fault, result);
 }
 
-bool pgl_fault_wait(struct pgl_fault *fault, struct pgl_waiter **queue)
+/* The fault is in a queue. */
+void pgl_fault_unlock_and_wait(struct pgl_fault *fault)
 {
-    struct pgl_object *object = fault->object;
-
-    if (!pgl_object_queue(object, &fault->waiter, queue, fault->index)) {
-        return pgl_fault_unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
-    }
     fault->waiting = true;
     fault->looked = false; /* after the wait, a walk without a placeholder may find the page */
-    pthread_mutex_unlock(&object->lock);
+    pgl_fault_unlock(fault);
+}
+
+/* Wait for a page that is busy or asked for. */
+bool pgl_fault_wait(struct pgl_fault *fault, struct pgl_object_page page)
+{
+    if (!pgl_waiter_queue(&fault->waiter, &page.chunk->queue, &page.shard->room, fault->index)) {
+        return pgl_fault_unlock_and_fail(fault, PGL_FAULT_INTERRUPTED);
+    }
+    pgl_fault_unlock_and_wait(fault);
     return false;
 }
 
@@ -70,9 +75,13 @@ bool pgl_fault_found(struct pgl_fault *fault, struct pgl_object_page page)
     struct pgl_object *object = fault->object;
     bool writable = pgl_fault_at_top(fault) && pgl_object_page_is(page, page.chunk->writable);
 
-    pgl_fault_counts(fault)->used += pgl_object_page_is(page, page.chunk->speculative);
-    page.chunk->speculative &= ~page.bit;
-    page.chunk->wires[page.slot] += (fault->args.flags & PGL_FAULT_FLAG_WIRE) != 0;
+    if (pgl_object_page_is(page, page.chunk->speculative)) {
+        pgl_fault_counts(fault)->used++;
+        pgl_object_page_speculate(page, false);
+    }
+    if ((fault->args.flags & PGL_FAULT_FLAG_WIRE) != 0) {
+        page.chunk->wires[page.slot]++;
+    }
     fault->found = (struct pgl_fault_page){
         .object = object,
         .index = fault->index,
@@ -80,7 +89,7 @@ bool pgl_fault_found(struct pgl_fault *fault, struct pgl_object_page page)
         .access = writable ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
         .hit = fault->hit,
     };
-    pthread_mutex_unlock(&object->lock);
+    pgl_fault_unlock(fault);
     drop_placeholder(fault, PGL_OUTCOME_AGAIN);
     return done(fault, PGL_FAULT_SUCCESS);
 }

@@ -12,17 +12,26 @@ struct pgl_fault {
     struct pgl_fault_args args;
     bool waiting; /* the fault is or was queued, and its outcome was not read yet */
     bool placed;  /* place is valid */
+    bool held;    /* place.object carries a reference of the fault's */
+    bool widened; /* more was locked: look again in the same step */
     bool counted; /* it was counted as a touch, at the first look */
     bool hit;     /* the page was found at each look so far */
     enum pgl_fault_result result;
     struct pgl_fault_page found;
+    const struct pgl_object *hits_of; /* the object in which hit_slot is valid, maybe freed since */
+    unsigned hit_slot;
 
     struct pgl_place place;    /* the page in the top object, and the window of the entry */
     struct pgl_object *object; /* the current object: the top object, or one below it */
     uint64_t index;            /* the page in the current object */
     uint64_t first;            /* the window in the current object */
     uint64_t last;
+    uint64_t locked_first; /* the shards of these pages of the current object are locked during a step */
+    uint64_t locked_last;
     bool no_data; /* the current object's pager has answered that there is no data */
+
+    struct pgl_object
+        *credit; /* the fault owns a credit of this object, with which no page is asked for yet, or NULL */
 
     bool looked;              /* it has walked down the chain without a placeholder and found nothing */
     uint64_t placeholder;     /* the id of its mark in the top object; 0: none */
@@ -43,17 +52,31 @@ static inline enum pgl_access pgl_fault_wanted(const struct pgl_fault *fault)
     return pgl_fault_at_top(fault) ? fault->args.access : PGL_ACCESS_READ;
 }
 
-/* The counts of the advice that the fault follows in its current object, which is locked. */
+/* Lock the pages [first, last] of the current object for a step. */
+static inline void pgl_fault_lock(struct pgl_fault *fault, uint64_t first, uint64_t last)
+{
+    fault->locked_first = first;
+    fault->locked_last = last;
+    pgl_object_lock(fault->object, first, last);
+}
+
+static inline void pgl_fault_unlock(const struct pgl_fault *fault)
+{
+    pgl_object_unlock(fault->object, fault->locked_first, fault->locked_last);
+}
+
+/* The counts of the advice that the fault follows in its current object, whose page is locked. */
 static inline struct pgl_fault_counts *pgl_fault_counts(const struct pgl_fault *fault)
 {
-    struct pgl_object *object = fault->object;
+    const struct pgl_object *object = fault->object;
+    struct pgl_shard *shard = pgl_object_shard(object, fault->index);
 
-    return &object->stats.by_advice[pgl_advice_effective(fault->place.advice, object->advice)];
+    return &shard->by_advice[pgl_advice_effective(fault->place.advice, object->advice)];
 }
 
 /*
- * The page was not usable: the fault is no hit any more, and counts as a fault if the page was absent. The current
- * object is locked. If the page was absent, it is the top object. Only a fault with PGL_FAULT_FLAG_RESIDENT may be
+ * The page was not usable: the fault is no hit any more, and counts as a fault if the page was absent. The page is
+ * locked. If the page was absent, it is the top object. Only a fault with PGL_FAULT_FLAG_RESIDENT may be
  * below it, because it goes down without a placeholder; such a fault is not counted.
  */
 static inline void pgl_fault_count_miss(struct pgl_fault *fault, bool resident)
@@ -73,15 +96,19 @@ static inline void pgl_fault_go_to_top(struct pgl_fault *fault)
 }
 
 /*
- * The steps. Each is entered with fault->object locked and returns with nothing locked; only pgl_fault_fail() is
- * entered with nothing locked. The result is true if the fault is done, with fault->result set. If it is false, the
- * fault goes on, and waits first if fault->waiting is set.
+ * The steps. Each is entered with the page of fault->object locked, by pgl_fault_lock(), and returns with nothing
+ * locked; only pgl_fault_hit(), pgl_fault_fail() and pgl_fault_drop_credit() are entered with nothing locked. The result is true if the fault is done, with
+ * fault->result set. If it is false, the fault goes on, and waits first if fault->waiting is set.
+ * pgl_fault_ask() may return with the page locked, and fault->widened set: then the step begins again.
  */
+bool pgl_fault_hit(struct pgl_fault *fault);
 bool pgl_fault_fail(struct pgl_fault *fault, enum pgl_fault_result result);
 bool pgl_fault_unlock_and_fail(struct pgl_fault *fault, enum pgl_fault_result result);
-bool pgl_fault_wait(struct pgl_fault *fault, struct pgl_waiter **queue);
+void pgl_fault_unlock_and_wait(struct pgl_fault *fault);
+bool pgl_fault_wait(struct pgl_fault *fault, struct pgl_object_page page);
 bool pgl_fault_found(struct pgl_fault *fault, struct pgl_object_page page);
 bool pgl_fault_ask(struct pgl_fault *fault, struct pgl_object_page page);
+void pgl_fault_drop_credit(struct pgl_fault *fault);
 bool pgl_fault_copy_up(struct pgl_fault *fault);
 bool pgl_fault_end_of_chain(struct pgl_fault *fault);
 bool pgl_fault_go_down(struct pgl_fault *fault);

@@ -3,27 +3,32 @@
  * Memory objects: their life, and the calls on a whole object. object_pages.c has the states of pages, object_reply.c
  * a pager's replies, object_check.c the invariants in code.
  *
- * OBJECTS      An object's lock protects its chunks (every bit, id, frame and wire of its pages), the queues of the
- *              faults that wait in it, its advice and table, and its counts. Its configuration never changes.
+ * OBJECTS      The pages of an object lie in shards (object_lock.c). The lock of a shard protects its chunks (every bit,
+ *              id, frame and wire of their pages), the queues of the faults that wait for its pages, and its counts. The
+ *              credits have a lock of their own (object_credit.c), and so have the calls of the caller's memory, and the
+ *              advisor. The advice, the table, and whether the pager is ready or gone change only while all shards and
+ *              the credits are locked. The configuration never changes.
  * IDS          A fault marks pages with an id that the object never uses again. A roll-back names the id, and therefore
  *              removes no other mark, whatever happened to the pages meanwhile.
- * LOCK ORDER   map -> object -> the object it shadows -> ... -> waiter. No lock is held while a pager's functions or a
- *              fault's ready() run, but release() may run with a map locked. Memory and heap functions are called with
- *              an object locked.
+ * LOCK ORDER   map -> shards of an object, by number -> shards of the object it shadows -> ... -> credits, memory or
+ *              advisor -> waiter. No lock is held while a pager's functions or a fault's ready() run, but release() may
+ *              run with a map locked. Memory and heap functions are called with shards locked.
  * INVARIANTS   pgl_object_check() checks each of them, and test_object breaks each of them:
- *              I1 A resident page is neither busy nor in error.
- *              I2 Only resident and busy pages are asked for or speculative.
- *              I3 Writable pages are readable, and readable pages are resident.
- *              I4 The pages asked for are the credits in use, and the other counts agree with the bits.
- *              I5 A page has an id exactly while it is busy or asked for.
- *              I6 With memory, a resident page has a frame, and a page that is neither resident nor busy has none.
- *              I7 Only resident pages are wired.
- *              I8 A fault waits for a page only while the page is busy or asked for, and is therefore woken.
- *              I9 A fault waits for a credit only while there is none, or while the pager is not ready.
- * PROGRESS     Each mark that another thread may have seen ends in pgl_object_page_settle(). It wakes every fault that
- *              waits for the page, and every fault that waits for a credit, because a single one might no longer need
- *              it and the others would sleep on. A fault that was interrupted before it could queue for its page
- *              removes its mark before it unlocks the object, and therefore no fault waits for that mark.
+ *              I1  A resident page is neither busy nor in error.
+ *              I2  Only resident and busy pages are asked for or speculative.
+ *              I3  Writable pages are readable, and readable pages are resident.
+ *              I4  With a limit, the credits in use are the pages asked for and the reserved ones, and at most the
+ *                  limit. The other counts agree with the bits.
+ *              I5  A page has an id exactly while it is busy or asked for.
+ *              I6  With memory, a resident page has a frame, and a page that is neither resident nor busy has none.
+ *              I7  Only resident pages are wired.
+ *              I8  A fault waits for a page only while the page is busy or asked for, and is therefore woken.
+ *              I9  A fault waits for a credit only while there is none, or while the pager is not ready.
+ *              I10 A page is in the shard that its stripe belongs to, and therefore its lock is known from its number.
+ * PROGRESS     Each mark that another thread may have seen ends in pgl_object_page_settle(), which wakes every fault
+ *              that waits for the page. The credit of the mark wakes one fault that waits for a credit, and is passed on
+ *              by a fault that no longer needs it. A fault that was interrupted before it could queue for its page
+ *              removes its mark before it unlocks the shard, and therefore no fault waits for that mark.
  */
 #include <errno.h>
 
@@ -53,16 +58,32 @@ static bool config_is_valid(const struct pgl_object_config *config)
     return pgl_advice_valid((int)config->advice) && !pgl_costs_explain(&config->costs);
 }
 
+/* An object has a shard for each of its stripes, up to a limit. The number is a power of two. */
+static uint64_t shards_for(uint64_t last)
+{
+    uint64_t nshards = 1;
+
+    while (nshards < PGL_SHARDS_MAX && nshards <= last / PGL_STRIPE_PAGES) {
+        nshards *= 2;
+    }
+    return nshards;
+}
+
 struct pgl_object *pgl_object_new(const struct pgl_object_config *config)
 {
+    uint64_t nshards = shards_for(config->last);
     struct pgl_object *object;
 
     if (!config_is_valid(config)) {
         errno = EINVAL;
         return NULL;
     }
-    object = pgl_heap_alloc(config->heap_ops, config->heap, sizeof(*object));
-    if (!object || pthread_mutex_init(&object->lock, NULL) != 0) {
+    object = pgl_heap_alloc(config->heap_ops, config->heap, sizeof(*object) + nshards * sizeof(*object->shards));
+    if (object) {
+        object->shards = (struct pgl_shard *)(object + 1);
+        object->last_shard = nshards - 1;
+    }
+    if (!object || !pgl_object_locks_init(object)) {
         pgl_heap_free(config->heap_ops, config->heap, object);
         errno = ENOMEM;
         return NULL;
@@ -89,7 +110,7 @@ static void object_free(struct pgl_object *object)
 {
     pgl_object_pages_free(object);
     pgl_heap_free(object->config.heap_ops, object->config.heap, object->advisor);
-    pthread_mutex_destroy(&object->lock);
+    pgl_object_locks_fini(object);
     pgl_heap_free(object->config.heap_ops, object->config.heap, object);
 }
 
@@ -107,22 +128,30 @@ void pgl_object_unref(struct pgl_object *object)
     }
 }
 
+/* Everything is locked. Wake all faults that wait for a credit or for the pager to be ready. */
+static void wake_queue(struct pgl_object *object, struct pgl_wake_list *list)
+{
+    while (object->credits.queue.first) {
+        pgl_waiter_settle(object->credits.queue.first, PGL_OUTCOME_AGAIN, list);
+    }
+}
+
 void pgl_object_set_ready(struct pgl_object *object)
 {
     struct pgl_wake_list list = {NULL};
 
-    pthread_mutex_lock(&object->lock);
+    pgl_object_lock_all(object);
     object->ready = true;
-    pgl_object_wake_queue(object, &list);
-    pthread_mutex_unlock(&object->lock);
+    wake_queue(object, &list);
+    pgl_object_unlock_all(object);
     pgl_wake_all(&list);
 }
 
 static void take_back_asked(struct pgl_object *object, struct pgl_object_page page, void *list)
 {
     if (pgl_object_page_is(page, page.chunk->asked)) {
-        pgl_object_page_unmark(object, page);
-        pgl_object_page_settle(object, page, PGL_OUTCOME_ERROR, list);
+        pgl_object_page_unmark(object, page, list);
+        pgl_object_page_settle(page, PGL_OUTCOME_ERROR, list);
     }
 }
 
@@ -130,11 +159,13 @@ void pgl_object_terminate(struct pgl_object *object)
 {
     struct pgl_wake_list list = {NULL};
 
-    pthread_mutex_lock(&object->lock);
+    pgl_object_lock_all(object);
     object->terminated = true;
+    wake_queue(object, &list);
+    pthread_mutex_unlock(
+        &object->credits.room.lock); /* credits are returned from here on, and no fault queues any more */
     pgl_object_visit(object, 0, object->config.last, take_back_asked, &list);
-    pgl_object_wake_queue(object, &list);
-    pthread_mutex_unlock(&object->lock);
+    pgl_object_unlock(object, 0, UINT64_MAX);
     pgl_wake_all(&list);
 }
 
@@ -144,9 +175,9 @@ bool pgl_object_advise(struct pgl_object *object, enum pgl_advice advice)
         errno = EINVAL;
         return false;
     }
-    pthread_mutex_lock(&object->lock);
-    object->advice = advice;
-    pthread_mutex_unlock(&object->lock);
+    pgl_object_lock_all(object);
+    __atomic_store_n(&object->advice, advice, __ATOMIC_RELAXED);
+    pgl_object_unlock_all(object);
     return true;
 }
 
@@ -154,17 +185,17 @@ enum pgl_advice pgl_object_advice(struct pgl_object *object)
 {
     enum pgl_advice advice;
 
-    pthread_mutex_lock(&object->lock);
+    pgl_object_lock(object, 0, 0);
     advice = object->advice;
-    pthread_mutex_unlock(&object->lock);
+    pgl_object_unlock(object, 0, 0);
     return advice;
 }
 
 void pgl_object_set_table(struct pgl_object *object, const struct pgl_advice_table *table)
 {
-    pthread_mutex_lock(&object->lock);
+    pgl_object_lock_all(object);
     object->table = table ? *table : *pgl_advice_shipped();
-    pthread_mutex_unlock(&object->lock);
+    pgl_object_unlock_all(object);
 }
 
 bool pgl_object_set_costs(struct pgl_object *object, const struct pgl_costs *costs)
@@ -173,12 +204,12 @@ bool pgl_object_set_costs(struct pgl_object *object, const struct pgl_costs *cos
         errno = EINVAL;
         return false;
     }
-    pthread_mutex_lock(&object->lock);
+    pthread_mutex_lock(&object->advisor_lock);
     object->costs = *costs;
     if (object->advisor) {
         pgl_advisor_set_costs(object->advisor, costs);
     }
-    pthread_mutex_unlock(&object->lock);
+    pthread_mutex_unlock(&object->advisor_lock);
     return true;
 }
 
@@ -186,10 +217,10 @@ static void remove_page(struct pgl_object *object, struct pgl_object_page page, 
 {
     if (pgl_object_page_is(page, page.chunk->resident & ~page.chunk->asked) && page.chunk->wires[page.slot] == 0) {
         page.chunk->resident &= ~page.bit;
-        page.chunk->speculative &= ~page.bit;
+        pgl_object_page_speculate(page, false);
         pgl_object_page_allow(page, PGL_ACCESS_NONE);
         pgl_object_page_drop_frame(object, page);
-        object->stats.resident--;
+        page.shard->resident--;
         *(uint64_t *)removed += 1;
     }
 }
@@ -198,11 +229,11 @@ uint64_t pgl_object_remove(struct pgl_object *object, uint64_t first, uint64_t l
 {
     uint64_t removed = 0;
 
-    pthread_mutex_lock(&object->lock);
     if (first <= last) {
+        pgl_object_lock(object, first, last);
         pgl_object_visit(object, first, last, remove_page, &removed);
+        pgl_object_unlock(object, first, last);
     }
-    pthread_mutex_unlock(&object->lock);
     return removed;
 }
 
@@ -211,13 +242,13 @@ bool pgl_object_unwire(struct pgl_object *object, uint64_t index)
     struct pgl_object_page page;
     bool wired;
 
-    pthread_mutex_lock(&object->lock);
+    pgl_object_lock(object, index, index);
     page = pgl_object_page_find(object, index);
     wired = page.chunk && page.chunk->wires[page.slot] > 0;
     if (wired) {
         page.chunk->wires[page.slot]--;
     }
-    pthread_mutex_unlock(&object->lock);
+    pgl_object_unlock(object, index, index);
     if (!wired) {
         errno = EINVAL;
     }
@@ -229,16 +260,56 @@ bool pgl_object_resident(struct pgl_object *object, uint64_t index)
     struct pgl_object_page page;
     bool resident;
 
-    pthread_mutex_lock(&object->lock);
+    pgl_object_lock(object, index, index);
     page = pgl_object_page_find(object, index);
     resident = page.chunk && pgl_object_page_is(page, page.chunk->resident);
-    pthread_mutex_unlock(&object->lock);
+    pgl_object_unlock(object, index, index);
     return resident;
+}
+
+static void add_stats(struct pgl_object_stats *sum, const struct pgl_shard *shard)
+{
+    for (unsigned advice = 0; advice < PGL_ADVICE_COUNT; advice++) {
+        struct pgl_fault_counts *to = &sum->by_advice[advice];
+        const struct pgl_fault_counts *from = &shard->by_advice[advice];
+
+        to->touches += from->touches;
+        to->faults += from->faults;
+        to->requests += from->requests;
+        to->demanded += from->demanded;
+        to->speculative += from->speculative;
+        to->used += from->used;
+        to->unlocks += from->unlocks;
+        to->retries += from->retries;
+    }
+    for (unsigned reason = 0; reason < PGL_REASON_COUNT; reason++) {
+        sum->by_reason[reason] += shard->by_reason[reason];
+    }
+    sum->resident += shard->resident;
+    sum->busy += shard->busy;
+    sum->outstanding += shard->outstanding;
+    sum->waiting += shard->room.waiting;
+    sum->duplicates += shard->duplicates;
+    sum->aliens += shard->aliens;
+}
+
+static void add_hits(struct pgl_object_stats *sum, const struct pgl_object *object)
+{
+    for (unsigned slot = 0; slot < PGL_HIT_SLOTS; slot++) {
+        for (unsigned advice = 0; advice < PGL_ADVICE_COUNT; advice++) {
+            sum->by_advice[advice].touches += __atomic_load_n(&object->hits[slot].by_advice[advice], __ATOMIC_RELAXED);
+        }
+    }
 }
 
 void pgl_object_get_stats(struct pgl_object *object, struct pgl_object_stats *stats)
 {
-    pthread_mutex_lock(&object->lock);
-    *stats = object->stats;
-    pthread_mutex_unlock(&object->lock);
+    *stats = (struct pgl_object_stats){0};
+    pgl_object_lock_all(object);
+    for (uint64_t i = 0; i <= object->last_shard; i++) {
+        add_stats(stats, &object->shards[i]);
+    }
+    stats->waiting += object->credits.room.waiting;
+    add_hits(stats, object);
+    pgl_object_unlock_all(object);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The invariants of an object, as object.c numbers them, checked with the object locked. */
+/* The invariants of an object, as object.c numbers them, checked with all of it locked. */
 #include "object_internal.h"
 
-/* One check: how violations are reported, and the sums of the walk over all chunks. */
+/* One check: how violations are reported, and the sums of the walk over the chunks of a shard. */
 struct check {
     const struct pgl_object *object;
     void (*say)(const char *what, void *opaque);
@@ -38,10 +38,12 @@ static void check_page(struct check *check, const struct pgl_chunk *chunk, unsig
     require(check, resident || chunk->wires[slot] == 0, "I7: a wired page that is not resident");
 }
 
-static void check_chunk(struct check *check, const struct pgl_chunk *chunk)
+static void check_chunk(struct check *check, const struct pgl_shard *shard, const struct pgl_chunk *chunk)
 {
     uint64_t marked = chunk->busy | chunk->asked;
 
+    require(check, pgl_object_shard(check->object, chunk->number * PGL_CHUNK_PAGES) == shard,
+            "I10: a page in another stripe's shard");
     require(check, (chunk->resident & (chunk->busy | chunk->error)) == 0,
             "I1: a resident page that is busy, or in error");
     require(check, ((chunk->asked | chunk->speculative) & ~(chunk->resident | chunk->busy)) == 0,
@@ -51,7 +53,7 @@ static void check_chunk(struct check *check, const struct pgl_chunk *chunk)
     for (unsigned slot = 0; slot < PGL_CHUNK_PAGES; slot++) {
         check_page(check, chunk, slot);
     }
-    for (const struct pgl_waiter *waiter = chunk->queue; waiter; waiter = waiter->next) {
+    for (const struct pgl_waiter *waiter = chunk->queue.first; waiter; waiter = waiter->next) {
         check->waiting++;
         require(check, (marked >> waiter->index % PGL_CHUNK_PAGES & 1) != 0,
                 "I8: a fault waits for a page that nobody will bring");
@@ -61,20 +63,37 @@ static void check_chunk(struct check *check, const struct pgl_chunk *chunk)
     check->asked += (unsigned)__builtin_popcountll(chunk->asked);
 }
 
-static void check_counts(struct check *check)
+/* Check the chunks of a shard, and its counts. */
+static void check_shard(struct check *check, const struct pgl_shard *shard)
+{
+    check->resident = check->busy = check->asked = check->waiting = 0;
+    for (uint64_t slot = 0; shard->table && slot < shard->table->nslots; slot++) {
+        if (shard->table->chunk[slot]) {
+            check_chunk(check, shard, shard->table->chunk[slot]);
+        }
+    }
+    require(check,
+            check->resident == shard->resident && check->busy == shard->busy && check->asked == shard->outstanding &&
+                check->waiting == shard->room.waiting,
+            "I4: the counts do not fit the pages");
+}
+
+static void check_credits(struct check *check)
 {
     const struct pgl_object *object = check->object;
-    uint64_t credits = object->config.credits;
+    const struct pgl_credits *credits = &object->credits;
+    uint64_t limit = object->config.credits;
+    uint64_t waiting = 0;
 
+    for (const struct pgl_waiter *waiter = credits->queue.first; waiter; waiter = waiter->next) {
+        waiting++;
+    }
+    require(check, waiting == credits->room.waiting, "I4: the count of waiting faults does not fit the queue");
+    require(check, limit == 0 || credits->used == pgl_object_outstanding(object) + credits->reserved,
+            "I4: a credit was lost, or made");
+    require(check, limit == 0 || credits->used <= limit, "I4: more pages outstanding than there are credits");
     require(check,
-            check->resident == object->stats.resident && check->busy == object->stats.busy &&
-                check->asked == object->stats.outstanding && check->waiting == object->stats.waiting,
-            "I4: the counts do not fit the pages");
-    require(check, credits == 0 || object->stats.outstanding <= credits,
-            "I4: more pages outstanding than there are credits");
-    require(check,
-            !object->queue || !object->ready ||
-                (!object->terminated && credits != 0 && object->stats.outstanding >= credits),
+            !credits->queue.first || !object->ready || (!object->terminated && limit != 0 && credits->used >= limit),
             "I9: a fault waits for a credit that there is");
 }
 
@@ -109,19 +128,16 @@ unsigned pgl_object_check(struct pgl_object *object, void (*say)(const char *wha
 {
     struct check check = {.object = object, .say = say, .opaque = opaque};
 
-    pthread_mutex_lock(&object->lock);
-    for (uint64_t slot = 0; slot < object->nslots; slot++) {
-        if (object->chunks[slot]) {
-            check_chunk(&check, object->chunks[slot]);
-        }
+    pgl_object_lock_all(object);
+    for (uint64_t i = 0; i <= object->last_shard; i++) {
+        check_shard(&check, &object->shards[i]);
     }
-    for (const struct pgl_waiter *waiter = object->queue; waiter; waiter = waiter->next) {
-        check.waiting++;
-    }
-    check_counts(&check);
+    check_credits(&check);
+    pthread_mutex_lock(&object->advisor_lock);
     if (object->advisor) {
         check_advisor(&check, object->advisor);
     }
-    pthread_mutex_unlock(&object->lock);
+    pthread_mutex_unlock(&object->advisor_lock);
+    pgl_object_unlock_all(object);
     return check.violations;
 }

@@ -11,6 +11,9 @@
 #include "waiter_internal.h"
 
 #define PGL_CHUNK_PAGES 64
+#define PGL_STRIPE_PAGES 1024 /* a multiple of PGL_CHUNK_PAGES */
+#define PGL_SHARDS_MAX 32     /* a power of two; the thread sanitizer bears 64 locks in one thread */
+#define PGL_HIT_SLOTS 16
 
 /*
  * The states of 64 neighbouring pages, one bit per page. A page is
@@ -27,66 +30,146 @@ struct pgl_chunk {
     uint64_t busy;
     uint64_t error;
     uint64_t asked;               /* outstanding at the pager: one credit per page */
-    uint64_t readable;            /* resident pages only */
-    uint64_t writable;            /* readable pages only */
-    uint64_t speculative;         /* resident or busy, and not touched since it was requested as a neighbour */
-    struct pgl_waiter *queue;     /* faults that wait for these pages */
+    uint64_t readable;            /* resident pages only; atomic */
+    uint64_t writable;            /* readable pages only; atomic */
+    uint64_t speculative;         /* resident or busy, and not touched since it was requested as a neighbour; atomic */
+    uint64_t drops;               /* how many frames were dropped; atomic */
+    struct pgl_queue queue;       /* faults that wait for these pages */
     uint64_t id[PGL_CHUNK_PAGES]; /* of a busy or asked page: the id of its mark */
     uint32_t wires[PGL_CHUNK_PAGES];
-    void *frame[]; /* PGL_CHUNK_PAGES entries, or none if the object has no memory */
+    void *frame[]; /* PGL_CHUNK_PAGES entries, or none if the object has no memory; atomic */
 };
 
-/* The members above `lock` never change, but for refs. The lock protects the members below. */
-struct pgl_object {
-    struct pgl_object_config config; /* its advice and table are only the initial ones */
-    unsigned refs;                   /* atomic */
+/* A hash table of chunks with open addressing, at most half used. It is full-grown once a larger one exists. */
+struct pgl_chunk_table {
+    struct pgl_chunk_table *smaller; /* kept, because a reader may still be in it */
+    uint64_t nslots;                 /* a power of two */
+    struct pgl_chunk *chunk[];       /* atomic; NULL: free */
+};
 
-    pthread_mutex_t lock;
-    struct pgl_chunk **chunks; /* hash table, open addressing; nslots is 0 or a power of two, at most half used */
-    uint64_t nslots;
+/*
+ * The pages of some stripes of an object. The lock of the room protects the chunks, their queues, and the other members.
+ * Without it, pgl_fault_hit() finds a chunk, and pgl_object_outstanding() reads outstanding. What every request changes
+ * comes first and lies in few cache lines.
+ */
+struct pgl_shard {
+    struct pgl_room room;
+    struct pgl_chunk_table *table; /* atomic; NULL: no page was ever marked */
+    uint64_t last_id;              /* congruent to its number, modulo the number of shards */
+    uint64_t resident;             /* these and the next ones as in struct pgl_object_stats, of this shard's pages */
+    uint64_t busy;
+    uint64_t outstanding; /* atomic */
     uint64_t nchunks;
-    struct pgl_waiter *queue; /* faults that wait for a credit or for the pager to be ready */
-    enum pgl_advice advice;
+    uint64_t duplicates;
+    uint64_t aliens;
+    struct pgl_fault_counts by_advice[PGL_ADVICE_COUNT];
+    uint64_t by_reason[PGL_REASON_COUNT];
+    char apart[128]; /* two shards share no cache line */
+};
+
+/* The faults that were answered without a lock, by the advice that they followed. Atomic. */
+struct pgl_hits {
+    uint64_t by_advice[PGL_ADVICE_COUNT];
+    char apart[128];
+};
+
+/* The credits of an object with a limit, and the faults that wait for one, or for the pager to be ready. */
+struct pgl_credits {
+    struct pgl_room room; /* its lock protects the other members */
+    struct pgl_queue queue;
+    uint64_t used;     /* the pages asked for, and the reserved ones */
+    uint64_t reserved; /* those that a fault owns, and has no page asked for with yet */
+};
+
+/*
+ * The members above `refs` change only while all shards and the credits are locked; the holder of any of these locks may
+ * read them.
+ */
+struct pgl_object {
+    struct pgl_object_config config; /* never changes; its advice and table are only the initial ones */
+    struct pgl_shard *shards;
+    uint64_t last_shard;    /* the number of shards, which is a power of two, less one */
+    enum pgl_advice advice; /* atomic: pgl_fault_hit() reads it without a lock */
     struct pgl_advice_table table;
-    struct pgl_costs costs;
-    struct pgl_advisor *advisor; /* NULL until a fault with adaptive advice is to choose its window */
     bool ready;
     bool terminated;
-    uint64_t last_id;
-    struct pgl_object_stats stats; /* the page counts follow each change of a page */
+    char apart[128]; /* what every fault reads shares no cache line with what some faults write */
+
+    struct pgl_hits hits[PGL_HIT_SLOTS];
+    unsigned hit_slots; /* atomic: how many slots of `hits` were given out */
+    unsigned refs;      /* atomic */
+    struct pgl_credits credits;
+    pthread_mutex_t memory_lock; /* one thread at a time calls alloc(), free() and spare() */
+    pthread_mutex_t advisor_lock; /* protects the members below */
+    struct pgl_costs costs;
+    struct pgl_advisor *advisor; /* NULL until a fault with adaptive advice is to choose its window */
 };
 
-/* A page of an object, as found by a look-up. Valid until the object is unlocked. */
+/* A page of an object, as found by a look-up. Valid until its shard is unlocked. */
 struct pgl_object_page {
+    struct pgl_shard *shard;
     struct pgl_chunk *chunk; /* NULL: no page of its chunk was ever marked */
     unsigned slot;           /* its position in the chunk */
     uint64_t bit;            /* 1 << slot */
 };
 
-/*
- * All functions below are called with the object locked. If a waiter is in a chunk's queue, its index is that of a busy
- * or asked page. pgl_object_queue() returns false if the waiter was interrupted, and pgl_object_dequeue() if it was in
- * no queue of the object any more.
- */
-bool pgl_object_queue(struct pgl_object *object, struct pgl_waiter *waiter, struct pgl_waiter **queue, uint64_t index);
-bool pgl_object_dequeue(struct pgl_object *object, struct pgl_waiter *waiter);
-void pgl_object_settle(struct pgl_object *object, struct pgl_waiter *waiter, enum pgl_outcome outcome,
-                       struct pgl_wake_list *list);
-void pgl_object_wake_queue(struct pgl_object *object, struct pgl_wake_list *list);
+/* Make the locks of an object, and destroy them. pgl_object_locks_init() returns false if there is no memory. */
+bool pgl_object_locks_init(struct pgl_object *object);
+void pgl_object_locks_fini(struct pgl_object *object);
 
+/* The shards that the pages [first, last] of an object are in. */
+void pgl_object_lock(struct pgl_object *object, uint64_t first, uint64_t last);
+void pgl_object_unlock(struct pgl_object *object, uint64_t first, uint64_t last);
+bool pgl_object_covers(const struct pgl_object *object, uint64_t first, uint64_t last, uint64_t shard);
+
+/* All shards and the credits. */
+void pgl_object_lock_all(struct pgl_object *object);
+void pgl_object_unlock_all(struct pgl_object *object);
+
+static inline struct pgl_shard *pgl_object_shard(const struct pgl_object *object, uint64_t index)
+{
+    return &object->shards[index / PGL_STRIPE_PAGES & object->last_shard];
+}
+
+/* An id for marks that begin at a page, whose shard is locked. */
+uint64_t pgl_object_new_id(const struct pgl_object *object, uint64_t index);
+
+/* The pages that are asked for in all shards, whether they are locked or not. */
+uint64_t pgl_object_outstanding(const struct pgl_object *object);
+
+/*
+ * Credits. A fault that was promised one asks with it, and hands it on if it does not. All are called without the lock
+ * of the credits, and those with a list may put waiters onto it. pgl_credit_claim() reserves a credit, or queues the
+ * waiter, or does neither if the waiter is NULL or was interrupted.
+ */
+enum pgl_claim { PGL_CLAIM_GRANTED, PGL_CLAIM_QUEUED, PGL_CLAIM_NONE };
+enum pgl_claim pgl_credit_claim(struct pgl_object *object, struct pgl_waiter *waiter, uint64_t index);
+/* Reserve up to @npages more. Returns the number. */
+uint64_t pgl_credit_reserve(struct pgl_object *object, uint64_t npages);
+/* Of @reserved credits @spent are those of pages that are asked for now; the others are returned. */
+void pgl_credit_spend(struct pgl_object *object, uint64_t reserved, uint64_t spent, struct pgl_wake_list *list);
+/* The credit of a page that was asked for is returned. */
+void pgl_credit_return(struct pgl_object *object, struct pgl_wake_list *list);
+
+/*
+ * All functions below are called with the shards of the pages locked that they name. If a waiter is in a chunk's queue,
+ * its index is that of a busy or asked page.
+ */
+/* The chunk with this number, or NULL. The shard need not be locked. */
+struct pgl_chunk *pgl_object_chunk(const struct pgl_object *object, uint64_t number);
 struct pgl_object_page pgl_object_page_find(const struct pgl_object *object, uint64_t index);
 /* Find the page, and allocate its chunk if there is none. Returns false if there is no memory. */
 bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct pgl_object_page *page);
 /* Allocate the page's frame if it has none. Returns false if there is no memory. */
 bool pgl_object_page_has_frame(struct pgl_object *object, struct pgl_object_page page);
-void pgl_object_page_settle(struct pgl_object *object, struct pgl_object_page page, enum pgl_outcome outcome,
-                            struct pgl_wake_list *list);
-void pgl_object_page_mark(struct pgl_object *object, struct pgl_object_page page, uint64_t id, bool asked);
-void pgl_object_page_unmark(struct pgl_object *object, struct pgl_object_page page);
+void pgl_object_page_settle(struct pgl_object_page page, enum pgl_outcome outcome, struct pgl_wake_list *list);
+void pgl_object_page_mark(struct pgl_object_page page, uint64_t id, bool asked);
+/* Remove the mark, and return its credit if the page was asked for. */
+void pgl_object_page_unmark(struct pgl_object *object, struct pgl_object_page page, struct pgl_wake_list *list);
 void pgl_object_page_drop_frame(struct pgl_object *object, struct pgl_object_page page);
 void pgl_object_page_allow(struct pgl_object_page page, enum pgl_access access);
 void pgl_object_page_fill(struct pgl_object *object, struct pgl_object_page page, const void *data,
-                          enum pgl_access access);
+                          enum pgl_access access, struct pgl_wake_list *list);
 uint64_t pgl_object_absent_word(const void *object, uint64_t number);     /* eligibility for data requests */
 uint64_t pgl_object_unreadable_word(const void *object, uint64_t number); /* eligibility for access requests */
 
@@ -113,6 +196,14 @@ static inline bool pgl_object_has_pager_for(const struct pgl_object *object, uin
 static inline void *pgl_object_page_frame(const struct pgl_object *object, struct pgl_object_page page)
 {
     return object->config.memory_ops ? page.chunk->frame[page.slot] : NULL;
+}
+
+/* A page that was requested as a neighbour is one no more, or becomes one. */
+static inline void pgl_object_page_speculate(struct pgl_object_page page, bool speculative)
+{
+    uint64_t others = page.chunk->speculative & ~page.bit;
+
+    __atomic_store_n(&page.chunk->speculative, others | (speculative ? page.bit : 0), __ATOMIC_RELAXED);
 }
 
 static inline bool pgl_object_page_is(struct pgl_object_page page, uint64_t in_chunk)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The states of an object's pages: a hash table of chunks, the marks, and the queues of faults that wait for a page or
- * for a credit. Everything here is called with the object locked; object.c has the invariants.
+ * The states of an object's pages: a hash table of chunks for each shard, the marks, and the queues of faults that wait
+ * for a page. Everything here is called with the pages' shards locked; object.c has the invariants.
  */
 #include "heap_internal.h"
 #include "object_internal.h"
@@ -16,58 +16,72 @@ static void object_release(const struct pgl_object *object, void *block)
     pgl_heap_free(object->config.heap_ops, object->config.heap, block);
 }
 
-/* The slot of a chunk in the table, or the slot for it if it is not there. The table has a free slot. */
-static uint64_t chunk_slot(struct pgl_chunk *const *chunks, uint64_t nslots, uint64_t number)
+/* Find a chunk in the table. It has a free slot. Returns where the chunk is, or would be, and it or NULL in @chunk. */
+static struct pgl_chunk **chunk_slot(struct pgl_chunk_table *table, uint64_t number, struct pgl_chunk **chunk)
 {
-    uint64_t slot = (number * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (nslots - 1);
+    uint64_t slot = (number * UINT64_C(0x9e3779b97f4a7c15)) >> 32 & (table->nslots - 1);
 
-    while (chunks[slot] && chunks[slot]->number != number) {
-        slot = (slot + 1) & (nslots - 1);
+    /* acquire: pairs with the release in pgl_object_page_make() */
+    while ((*chunk = __atomic_load_n(&table->chunk[slot], __ATOMIC_ACQUIRE)) && (*chunk)->number != number) {
+        slot = (slot + 1) & (table->nslots - 1);
     }
-    return slot;
+    return &table->chunk[slot];
 }
 
-static struct pgl_chunk *chunk_find(const struct pgl_object *object, uint64_t number)
+struct pgl_chunk *pgl_object_chunk(const struct pgl_object *object, uint64_t number)
 {
-    return object->nslots > 0 ? object->chunks[chunk_slot(object->chunks, object->nslots, number)] : NULL;
+    const struct pgl_shard *shard = pgl_object_shard(object, number * PGL_CHUNK_PAGES);
+    struct pgl_chunk_table *table = __atomic_load_n(&shard->table, __ATOMIC_ACQUIRE); /* pairs with table_grow() */
+    struct pgl_chunk *chunk = NULL;
+
+    if (table) {
+        chunk_slot(table, number, &chunk);
+    }
+    return chunk;
 }
 
-static bool chunks_grow(struct pgl_object *object)
+static bool table_grow(const struct pgl_object *object, struct pgl_shard *shard)
 {
-    uint64_t nslots = object->nslots > 0 ? 2 * object->nslots : 8;
-    struct pgl_chunk **chunks = object_alloc(object, nslots * sizeof(struct pgl_chunk *));
+    struct pgl_chunk_table *smaller = shard->table;
+    uint64_t nslots = smaller ? 2 * smaller->nslots : 8;
+    struct pgl_chunk_table *table = object_alloc(object, sizeof(*table) + nslots * sizeof(struct pgl_chunk *));
 
-    if (!chunks) {
+    if (!table) {
         return false;
     }
-    for (uint64_t slot = 0; slot < object->nslots; slot++) {
-        if (object->chunks[slot]) {
-            chunks[chunk_slot(chunks, nslots, object->chunks[slot]->number)] = object->chunks[slot];
+    table->smaller = smaller;
+    table->nslots = nslots;
+    for (uint64_t slot = 0; smaller && slot < smaller->nslots; slot++) {
+        struct pgl_chunk *none;
+
+        if (smaller->chunk[slot]) {
+            *chunk_slot(table, smaller->chunk[slot]->number, &none) = smaller->chunk[slot];
         }
     }
-    object_release(object, object->chunks);
-    object->chunks = chunks;
-    object->nslots = nslots;
+    __atomic_store_n(&shard->table, table, __ATOMIC_RELEASE); /* pairs with pgl_object_chunk() */
     return true;
 }
 
 struct pgl_object_page pgl_object_page_find(const struct pgl_object *object, uint64_t index)
 {
+    struct pgl_shard *shard = pgl_object_shard(object, index);
     unsigned slot = index % PGL_CHUNK_PAGES;
 
-    return (struct pgl_object_page){chunk_find(object, index / PGL_CHUNK_PAGES), slot, UINT64_C(1) << slot};
+    return (struct pgl_object_page){shard, pgl_object_chunk(object, index / PGL_CHUNK_PAGES), slot,
+                                    UINT64_C(1) << slot};
 }
 
 bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct pgl_object_page *page)
 {
     uint64_t nframes = object->config.memory_ops ? PGL_CHUNK_PAGES : 0;
+    struct pgl_shard *shard = pgl_object_shard(object, index);
     struct pgl_chunk *chunk;
 
     *page = pgl_object_page_find(object, index);
     if (page->chunk) {
         return true;
     }
-    if (2 * (object->nchunks + 1) > object->nslots && !chunks_grow(object)) {
+    if ((!shard->table || 2 * (shard->nchunks + 1) > shard->table->nslots) && !table_grow(object, shard)) {
         return false;
     }
     chunk = object_alloc(object, sizeof(*chunk) + nframes * sizeof(void *));
@@ -75,8 +89,9 @@ bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct pgl_
         return false;
     }
     chunk->number = index / PGL_CHUNK_PAGES;
-    object->chunks[chunk_slot(object->chunks, object->nslots, chunk->number)] = chunk;
-    object->nchunks++;
+    __atomic_store_n(chunk_slot(shard->table, chunk->number, &page->chunk), chunk,
+                     __ATOMIC_RELEASE); /* pairs with chunk_slot() */
+    shard->nchunks++;
     page->chunk = chunk;
     return true;
 }
@@ -84,12 +99,16 @@ bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct pgl_
 bool pgl_object_page_has_frame(struct pgl_object *object, struct pgl_object_page page)
 {
     const struct pgl_memory_ops *memory_ops = object->config.memory_ops;
+    void *frame;
 
-    if (memory_ops && !page.chunk->frame[page.slot]) {
-        page.chunk->frame[page.slot] = memory_ops->alloc(object->config.memory);
-        return page.chunk->frame[page.slot];
+    if (!memory_ops || page.chunk->frame[page.slot]) {
+        return true;
     }
-    return true;
+    pthread_mutex_lock(&object->memory_lock);
+    frame = memory_ops->alloc(object->config.memory);
+    pthread_mutex_unlock(&object->memory_lock);
+    __atomic_store_n(&page.chunk->frame[page.slot], frame, __ATOMIC_RELEASE); /* pairs with pgl_fault_hit(), H2 */
+    return frame;
 }
 
 void pgl_object_page_drop_frame(struct pgl_object *object, struct pgl_object_page page)
@@ -97,104 +116,83 @@ void pgl_object_page_drop_frame(struct pgl_object *object, struct pgl_object_pag
     void *frame = pgl_object_page_frame(object, page);
 
     if (frame) {
+        __atomic_store_n(&page.chunk->drops, page.chunk->drops + 1, __ATOMIC_RELEASE); /* these two pair with */
+        __atomic_store_n(&page.chunk->frame[page.slot], NULL, __ATOMIC_RELEASE);       /* pgl_fault_hit(), H2 */
+        pthread_mutex_lock(&object->memory_lock);
         object->config.memory_ops->free(object->config.memory, frame);
-        page.chunk->frame[page.slot] = NULL;
+        pthread_mutex_unlock(&object->memory_lock);
     }
 }
 
+static void add_outstanding(struct pgl_shard *shard, int64_t npages)
+{
+    __atomic_store_n(&shard->outstanding, shard->outstanding + (uint64_t)npages, __ATOMIC_RELAXED);
+}
+
 /* Clear the page's id; if it was asked for, return its credit. */
-static void page_answered(struct pgl_object *object, struct pgl_object_page page)
+static void page_answered(struct pgl_object *object, struct pgl_object_page page, struct pgl_wake_list *list)
 {
     if (pgl_object_page_is(page, page.chunk->asked)) {
         page.chunk->asked &= ~page.bit;
-        object->stats.outstanding--;
+        add_outstanding(page.shard, -1);
+        pgl_credit_return(object, list);
     }
     page.chunk->id[page.slot] = 0;
 }
 
-bool pgl_object_queue(struct pgl_object *object, struct pgl_waiter *waiter, struct pgl_waiter **queue, uint64_t index)
-{
-    bool queued = pgl_waiter_queue(waiter, queue, object, index);
-
-    object->stats.waiting += queued;
-    return queued;
-}
-
-bool pgl_object_dequeue(struct pgl_object *object, struct pgl_waiter *waiter)
-{
-    bool queued = waiter->queued_on == object;
-
-    if (queued) {
-        pgl_waiter_dequeue(waiter);
-        object->stats.waiting--;
-    }
-    return queued;
-}
-
-void pgl_object_settle(struct pgl_object *object, struct pgl_waiter *waiter, enum pgl_outcome outcome,
-                       struct pgl_wake_list *list)
-{
-    pgl_waiter_settle(waiter, outcome, list);
-    object->stats.waiting--;
-}
-
-void pgl_object_wake_queue(struct pgl_object *object, struct pgl_wake_list *list)
-{
-    while (object->queue) {
-        pgl_object_settle(object, object->queue, PGL_OUTCOME_AGAIN, list);
-    }
-}
-
-void pgl_object_page_settle(struct pgl_object *object, struct pgl_object_page page, enum pgl_outcome outcome,
-                            struct pgl_wake_list *list)
+void pgl_object_page_settle(struct pgl_object_page page, enum pgl_outcome outcome, struct pgl_wake_list *list)
 {
     uint64_t index = page.chunk->number * PGL_CHUNK_PAGES + page.slot;
     struct pgl_waiter *next;
 
-    for (struct pgl_waiter *waiter = page.chunk->queue; waiter; waiter = next) {
+    for (struct pgl_waiter *waiter = page.chunk->queue.first; waiter; waiter = next) {
         next = waiter->next;
         if (waiter->index == index) {
-            pgl_object_settle(object, waiter, outcome, list);
+            pgl_waiter_settle(waiter, outcome, list);
         }
     }
-    pgl_object_wake_queue(object, list);
 }
 
-void pgl_object_page_mark(struct pgl_object *object, struct pgl_object_page page, uint64_t id, bool asked)
+void pgl_object_page_mark(struct pgl_object_page page, uint64_t id, bool asked)
 {
     if (!pgl_object_page_is(page, page.chunk->resident)) {
         page.chunk->busy |= page.bit;
-        object->stats.busy++;
+        page.shard->busy++;
     }
     if (asked) {
         page.chunk->asked |= page.bit;
-        object->stats.outstanding++;
+        add_outstanding(page.shard, 1);
     }
     page.chunk->id[page.slot] = id;
 }
 
-void pgl_object_page_unmark(struct pgl_object *object, struct pgl_object_page page)
+void pgl_object_page_unmark(struct pgl_object *object, struct pgl_object_page page, struct pgl_wake_list *list)
 {
     if (pgl_object_page_is(page, page.chunk->busy)) {
         page.chunk->busy &= ~page.bit;
-        page.chunk->speculative &= ~page.bit;
-        object->stats.busy--;
+        if (pgl_object_page_is(page, page.chunk->speculative)) {
+            pgl_object_page_speculate(page, false);
+        }
+        page.shard->busy--;
         pgl_object_page_drop_frame(object, page);
     }
-    page_answered(object, page);
+    page_answered(object, page, list);
 }
 
 void pgl_object_page_allow(struct pgl_object_page page, enum pgl_access access)
 {
-    page.chunk->readable &= ~page.bit;
-    page.chunk->writable &= ~page.bit;
-    page.chunk->readable |= access != PGL_ACCESS_NONE ? page.bit : 0;
-    page.chunk->writable |= access == PGL_ACCESS_WRITE ? page.bit : 0;
+    uint64_t readable = page.chunk->readable & ~page.bit;
+    uint64_t writable = page.chunk->writable & ~page.bit;
+
+    readable |= access != PGL_ACCESS_NONE ? page.bit : 0;
+    writable |= access == PGL_ACCESS_WRITE ? page.bit : 0;
+    __atomic_store_n(&page.chunk->readable, readable, __ATOMIC_RELEASE); /* these two pair with pgl_fault_hit(), H1 */
+    __atomic_store_n(&page.chunk->writable, writable, __ATOMIC_RELEASE);
 }
 
 /* Make an absent or busy page resident. It has its frame if the object has memory. */
 void pgl_object_page_fill(struct pgl_object *object, struct pgl_object_page page, const void *data,
-                          enum pgl_access access)
+                          enum pgl_access access, struct pgl_wake_list *list)
 {
     const struct pgl_memory_ops *memory_ops = object->config.memory_ops;
 
@@ -205,25 +203,25 @@ void pgl_object_page_fill(struct pgl_object *object, struct pgl_object_page page
     }
     if (pgl_object_page_is(page, page.chunk->busy)) {
         page.chunk->busy &= ~page.bit;
-        object->stats.busy--;
+        page.shard->busy--;
     }
-    page_answered(object, page);
+    page_answered(object, page, list);
     page.chunk->error &= ~page.bit;
     page.chunk->resident |= page.bit;
-    object->stats.resident++;
+    page.shard->resident++;
     pgl_object_page_allow(page, access);
 }
 
 uint64_t pgl_object_absent_word(const void *object, uint64_t number)
 {
-    const struct pgl_chunk *chunk = chunk_find((const struct pgl_object *)object, number);
+    const struct pgl_chunk *chunk = pgl_object_chunk(object, number);
 
     return chunk ? ~(chunk->resident | chunk->busy | chunk->error) : UINT64_MAX;
 }
 
 uint64_t pgl_object_unreadable_word(const void *object, uint64_t number)
 {
-    const struct pgl_chunk *chunk = chunk_find((const struct pgl_object *)object, number);
+    const struct pgl_chunk *chunk = pgl_object_chunk(object, number);
 
     return chunk ? chunk->resident & ~chunk->asked & ~chunk->readable : 0;
 }
@@ -248,13 +246,29 @@ static uint64_t chunk_mask(const struct pgl_chunk *chunk, uint64_t first, uint64
 static void chunk_visit(struct pgl_object *object, struct pgl_chunk *chunk, uint64_t mask,
                         pgl_object_page_visitor *visit, void *arg)
 {
+    struct pgl_shard *shard = pgl_object_shard(object, chunk->number * PGL_CHUNK_PAGES);
+
     mask &= chunk->resident | chunk->busy;
     while (mask != 0) {
         unsigned slot = (unsigned)__builtin_ctzll(mask);
 
         mask &= mask - 1;
-        visit(object, (struct pgl_object_page){chunk, slot, UINT64_C(1) << slot}, arg);
+        visit(object, (struct pgl_object_page){shard, chunk, slot, UINT64_C(1) << slot}, arg);
     }
+}
+
+/* The slots of the tables of all shards in which the range has pages. */
+static uint64_t slots_of(const struct pgl_object *object, uint64_t first, uint64_t last)
+{
+    uint64_t nslots = 0;
+
+    for (uint64_t i = 0; i <= object->last_shard; i++) {
+        const struct pgl_chunk_table *table =
+            pgl_object_covers(object, first, last, i) ? object->shards[i].table : NULL;
+
+        nslots += table ? table->nslots : 0;
+    }
+    return nslots;
 }
 
 void pgl_object_visit(struct pgl_object *object, uint64_t first, uint64_t last, pgl_object_page_visitor *visit,
@@ -262,9 +276,9 @@ void pgl_object_visit(struct pgl_object *object, uint64_t first, uint64_t last, 
 {
     uint64_t span = last / PGL_CHUNK_PAGES - first / PGL_CHUNK_PAGES;
 
-    if (span < object->nslots) {
+    if (span < slots_of(object, first, last)) {
         for (uint64_t i = 0; i <= span; i++) {
-            struct pgl_chunk *chunk = chunk_find(object, first / PGL_CHUNK_PAGES + i);
+            struct pgl_chunk *chunk = pgl_object_chunk(object, first / PGL_CHUNK_PAGES + i);
 
             if (chunk) {
                 chunk_visit(object, chunk, chunk_mask(chunk, first, last), visit, arg);
@@ -272,11 +286,14 @@ void pgl_object_visit(struct pgl_object *object, uint64_t first, uint64_t last, 
         }
         return;
     }
-    for (uint64_t slot = 0; slot < object->nslots; slot++) {
-        struct pgl_chunk *chunk = object->chunks[slot];
+    for (uint64_t i = 0; i <= object->last_shard; i++) {
+        const struct pgl_chunk_table *table =
+            pgl_object_covers(object, first, last, i) ? object->shards[i].table : NULL;
 
-        if (chunk) {
-            chunk_visit(object, chunk, chunk_mask(chunk, first, last), visit, arg);
+        for (uint64_t slot = 0; table && slot < table->nslots; slot++) {
+            if (table->chunk[slot]) {
+                chunk_visit(object, table->chunk[slot], chunk_mask(table->chunk[slot], first, last), visit, arg);
+            }
         }
     }
 }
@@ -294,9 +311,9 @@ static void roll_page_back(struct pgl_object *object, struct pgl_object_page pag
     if (page.chunk->id[page.slot] == roll_back->id) {
         uint64_t wanted = page.chunk->busy & page.chunk->asked & page.bit;
 
-        pgl_object_page_unmark(object, page);
+        pgl_object_page_unmark(object, page, roll_back->list);
         page.chunk->error |= roll_back->outcome == PGL_OUTCOME_ERROR ? wanted : 0;
-        pgl_object_page_settle(object, page, roll_back->outcome, roll_back->list);
+        pgl_object_page_settle(page, roll_back->outcome, roll_back->list);
     }
 }
 
@@ -308,17 +325,31 @@ void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first
     pgl_object_visit(object, first, last, roll_page_back, &roll_back);
 }
 
-void pgl_object_pages_free(struct pgl_object *object)
+static void shard_free(struct pgl_object *object, struct pgl_shard *shard)
 {
-    for (uint64_t slot = 0; slot < object->nslots; slot++) {
-        struct pgl_chunk *chunk = object->chunks[slot];
+    struct pgl_chunk_table *table = shard->table;
+
+    for (uint64_t slot = 0; table && slot < table->nslots; slot++) {
+        struct pgl_chunk *chunk = table->chunk[slot];
 
         if (chunk) {
             for (unsigned i = 0; i < PGL_CHUNK_PAGES; i++) {
-                pgl_object_page_drop_frame(object, (struct pgl_object_page){chunk, i, UINT64_C(1) << i});
+                pgl_object_page_drop_frame(object, (struct pgl_object_page){shard, chunk, i, UINT64_C(1) << i});
             }
             object_release(object, chunk);
         }
     }
-    object_release(object, object->chunks);
+    while (table) {
+        struct pgl_chunk_table *smaller = table->smaller;
+
+        object_release(object, table);
+        table = smaller;
+    }
+}
+
+void pgl_object_pages_free(struct pgl_object *object)
+{
+    for (uint64_t i = 0; i <= object->last_shard; i++) {
+        shard_free(object, &object->shards[i]);
+    }
 }

@@ -33,9 +33,9 @@ static void answer_data(struct pgl_object *object, struct pgl_object_page page, 
         uint64_t distance = page.chunk->number * PGL_CHUNK_PAGES + page.slot - reply->first;
         const char *data = reply->data ? reply->data + distance * object->config.page_size : NULL;
 
-        pgl_object_page_fill(object, page, data, reply->access);
+        pgl_object_page_fill(object, page, data, reply->access, &reply->list);
     } else {
-        pgl_object_page_unmark(object, page);
+        pgl_object_page_unmark(object, page, &reply->list);
         page.chunk->error |= reply->kind == REPLY_ERROR ? page.bit : 0;
         page.chunk->error &= reply->kind == REPLY_NO_DATA ? ~page.bit : UINT64_MAX;
         outcome = reply->kind == REPLY_SUPPLY    ? PGL_OUTCOME_SHORTAGE
@@ -44,19 +44,18 @@ static void answer_data(struct pgl_object *object, struct pgl_object_page page, 
     }
     reply->failed += outcome == PGL_OUTCOME_SHORTAGE;
     reply->taken += outcome != PGL_OUTCOME_SHORTAGE;
-    pgl_object_page_settle(object, page, outcome, &reply->list);
+    pgl_object_page_settle(page, outcome, &reply->list);
 }
 
 /* Answer an access request. A failure removes the request; the page stays resident. */
 static void answer_access(struct pgl_object *object, struct pgl_object_page page, struct reply *reply)
 {
-    pgl_object_page_unmark(object, page);
+    pgl_object_page_unmark(object, page, &reply->list);
     if (reply->kind == REPLY_GRANT) {
         pgl_object_page_allow(page, reply->access);
     }
     reply->taken++;
-    pgl_object_page_settle(object, page, reply->kind == REPLY_GRANT ? PGL_OUTCOME_SUPPLIED : PGL_OUTCOME_ERROR,
-                           &reply->list);
+    pgl_object_page_settle(page, reply->kind == REPLY_GRANT ? PGL_OUTCOME_SUPPLIED : PGL_OUTCOME_ERROR, &reply->list);
 }
 
 static void answer_page(struct pgl_object *object, struct pgl_object_page page, void *arg)
@@ -73,7 +72,7 @@ static void answer_page(struct pgl_object *object, struct pgl_object_page page, 
     }
 }
 
-/* Limit a pager's range to the object, and translate it into the object's pages. */
+/* Limit a pager's range to the object, and translate it into the object's pages. If it lies beside it, change nothing. */
 static bool to_object(const struct pgl_object *object, const struct pgl_pager_range *range, uint64_t *first,
                       uint64_t *last)
 {
@@ -84,12 +83,14 @@ static bool to_object(const struct pgl_object *object, const struct pgl_pager_ra
     if (!object->config.pager_ops || range->first > range->last || pager_first > pager_last) {
         return false;
     }
-    *first = pager_first - own->first;
-    *last = pager_last - own->first;
-    if (*last > object->config.last) {
-        *last = object->config.last;
+    pager_first -= own->first;
+    pager_last -= own->first;
+    if (pager_first > object->config.last) {
+        return false;
     }
-    return *first <= *last;
+    *first = pager_first;
+    *last = pager_last < object->config.last ? pager_last : object->config.last;
+    return true;
 }
 
 static bool access_is_valid(enum pgl_access access)
@@ -103,20 +104,22 @@ static bool access_is_valid(enum pgl_access access)
 
 static uint64_t answer(struct pgl_object *object, struct pgl_pager_range range, struct reply *reply)
 {
-    uint64_t last;
+    uint64_t last = 0;
     uint64_t npages = range.first <= range.last ? range.last - range.first : 0;
+    bool meets = to_object(object, &range, &reply->first, &last);
+    struct pgl_shard *shard = pgl_object_shard(object, reply->first); /* of page 0 for a range beside the object */
 
     npages += range.first <= range.last && npages < UINT64_MAX;
-    pthread_mutex_lock(&object->lock);
-    if (to_object(object, &range, &reply->first, &last)) {
+    pgl_object_lock(object, reply->first, last);
+    if (meets) {
         if (reply->data) {
             reply->data += (reply->first + object->config.pager_range.first - range.first) * object->config.page_size;
         }
         pgl_object_visit(object, reply->first, last, answer_page, reply);
     }
-    object->stats.duplicates += reply->duplicates;
-    object->stats.aliens += npages - reply->taken - reply->failed - reply->duplicates;
-    pthread_mutex_unlock(&object->lock);
+    shard->duplicates += reply->duplicates;
+    shard->aliens += npages - reply->taken - reply->failed - reply->duplicates;
+    pgl_object_unlock(object, reply->first, last);
     pgl_wake_all(&reply->list);
     return reply->taken;
 }
@@ -161,8 +164,10 @@ static void withhold_page(struct pgl_object *object, struct pgl_object_page page
 
     (void)object;
     if (pgl_object_page_is(page, page.chunk->resident)) {
-        page.chunk->writable &= withhold->access == PGL_ACCESS_WRITE ? UINT64_MAX : ~page.bit;
-        page.chunk->readable &= withhold->access != PGL_ACCESS_NONE ? UINT64_MAX : ~page.bit;
+        bool readable = pgl_object_page_is(page, page.chunk->readable) && withhold->access != PGL_ACCESS_NONE;
+        bool writable = pgl_object_page_is(page, page.chunk->writable) && withhold->access == PGL_ACCESS_WRITE;
+
+        pgl_object_page_allow(page, writable ? PGL_ACCESS_WRITE : readable ? PGL_ACCESS_READ : PGL_ACCESS_NONE);
         withhold->npages++;
     }
 }
@@ -175,10 +180,10 @@ uint64_t pgl_pager_withhold(struct pgl_object *object, struct pgl_pager_range ra
     if (!access_is_valid(access)) {
         return 0;
     }
-    pthread_mutex_lock(&object->lock);
     if (to_object(object, &range, &first, &last)) {
+        pgl_object_lock(object, first, last);
         pgl_object_visit(object, first, last, withhold_page, &withhold);
+        pgl_object_unlock(object, first, last);
     }
-    pthread_mutex_unlock(&object->lock);
     return withhold.npages;
 }

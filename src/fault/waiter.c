@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Queues of waiting faults, and their wake-up in two steps: pgl_waiter_settle() under the object's lock, wake() after
- * it was unlocked, because ready() may call the library again.
+ * Queues of waiting faults, and their wake-up in two steps: pgl_waiter_settle() under the room's lock, wake() after it
+ * was unlocked, because ready() may call the library again.
  *
- * OWNERSHIP    The thread that removes a waiter from its queue, under the object's lock, decides on the outcome. From
- *              then until wake() has set `settled`, the waiter belongs to that thread.
+ * OWNERSHIP    The thread that removes a waiter from its queue, under the room's lock, decides on the outcome. From then
+ *              until wake() has set `settled`, the waiter belongs to that thread.
  */
 #include <stddef.h>
 
@@ -29,7 +29,7 @@ void pgl_waiter_fini(struct pgl_waiter *waiter)
     pthread_mutex_destroy(&waiter->lock);
 }
 
-bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_waiter **queue, struct pgl_object *object, uint64_t index)
+bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_queue *queue, struct pgl_room *room, uint64_t index)
 {
     bool interrupted;
 
@@ -37,7 +37,7 @@ bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_waiter **queue, stru
     interrupted = waiter->interrupted;
     waiter->interrupted = false;
     if (!interrupted) {
-        waiter->queued_on = object;
+        waiter->room = room;
     }
     pthread_mutex_unlock(&waiter->lock);
     if (interrupted) {
@@ -45,23 +45,24 @@ bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_waiter **queue, stru
     }
 
     waiter->index = index;
-    waiter->next = *queue;
-    waiter->link = queue;
-    if (*queue) {
-        (*queue)->link = &waiter->next;
-    }
-    *queue = waiter;
+    waiter->queue = queue;
+    waiter->prev = queue->last;
+    waiter->next = NULL;
+    *(waiter->prev ? &waiter->prev->next : &queue->first) = waiter;
+    queue->last = waiter;
+    room->waiting++;
     return true;
 }
 
 void pgl_waiter_dequeue(struct pgl_waiter *waiter)
 {
-    *waiter->link = waiter->next;
-    if (waiter->next) {
-        waiter->next->link = waiter->link;
-    }
+    struct pgl_queue *queue = waiter->queue;
+
+    *(waiter->prev ? &waiter->prev->next : &queue->first) = waiter->next;
+    *(waiter->next ? &waiter->next->prev : &queue->last) = waiter->prev;
+    waiter->room->waiting--;
     pthread_mutex_lock(&waiter->lock);
-    waiter->queued_on = NULL;
+    waiter->room = NULL;
     pthread_mutex_unlock(&waiter->lock);
 }
 

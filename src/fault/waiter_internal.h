@@ -15,26 +15,41 @@ struct pgl_object;
 /* The outcome of a wait. */
 enum pgl_outcome {
     PGL_OUTCOME_SUPPLIED,    /* the page is resident, or its access has changed: look again */
-    PGL_OUTCOME_AGAIN,       /* the mark was rolled back, or a credit is free: try again */
+    PGL_OUTCOME_AGAIN,       /* the mark was rolled back, or the pager is ready: try again */
+    PGL_OUTCOME_CREDIT,      /* the fault owns a credit: try again, and return the credit if it is not needed */
     OUTCOME_NO_DATA,         /* the pager has nothing there */
     PGL_OUTCOME_ERROR,       /* the pager failed */
     PGL_OUTCOME_SHORTAGE,    /* no memory for the page */
     PGL_OUTCOME_INTERRUPTED, /* pgl_fault_interrupt() */
 };
 
+/* A lock of an object, and the number of the faults that wait in the queues under it. */
+struct pgl_room {
+    struct pgl_object *object;
+    pthread_mutex_t lock;
+    uint64_t waiting;
+};
+
+/* Waiting faults, the first that came first. The lock of a room protects it. */
+struct pgl_queue {
+    struct pgl_waiter *first;
+    struct pgl_waiter *last;
+};
+
 /*
- * The lock of the object in which the fault waits protects next, link and index. The waiter's own lock, which is the
- * last in the lock order, protects the other members. queued_on changes under both locks. While it is set, the fault
- * does not go on, and therefore the object that it names is alive.
+ * The lock of the room in which the fault waits protects queue, prev, next and index. The waiter's own lock, which is
+ * the last in the lock order, protects the members below it. `room` changes under both locks. While it is set, the
+ * fault does not go on, and therefore the object of the room is alive.
  */
 struct pgl_waiter {
+    struct pgl_queue *queue;
+    struct pgl_waiter *prev;
     struct pgl_waiter *next;
-    struct pgl_waiter **link; /* what points to this waiter */
-    uint64_t index;           /* the page that is waited for */
+    uint64_t index; /* the page that is waited for */
 
     pthread_mutex_t lock;
     pthread_cond_t woken;
-    struct pgl_object *queued_on;
+    struct pgl_room *room;
     bool interrupted; /* end the next wait, or this one */
     bool settled;     /* outcome is valid, and no other thread touches the waiter any more */
     bool parked;      /* pgl_waiter_await() returned false: the wake-up calls ready() */
@@ -51,16 +66,16 @@ struct pgl_wake_list {
 bool pgl_waiter_init(struct pgl_waiter *waiter);
 void pgl_waiter_fini(struct pgl_waiter *waiter);
 
-/* Object locked. Returns false without queueing a waiter that was interrupted, and clears the interruption. */
-bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_waiter **queue, struct pgl_object *object, uint64_t index);
+/* Room locked. Returns false without queueing a waiter that was interrupted, and clears the interruption. */
+bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_queue *queue, struct pgl_room *room, uint64_t index);
 
-/* Object locked, waiter queued there. Remove it from its queue without a wake-up. */
+/* Room locked, waiter queued there. Remove it from its queue without a wake-up. */
 void pgl_waiter_dequeue(struct pgl_waiter *waiter);
 
-/* Object locked, waiter queued there. Move it to a list, from which pgl_wake_all() wakes it with this outcome. */
+/* Room locked, waiter queued there. Move it to a list, from which pgl_wake_all() wakes it with this outcome. */
 void pgl_waiter_settle(struct pgl_waiter *waiter, enum pgl_outcome outcome, struct pgl_wake_list *list);
 
-/* No object locked. Wake every waiter of a list. */
+/* Nothing locked. Wake every waiter of a list. */
 void pgl_wake_all(struct pgl_wake_list *list);
 
 /*

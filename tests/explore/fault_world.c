@@ -16,7 +16,9 @@ void act(void)
 
 void supply(const struct pgl_request *request, uint64_t first, uint64_t last)
 {
-    pgl_pager_supply(request->object, request->id, (struct pgl_pager_range){first, last}, bytes[first], sim.access);
+    const void *data = last < 4 ? bytes[first] : NULL; /* a larger object has no memory */
+
+    pgl_pager_supply(request->object, request->id, (struct pgl_pager_range){first, last}, data, sim.access);
 }
 
 /* The demand page first, then all: the demand page's second answer finds it answered. */

@@ -162,7 +162,80 @@ static void test_fault_waiting_for_a_credit_can_be_interrupted(void **state)
     assert_at_rest(f->object);
 }
 
-/* A credit wakes all faults that wait for one: the first that is woken may no longer want it. */
+/* It goes to the fault that waits longest; the others sleep on. */
+static void test_fault_credit_wakes_one_fault(void **state)
+{
+    struct fixture *f = *state;
+    struct probe c = {.fault = pgl_fault_new()};
+
+    make_object_with_credits(f, 1);
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&f->b, f->object, 200), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&c, f->object, 150), PGL_FAULT_PENDING);
+    sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(c.ready, 0);
+    assert_int_equal(stats_of(f->object).waiting, 1);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_PENDING);
+    assert_asked(&f->sim, 200, 200, 200);
+    assert_int_equal(c.ready, 0);
+    sim_supply(&f->sim, sim_last(&f->sim), 200, 200, PGL_ACCESS_READ);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
+    assert_int_equal(go_on(&c), PGL_FAULT_PENDING);
+    sim_supply(&f->sim, sim_last(&f->sim), 150, 150, PGL_ACCESS_READ);
+    assert_int_equal(go_on(&c), PGL_FAULT_SUCCESS);
+    assert_at_rest(f->object);
+    pgl_fault_free(c.fault);
+}
+
+/* The credit that was handed to it is nobody else's, even before it goes on. */
+static void test_fault_that_comes_later_does_not_take_a_credit_that_was_handed_on(void **state)
+{
+    struct fixture *f = *state;
+
+    make_object_with_credits(f, 1);
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&f->b, f->object, 200), PGL_FAULT_PENDING);
+    sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, f->object, 150, PGL_ACCESS_READ, PGL_FAULT_FLAG_NO_WAIT), PGL_FAULT_RETRY);
+    f->sim.script = sim_now;
+    assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
+    assert_int_equal(fault_on(&f->a, f->object, 150, PGL_ACCESS_READ, PGL_FAULT_FLAG_NO_WAIT), PGL_FAULT_SUCCESS);
+    assert_at_rest(f->object);
+}
+
+/* Another fault brought the page meanwhile: the credit goes on to the next that waits, or is free. */
+static void test_fault_that_needs_its_credit_no_more_hands_it_on(void **state)
+{
+    struct fixture *f = *state;
+    struct probe c = {.fault = pgl_fault_new()};
+
+    make_object_with_credits(f, 2);
+    pgl_object_advise(f->object, PGL_ADVICE_RANDOM);
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&c, f->object, 101), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&f->b, f->object, 200), PGL_FAULT_PENDING); /* waits for a credit */
+    sim_supply(&f->sim, &f->sim.log[0], 100, 100, PGL_ACCESS_READ);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->b.ready, 1); /* owns the credit of page 100 */
+    sim_supply(&f->sim, &f->sim.log[1], 101, 101, PGL_ACCESS_READ);
+    assert_int_equal(go_on(&c), PGL_FAULT_SUCCESS);
+    f->sim.script = sim_now;
+    assert_int_equal(read_page(&f->a, f->object, 200), PGL_FAULT_SUCCESS);
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, f->object, 102), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&c, f->object, 103), PGL_FAULT_PENDING); /* waits for a credit */
+    assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
+    f->sim.script = sim_now;
+    assert_int_equal(go_on(&c), PGL_FAULT_SUCCESS);
+    sim_supply(&f->sim, &f->sim.log[3], 102, 102, PGL_ACCESS_READ);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_at_rest(f->object);
+    pgl_fault_free(c.fault);
+}
+
+/* It hands its credit on, and the next fault that waits gets it. */
 static void test_fault_credit_is_not_lost_with_an_interrupted_waiter(void **state)
 {
     struct fixture *f = *state;
@@ -174,7 +247,7 @@ static void test_fault_credit_is_not_lost_with_an_interrupted_waiter(void **stat
     assert_int_equal(read_page(&c, f->object, 201), PGL_FAULT_PENDING);
     sim_supply(&f->sim, sim_last(&f->sim), 100, 100, PGL_ACCESS_READ);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
-    assert_int_equal(stats_of(f->object).waiting, 0);
+    assert_int_equal(stats_of(f->object).waiting, 1);
     pgl_fault_interrupt(f->b.fault); /* too late for this wait, in time for the next */
     assert_int_equal(go_on(&f->b), PGL_FAULT_INTERRUPTED);
     f->sim.script = sim_now;
@@ -196,6 +269,9 @@ int main(void)
         TEST(test_fault_without_a_credit_waits_for_one),
         TEST(test_fault_without_a_credit_retries_if_asked_to),
         TEST(test_fault_waiting_for_a_credit_can_be_interrupted),
+        TEST(test_fault_credit_wakes_one_fault),
+        TEST(test_fault_that_comes_later_does_not_take_a_credit_that_was_handed_on),
+        TEST(test_fault_that_needs_its_credit_no_more_hands_it_on),
         TEST(test_fault_credit_is_not_lost_with_an_interrupted_waiter),
     };
 #undef TEST

@@ -104,6 +104,24 @@ static void test_fault_object_without_memory_has_no_room_for_frames(void **state
     assert_int_equal(bytes[1] - bytes[0], 64 * sizeof(void *));
 }
 
+/* The caller's reference may go while the fault is pending. */
+static void test_fault_pending_keeps_its_object(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_object *object;
+
+    make_object(f);
+    object = f->object;
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, object, 100), PGL_FAULT_PENDING);
+    f->object = NULL;
+    pgl_object_unref(object);
+    assert_int_equal(f->sim.nreleased, 0);
+    sim_now(&f->sim, sim_last(&f->sim), true);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_int_equal(f->sim.nreleased, 1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -111,6 +129,7 @@ int main(void)
         TEST(test_fault_object_refuses_bad_configurations),
         TEST(test_fault_object_without_memory_keeps_states_only),
         TEST(test_fault_object_without_memory_has_no_room_for_frames),
+        TEST(test_fault_pending_keeps_its_object),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);

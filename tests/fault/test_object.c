@@ -5,10 +5,10 @@
 
 #include "../cm.h"
 
-/* Records of 64 pages, far from each other in no regular order. */
+/* Records of 64 pages of one shard, far from each other in no regular order. */
 static uint64_t page_of_record(uint64_t number)
 {
-    return (number * number * 7 + number) * PGL_CHUNK_PAGES + number % PGL_CHUNK_PAGES;
+    return (number * number * 7 + number) * PGL_SHARDS_MAX * PGL_STRIPE_PAGES + number % PGL_CHUNK_PAGES;
 }
 
 static void make_wide_object(struct fixture *f)
@@ -29,8 +29,8 @@ static void test_object_table_grows_and_keeps_every_record(void **state)
     make_wide_object(f);
     for (uint64_t n = 0; n < 40; n++) {
         assert_int_equal(read_page(&f->a, f->object, page_of_record(n)), PGL_FAULT_SUCCESS);
-        assert_int_equal(f->object->nchunks, n + 1);
-        assert_int_equal(f->object->nslots, n < 4 ? 8 : n < 8 ? 16 : n < 16 ? 32 : n < 32 ? 64 : 128);
+        assert_int_equal(f->object->shards[0].nchunks, n + 1);
+        assert_int_equal(f->object->shards[0].table->nslots, n < 4 ? 8 : n < 8 ? 16 : n < 16 ? 32 : n < 32 ? 64 : 128);
         for (uint64_t i = 0; i <= n; i++) {
             assert_true(pgl_object_resident(f->object, page_of_record(i)));
             assert_int_equal(read_page(&f->b, f->object, page_of_record(i)), PGL_FAULT_SUCCESS);
@@ -193,7 +193,7 @@ static void test_object_check_names_each_invariant_that_is_broken(void **state)
 {
     struct fixture *f = *state;
     struct pgl_chunk *chunk = make_record(f);
-    struct pgl_object_stats *stats = &f->object->stats;
+    struct pgl_shard *shard = &f->object->shards[0];
 
     ASSERT_BREAKS(f, "I1", chunk->busy, chunk->busy | PAGE(5));
     ASSERT_BREAKS(f, "I1", chunk->error, PAGE(5));
@@ -201,16 +201,16 @@ static void test_object_check_names_each_invariant_that_is_broken(void **state)
     ASSERT_BREAKS(f, "I2", chunk->speculative, PAGE(7));
     ASSERT_BREAKS(f, "I3", chunk->writable, PAGE(6));
     ASSERT_BREAKS(f, "I3", chunk->readable, chunk->readable | PAGE(6));
-    ASSERT_BREAKS(f, "I4", stats->resident, 2);
-    ASSERT_BREAKS(f, "I4", stats->busy, 0);
-    ASSERT_BREAKS(f, "I4", stats->outstanding, 0);
-    ASSERT_BREAKS(f, "I4", stats->waiting, 0);
+    ASSERT_BREAKS(f, "I4", shard->resident, 2);
+    ASSERT_BREAKS(f, "I4", shard->busy, 0);
+    ASSERT_BREAKS(f, "I4", shard->outstanding, 0);
+    ASSERT_BREAKS(f, "I4", shard->room.waiting, 0);
     ASSERT_BREAKS(f, "I5", chunk->id[6], 0);
     ASSERT_BREAKS(f, "I5", chunk->id[5], 77);
     ASSERT_BREAKS(f, "I6", chunk->frame[5], NULL);
     ASSERT_BREAKS(f, "I6", chunk->frame[7], chunk->frame[5]);
     ASSERT_BREAKS(f, "I7", chunk->wires[6], 1);
-    ASSERT_BREAKS(f, "I8", chunk->queue->index, 5);
+    ASSERT_BREAKS(f, "I8", chunk->queue.first->index, 5);
     sim_now(&f->sim, sim_last(&f->sim), true);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
 }

@@ -17,7 +17,9 @@
 
 enum {
     NOBJECTS = 4,
-    NPAGES = 40, /* of an object */
+    BASE = 1004, /* the first page that is touched: the pages lie on both sides of where a stripe ends */
+    NPAGES = 40, /* that are touched */
+    OBJECT_PAGES = BASE + NPAGES,
     MAP_PAGES = 96,
     NFAULTS = 4,
     NREQUESTS = 32,
@@ -75,7 +77,7 @@ struct world {
     struct pgl_fault_page wire[NWIRES];
     unsigned nwires;
     int8_t mapped[MAP_PAGES];   /* the object seen there, or -1 */
-    bool bad[NOBJECTS][NPAGES]; /* in error for certain: to be asked for alone */
+    bool bad[NOBJECTS][OBJECT_PAGES]; /* in error for certain: to be asked for alone */
     unsigned reasons;
     bool draining;
 };
@@ -98,7 +100,7 @@ static unsigned object_number(const struct world *world, const struct pgl_object
 /* Pages [first, last] of a pager, as far as there are such. */
 static void note_bad(struct world *world, const struct pgl_object *object, uint64_t first, uint64_t last, bool bad)
 {
-    for (uint64_t page = first; page <= last && page < PAGER_FIRST + NPAGES; page++) {
+    for (uint64_t page = first; page <= last && page < PAGER_FIRST + OBJECT_PAGES; page++) {
         world->bad[object_number(world, object)][page - PAGER_FIRST] = bad;
     }
 }
@@ -191,7 +193,7 @@ static int script(struct sim *sim, const struct pgl_request *request, bool data)
 
     CHECK(&world->sim[object_number(world, request->object)] == sim);
     CHECK(request->range.first <= request->pager_demand && request->pager_demand <= request->range.last);
-    CHECK(request->range.first >= PAGER_FIRST && request->range.last < PAGER_FIRST + NPAGES);
+    CHECK(request->range.first >= PAGER_FIRST && request->range.last < PAGER_FIRST + OBJECT_PAGES);
     for (uint64_t page = request->range.first; page <= request->range.last; page++) {
         CHECK(page == request->pager_demand || !world->bad[object_number(world, request->object)][page - PAGER_FIRST]);
     }
@@ -274,7 +276,7 @@ static bool is_mapped(const struct world *world, const struct pgl_fault_args *ar
     if (args->map) {
         return args->index < MAP_PAGES && world->mapped[args->index] >= 0;
     }
-    return args->index < NPAGES;
+    return args->index < OBJECT_PAGES;
 }
 
 static void check_result(struct world *world, struct one_fault *one, enum pgl_fault_result result,
@@ -322,7 +324,7 @@ static void check_objects(struct world *world)
 {
     for (unsigned i = 0; i < NOBJECTS; i++) {
         CHECK(pgl_object_check(world->object[i], say, &i) == 0);
-        for (uint64_t page = 0; page < NPAGES; page++) {
+        for (uint64_t page = 0; page < OBJECT_PAGES; page++) {
             world->bad[i][page] = world->bad[i][page] && !pgl_object_resident(world->object[i], page);
         }
     }
@@ -350,7 +352,7 @@ static void step_fault(struct world *world)
     };
     if (choice & 8) {
         one->args.object = any_object(world);
-        one->args.index = index % (NPAGES + 1);
+        one->args.index = BASE + index % (NPAGES + 1);
     } else {
         one->args.map = world->map;
         one->args.index = index % (MAP_PAGES + 1);
@@ -392,17 +394,17 @@ static void step_interrupt(struct world *world)
 
 static void step_remove(struct world *world)
 {
-    uint64_t first = eat(&world->input) % NPAGES, last = first + eat(&world->input) % NPAGES;
+    uint64_t first = BASE + eat(&world->input) % NPAGES, last = first + eat(&world->input) % NPAGES;
 
-    CHECK(pgl_object_remove(any_object(world), first, last) <= NPAGES);
+    CHECK(pgl_object_remove(any_object(world), first, last) <= OBJECT_PAGES);
 }
 
 static void step_withhold(struct world *world)
 {
-    uint64_t first = PAGER_FIRST + eat(&world->input) % NPAGES;
+    uint64_t first = PAGER_FIRST + BASE + eat(&world->input) % NPAGES;
     struct pgl_pager_range range = {first, first + eat(&world->input) % 8};
 
-    CHECK(pgl_pager_withhold(any_object(world), range, any_access(world)) <= NPAGES);
+    CHECK(pgl_pager_withhold(any_object(world), range, any_access(world)) <= OBJECT_PAGES);
 }
 
 static void step_unwire(struct world *world)
@@ -458,10 +460,10 @@ static void step_map(struct world *world)
         }
     } else {
         struct pgl_object *object = any_object(world);
-        uint64_t object_first = eat(&world->input) % NPAGES;
+        uint64_t object_first = BASE + eat(&world->input) % NPAGES;
 
         if (pgl_map_enter(world->map, first, last, object, object_first, PGL_ADVICE_NORMAL)) {
-            CHECK(object_first + (last - first) < NPAGES);
+            CHECK(object_first + (last - first) < OBJECT_PAGES);
             for (unsigned page = first; page <= last; page++) {
                 CHECK(world->mapped[page] < 0);
                 world->mapped[page] = (int8_t)object_number(world, object);
@@ -517,12 +519,12 @@ static void make_objects(struct world *world)
 
     for (unsigned i = 0; i < NOBJECTS; i++) {
         struct sim *sim = &world->sim[i];
-        struct pgl_object_config config = sim_config(sim, NPAGES);
+        struct pgl_object_config config = sim_config(sim, OBJECT_PAGES);
 
         sim->script = script;
         sim->tag = i + 1;
         sim->injector = &world->injector;
-        config.pager_range = (struct pgl_pager_range){PAGER_FIRST, PAGER_FIRST + NPAGES - 1};
+        config.pager_range = (struct pgl_pager_range){PAGER_FIRST, PAGER_FIRST + OBJECT_PAGES - 1};
         config.advice = PGL_ADVICE_NORMAL;
         config.internal = choice >> i & 1;
         config.pager_unready = choice >> 6 == i;
@@ -549,7 +551,7 @@ static void begin(struct world *world)
     world->map = pgl_map_new(&sim_heap_ops, &world->sim[0]);
     CHECK(world->map);
     for (unsigned i = 0; i < 3; i++) {
-        CHECK(pgl_map_enter(world->map, 30 * i, 30 * i + 19, world->object[1 + i], 5, PGL_ADVICE_DEFAULT));
+        CHECK(pgl_map_enter(world->map, 30 * i, 30 * i + 19, world->object[1 + i], BASE + 5, PGL_ADVICE_DEFAULT));
         memset(&world->mapped[30 * i], (int)(1 + i), 20);
     }
     for (unsigned i = 0; i < NFAULTS; i++) {
@@ -602,7 +604,7 @@ static void finish(struct world *world)
     for (unsigned i = 0; i < NOBJECTS; i++) {
         pgl_object_get_stats(world->object[i], &stats);
         CHECK(stats.busy == 0 && stats.outstanding == 0 && stats.waiting == 0);
-        CHECK(stats.resident <= NPAGES);
+        CHECK(stats.resident <= OBJECT_PAGES);
     }
     for (unsigned i = 0; i < NFAULTS; i++) {
         pgl_fault_free(world->fault[i].fault);

@@ -25,7 +25,7 @@ static struct pgl_fault_args any_fault(struct worker *w, const struct world *wor
     if (below(w, 8) == 0) {
         args.map = NULL;
         args.object = args.index < TOP ? world->low : world->top;
-        args.index %= TOP;
+        args.index = FIRST + args.index % TOP;
     }
     return args;
 }
@@ -96,7 +96,7 @@ void fault_remove(struct worker *w)
     struct world *world = fault_enter_world();
     uint64_t first = below(w, NPAGES);
 
-    pgl_object_remove(either(w, world), first, first + below(w, NPAGES - first));
+    pgl_object_remove(either(w, world), FIRST + first, FIRST + first + below(w, NPAGES - first));
     fault_leave_world(world);
 }
 
@@ -104,7 +104,7 @@ void fault_withhold(struct worker *w)
 {
     struct world *world = fault_enter_world();
     uint64_t first = below(w, NPAGES);
-    struct pgl_pager_range range = {first, first + below(w, NPAGES - first)};
+    struct pgl_pager_range range = {FIRST + first, FIRST + first + below(w, NPAGES - first)};
 
     pgl_pager_withhold(world->low, range, below(w, 2) ? PGL_ACCESS_NONE : PGL_ACCESS_READ);
     fault_leave_world(world);
@@ -133,7 +133,7 @@ void fault_remap(struct worker *w)
             soak_broken("no removing from a map: errno %d", errno);
         }
         sched_yield();
-        if (!pgl_map_enter(world->map, TOP + first, TOP + last, world->top, first, PGL_ADVICE_DEFAULT)) {
+        if (!pgl_map_enter(world->map, TOP + first, TOP + last, world->top, FIRST + first, PGL_ADVICE_DEFAULT)) {
             soak_broken("no entering into a map: errno %d", errno);
         }
         pthread_mutex_unlock(&world->remap);

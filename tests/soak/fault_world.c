@@ -290,20 +290,20 @@ static struct world *new_world(void)
     world->refs = 1;
     world->sim.tag = 0x57;
     world->sim.nframes = 2 * NPAGES; /* speculation runs short when much has been copied up */
-    config = sim_config(&world->sim, NPAGES + SHIFT);
+    config = sim_config(&world->sim, FIRST + NPAGES + SHIFT);
     config.pager_ops = &pager_ops;
     config.advice = PGL_ADVICE_NORMAL;
     config.credits = 40;
     world->low = pgl_object_new(&config);
-    config = sim_config(&world->sim, NPAGES);
+    config = sim_config(&world->sim, FIRST + NPAGES);
     config.pager_ops = NULL;
     config.advice = PGL_ADVICE_NORMAL;
     config.backing = world->low;
     config.backing_first = SHIFT;
     world->top = pgl_object_new(&config);
     world->map = pgl_map_new(NULL, NULL);
-    if (!pgl_map_enter(world->map, 0, NPAGES - 1, world->low, 0, PGL_ADVICE_DEFAULT) ||
-        !pgl_map_enter(world->map, TOP, TOP + NPAGES - 1, world->top, 0, PGL_ADVICE_DEFAULT)) {
+    if (!pgl_map_enter(world->map, 0, NPAGES - 1, world->low, FIRST, PGL_ADVICE_DEFAULT) ||
+        !pgl_map_enter(world->map, TOP, TOP + NPAGES - 1, world->top, FIRST, PGL_ADVICE_DEFAULT)) {
         soak_broken("no map");
     }
     pthread_mutex_init(&world->remap, NULL);

@@ -52,7 +52,9 @@ struct pgl_pager_range {
  * @object: alive during the call; a pager that replies later takes a reference
  * @range: the requested pages; contains @pager_demand
  * @pager_demand: the page for which a fault waits; answer it first if possible
- * @access: the access to the demand page; every other page is requested for reading only
+ * @access: the access to the demand page
+ * @neighbour_access: the access to every other page: reading, or writing too in an access request for writing of an
+ *      object with unlock_clusters
  * @cookie: the fault's, from struct pgl_fault_args
  */
 struct pgl_request {
@@ -61,6 +63,7 @@ struct pgl_request {
     struct pgl_pager_range range;
     uint64_t pager_demand;
     enum pgl_access access;
+    enum pgl_access neighbour_access;
     void *cookie;
 };
 
@@ -128,6 +131,9 @@ struct pgl_heap_ops {
  * @pager_unready: faults that need the pager wait until pgl_object_set_ready()
  * @internal: frames are allocated before the pager is asked, and at the end of the chain a page without data is zero.
  *      An external object allocates frames at the reply, and a fault that ends there gets PGL_FAULT_NO_DATA.
+ * @unlock_clusters: a fault that needs write access to a resident page asks for its neighbours in the same access
+ *      request: the resident pages of the advice's window that cannot be written either. Otherwise it asks for its page
+ *      alone, and for neighbours that cannot even be read.
  * @credits: the number of pages that may be outstanding at the pager; 0: no limit
  * @memory_ops, @memory: the memory of the pages, or NULL. Without memory a page is only a state, and the pager or the
  *      caller keeps its bytes.
@@ -150,6 +156,7 @@ struct pgl_object_config {
     struct pgl_pager_range pager_range;
     bool pager_unready;
     bool internal;
+    bool unlock_clusters;
     uint64_t credits;
 
     const struct pgl_memory_ops *memory_ops;
@@ -417,7 +424,8 @@ PGL_API uint64_t pgl_pager_error(struct pgl_object *object, uint64_t id, struct 
  * pgl_pager_grant() - answer an access request
  * @id: of the request
  * @range: in the pager's pages
- * @access: the access to the pages from now on
+ * @access: the access to the pages from now on; of a request that asks for more of its demand page than of the others,
+ *      grant the two kinds of pages one after the other
  *
  * Returns the number of pages that were still requested. A fault that still lacks access asks again.
  *

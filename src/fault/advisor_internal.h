@@ -79,7 +79,7 @@ struct pgl_past {
     uint8_t missed;  /* doublings of which none was by the first judgment */
 };
 
-/* The caller of the functions keeps other calls away; the driver does it by the object's lock. */
+/* The caller of the functions keeps other calls away; the driver does it by the object's advisor_lock. */
 struct pgl_advisor {
     struct pgl_costs costs; /* both known */
     uint64_t nfaults;       /* decisions made; the nth, counted from 1, has pasts[n % PGL_ADVISOR_PASTS] */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The fault driver. A fault goes down a chain of objects step by step. A step locks its page in one object, and finds
- * the answer, or marks pages and waits, or goes one object down. Between two steps a fault holds references, the copy of the entry,
- * and its marks: a placeholder in the top object, and the pages of one request in the current object. A fault that asks
- * below the top object holds both. No lock is held between two steps, and therefore another thread may continue the
- * fault. fault_chain.c has the steps up and down the chain, fault_ask.c the request to a pager, fault_end.c the end of
- * a step.
+ * the answer, or marks pages and waits, or goes one object down. Between two steps a fault holds references, the copy
+ * of the entry, and its marks: a placeholder in the top object, and the pages of one request in the current object. A
+ * fault that asks below the top object holds both. No lock is held between two steps, and therefore another thread may
+ * continue the fault. fault_chain.c has the steps up and down the chain, fault_ask.c the request to a pager,
+ * fault_end.c the end of a step.
  *
  * PLACEHOLDER  A fault that would ask a pager or wait below the top object, or make a page because nothing was found
  *              below, first marks a placeholder in the top object, so that every other fault on the same page queues
@@ -21,8 +21,8 @@
  *              fault waits only further down the chain, and therefore no circle of waits is possible. A fault walks
  *              the chain without a placeholder once, and again only after it has waited. A fault that was handed a
  *              credit returns it if its next step does not ask.
- * NOT PROMISED Faults that wait for the same page, or for the pager to be ready, are not served in order: the first that
- *              wakes asks first.
+ * NOT PROMISED Faults that wait for the same page, or for the pager to be ready, are not served in order: the first
+ *              that wakes asks first.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -54,7 +54,7 @@ void pgl_fault_interrupt(struct pgl_fault *fault)
     struct pgl_waiter *waiter = &fault->waiter;
     struct pgl_wake_list list = {NULL};
     struct pgl_object *object;
-    struct pgl_room *room;
+    struct pgl_wait_room *room;
     bool waits;
 
     pthread_mutex_lock(&waiter->lock);
@@ -69,7 +69,7 @@ void pgl_fault_interrupt(struct pgl_fault *fault)
     /* If the fault was woken and came to another wait meanwhile, that wait has seen and cleared the flag. */
     pthread_mutex_lock(&room->lock);
     pthread_mutex_lock(&waiter->lock);
-    waits = waiter->interrupted && waiter->room == room;
+    waits = waiter->interrupted && waiter->room == room && !waiter->uninterruptible;
     waiter->interrupted = waiter->interrupted && !waits;
     pthread_mutex_unlock(&waiter->lock);
     if (waits) {
@@ -94,6 +94,15 @@ static bool has_below(const struct pgl_fault *fault)
     return config->backing && fault->index <= config->backing->config.last - config->backing_first;
 }
 
+/* Whether a resident page has the access that the fault needs in its current object. */
+static bool has_wanted_access(const struct pgl_fault *fault, struct pgl_object_page page)
+{
+    enum pgl_access wanted = pgl_fault_wanted(fault);
+
+    return wanted == PGL_ACCESS_NONE ||
+           pgl_object_page_is(page, wanted == PGL_ACCESS_WRITE ? page.chunk->writable : page.chunk->readable);
+}
+
 /* The page is locked. Take the step that its state demands. */
 static bool look(struct pgl_fault *fault)
 {
@@ -103,8 +112,7 @@ static bool look(struct pgl_fault *fault)
 
     page = pgl_object_page_find(object, fault->index);
     resident = page.chunk && pgl_object_page_is(page, page.chunk->resident);
-    usable = resident && pgl_object_page_is(page, pgl_fault_wanted(fault) == PGL_ACCESS_WRITE ? page.chunk->writable
-                                                                                              : page.chunk->readable);
+    usable = resident && has_wanted_access(fault, page);
     if (!fault->counted) {
         pgl_fault_counts(fault)->touches++;
         fault->counted = true;
@@ -208,11 +216,14 @@ static bool conclude(struct pgl_fault *fault)
                   pgl_map_has_place(fault->args.map, fault->args.index, &fault->place);
 
     if (!stands) {
-        if (fault->result == PGL_FAULT_SUCCESS && (fault->args.flags & PGL_FAULT_FLAG_WIRE) != 0) {
+        if (fault->result == PGL_FAULT_SUCCESS && pgl_fault_wires(fault)) {
             pgl_object_unwire(fault->found.object, fault->found.index);
         }
         count_retry(fault);
         fault->hit = false;
+    }
+    if (stands && fault->keeps && fault->result == PGL_FAULT_SUCCESS) {
+        pgl_object_ref(fault->found.object);
     }
     if (fault->held) {
         pgl_object_unref(fault->place.object);
@@ -265,23 +276,40 @@ enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struct pgl_fa
 
 static bool args_are_valid(const struct pgl_fault_args *args)
 {
-    const unsigned flags =
-        PGL_FAULT_FLAG_WIRE | PGL_FAULT_FLAG_RESIDENT | PGL_FAULT_FLAG_NO_WAIT | PGL_FAULT_FLAG_RETRIED;
+    const unsigned flags = PGL_FAULT_FLAG_WIRE | PGL_FAULT_FLAG_RESIDENT | PGL_FAULT_FLAG_NO_WAIT |
+                           PGL_FAULT_FLAG_RETRIED | PGL_FAULT_FLAG_UNINTERRUPTIBLE;
 
     return (args->map || args->object) && (args->flags & ~flags) == 0 &&
-           (args->access == PGL_ACCESS_READ || args->access == PGL_ACCESS_WRITE);
+           (args->access == PGL_ACCESS_NONE || args->access == PGL_ACCESS_READ || args->access == PGL_ACCESS_WRITE);
+}
+
+static bool begin(struct pgl_fault *fault, const struct pgl_fault_args *args, bool keeps)
+{
+    if (!args_are_valid(args)) {
+        errno = EINVAL;
+        return false;
+    }
+    fault->args = *args;
+    fault->keeps = keeps;
+    fault->counted = false;
+    fault->hit = true;
+    fault->waiter.uninterruptible = (args->flags & PGL_FAULT_FLAG_UNINTERRUPTIBLE) != 0;
+    fault->waiter.ready = NULL;
+    return true;
+}
+
+enum pgl_fault_result pgl_fault_keep(struct pgl_fault *fault, const struct pgl_fault_args *args,
+                                     struct pgl_fault_page *page)
+{
+    return begin(fault, args, true) ? drive(fault, page) : PGL_FAULT_INVALID;
 }
 
 enum pgl_fault_result pgl_fault_start(struct pgl_fault *fault, const struct pgl_fault_args *args,
                                       struct pgl_fault_page *page, void (*ready)(void *arg), void *arg)
 {
-    if (!args_are_valid(args)) {
-        errno = EINVAL;
+    if (!begin(fault, args, false)) {
         return PGL_FAULT_INVALID;
     }
-    fault->args = *args;
-    fault->counted = false;
-    fault->hit = true;
     fault->waiter.ready = ready;
     fault->waiter.arg = arg;
     return drive(fault, page);

@@ -77,12 +77,21 @@ static enum pgl_reason adapt(struct pgl_object *object, const struct pgl_cluster
     return reason;
 }
 
+/* The access that a request asks for to the neighbours of its page. */
+static enum pgl_access neighbours_wanted(const struct pgl_fault *fault, bool data)
+{
+    bool unlocks = !data && fault->object->config.unlock_clusters;
+
+    return unlocks && pgl_fault_wanted(fault) == PGL_ACCESS_WRITE ? PGL_ACCESS_WRITE : PGL_ACCESS_READ;
+}
+
 /*
  * Choose the cluster around the demand page, which is marked already, and count the reason. Eligibility differs between
  * data and access.
  */
 static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint64_t npages)
 {
+    bool unlocks = neighbours_wanted(fault, data) == PGL_ACCESS_WRITE;
     struct pgl_object *object = fault->object;
     const struct pgl_pager_range *range = &object->config.pager_range;
     const struct pgl_view window = {fault->first, fault->last, fault->first};
@@ -99,7 +108,10 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
         .row = object->table.row[advice],
         .budget = npages,
         .forward = advice == PGL_ADVICE_SEQUENTIAL,
-        .eligible = {.word = data ? pgl_object_absent_word : pgl_object_unreadable_word, .arg = object},
+        .eligible = {.word = data      ? pgl_object_absent_word
+                             : unlocks ? pgl_object_unwritable_word
+                                       : pgl_object_unreadable_word,
+                     .arg = object},
     };
 
     if (adapts) {
@@ -187,6 +199,7 @@ static bool send_request(struct pgl_fault *fault, const struct pgl_cluster *clus
         .range = {cluster->first + pager_first, cluster->last + pager_first},
         .pager_demand = fault->index + pager_first,
         .access = access,
+        .neighbour_access = neighbours_wanted(fault, data),
         .cookie = fault->args.cookie,
     };
     int error = data ? config->pager_ops->data_request(config->pager, &request)

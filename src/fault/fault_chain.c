@@ -90,7 +90,7 @@ bool pgl_fault_end_of_chain(struct pgl_fault *fault)
 static bool may_look(const struct pgl_fault *fault)
 {
     return (fault->args.flags & PGL_FAULT_FLAG_RESIDENT) != 0 ||
-           (fault->args.access == PGL_ACCESS_READ && !fault->looked && !fault->no_data);
+           (fault->args.access != PGL_ACCESS_WRITE && !fault->looked && !fault->no_data);
 }
 
 /* Go on in the object that this one shadows. */

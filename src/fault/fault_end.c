@@ -74,19 +74,22 @@ bool pgl_fault_found(struct pgl_fault *fault, struct pgl_object_page page)
 {
     struct pgl_object *object = fault->object;
     bool writable = pgl_fault_at_top(fault) && pgl_object_page_is(page, page.chunk->writable);
+    bool readable = pgl_object_page_is(page, page.chunk->readable);
 
     if (pgl_object_page_is(page, page.chunk->speculative)) {
         pgl_fault_counts(fault)->used++;
         pgl_object_page_speculate(page, false);
     }
-    if ((fault->args.flags & PGL_FAULT_FLAG_WIRE) != 0) {
+    if (pgl_fault_wires(fault)) {
         page.chunk->wires[page.slot]++;
     }
     fault->found = (struct pgl_fault_page){
         .object = object,
         .index = fault->index,
         .frame = pgl_object_page_frame(object, page),
-        .access = writable ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
+        .access = writable   ? PGL_ACCESS_WRITE
+                  : readable ? PGL_ACCESS_READ
+                             : PGL_ACCESS_NONE,
         .hit = fault->hit,
     };
     pgl_fault_unlock(fault);

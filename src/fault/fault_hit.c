@@ -6,10 +6,10 @@
  *              object. Tables that were replaced are kept until then. Therefore a reader needs no lock to find a page.
  * WRITERS      fill a page before they give access to it, and take the access away before they drop the frame.
  * INVARIANTS   The answer is one that a fault with the lock could have had at some moment of the call:
- *              H1 The access was there, and the page's bytes were complete.
- *              H2 The frame is the one that the page had when it had that access. The count of dropped frames is the
+ *              K1 The access was there, and the page's bytes were complete.
+ *              K2 The frame is the one that the page had when it had that access. The count of dropped frames is the
  *                 same before and after, and therefore the page was not removed and filled again in between.
- *              H3 A page that was requested as a neighbour is touched for the first time under the lock, which counts
+ *              K3 A page that was requested as a neighbour is touched for the first time under the lock, which counts
  *                 it as used. So is a page that is wired.
  * PROGRESS     Every other fault takes the lock, and so does one that meets a change of its chunk.
  */
@@ -38,7 +38,7 @@ bool pgl_fault_hit(struct pgl_fault *fault)
     uint64_t drops, readable, writable, usable;
     void *frame = NULL;
 
-    if (!chunk || fault->counted || (fault->args.flags & PGL_FAULT_FLAG_WIRE) != 0) {
+    if (!chunk || fault->counted || pgl_fault_wires(fault)) {
         return false;
     }
     drops = __atomic_load_n(&chunk->drops, __ATOMIC_ACQUIRE);       /* pairs with pgl_object_page_drop_frame() */

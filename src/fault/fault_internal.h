@@ -13,6 +13,7 @@ struct pgl_fault {
     bool waiting; /* the fault is or was queued, and its outcome was not read yet */
     bool placed;  /* place is valid */
     bool held;    /* place.object carries a reference of the fault's */
+    bool keeps;   /* wire the page, and reference its object, for a call of fault_range.c */
     bool widened; /* more was locked: look again in the same step */
     bool counted; /* it was counted as a touch, at the first look */
     bool hit;     /* the page was found at each look so far */
@@ -49,7 +50,12 @@ static inline bool pgl_fault_at_top(const struct pgl_fault *fault)
 /* The access that the fault needs in its current object. Lower objects are only read, because writes go to a copy. */
 static inline enum pgl_access pgl_fault_wanted(const struct pgl_fault *fault)
 {
-    return pgl_fault_at_top(fault) ? fault->args.access : PGL_ACCESS_READ;
+    return pgl_fault_at_top(fault) || fault->args.access == PGL_ACCESS_NONE ? fault->args.access : PGL_ACCESS_READ;
+}
+
+static inline bool pgl_fault_wires(const struct pgl_fault *fault)
+{
+    return (fault->args.flags & PGL_FAULT_FLAG_WIRE) != 0 || fault->keeps;
 }
 
 /* Lock the pages [first, last] of the current object for a step. */
@@ -97,10 +103,13 @@ static inline void pgl_fault_go_to_top(struct pgl_fault *fault)
 
 /*
  * The steps. Each is entered with the page of fault->object locked, by pgl_fault_lock(), and returns with nothing
- * locked; only pgl_fault_hit(), pgl_fault_fail() and pgl_fault_drop_credit() are entered with nothing locked. The result is true if the fault is done, with
- * fault->result set. If it is false, the fault goes on, and waits first if fault->waiting is set.
- * pgl_fault_ask() may return with the page locked, and fault->widened set: then the step begins again.
+ * locked; only pgl_fault_hit(), pgl_fault_fail() and pgl_fault_drop_credit() are entered with nothing locked. The
+ * result is true if the fault is done, with fault->result set. If it is false, the fault goes on, and waits first if
+ * fault->waiting is set. pgl_fault_ask() may return with the page locked, and fault->widened set: then the step begins
+ * again.
  */
+enum pgl_fault_result pgl_fault_keep(struct pgl_fault *fault, const struct pgl_fault_args *args,
+                                     struct pgl_fault_page *page);
 bool pgl_fault_hit(struct pgl_fault *fault);
 bool pgl_fault_fail(struct pgl_fault *fault, enum pgl_fault_result result);
 bool pgl_fault_unlock_and_fail(struct pgl_fault *fault, enum pgl_fault_result result);

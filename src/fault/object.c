@@ -3,11 +3,11 @@
  * Memory objects: their life, and the calls on a whole object. object_pages.c has the states of pages, object_reply.c
  * a pager's replies, object_check.c the invariants in code.
  *
- * OBJECTS      The pages of an object lie in shards (object_lock.c). The lock of a shard protects its chunks (every bit,
- *              id, frame and wire of their pages), the queues of the faults that wait for its pages, and its counts. The
- *              credits have a lock of their own (object_credit.c), and so have the calls of the caller's memory, and the
- *              advisor. The advice, the table, and whether the pager is ready or gone change only while all shards and
- *              the credits are locked. The configuration never changes.
+ * OBJECTS      The pages of an object lie in shards (object_lock.c). The lock of a shard protects its chunks (every
+ *              bit, id, frame and wire of their pages), the queues of the faults that wait for its pages, and its
+ *              counts. The credits have a lock of their own (object_credit.c), and so have the calls of the caller's
+ *              memory, and the advisor. The advice, the table, and whether the pager is ready or gone change only while
+ *              all shards and the credits are locked. The configuration never changes.
  * IDS          A fault marks pages with an id that the object never uses again. A roll-back names the id, and therefore
  *              removes no other mark, whatever happened to the pages meanwhile.
  * LOCK ORDER   map -> shards of an object, by number -> shards of the object it shadows -> ... -> credits, memory or
@@ -25,10 +25,9 @@
  *              I8  A fault waits for a page only while the page is busy or asked for, and is therefore woken.
  *              I9  A fault waits for a credit only while there is none, or while the pager is not ready.
  *              I10 A page is in the shard that its stripe belongs to, and therefore its lock is known from its number.
- * PROGRESS     Each mark that another thread may have seen ends in pgl_object_page_settle(), which wakes every fault
- *              that waits for the page. The credit of the mark wakes one fault that waits for a credit, and is passed on
- *              by a fault that no longer needs it. A fault that was interrupted before it could queue for its page
- *              removes its mark before it unlocks the shard, and therefore no fault waits for that mark.
+ * PROGRESS     A fault is queued for its page before it marks it. Each mark ends in pgl_object_page_settle(), which
+ *              wakes every fault that waits for the page. The credit of the mark wakes one fault that waits for a
+ *              credit, and is passed on by a fault that no longer needs it.
  */
 #include <errno.h>
 

@@ -13,7 +13,7 @@
 #define PGL_CHUNK_PAGES 64
 #define PGL_STRIPE_PAGES 1024 /* a multiple of PGL_CHUNK_PAGES */
 #define PGL_SHARDS_MAX 32     /* a power of two; the thread sanitizer bears 64 locks in one thread */
-#define PGL_HIT_SLOTS 16
+#define PGL_HIT_SLOTS 8
 
 /*
  * The states of 64 neighbouring pages, one bit per page. A page is
@@ -48,12 +48,12 @@ struct pgl_chunk_table {
 };
 
 /*
- * The pages of some stripes of an object. The lock of the room protects the chunks, their queues, and the other members.
- * Without it, pgl_fault_hit() finds a chunk, and pgl_object_outstanding() reads outstanding. What every request changes
- * comes first and lies in few cache lines.
+ * The pages of some stripes of an object. The lock of the room protects the chunks, their queues, and the other
+ * members. Without it, pgl_fault_hit() finds a chunk, and pgl_object_outstanding() reads outstanding. The members that
+ * every request changes come first and lie in few cache lines.
  */
 struct pgl_shard {
-    struct pgl_room room;
+    struct pgl_wait_room room;
     struct pgl_chunk_table *table; /* atomic; NULL: no page was ever marked */
     uint64_t last_id;              /* congruent to its number, modulo the number of shards */
     uint64_t resident;             /* these and the next ones as in struct pgl_object_stats, of this shard's pages */
@@ -70,20 +70,20 @@ struct pgl_shard {
 /* The faults that were answered without a lock, by the advice that they followed. Atomic. */
 struct pgl_hits {
     uint64_t by_advice[PGL_ADVICE_COUNT];
-    char apart[128];
+    char apart[128 - sizeof(uint64_t[PGL_ADVICE_COUNT])];
 };
 
 /* The credits of an object with a limit, and the faults that wait for one, or for the pager to be ready. */
 struct pgl_credits {
-    struct pgl_room room; /* its lock protects the other members */
+    struct pgl_wait_room room; /* its lock protects the other members */
     struct pgl_queue queue;
     uint64_t used;     /* the pages asked for, and the reserved ones */
     uint64_t reserved; /* those that a fault owns, and has no page asked for with yet */
 };
 
 /*
- * The members above `refs` change only while all shards and the credits are locked; the holder of any of these locks may
- * read them.
+ * The members above `refs` change only while all shards and the credits are locked; the holder of any of these locks
+ * may read them.
  */
 struct pgl_object {
     struct pgl_object_config config; /* never changes; its advice and table are only the initial ones */
@@ -99,7 +99,7 @@ struct pgl_object {
     unsigned hit_slots; /* atomic: how many slots of `hits` were given out */
     unsigned refs;      /* atomic */
     struct pgl_credits credits;
-    pthread_mutex_t memory_lock; /* one thread at a time calls alloc(), free() and spare() */
+    pthread_mutex_t memory_lock;  /* one thread at a time calls alloc(), free() and spare() */
     pthread_mutex_t advisor_lock; /* protects the members below */
     struct pgl_costs costs;
     struct pgl_advisor *advisor; /* NULL until a fault with adaptive advice is to choose its window */
@@ -172,6 +172,7 @@ void pgl_object_page_fill(struct pgl_object *object, struct pgl_object_page page
                           enum pgl_access access, struct pgl_wake_list *list);
 uint64_t pgl_object_absent_word(const void *object, uint64_t number);     /* eligibility for data requests */
 uint64_t pgl_object_unreadable_word(const void *object, uint64_t number); /* eligibility for access requests */
+uint64_t pgl_object_unwritable_word(const void *object, uint64_t number); /* and for those that unlock clusters */
 
 typedef void pgl_object_page_visitor(struct pgl_object *object, struct pgl_object_page page, void *arg);
 

@@ -107,7 +107,7 @@ bool pgl_object_page_has_frame(struct pgl_object *object, struct pgl_object_page
     pthread_mutex_lock(&object->memory_lock);
     frame = memory_ops->alloc(object->config.memory);
     pthread_mutex_unlock(&object->memory_lock);
-    __atomic_store_n(&page.chunk->frame[page.slot], frame, __ATOMIC_RELEASE); /* pairs with pgl_fault_hit(), H2 */
+    __atomic_store_n(&page.chunk->frame[page.slot], frame, __ATOMIC_RELEASE); /* pairs with pgl_fault_hit(), K2 */
     return frame;
 }
 
@@ -117,7 +117,7 @@ void pgl_object_page_drop_frame(struct pgl_object *object, struct pgl_object_pag
 
     if (frame) {
         __atomic_store_n(&page.chunk->drops, page.chunk->drops + 1, __ATOMIC_RELEASE); /* these two pair with */
-        __atomic_store_n(&page.chunk->frame[page.slot], NULL, __ATOMIC_RELEASE);       /* pgl_fault_hit(), H2 */
+        __atomic_store_n(&page.chunk->frame[page.slot], NULL, __ATOMIC_RELEASE);       /* pgl_fault_hit(), K2 */
         pthread_mutex_lock(&object->memory_lock);
         object->config.memory_ops->free(object->config.memory, frame);
         pthread_mutex_unlock(&object->memory_lock);
@@ -186,7 +186,7 @@ void pgl_object_page_allow(struct pgl_object_page page, enum pgl_access access)
 
     readable |= access != PGL_ACCESS_NONE ? page.bit : 0;
     writable |= access == PGL_ACCESS_WRITE ? page.bit : 0;
-    __atomic_store_n(&page.chunk->readable, readable, __ATOMIC_RELEASE); /* these two pair with pgl_fault_hit(), H1 */
+    __atomic_store_n(&page.chunk->readable, readable, __ATOMIC_RELEASE); /* these two pair with pgl_fault_hit(), K1 */
     __atomic_store_n(&page.chunk->writable, writable, __ATOMIC_RELEASE);
 }
 
@@ -224,6 +224,13 @@ uint64_t pgl_object_unreadable_word(const void *object, uint64_t number)
     const struct pgl_chunk *chunk = pgl_object_chunk(object, number);
 
     return chunk ? chunk->resident & ~chunk->asked & ~chunk->readable : 0;
+}
+
+uint64_t pgl_object_unwritable_word(const void *object, uint64_t number)
+{
+    const struct pgl_chunk *chunk = pgl_object_chunk(object, number);
+
+    return chunk ? chunk->resident & ~chunk->asked & ~chunk->writable : 0;
 }
 
 /* The bits of the chunk's pages that lie in [first, last]. */

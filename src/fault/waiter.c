@@ -3,8 +3,8 @@
  * Queues of waiting faults, and their wake-up in two steps: pgl_waiter_settle() under the room's lock, wake() after it
  * was unlocked, because ready() may call the library again.
  *
- * OWNERSHIP    The thread that removes a waiter from its queue, under the room's lock, decides on the outcome. From then
- *              until wake() has set `settled`, the waiter belongs to that thread.
+ * OWNERSHIP    The thread that removes a waiter from its queue, under the room's lock, decides on the outcome. From
+ *              then until wake() has set `settled`, the waiter belongs to that thread.
  */
 #include <stddef.h>
 
@@ -29,13 +29,13 @@ void pgl_waiter_fini(struct pgl_waiter *waiter)
     pthread_mutex_destroy(&waiter->lock);
 }
 
-bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_queue *queue, struct pgl_room *room, uint64_t index)
+bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_queue *queue, struct pgl_wait_room *room, uint64_t index)
 {
     bool interrupted;
 
     pthread_mutex_lock(&waiter->lock);
-    interrupted = waiter->interrupted;
-    waiter->interrupted = false;
+    interrupted = waiter->interrupted && !waiter->uninterruptible;
+    waiter->interrupted = waiter->interrupted && !interrupted;
     if (!interrupted) {
         waiter->room = room;
     }

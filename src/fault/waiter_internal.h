@@ -24,7 +24,7 @@ enum pgl_outcome {
 };
 
 /* A lock of an object, and the number of the faults that wait in the queues under it. */
-struct pgl_room {
+struct pgl_wait_room {
     struct pgl_object *object;
     pthread_mutex_t lock;
     uint64_t waiting;
@@ -45,11 +45,12 @@ struct pgl_waiter {
     struct pgl_queue *queue;
     struct pgl_waiter *prev;
     struct pgl_waiter *next;
-    uint64_t index; /* the page that is waited for */
+    uint64_t index;       /* the page that is waited for */
+    bool uninterruptible; /* belongs to the fault; changes only while it is in no queue */
 
     pthread_mutex_t lock;
     pthread_cond_t woken;
-    struct pgl_room *room;
+    struct pgl_wait_room *room;
     bool interrupted; /* end the next wait, or this one */
     bool settled;     /* outcome is valid, and no other thread touches the waiter any more */
     bool parked;      /* pgl_waiter_await() returned false: the wake-up calls ready() */
@@ -66,8 +67,11 @@ struct pgl_wake_list {
 bool pgl_waiter_init(struct pgl_waiter *waiter);
 void pgl_waiter_fini(struct pgl_waiter *waiter);
 
-/* Room locked. Returns false without queueing a waiter that was interrupted, and clears the interruption. */
-bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_queue *queue, struct pgl_room *room, uint64_t index);
+/*
+ * Room locked. Returns false without queueing a waiter that was interrupted, and clears the interruption. One that
+ * cannot be interrupted is queued, and the interruption stays.
+ */
+bool pgl_waiter_queue(struct pgl_waiter *waiter, struct pgl_queue *queue, struct pgl_wait_room *room, uint64_t index);
 
 /* Room locked, waiter queued there. Remove it from its queue without a wake-up. */
 void pgl_waiter_dequeue(struct pgl_waiter *waiter);

@@ -96,6 +96,16 @@ static void init_stripes(void)
     init_stripes_with(0, 0);
 }
 
+/* The window is one page on each side; the advisor looks further. */
+static void init_stripes_adaptive(void)
+{
+    static const struct pgl_advice_table table = {.row = {[PGL_ADVICE_ADAPTIVE] = {1, 1, 0}}};
+
+    init_stripes();
+    pgl_object_set_table(sim.object, &table);
+    pgl_object_advise(sim.object, PGL_ADVICE_ADAPTIVE);
+}
+
 /* Pages at both ends; their neighbours are there already. Two credits, of which each fault reserves both at first. */
 static void init_surplus(void)
 {
@@ -146,6 +156,11 @@ static void remove_and_read_1(void)
 {
     explore_check(pgl_object_remove(sim.object, 1, 1) == 1);
     read_page(1);
+}
+
+static void read_far_left(void)
+{
+    read_page(LEFT);
 }
 
 static void read_left(void)
@@ -202,6 +217,11 @@ const struct explore_scenario object_scenarios[] = {
      "pages of two stripes go meanwhile",
      init_stripes,
      {read_left, read_right, remove_stripes},
+     final},
+    {"object-stripes-adaptive",
+     "the advisor looks into the next stripe",
+     init_stripes_adaptive,
+     {read_far_left, read_right},
      final},
     {.name = NULL},
 };

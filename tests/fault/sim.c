@@ -195,7 +195,7 @@ int sim_now(struct sim *sim, const struct pgl_request *request, bool data)
 
     if (!data) {
         pgl_pager_grant(request->object, request->id, page, request->access);
-        pgl_pager_grant(request->object, request->id, request->range, PGL_ACCESS_READ);
+        pgl_pager_grant(request->object, request->id, request->range, request->neighbour_access);
         return 0;
     }
     sim_supply(sim, request, demand, demand, request->access);

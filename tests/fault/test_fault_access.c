@@ -183,7 +183,7 @@ static void test_fault_refuses_an_access_or_a_flag_that_does_not_exist(void **st
     static const struct {
         int access;
         unsigned flags;
-    } rows[] = {{PGL_ACCESS_NONE, 0}, {2, 0}, {4, 0}, {-1, 0}, {PGL_ACCESS_READ, 16}, {PGL_ACCESS_READ, 1u << 31}};
+    } rows[] = {{2, 0}, {4, 0}, {-1, 0}, {PGL_ACCESS_READ, 32}, {PGL_ACCESS_READ, 1u << 31}};
     const struct pgl_fault_args nowhere = {.access = PGL_ACCESS_READ};
 
     make_object(f);

@@ -149,7 +149,7 @@ static void test_fault_object_refuses_unreasonable_costs(void **state)
 /* A heap that refuses blocks as large as an advisor. */
 static void *alloc_small(void *heap, size_t size)
 {
-    return size > 2048 ? NULL : sim_heap_ops.alloc(heap, size);
+    return size > 4096 ? NULL : sim_heap_ops.alloc(heap, size);
 }
 
 static void free_small(void *heap, void *block)

@@ -347,8 +347,8 @@ static void step_fault(struct world *world)
         return;
     }
     one->args = (struct pgl_fault_args){
-        .access = choice & 1 ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
-        .flags = choice >> 4,
+        .access = choice & 1 ? PGL_ACCESS_WRITE : (choice & 6) == 6 ? PGL_ACCESS_NONE : PGL_ACCESS_READ,
+        .flags = choice >> 4 | (index & 128 ? PGL_FAULT_FLAG_UNINTERRUPTIBLE : 0),
     };
     if (choice & 8) {
         one->args.object = any_object(world);
@@ -415,7 +415,11 @@ static void step_unwire(struct world *world)
         return;
     }
     wire = &world->wire[eat(&world->input) % world->nwires];
-    CHECK(pgl_object_unwire(wire->object, wire->index));
+    if (wire->index % 2) {
+        CHECK(pgl_object_unwire(wire->object, wire->index));
+    } else {
+        CHECK(pgl_fault_unwire(&(struct pgl_fault_args){.object = wire->object, .index = wire->index}, 1) == 1);
+    }
     *wire = world->wire[--world->nwires];
 }
 
@@ -528,6 +532,7 @@ static void make_objects(struct world *world)
         config.advice = PGL_ADVICE_NORMAL;
         config.internal = choice >> i & 1;
         config.pager_unready = choice >> 6 == i;
+        config.unlock_clusters = (choice >> i ^ choice >> (i + 1)) & 1;
         if (i == 1 || i == 2) {
             config.backing = world->object[i - 1];
             config.backing_first = 1;

@@ -100,8 +100,9 @@ PGL_API void pgl_assert_none_held(void);
  *      pages held
  * @PGL_BREACH_CHECKPOINT: pages held at a check-point
  * @PGL_BREACH_TABLES: pages of two tables held at once
- * @PGL_BREACH_TB_STATE: linking a block that is linked already, that pgl_tb_init() has not initialized, or that is not
- *      aligned to 16 bytes; invalidating a block that was never linked; or a dead block returned by `publish`
+ * @PGL_BREACH_TB_STATE: linking a block that is linked already, that pgl_tb_init() has not initialized, that is not
+ *      aligned to 16 bytes, or whose array of extents is not, or is another linked block's; invalidating a block that
+ *      was never linked; or a dead block returned by `publish`
  * @PGL_BREACH_TB_PAGE: linking a block on a page that its bracket does not hold, or with bytes that run off their page
  * @PGL_BREACH_EXTERNAL: the caller's big lock is not held
  * @PGL_BREACH_TB_TABLE: invalidating a block, or locking its pages, through another table than its own; or a block of

@@ -273,6 +273,26 @@ static PGL_UNSEEN void restore(const struct record *block)
     __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
 }
 
+/*
+ * Whether the extents of a new block may be listed: their array is aligned, and no extent of it is linked, for another
+ * block. Sets *@linked_place to the place at which that one was.
+ */
+static PGL_UNSEEN bool may_list_extents(const struct pgl_tb *tb, const char **linked_place)
+{
+    if (tb->nextents > 2 && (uintptr_t)tb->rest.more % _Alignof(struct pgl_extent)) {
+        return false;
+    }
+    for (unsigned which = 1; which < tb->nextents; which++) {
+        const struct record *record = find(pgl_tb_span(tb, which));
+
+        if (record) {
+            *linked_place = record->place;
+            return false;
+        }
+    }
+    return true;
+}
+
 PGL_UNSEEN bool pgl_witness_may_link(struct pgl_tb *tb, uint64_t index, const char *place)
 {
     const char *linked_place = NULL;
@@ -287,7 +307,7 @@ PGL_UNSEEN bool pgl_witness_may_link(struct pgl_tb *tb, uint64_t index, const ch
             restore(record);
         }
     }
-    may = !record && state_of(tb) == PGL_TB_NEW && (uintptr_t)tb % 16 == 0;
+    may = !record && state_of(tb) == PGL_TB_NEW && (uintptr_t)tb % 16 == 0 && may_list_extents(tb, &linked_place);
     unlock_blocks();
     if (!may) {
         pgl_witness_breach(PGL_BREACH_TB_STATE, index, place, linked_place);

@@ -444,6 +444,46 @@ static void test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails(void **stat
     emu_fini(emu);
 }
 
+/* The bytes of a map that could not be allocated are not taken out of the budget for good. */
+static void test_alloc_a_map_that_fails_leaves_its_bytes_in_the_budget(void **state)
+{
+    struct emu *emu = *state;
+    struct emu_block block;
+    uint64_t one_page;
+
+    emu_link(emu, &block, 0x5000, 0x5003);
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
+    }
+    assert_int_equal(emu_stats(emu).hot_pages, 1);
+    one_page = emu_stats(emu).hot_bytes;
+    pgl_invalidate_tb(emu->table, &block.tb, NULL);
+    pgl_table_trim(emu->table);
+
+    emu->table->hot_bytes_max = one_page;
+    emu_link(emu, &block, 0x5000, 0x5003);
+    for (unsigned fail = 1; fail <= 2; fail++) { /* the counts of the leaf, the map */
+        for (unsigned i = 0; i < 20; i++) {
+            count_from_here(fail);
+            assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
+            did_fail();
+            assert_true(emu_stats(emu).hot_bytes <= one_page);
+        }
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        count_from_here(1); /* the map alone */
+        assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
+        did_fail();
+    }
+    assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
+    assert_int_equal(emu_stats(emu).hot_bytes, one_page);
+    assert_int_equal(emu_stats(emu).hot_pages, 1);
+    assert_true(pgl_store_is_clean(emu->table, 0x5004, 1));
+    assert_int_equal(pgl_store_check(emu->table, 0x5003, 1, NULL), PGL_HIT);
+    emu_assert_sound(emu);
+    emu_fini(emu);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -461,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_alloc_invalidation_never_fails_for_want_of_memory),
         cmocka_unit_test_setup(test_alloc_store_bracket_fails_with_nothing_held_for_want_of_its_pages_only, emu_set_up),
         cmocka_unit_test_setup(test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails, emu_set_up),
+        cmocka_unit_test_setup(test_alloc_a_map_that_fails_leaves_its_bytes_in_the_budget, emu_set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -518,6 +518,32 @@ static void test_collection_reads_a_list_only_after_locking(void **state)
     emu_fini(emu);
 }
 
+/* A leaf of the range that comes to exist while the first page is waited for: none of its pages is walked or unlocked. */
+static void test_collection_leaves_a_leaf_alone_that_was_made_while_it_waited(void **state)
+{
+    struct emu *emu = *state;
+    struct emu_holder holder, other;
+    struct emu_block block;
+    struct lock_call lock;
+    uint64_t index = PGL_LEVEL_SIZE;
+
+    pgl_page_get(emu->table, 5);
+    emu_hold(&holder, emu, 5);
+    start_lock(&lock, emu, 0x5000, (UINT64_C(3) * PGL_LEVEL_SIZE << 12) - 1);
+    assert_true(emu_is_stuck(&lock.call));
+    emu_link(emu, &block, (PGL_LEVEL_SIZE + 7) << 12, ((PGL_LEVEL_SIZE + 7) << 12) + 3);
+    emu_hold(&other, emu, PGL_LEVEL_SIZE + 7);
+    emu_release(&holder);
+    EMU_WAIT_UNTIL(is_locked(&lock));
+    assert_null(pgl_collection_next(&lock.collection, &index));
+    assert_int_equal(pgl_collection_max(&lock.collection), PGL_LEVEL_SIZE - 1);
+    assert_false(emu_is_locked(emu, PGL_LEVEL_SIZE + 8));
+    finish_lock(&lock);
+    assert_true(emu_is_locked(emu, PGL_LEVEL_SIZE + 7));
+    emu_release(&other);
+    emu_fini(emu);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -542,6 +568,7 @@ int main(void)
         cmocka_unit_test_setup(test_collection_sees_a_block_listed_while_it_waited, emu_set_up),
         cmocka_unit_test_setup(test_collection_keeps_a_page_that_is_no_longer_needed, emu_set_up),
         cmocka_unit_test_setup(test_collection_reads_a_list_only_after_locking, emu_set_up),
+        cmocka_unit_test_setup(test_collection_leaves_a_leaf_alone_that_was_made_while_it_waited, emu_set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

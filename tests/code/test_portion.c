@@ -567,6 +567,55 @@ static void test_invalidate_if_refuses_bad_ranges_and_no_predicate(void **state)
     emu_fini(&emu);
 }
 
+/* Count the questions, and choose every @step'th block of page 5. */
+struct census {
+    const struct emu_block *blocks;
+    unsigned step, asked;
+};
+
+static bool is_every(const struct pgl_tb *tb, void *arg)
+{
+    struct census *census = arg;
+
+    census->asked++;
+    return (size_t)((const struct emu_block *)tb - census->blocks) % census->step == 0;
+}
+
+/* The time to evict chosen blocks grows with the length of the list, and not with its product by their number. */
+static void test_portion_walks_of_chosen_blocks_grow_with_the_list(void **state)
+{
+    enum { N = 8192 };
+
+    (void)state;
+    for (unsigned step = 1; step <= 128; step *= 2) {
+        struct pgl_tb *tbs[N];
+        struct emu_block *blocks;
+        struct census census = {.step = step};
+        struct emu emu;
+
+        emu_init(&emu);
+        blocks = link_many(&emu, N);
+        for (unsigned i = 0; i < N / step; i++) {
+            tbs[i] = &blocks[i * step].tb;
+        }
+        assert_int_equal(pgl_invalidate_tbs(emu.table, tbs, N / step, NULL), PGL_HIT);
+        assert_int_equal(emu.n_retired_blocks, N / step);
+        assert_in_range(emu.n_retired, 1, N / PORTION);
+        pgl_flush(emu.table, NULL);
+        emu_fini(&emu);
+        free(blocks);
+
+        emu_init(&emu);
+        blocks = link_many(&emu, N);
+        census.blocks = blocks;
+        assert_int_equal(pgl_invalidate_if(emu.table, 0x5000, 0x5fff, is_every, &census, NULL), PGL_HIT);
+        assert_int_equal(emu.n_retired_blocks, N / step);
+        assert_in_range(census.asked, N, 3 * N);
+        emu_fini(&emu);
+        free(blocks);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -589,6 +638,7 @@ int main(void)
         cmocka_unit_test(test_invalidate_if_kills_those_that_the_predicate_chooses),
         cmocka_unit_test(test_invalidate_if_asks_about_all_blocks_with_two_extents),
         cmocka_unit_test(test_portion_of_a_part_of_a_page_is_bounded),
+        cmocka_unit_test(test_portion_walks_of_chosen_blocks_grow_with_the_list),
         cmocka_unit_test(test_invalidate_if_refuses_bad_ranges_and_no_predicate),
     };
 

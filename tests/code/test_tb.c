@@ -45,6 +45,31 @@ static void test_tb_dies_by_its_first_page_too(void **state)
     }
 }
 
+/* The second page has nothing but the end of the block, and is the higher one or the lower one. */
+static void test_tb_dies_by_its_tail_for_each_size_of_page(void **state)
+{
+    (void)state;
+    for (unsigned page_bits = PGL_PAGE_BITS_MIN; page_bits <= PGL_PAGE_BITS_MAX; page_bits++) {
+        for (uint64_t tail_page = 2; tail_page <= 4; tail_page += 2) {
+            uint64_t end = UINT64_C(4) << page_bits, tail = tail_page << page_bits;
+            struct emu_block block;
+            struct emu emu;
+
+            emu_init_bits(&emu, page_bits, 48);
+            emu_link2(&emu, &block, end - 2, end - 1, tail, tail + 1);
+            assert_int_equal(pgl_store_check(emu.table, tail + 2, 8, NULL), 0);
+            assert_int_equal(pgl_store_check(emu.table, tail + (UINT64_C(1) << page_bits) - 1, 1, NULL), 0);
+            assert_int_equal(pgl_store_check(emu.table, tail + 1, 1, NULL), PGL_HIT);
+            assert_false(emu_is_live(&block));
+            emu_link2(&emu, &block, end - 2, end - 1, tail, tail + 1);
+            assert_int_equal(pgl_invalidate_page(emu.table, tail_page, NULL), PGL_HIT);
+            assert_int_equal(emu_count(&emu, 3), 0);
+            emu_assert_sound(&emu);
+            emu_fini(&emu);
+        }
+    }
+}
+
 static void test_tb_on_one_page_twice_is_visited_once(void **state)
 {
     struct emu *emu = *state;
@@ -235,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tb_is_on_both_of_its_pages),
         cmocka_unit_test(test_tb_dies_by_its_first_page_too),
+        cmocka_unit_test(test_tb_dies_by_its_tail_for_each_size_of_page),
         cmocka_unit_test_setup(test_tb_on_one_page_twice_is_visited_once, emu_set_up),
         cmocka_unit_test(test_tb_on_one_page_twice_has_two_extents),
         cmocka_unit_test_setup(test_tb_unlisted_dies_by_name_only_and_once, emu_set_up),

@@ -187,6 +187,34 @@ static void test_trim_of_a_reset_page_beside_a_block_clears_its_filters(void **s
     emu_fini(&emu);
 }
 
+/* A guest that maps and unmaps for ever: the table has at most the leaves, nodes and maps of a few rounds. */
+static void test_trim_keeps_the_table_of_a_guest_that_moves_on_small(void **state)
+{
+    enum { ROUNDS = 400, KEPT = 8 };
+    uint64_t most = 0;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        struct emu_block block;
+        struct pgl_table_stats stats;
+
+        link_hot(&emu, &block, i << 27); /* below a child of its own of the root */
+        assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
+        stats = emu_stats(&emu);
+        if (i < KEPT) {
+            most = stats.bytes + stats.hot_bytes;
+        }
+        assert_true(stats.bytes + stats.hot_bytes <= most);
+        if (i % KEPT == KEPT - 1) {
+            pgl_table_trim(emu.table);
+        }
+    }
+    assert_int_equal(emu_stats(&emu).leaves, 0);
+    emu_fini(&emu);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_trim_keeps_the_map_of_the_last_page_of_a_leaf),
         cmocka_unit_test(test_trim_untraps_the_pages_that_a_reset_left),
         cmocka_unit_test(test_trim_of_a_reset_page_beside_a_block_clears_its_filters),
+        cmocka_unit_test(test_trim_keeps_the_table_of_a_guest_that_moves_on_small),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

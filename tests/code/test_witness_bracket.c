@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The witness reports misuses of brackets that hold many pages. */
+#include <string.h>
+
 #include "witness.h"
 
 enum {
@@ -60,6 +62,71 @@ static void test_witness_reports_an_extent_off_the_pages_of_its_bracket(void **s
     }
 }
 
+/* An array that lies 8 bytes beside the places at which a reference to an extent can name it. */
+static void test_witness_reports_an_array_of_extents_that_is_not_aligned(void **state)
+{
+    static unsigned char memory[N * sizeof(struct pgl_extent) + 16] __attribute__((aligned(16)));
+
+    (void)state;
+    for (unsigned off = 0; off <= 16; off += 8) {
+        bool aligned = off % 16 == 0;
+        struct emu_block block = {.key = 0};
+        struct pgl_extent extents[N];
+        struct pgl_bracket bracket;
+        struct emu emu;
+
+        begin(&bracket, &emu);
+        set_extents(&block, extents);
+        pgl_tb_set_extents(&block.tb, extents, N);
+        memcpy(memory + off, extents + 1, (N - 1) * sizeof(*extents));
+        block.tb.rest.more = (struct pgl_extent *)(void *)(memory + off);
+        assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), aligned ? PGL_BRACKET_OK : PGL_BRACKET_ERROR);
+        if (aligned) {
+            assert_int_equal(n_seen, 0);
+            assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
+        } else {
+            assert_block_breach(PGL_BREACH_TB_STATE, 5, 0);
+        }
+        assert_nothing_held(&emu);
+        emu_fini(&emu);
+    }
+}
+
+static void test_witness_reports_an_array_of_extents_that_two_blocks_share(void **state)
+{
+    struct emu_block block = {.key = 0}, other = {.key = 1};
+    struct pgl_extent extents[N];
+    struct pgl_bracket bracket;
+    struct emu emu;
+
+    (void)state;
+    begin(&bracket, &emu);
+    set_extents(&block, extents);
+    pgl_tb_set_extents(&block.tb, extents, N);
+    assert_int_equal(pgl_bracket_commit_at(&bracket, &block.tb, NULL, LINK_PLACE), PGL_BRACKET_OK);
+    for (unsigned n = 3; n <= N; n++) { /* of the array, or of its last extents */
+        assert_true(pgl_bracket_begin(&bracket, emu.table, 5 + N - n));
+        for (unsigned i = N - n + 1; i < N; i++) {
+            assert_int_equal(pgl_bracket_cross(&bracket, 5 + i), PGL_BRACKET_OK);
+        }
+        pgl_tb_init(&other.tb);
+        pgl_tb_set_extents(&other.tb, extents + N - n, n);
+        assert_int_equal(pgl_bracket_commit(&bracket, &other.tb, NULL), PGL_BRACKET_ERROR);
+        assert_block_breach(PGL_BREACH_TB_STATE, 5 + N - n, LINK_LINE);
+        assert_false(emu_is_locked(&emu, 9));
+    }
+    assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
+    assert_true(pgl_bracket_begin(&bracket, emu.table, 5)); /* now the array is free for the other */
+    for (unsigned i = 1; i < N; i++) {
+        assert_int_equal(pgl_bracket_cross(&bracket, 5 + i), PGL_BRACKET_OK);
+    }
+    pgl_tb_init(&other.tb);
+    pgl_tb_set_extents(&other.tb, extents, N);
+    assert_int_equal(pgl_bracket_commit(&bracket, &other.tb, NULL), PGL_BRACKET_OK);
+    assert_int_equal(n_seen, 0);
+    emu_fini(&emu);
+}
+
 static void test_witness_reports_a_step_of_an_ended_bracket(void **state)
 {
     struct pgl_bracket bracket;
@@ -105,6 +172,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_witness_reports_an_extent_off_the_pages_of_its_bracket),
+        cmocka_unit_test(test_witness_reports_an_array_of_extents_that_is_not_aligned),
+        cmocka_unit_test(test_witness_reports_an_array_of_extents_that_two_blocks_share),
         cmocka_unit_test(test_witness_reports_a_step_of_an_ended_bracket),
         cmocka_unit_test(test_witness_reports_a_page_in_the_way_of_a_cross),
     };

@@ -125,11 +125,66 @@ static void misuse_store(struct misuse *m)
     assert_int_equal(errno, EINVAL);
 }
 
+static void misuse_invalidate_tbs(struct misuse *m)
+{
+    struct pgl_tb *const tbs[] = {&m->block->tb};
+
+    errno = 0;
+    assert_int_equal(pgl_invalidate_tbs(m->emu->table, tbs, 1, NULL), PGL_ERROR);
+    assert_int_equal(errno, EINVAL);
+}
+
+static bool ask_never(const struct pgl_tb *tb, void *arg)
+{
+    (void)tb, (void)arg;
+    fail();
+    return true;
+}
+
+static void misuse_invalidate_if(struct misuse *m)
+{
+    errno = 0;
+    assert_int_equal(pgl_invalidate_if(m->emu->table, 0x5000, 0x5fff, ask_never, NULL, NULL), PGL_ERROR);
+    assert_int_equal(errno, EINVAL);
+}
+
+static void misuse_invalidate_page(struct misuse *m)
+{
+    assert_int_equal(pgl_invalidate_page(m->emu->table, 5, NULL), PGL_ERROR);
+}
+
+static void misuse_reset(struct misuse *m)
+{
+    pgl_table_reset(m->emu->table);
+}
+
+static void misuse_trim(struct misuse *m)
+{
+    assert_int_equal(pgl_table_trim(m->emu->table), 0);
+}
+
+static void misuse_store_pair(struct misuse *m)
+{
+    struct pgl_store bracket;
+
+    assert_int_equal(pgl_store_begin_pair(&bracket, m->emu->table, 0x9000, 8, 0xa000, 8, NULL), PGL_ERROR);
+}
+
+static void misuse_store_value(struct misuse *m)
+{
+    uint32_t host;
+
+    assert_int_equal(pgl_store_u32(m->emu->table, &host, 0x9000, 0, NULL), PGL_ERROR);
+}
+
 static void (*const misuses[])(struct misuse *m) = {
-    misuse_lock,  misuse_trylock, misuse_unlock,     misuse_lock_pair,   misuse_unlock_pair,   misuse_collection,
-    misuse_begin, misuse_foreach, misuse_lock_pages, misuse_clean_check, misuse_invalidate_tb, misuse_invalidate_range,
-    misuse_flush, misuse_check,   misuse_store,      misuse_cross,       misuse_bracket_store, misuse_commit,
-    misuse_abort,
+    misuse_lock,          misuse_trylock,         misuse_unlock,        misuse_lock_pair,
+    misuse_unlock_pair,   misuse_collection,      misuse_begin,         misuse_foreach,
+    misuse_lock_pages,    misuse_clean_check,     misuse_invalidate_tb, misuse_invalidate_range,
+    misuse_flush,         misuse_check,           misuse_store,         misuse_invalidate_tbs,
+    misuse_invalidate_if, misuse_invalidate_page, misuse_reset,         misuse_trim,
+    misuse_store_pair,    misuse_store_value,     misuse_cross,         misuse_bracket_store,
+    misuse_commit,        misuse_abort,
 };
 
 enum {

@@ -40,8 +40,9 @@ static void link_twice(struct emu *emu)
     struct emu_block block;
 
     link_block(emu, &block, 0x5000, 0x5003, 1, 0);
-    EXPECT("%s:%u links a block that is linked already, not new, or not aligned to 16 bytes, invalidates one that was "
-           "never linked, or calls a dead one an equal (page 0x5); the block was linked at %s:%u",
+    EXPECT("%s:%u links a block that is linked already, not new, or not aligned to 16 bytes, or whose array of "
+           "extents is linked or not aligned, invalidates one that was never linked, or calls a dead one an equal "
+           "(page 0x5); the block was linked at %s:%u",
            __FILE__, LINK_LINE, __FILE__, LINK_LINE);
     pgl_tb_init(&block.tb);
     pgl_tb_set_bytes(&block.tb, 0, 0x5000, 0x5003);

@@ -76,6 +76,14 @@ static void store_low_1(void)
     checked_store(0, 1, 1);
 }
 
+static void lock_page_0(void)
+{
+    struct pgl_page *page = pgl_page_find(world.table, 0);
+
+    pgl_page_lock(world.table, page);
+    pgl_page_unlock(world.table, page);
+}
+
 static void lock_page_1(void)
 {
     struct pgl_page *page = pgl_page_find(world.table, 1);
@@ -153,6 +161,11 @@ const struct explore_scenario killed_scenarios[] = {
      "a clean store beside a killer that waits",
      init_two_pages,
      {kill_pages, lock_page_1, store_low},
+     world_final},
+    {"killed-turn",
+     "a clean store beside a killer that waits, and that has queued for its turn meanwhile",
+     init_two_pages,
+     {kill_pages, lock_page_1, store_low, lock_page_0},
      world_final},
     {"killed-hit",
      "a hit waits until `retired` has returned",

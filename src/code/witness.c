@@ -47,9 +47,10 @@ static const char *const words[] = {
     [PGL_BREACH_NESTED] = "begins a pair, collection, bracket, store check or invalidation while it holds a page",
     [PGL_BREACH_CHECKPOINT] = "passes a check-point while it holds a page",
     [PGL_BREACH_TABLES] = "holds pages of two tables",
-    [PGL_BREACH_TB_STATE] = ("links a block that is linked already, not new, or not aligned to 16 bytes, or whose array "
-                             "of extents is linked or not aligned, invalidates one that was never linked, or calls a "
-                             "dead one an equal"),
+    [PGL_BREACH_TB_STATE] =
+        ("links a block that is linked already, not new, or not aligned to 16 bytes, or whose array "
+         "of extents is linked or not aligned, invalidates one that was never linked, or calls a "
+         "dead one an equal"),
     [PGL_BREACH_TB_PAGE] = "links a block with bytes off the pages that its bracket holds",
     [PGL_BREACH_EXTERNAL] = "uses an externally locked table without the external lock",
     [PGL_BREACH_TB_TABLE] = "uses a block of another table",

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Calls that promise to allocate nothing allocate nothing. */
+#include <stdlib.h>
+
 #include "allocator.h"
 #include "emu.h"
 
@@ -86,6 +88,38 @@ static void test_alloc_kills_within_four_leaves_allocate_nothing(void **state)
     emu_fini(emu);
 }
 
+/*
+ * Three portions of a page. The blocks of each have partners in three leaves of their own, where another block lives on:
+ * the call has more partners to narrow than it can note.
+ */
+static void test_alloc_portions_with_partners_in_many_leaves_allocate_nothing(void **state)
+{
+    enum { PORTION = 512, PORTIONS = 3, LEAVES = 3 * PORTIONS };
+    struct emu *emu = *state;
+    struct emu_block *blocks = aligned_alloc(_Alignof(struct emu_block), PORTIONS * PORTION * sizeof(*blocks));
+    struct emu_block survivors[LEAVES];
+
+    for (uint64_t i = 0; i < LEAVES; i++) {
+        uint64_t page = (i + 1) * PGL_LEVEL_SIZE << 12;
+
+        emu_link(emu, &survivors[i], page + 0x800, page + 0x803);
+    }
+    for (uint64_t i = 0; i < PORTIONS * PORTION; i++) {
+        uint64_t leaf = i / PORTION * 3 + i % 3 + 1;
+
+        emu_link2(emu, &blocks[i], 0x5000, 0x5003, leaf * PGL_LEVEL_SIZE << 12, (leaf * PGL_LEVEL_SIZE << 12) + 3);
+    }
+    count_from_here(0);
+    assert_int_equal(pgl_invalidate_page(emu->table, 5, NULL), PGL_HIT);
+    assert_int_equal(n_allocations, 0);
+    assert_int_equal(emu->n_retired, PORTIONS);
+    for (uint64_t i = 0; i < LEAVES; i++) {
+        assert_true(emu_mask(emu, (i + 1) * PGL_LEVEL_SIZE) == UINT64_C(1) << 32);
+    }
+    emu_fini(emu);
+    free(blocks);
+}
+
 static void test_alloc_range_over_leaves_without_code_allocates_nothing(void **state)
 {
     struct emu *emu = *state;
@@ -125,6 +159,7 @@ int main(void)
         cmocka_unit_test_setup(test_alloc_collection_within_four_leaves_allocates_nothing, emu_set_up),
         cmocka_unit_test_setup(test_alloc_page_with_a_block_crossing_in_and_one_out_allocates_nothing, emu_set_up),
         cmocka_unit_test_setup(test_alloc_kills_within_four_leaves_allocate_nothing, emu_set_up),
+        cmocka_unit_test_setup(test_alloc_portions_with_partners_in_many_leaves_allocate_nothing, emu_set_up),
         cmocka_unit_test_setup(test_alloc_range_over_leaves_without_code_allocates_nothing, emu_set_up),
         cmocka_unit_test_setup(test_alloc_links_on_known_pages_allocate_nothing, emu_set_up),
     };

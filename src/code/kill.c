@@ -25,6 +25,7 @@
  *       (test_invalidate_tb_claims_only_with_all_pages_held, test_invalidate_range_claims_only_with_all_pages_held)
  *   T7  The library touches no block for which `retired` has returned, except those that a caller passes: as running,
  *       in pgl_invalidate_tb(), in the array of pgl_invalidate_tbs(), and in pgl_tb_lock_pages().
+ *       (test_retired_blocks_are_not_touched_by_a_store)
  * The stress tests and tests/explore try the races.
  *
  * NOT PROMISED The chain that `retired` gets is in no particular order.

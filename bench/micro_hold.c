@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * For how long a flood of deaths holds pages: 500,000 blocks, in many leaves, in one leaf, or on one page. The result of
- * a run is the longest time between two calls of `retired`, or between one and the call's beginning or end. A hold is
- * shorter than this. The time is that of the thread, so that other threads' time slices are not in it.
+ * For how long a flood of deaths holds pages: 500,000 blocks, in many leaves, in one leaf, or on one page. The result
+ * of a run is the longest time between two calls of `retired`, or between one and the call's beginning or end. A hold
+ * is shorter than this. The time is that of the thread, so that other threads' time slices are not in it.
  */
 #include <time.h>
 

@@ -89,8 +89,8 @@ static void test_alloc_kills_within_four_leaves_allocate_nothing(void **state)
 }
 
 /*
- * Three portions of a page. The blocks of each have partners in three leaves of their own, where another block lives on:
- * the call has more partners to narrow than it can note.
+ * Three portions of a page. The blocks of each have partners in three leaves of their own, where another block lives
+ * on: the call has more partners to narrow than it can note.
  */
 static void test_alloc_portions_with_partners_in_many_leaves_allocate_nothing(void **state)
 {

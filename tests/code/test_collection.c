@@ -518,7 +518,7 @@ static void test_collection_reads_a_list_only_after_locking(void **state)
     emu_fini(emu);
 }
 
-/* A leaf of the range that comes to exist while the first page is waited for: none of its pages is walked or unlocked. */
+/* A leaf of the range comes to exist while the first page is waited for. None of its pages is walked or unlocked. */
 static void test_collection_leaves_a_leaf_alone_that_was_made_while_it_waited(void **state)
 {
     struct emu *emu = *state;

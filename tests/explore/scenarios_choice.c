@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Kills of chosen blocks, by a predicate or an array, and sets of pages in more leaves than a collection has room for. */
+/* Kills of chosen blocks, by a predicate or an array, and sets in more leaves than a collection has room for. */
 #include <errno.h>
 
 #include "acts.h"

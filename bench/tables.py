@@ -120,6 +120,13 @@ def faults():
             row = one(name, bench="replay", trace=trace, policy=policy)
             exactly(f"faults of `{trace}`, `{policy}`{', 0 before, 7 after' * ('0' in name)}", number,
                     row and row["faults"])
+    for name, costs, mean, worst in (("faults", "3,200 and 1,130 ns", 1.02, 1.12),
+                                     ("faults-dear", "88,000 and 7,600 ns", 1.10, 1.25),
+                                     ("faults-dearest", "110,000 and 2,600 ns", 1.25, 1.4)):
+        row = one(name, bench="standing", policy="adaptive")
+        at_most(f"`adaptive` over the best fixed window, {costs}, geometric mean", mean, row and row["to_best_mean"])
+        at_most("the same, the worst trace", worst, row and row["to_best_worst"])
+        at_most("`adaptive` over page by page, the worst trace", 1.05, row and row["to_none_worst"])
     row = one("micro", bench="micro", case="cluster", impl="pagelock")
     at_most("a decision by residency bitmap, 32 pages, ns", 40, row and row["ns_per_op"])
     if row and counts("cluster"):

@@ -101,8 +101,8 @@ class Source:
             if not re.search(r'(?<![\w.>])%s\b' % re.escape(name), text):
                 self.refuse(function + '()', f'no {name} in it, which the new call needs')
 
-    def arms(self, start=0, end=None):
-        """The arms for system mode: (start, end) of the lines between the directives, of each group on user mode."""
+    def arms(self, mode, start=0, end=None):
+        """The arms for a mode, system or user: (start, end) of the lines between the directives, of each group on user mode."""
         text = blank(self.text)
         stack, found = [], []
         for line in re.compile(r'^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b([^\n]*)\n', re.M).finditer(text):
@@ -118,7 +118,7 @@ class Source:
             if not stack:
                 self.refuse('#' + word, 'no condition before it')
             system, begin = stack[-1]
-            if system and (end is None or start <= begin <= end):
+            if system == (mode == 'system') and (end is None or start <= begin <= end):
                 found.append((begin, line.start()))
             if word == 'endif':
                 stack.pop()
@@ -126,14 +126,14 @@ class Source:
                 stack[-1] = [not system if word == 'else' and system is not None else None, line.end()]
         return found
 
-    def arm_of(self, function):
-        """The innermost arm for system mode that has the definition of a function."""
+    def arm_of(self, function, mode):
+        """The innermost arm for a mode that has the definition of a function."""
         found = []
-        for begin, end in self.arms():
+        for begin, end in self.arms(mode):
             if self.functions(function, begin, end):
                 found.append((begin, end))
         if len(found) != 1:
-            self.refuse(function + '()', f'defined in {len(found)} arms for system mode, expected 1')
+            self.refuse(function + '()', f'defined in {len(found)} arms for {mode} mode, expected 1')
         return found[0]
 
     def struct(self, name):
@@ -163,27 +163,30 @@ class Source:
             self.refuse(f'#include "{after}"', 'not found')
         self.put(found[0].end(), found[0].end(), text + '\n')
 
-    def arm_out(self, functions, instead):
-        """Take a whole arm for system mode out. Its functions are exactly those named."""
-        begin, end = self.arm_of(functions[0])
+    def arm_out(self, functions, instead, mode):
+        """Take a whole arm for a mode out. Its functions are exactly those named."""
+        begin, end = self.arm_of(functions[0], mode)
         there = sorted({name for name, _, _, _ in self.functions(None, begin, end)})
         if there != sorted(functions):
             extra = sorted(set(there) ^ set(functions))
             self.refuse(functions[0] + '()', f'beside it, expected or found alone: {", ".join(extra)}')
         self.put(begin, end, instead + '\n')
 
-    def arm_becomes(self, function, instead):
-        """Replace the arm for system mode inside a function."""
+    def arm_becomes(self, function, instead, mode):
+        """Replace the arm for a mode inside a function."""
         _, body, last = self.function(function)
-        found = self.arms(body, last)
+        found = self.arms(mode, body, last)
         if len(found) != 1:
-            self.refuse(function + '()', f'{len(found)} arms for system mode, expected 1')
+            self.refuse(function + '()', f'{len(found)} arms for {mode} mode, expected 1')
         self.put(*found[0], instead + '\n')
 
-    def user_only(self, function):
+    def function_out(self, function):
         begin, _, last = self.function(function)
-        self.put(last + 1, last + 1, '\n#endif')
-        self.put(begin, begin, '#ifdef CONFIG_USER_ONLY\n')
+        self.put(begin, last + 1, '/* pagelock.c */')
+
+    def at_begin(self, function, text):
+        _, body, _ = self.function(function)
+        self.put(body, body, '\n    ' + text)
 
     def external(self, function):
         """Give a static function external linkage."""

@@ -12,7 +12,16 @@
 void tb_remove_from_jmp_list(TranslationBlock *orig, int n_orig);
 void tb_jmp_unlink(TranslationBlock *dest);
 
+/* Called by QEMU's do_tb_flush() in the exclusive section. */
+void tb_remove_all(void);
+
+/* Abort the bracket of this thread, if there is one: it has jumped to the outer loop. */
+void pagelock_abandon(void);
+
 #ifdef CONFIG_USER_ONLY
+
+/* Write the report: QEMU ends here without calling the functions that atexit(3) knows. */
+void pagelock_exit(void);
 
 static inline void pagelock_confirm(void)
 {
@@ -83,9 +92,6 @@ void pagelock_second_look(CPUState *cpu, ram_addr_t ram_addr);
  * store of a page-table walk has made the decoded bytes void.
  */
 int pagelock_translated(int size);
-
-/* Called by QEMU's do_tb_flush() in the exclusive section. */
-void tb_remove_all(void);
 
 #endif
 #endif

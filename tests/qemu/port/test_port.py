@@ -40,11 +40,11 @@ def made_up_tree():
     include = '#include "internal-target.h"\n\n'
     pages = ''.join(define(name) for name in PORT.PAGE_FUNCTIONS)
     stores = ''.join(define(name) for name in PORT.STORE_FUNCTIONS)
-    maint = include + arms(define('tb_remove_all') + define('tb_record'), pages)
+    maint = include + arms(''.join(define(name) for name in PORT.USER_PAGE_FUNCTIONS), pages)
     for name in ('tb_jmp_cache_inval_tb', 'do_tb_phys_invalidate', 'tb_phys_invalidate', 'tb_link_page'):
         maint += define(name)
     maint += define('tb_remove_from_jmp_list', head='static inline void') + define('tb_jmp_unlink')
-    maint += arms(define('tb_invalidate_phys_range'), stores)
+    maint += arms(''.join(define(name) for name in PORT.USER_STORE_FUNCTIONS), stores)
 
     helpers = ''.join(define(name, '    if (a) {\n        return;\n    }\n    put(a);\n') for name in PORT.STORE_HELPERS)
     probes = ''.join(define(name, '    if (env + retaddr) {\n        notdirty_write(a);\n    }\n', 'int')
@@ -61,14 +61,17 @@ def made_up_tree():
         'meson.build': "threads = dependency('threads')\n",
         'accel/tcg/meson.build': "tcg_specific_ss.add(files(\n  'tb-maint.c', # (\n))\n",
         'include/exec/translation-block.h': '#include "exec/vaddr.h"\n\nstruct TranslationBlock {\n    int icount;\n'
-                                            '    long page_next[2];\n    long page_addr[2];\n    QemuSpin jmp_lock;\n};\n',
+                                            '#ifdef CONFIG_USER_ONLY\n    Node itree;\n#else\n    long page_next[2];\n    long page_addr[2];\n#endif\n    QemuSpin jmp_lock;\n};\n',
         'include/exec/exec-all.h': addresses,
         'accel/tcg/monitor.c': define('tb_tree_stats_iter', '    count(tb->page_addr[1]);\n'),
         'accel/tcg/tb-maint.c': maint,
+        'accel/tcg/tb-internal.h': arms(''.join(define(name) for name in PORT.USER_LOCK_FUNCTIONS), 'int a;\n'),
+        'accel/tcg/internal-target.h': arms(define('page_table_config_init'), 'int a;\n'),
         'accel/tcg/translate-all.c': include + define('setjmp_gen_code', '    return tcg_gen_code(a, (1));\n', 'int'),
         'accel/tcg/cpu-exec.c': include + define('cpu_tb_exec', '    a = tcg_qemu_tb_exec(a);\n')
                                 + define('cpu_exec_longjmp_cleanup'),
         'accel/tcg/cputlb.c': tlb,
+        'linux-user/exit.c': '#include "qemu.h"\n\n' + define('preexit_cleanup'),
     }
 
 
@@ -112,11 +115,9 @@ class TestPort(unittest.TestCase):
             for ours, new in PORT.NEW_FILES.items():
                 self.assertEqual(tree.texts()[new], (HERE / ours).read_text(encoding='utf-8'))
 
-    def test_port_takes_the_functions_of_system_mode_out_and_leaves_those_of_user_mode(self):
+    def test_port_takes_the_functions_of_both_modes_out_and_leaves_those_that_retired_calls(self):
         maint = Source('tb-maint.c', self.ported('accel/tcg/tb-maint.c'))
-        self.assertEqual(len(maint.functions('page_collection_lock')), 0)
-        self.assertEqual(len(maint.functions('tb_remove_all')), 1)
-        self.assertEqual(len(maint.functions('tb_invalidate_phys_range')), 1)
+        self.assertEqual({name for name, _, _, _ in maint.functions()}, {'tb_remove_from_jmp_list', 'tb_jmp_unlink'})
 
     def test_port_makes_two_functions_external(self):
         maint = self.ported('accel/tcg/tb-maint.c')
@@ -135,11 +136,12 @@ class TestPort(unittest.TestCase):
 
     def test_port_changes_members_of_a_block(self):
         block = self.ported('include/exec/translation-block.h')
-        self.assertEqual(re.findall(r'(\w+)(?:\[2\])?;', block), ['icount', 'jmp_lock', 'pagelock'])
+        self.assertEqual(re.findall(r'(\w+)(?:\[2\])?;', block), ['icount', 'jmp_lock', 'pagelock', 'pagelock'])
 
-    def test_port_replaces_the_arm_of_system_mode_alone(self):
+    def test_port_replaces_the_arms_of_both_modes(self):
         addresses = self.ported('include/exec/exec-all.h')
-        self.assertIn('    return 1;\n#else\n    return pagelock_page_addr(&tb->pagelock, 0);\n#endif', addresses)
+        new = '    return pagelock_page_addr(&tb->pagelock, 0);\n'
+        self.assertIn(f'#ifdef CONFIG_USER_ONLY\n{new}#else\n{new}#endif', addresses)
 
     def test_port_is_refused_a_second_time(self):
         with Tree() as tree:
@@ -223,11 +225,16 @@ class TestSource(unittest.TestCase):
     def test_a_macro_with_a_body_is_refused(self):
         self.assertIn('file.c: M: 0 definitions', self.refused('#define M 1\n', 'macro', 'M', 'h()'))
 
+    def test_an_arm_is_replaced_for_one_mode_alone(self):
+        source = Source('file.c', define('f', arms('    one();\n', '    two();\n')))
+        source.arm_becomes('f', '    three();', 'user')
+        self.assertIn('#ifdef CONFIG_USER_ONLY\n    three();\n#else\n    two();\n#endif', source.text)
+
     def test_the_arm_for_system_mode_is_found_behind_each_form_of_the_condition(self):
         for head, first in (('#ifdef CONFIG_USER_ONLY', 0), ('#if defined(CONFIG_USER_ONLY)', 0),
                             ('#ifndef CONFIG_USER_ONLY', 1), ('#if !defined(CONFIG_USER_ONLY)', 1)):
             text = f'{head}\nint a;\n#else\nint b;\n#endif\n'
-            (begin, end), = Source('file.c', text).arms()
+            (begin, end), = Source('file.c', text).arms('system')
             self.assertEqual(text[begin:end], 'int a;\n' if first else 'int b;\n')
 
 

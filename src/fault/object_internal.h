@@ -120,15 +120,28 @@ void pgl_object_locks_fini(struct pgl_object *object);
 /* The shards that the pages [first, last] of an object are in. */
 void pgl_object_lock(struct pgl_object *object, uint64_t first, uint64_t last);
 void pgl_object_unlock(struct pgl_object *object, uint64_t first, uint64_t last);
-bool pgl_object_covers(const struct pgl_object *object, uint64_t first, uint64_t last, uint64_t shard);
+uint64_t pgl_object_shards(const struct pgl_object *object, uint64_t first, uint64_t last); /* a bit for each */
 
 /* All shards and the credits. */
 void pgl_object_lock_all(struct pgl_object *object);
 void pgl_object_unlock_all(struct pgl_object *object);
 
+/*
+ * The shard of a stripe. PGL_SHARDS_MAX neighbouring stripes that begin at a multiple of that have different shards, if
+ * there are as many. The next ones begin at another shard, so that threads which go through halves of an object, or
+ * other even parts, do not meet at each stripe.
+ */
+static inline uint64_t pgl_object_shard_of(const struct pgl_object *object, uint64_t stripe)
+{
+    uint64_t turn = stripe / PGL_SHARDS_MAX * UINT64_C(0x9e3779b97f4a7c15);
+
+    turn = (turn ^ turn >> 29) * UINT64_C(0xbf58476d1ce4e5b9) >> 59;
+    return (stripe + turn) & object->last_shard;
+}
+
 static inline struct pgl_shard *pgl_object_shard(const struct pgl_object *object, uint64_t index)
 {
-    return &object->shards[index / PGL_STRIPE_PAGES & object->last_shard];
+    return &object->shards[pgl_object_shard_of(object, index / PGL_STRIPE_PAGES)];
 }
 
 /* An id for marks that begin at a page, whose shard is locked. */

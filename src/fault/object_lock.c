@@ -69,11 +69,19 @@ void pgl_object_locks_fini(struct pgl_object *object)
     destroy_locks(object, object->last_shard + 4);
 }
 
-bool pgl_object_covers(const struct pgl_object *object, uint64_t first, uint64_t last, uint64_t shard)
+uint64_t pgl_object_shards(const struct pgl_object *object, uint64_t first, uint64_t last)
 {
-    uint64_t first_stripe = first / PGL_STRIPE_PAGES;
+    uint64_t stripe = first / PGL_STRIPE_PAGES;
+    uint64_t more = last / PGL_STRIPE_PAGES - stripe;
+    uint64_t shards = 0;
 
-    return ((shard - first_stripe) & object->last_shard) <= last / PGL_STRIPE_PAGES - first_stripe;
+    if (more >= PGL_SHARDS_MAX) {
+        return (UINT64_C(2) << object->last_shard) - 1;
+    }
+    for (uint64_t i = 0; i <= more; i++) {
+        shards |= UINT64_C(1) << pgl_object_shard_of(object, stripe + i);
+    }
+    return shards;
 }
 
 void pgl_object_lock(struct pgl_object *object, uint64_t first, uint64_t last)
@@ -82,10 +90,8 @@ void pgl_object_lock(struct pgl_object *object, uint64_t first, uint64_t last)
         pthread_mutex_lock(&pgl_object_shard(object, first)->room.lock);
         return;
     }
-    for (uint64_t i = 0; i <= object->last_shard; i++) {
-        if (pgl_object_covers(object, first, last, i)) {
-            pthread_mutex_lock(&object->shards[i].room.lock);
-        }
+    for (uint64_t shards = pgl_object_shards(object, first, last); shards != 0; shards &= shards - 1) {
+        pthread_mutex_lock(&object->shards[__builtin_ctzll(shards)].room.lock);
     }
 }
 
@@ -95,10 +101,8 @@ void pgl_object_unlock(struct pgl_object *object, uint64_t first, uint64_t last)
         pthread_mutex_unlock(&pgl_object_shard(object, first)->room.lock);
         return;
     }
-    for (uint64_t i = 0; i <= object->last_shard; i++) {
-        if (pgl_object_covers(object, first, last, i)) {
-            pthread_mutex_unlock(&object->shards[i].room.lock);
-        }
+    for (uint64_t shards = pgl_object_shards(object, first, last); shards != 0; shards &= shards - 1) {
+        pthread_mutex_unlock(&object->shards[__builtin_ctzll(shards)].room.lock);
     }
 }
 

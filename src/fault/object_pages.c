@@ -264,26 +264,19 @@ static void chunk_visit(struct pgl_object *object, struct pgl_chunk *chunk, uint
     }
 }
 
-/* The slots of the tables of all shards in which the range has pages. */
-static uint64_t slots_of(const struct pgl_object *object, uint64_t first, uint64_t last)
-{
-    uint64_t nslots = 0;
-
-    for (uint64_t i = 0; i <= object->last_shard; i++) {
-        const struct pgl_chunk_table *table =
-            pgl_object_covers(object, first, last, i) ? object->shards[i].table : NULL;
-
-        nslots += table ? table->nslots : 0;
-    }
-    return nslots;
-}
-
 void pgl_object_visit(struct pgl_object *object, uint64_t first, uint64_t last, pgl_object_page_visitor *visit,
                       void *arg)
 {
     uint64_t span = last / PGL_CHUNK_PAGES - first / PGL_CHUNK_PAGES;
+    uint64_t shards = pgl_object_shards(object, first, last);
+    uint64_t nslots = 0;
 
-    if (span < slots_of(object, first, last)) {
+    for (uint64_t left = shards; left != 0; left &= left - 1) {
+        const struct pgl_chunk_table *table = object->shards[__builtin_ctzll(left)].table;
+
+        nslots += table ? table->nslots : 0;
+    }
+    if (span < nslots) {
         for (uint64_t i = 0; i <= span; i++) {
             struct pgl_chunk *chunk = pgl_object_chunk(object, first / PGL_CHUNK_PAGES + i);
 
@@ -293,9 +286,8 @@ void pgl_object_visit(struct pgl_object *object, uint64_t first, uint64_t last, 
         }
         return;
     }
-    for (uint64_t i = 0; i <= object->last_shard; i++) {
-        const struct pgl_chunk_table *table =
-            pgl_object_covers(object, first, last, i) ? object->shards[i].table : NULL;
+    for (uint64_t left = shards; left != 0; left &= left - 1) {
+        const struct pgl_chunk_table *table = object->shards[__builtin_ctzll(left)].table;
 
         for (uint64_t slot = 0; table && slot < table->nslots; slot++) {
             if (table->chunk[slot]) {

@@ -95,6 +95,29 @@ static void test_object_marks_of_both_stripes_are_rolled_back(void **state)
     assert_at_rest(f->object);
 }
 
+/* Stripes that are a power of two apart have different shards, up to that many bytes of pages, and none is left out. */
+static void test_object_even_parts_do_not_meet_at_each_stripe(void **state)
+{
+    struct fixture *f = *state;
+
+    make_object_of(f, UINT64_MAX);
+    for (unsigned bits = 0; bits < 40; bits++) {
+        unsigned meet = 0;
+
+        for (uint64_t stripe = 0; stripe < 1024; stripe++) {
+            meet += pgl_object_shard_of(f->object, stripe) ==
+                    pgl_object_shard_of(f->object, stripe + (UINT64_C(1) << bits));
+        }
+        assert_true(meet <= 1024 / 8);
+    }
+    for (uint64_t group = 0; group < 64; group++) {
+        assert_int_equal(pgl_object_shards(f->object, group * PGL_SHARDS_MAX * EDGE,
+                                           (group + 1) * PGL_SHARDS_MAX * EDGE - 1),
+                         UINT32_MAX);
+        assert_int_equal(__builtin_popcountll(pgl_object_shards(f->object, group * EDGE, group * EDGE)), 1);
+    }
+}
+
 static void test_object_ids_of_shards_differ(void **state)
 {
     struct fixture *f = *state;
@@ -282,6 +305,7 @@ int main(void)
         TEST(test_object_has_a_shard_for_each_stripe_up_to_a_limit),
         TEST(test_object_cluster_reaches_into_the_next_stripe),
         TEST(test_object_marks_of_both_stripes_are_rolled_back),
+        TEST(test_object_even_parts_do_not_meet_at_each_stripe),
         TEST(test_object_ids_of_shards_differ),
         TEST(test_object_range_over_stripes_ends_where_it_says),
         TEST(test_object_replies_over_stripes_are_counted_once),

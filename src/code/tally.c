@@ -2,13 +2,16 @@
 /*
  * Tallies: the counters to which every link and every kill of a table adds.
  *
- * OBJECTS      A table has PGL_TALLIES tallies, each on a cache line of its own, and a thread adds to one of them by
- * relaxed read-modify-writes. Two threads share a tally only when there are more threads than tallies. Counters that
- * all threads share would keep threads on different pages waiting for one cache line.
+ * OBJECTS      A table has PGL_TALLIES tallies, each on a cache line of its own, and a thread adds to one of them. The
+ * first PGL_TALLIES_OWN threads of the process that count have one each, which no other thread writes, and add to it by a
+ * load and a store. Other threads share the rest, and add by relaxed read-modify-writes. Counters that all threads share
+ * would keep threads on different pages waiting for one cache line.
  *
  * INVARIANTS
  *   N1  When no call is under way, the sum of a counter over all tallies is the number of events.
  *       (pgl_table_check(); test_tally_counts_are_exact_with_many_threads)
+ *   N2  A tally that is added to by a load and a store belongs to one thread, as long as the process lives.
+ *       (test_tally_of_its_own_is_never_given_twice)
  */
 #include "tally_internal.h"
 
@@ -18,9 +21,13 @@ _Thread_local unsigned pgl_tally_of_thread;
 
 unsigned pgl_tally_choose(void)
 {
-    static unsigned threads;
+    static uint64_t threads PGL_ALIGN_ATOMIC; /* does not wrap around */
+    uint64_t number = __atomic_fetch_add(&threads, 1, __ATOMIC_RELAXED);
 
-    pgl_tally_of_thread = __atomic_fetch_add(&threads, 1, __ATOMIC_RELAXED) % PGL_TALLIES + 1;
+    if (number >= PGL_TALLIES_OWN) {
+        number = PGL_TALLIES_OWN + number % PGL_TALLIES_SHARED;
+    }
+    pgl_tally_of_thread = (unsigned)number + 1;
     return pgl_tally_of_thread;
 }
 

@@ -26,11 +26,17 @@ pgl_tally_add(struct pgl_table *table, enum pgl_tally_counter counter, uint64_t 
 static inline void pgl_tally_add(struct pgl_table *table, enum pgl_tally_counter counter, uint64_t n)
 {
     unsigned own = pgl_tally_of_thread;
+    uint64_t *count;
 
     if (PGL_UNLIKELY(!own)) {
         own = pgl_tally_choose();
     }
-    __atomic_fetch_add(&table->tallies[own - 1].of[counter], n, __ATOMIC_RELAXED);
+    count = &table->tallies[own - 1].of[counter];
+    if (PGL_LIKELY(own <= PGL_TALLIES_OWN)) {
+        __atomic_store_n(count, __atomic_load_n(count, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+    } else {
+        __atomic_fetch_add(count, n, __ATOMIC_RELAXED);
+    }
 }
 #endif
 

@@ -210,10 +210,11 @@ static void test_tally_counts_a_hit_inside_a_bracket(void **state)
     emu_fini(&emu);
 }
 
-enum { THREADS = 40, ROUNDS = 200 };
+enum { THREADS = 80, ROUNDS = 200 };
 
 struct counting {
     unsigned number;
+    unsigned tally; /* one more than the number of the tally of the thread */
     struct emu_block blocks[2];
 };
 
@@ -231,6 +232,7 @@ static void count_on_a_page(struct emu *emu, void *arg)
         pgl_store_check(emu->table, addr, 4, NULL);
         pgl_invalidate_page(emu->table, counting->number + 1, NULL);
     }
+    counting->tally = pgl_tally_of_thread;
 }
 
 /* More threads than tallies, so that some count on one tally together. */
@@ -254,6 +256,30 @@ static void test_tally_counts_are_exact_with_many_threads(void **state)
     emu_fini(&emu);
 }
 
+static void test_tally_of_its_own_is_never_given_twice(void **state)
+{
+    static struct counting counting[THREADS];
+    unsigned owners[PGL_TALLIES + 1] = {0}, shared = 0;
+    struct emu_call call;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    for (unsigned i = 0; i < THREADS; i++) { /* a thread that has ended keeps its tally */
+        counting[i] = (struct counting){.number = i};
+        emu_call(&call, &emu, count_on_a_page, &counting[i]);
+        emu_join(&call);
+        assert_in_range(counting[i].tally, 1, PGL_TALLIES);
+        owners[counting[i].tally]++;
+        shared += counting[i].tally > PGL_TALLIES_OWN;
+    }
+    for (unsigned tally = 1; tally <= PGL_TALLIES_OWN; tally++) {
+        assert_in_range(owners[tally], 0, 1);
+    }
+    assert_true(shared >= THREADS - PGL_TALLIES_OWN);
+    emu_fini(&emu);
+}
+
 /* Two threads that count on one tally until one has often seen the other count between two additions of its own. */
 struct sharing {
     bool done;
@@ -262,14 +288,14 @@ struct sharing {
 
 enum { JUMPS = 200, MAX_ADDS = 100000000 };
 
-static void add_to_the_first_tally(struct emu *emu, void *arg)
+static void add_to_a_shared_tally(struct emu *emu, void *arg)
 {
     struct sharing *sharing = arg;
-    const uint64_t *count = &emu->table->tallies[0].of[PGL_TALLY_HITS];
+    const uint64_t *count = &emu->table->tallies[PGL_TALLIES_OWN].of[PGL_TALLY_HITS];
     uint64_t before = 0, added = 0;
     unsigned jumps = 0;
 
-    pgl_tally_of_thread = 1;
+    pgl_tally_of_thread = PGL_TALLIES_OWN + 1;
     while (!__atomic_load_n(&sharing->done, __ATOMIC_RELAXED) && added < MAX_ADDS) {
         uint64_t now;
 
@@ -294,7 +320,7 @@ static void test_tally_that_threads_share_loses_nothing(void **state)
     (void)state;
     emu_init(&emu);
     for (unsigned i = 0; i < 2; i++) {
-        emu_call(&calls[i], &emu, add_to_the_first_tally, &sharing);
+        emu_call(&calls[i], &emu, add_to_a_shared_tally, &sharing);
     }
     for (unsigned i = 0; i < 2; i++) {
         emu_join(&calls[i]);
@@ -339,6 +365,7 @@ int main(void)
         cmocka_unit_test(test_tally_counts_no_alarm_on_a_hot_page),
         cmocka_unit_test(test_tally_counts_each_restart),
         cmocka_unit_test(test_tally_counts_a_hit_inside_a_bracket),
+        cmocka_unit_test(test_tally_of_its_own_is_never_given_twice), /* first of those with threads */
         cmocka_unit_test(test_tally_counts_are_exact_with_many_threads),
         cmocka_unit_test(test_tally_that_threads_share_loses_nothing),
         cmocka_unit_test(test_tally_that_is_wrong_fails_the_check_of_the_table),

@@ -76,7 +76,10 @@ struct pgl_tally {
     uint64_t of[PGL_TALLY_COUNTERS];
 } __attribute__((aligned(64)));
 
-#define PGL_TALLIES 16u
+/* The tallies that belong to one thread each, and those that the other threads share. */
+#define PGL_TALLIES_OWN 16u
+#define PGL_TALLIES_SHARED 16u
+#define PGL_TALLIES (PGL_TALLIES_OWN + PGL_TALLIES_SHARED)
 
 /* NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): two groups of members, each on cache lines of its own */
 struct pgl_table {

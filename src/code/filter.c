@@ -213,16 +213,16 @@ static void give_back(struct pgl_table *table, void *memory, uint64_t bytes)
 }
 
 /*
- * Take bytes out of the table's budget for hot pages, and allocate them, as zeros. Returns NULL when the budget or the
- * memory ran out.
+ * Take bytes out of the table's budget for hot pages, and allocate them, as zeros. Returns NULL when the budget has no
+ * room for @more bytes besides, or the memory ran out.
  */
-static void *take(struct pgl_table *table, uint64_t bytes)
+static void *take(struct pgl_table *table, uint64_t bytes, uint64_t more)
 {
     uint64_t taken = __atomic_load_n(&table->hot_bytes, __ATOMIC_RELAXED);
     void *memory;
 
     do {
-        if (bytes > table->hot_bytes_max - taken) {
+        if (bytes + more > table->hot_bytes_max - taken) {
             return NULL;
         }
     } while (!__atomic_compare_exchange_n(&table->hot_bytes, &taken, taken + bytes, true, __ATOMIC_RELAXED,
@@ -273,7 +273,7 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     struct pgl_buckets *buckets;
 
     if (!hot) {
-        struct pgl_hot *fresh = take(table, sizeof(*fresh));
+        struct pgl_hot *fresh = take(table, sizeof(*fresh), pgl_buckets_bytes(table)); /* of use with a map only */
 
         /* release: pairs with the acquires of leaf->hot */
         if (fresh && !__atomic_compare_exchange_n(&leaf->hot, &hot, fresh, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
@@ -290,9 +290,9 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
     if (!hot->map[slot] && hot->misses[slot] >= HOT_MISSES) {
         pgl_witness_list(table, page, index);
         /* The mask too: a call that kills in portions may have left it wide. Release: as in narrow(). */
-        __atomic_store_n(&page->mask,
-                         pgl_filter_from_list(table, page, index, buckets->map, 0, pgl_filter_words(table) - 1),
-                         __ATOMIC_RELEASE);
+        buckets->shared = UINT64_MAX;
+        buckets->stale_end = UINT32_C(1) << table->page_bits;
+        __atomic_store_n(&page->mask, pgl_filter_narrow_map(table, page, index, buckets, 0), __ATOMIC_RELEASE);
         pgl_list_order(table, page, buckets);
         __atomic_store_n(&hot->map[slot], buckets->map, __ATOMIC_RELAXED);
         pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* the release of the unlock publishes it */

@@ -90,17 +90,21 @@ static void test_budget_is_kept_exactly(void **state)
     }
 }
 
-static void test_budget_too_small_for_the_counts_of_a_leaf_makes_no_page_hot(void **state)
+static void test_budget_too_small_for_a_hot_page_is_not_touched(void **state)
 {
     uint64_t counts, map;
-    struct emu emu;
 
     (void)state;
     measure(&counts, &map);
-    begin(&emu, counts - 1);
-    heat(&emu, 0);
-    assert_int_equal(emu_stats(&emu).hot_bytes, 0);
-    emu_fini(&emu);
+    for (int more = -1; more <= 1; more++) { /* bytes */
+        struct emu emu;
+
+        begin(&emu, counts + map + (uint64_t)more);
+        heat(&emu, 0);
+        assert_int_equal(emu_stats(&emu).hot_pages, more >= 0);
+        assert_int_equal(emu_stats(&emu).hot_bytes, more >= 0 ? counts + map : 0);
+        emu_fini(&emu);
+    }
 }
 
 static void test_budget_is_there_again_after_a_trim(void **state)
@@ -169,7 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_budget_of_zero_is_no_limit),
         cmocka_unit_test(test_budget_is_kept_exactly),
-        cmocka_unit_test(test_budget_too_small_for_the_counts_of_a_leaf_makes_no_page_hot),
+        cmocka_unit_test(test_budget_too_small_for_a_hot_page_is_not_touched),
         cmocka_unit_test(test_budget_is_there_again_after_a_trim),
         cmocka_unit_test(test_budget_holds_between_threads),
     };

@@ -4,7 +4,9 @@
  *
  * OBJECTS      A portion belongs to one thread. It is a set of locked pages of one leaf, with the other pages of its
  * victims. A victim is a block that the call kills: any block of a range, or the chosen ones only. Any thread marks a
- * live block as `chosen` without a lock, and nothing unmarks it before pgl_tb_init(). Another call may kill the block.
+ * live block as `chosen`. It needs no lock, but an early mark is a hint: publish() in bracket.c unmarks a block that it
+ * has made live. Once a page of the block is held, nothing unmarks it before pgl_tb_init(). Another call may kill the
+ * block.
  *
  * LOCK ORDER   Pages of a range are locked in ascending order, as long as the victims on them are few enough. Then the
  * other pages of the victims are added, as in collection.c. The lists of pages unlocked meanwhile are read again.
@@ -24,6 +26,8 @@
  *       that it named is dead and retired. (test_portion_comes_back_for_the_rest)
  *   P4  A partner, a page outside the range of a portion that lists victims, is noted while a call has more portions,
  *       and narrowed once after them; if it is on a fifth leaf, at once. (test_portion_narrows_a_partner_once)
+ *   P5  A block that is listed is marked only if a call has seen it live since it was linked, and kills it.
+ *       (test_portion_leaves_no_mark_on_a_block_that_had_an_equal)
  *
  * PROGRESS     A portion kills a victim, or finds none, or lacks memory. In the last case the next one is for a single
  * victim. It waits for memory only if its pages are in more leaves than a set has room for.
@@ -64,10 +68,13 @@ static bool is_chosen(const struct pgl_tb *tb)
     return __atomic_load_n(&tb->chosen, __ATOMIC_RELAXED);
 }
 
-/* Relaxed, because only the calls of this thread depend on it. */
+/*
+ * Mark a block as chosen, also if it is marked. Acquire: pairs with the release of publish(). A mark that comes after the
+ * unmarking of a block is followed by a look that sees the block live; therefore the call kills it (P5).
+ */
 static void choose(struct pgl_tb *tb)
 {
-    __atomic_store_n(&tb->chosen, true, __ATOMIC_RELAXED);
+    __atomic_exchange_n(&tb->chosen, true, __ATOMIC_ACQUIRE);
 }
 
 /* Whether an extent has bytes in the range of a choice. */
@@ -402,10 +409,18 @@ static void add_named(struct portion *portion, struct pgl_leaf *leaf, struct pgl
 {
     struct pgl_table *table = portion->set.table;
 
-    for (size_t i = 0; i < n && is_chosen(tbs[i]) && pgl_tb_has(tbs[i], 0); i++) {
+    for (size_t i = 0; i < n && (!i || is_chosen(tbs[i])) && pgl_tb_has(tbs[i], 0); i++) {
         uint64_t index = pgl_tb_page(table, tbs[i], 0);
+        bool room;
 
-        if (index - leaf->first_index >= PGL_LEVEL_SIZE || !add_page(portion, leaf, index)) {
+        if (index - leaf->first_index >= PGL_LEVEL_SIZE) {
+            break;
+        }
+        room = add_page(portion, leaf, index);
+        if (state_of(tbs[i]) == PGL_TB_LIVE) {
+            choose(tbs[i]); /* it was being linked, perhaps, when it was chosen before */
+        }
+        if (!room) {
             break;
         }
     }
@@ -474,7 +489,6 @@ int pgl_kill_named(struct pgl_table *table, struct pgl_tb *const *tbs, size_t n)
         } else if (state == PGL_TB_DEAD) {
             await_killer(table, tbs[i]);
         } else {
-            choose(tbs[i]); /* it may have been linked since the first look */
             any |= kill_near(&wide, tbs + i, n - i);
         }
     }

@@ -82,4 +82,8 @@ TESTS = [
          [R("state", 1, acquire(load)), R("bytes", 0)],
          [W("bytes", 1), W("state", 1, release(made))])
     for made in ["publish: state", "pgl_tb_link_unlisted_at: state"] for load in [LIVE, "pgl_invalidate_tb_at: state", "state_of: load"]
+] + [
+    Test("chosen-unmarked", "choose(): who marks a block after its commit has unmarked it sees it live",
+         [U("chosen", 2, 1, acquire("choose: mark")), R("state", 0)],
+         [W("state", 1, release("publish: state")), W("chosen", 2, release("publish: mark"))]),
 ]

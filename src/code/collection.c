@@ -105,13 +105,13 @@ struct pgl_page *pgl_collection_next(const struct pgl_collection *set, uint64_t 
 
 /*
  * Mark the members below @index, all of which are held, before the thread that kills waits with them or calls
- * `retired`.
+ * `retired`. In a table with external locking nobody waits for them.
  */
 static void mark_below(struct pgl_collection *set, uint64_t index)
 {
     struct pgl_leaves_at at = {NULL, NULL};
 
-    if (set->kills && index) {
+    if (set->kills && index && !(pgl_table_special(set->table) & PGL_SPECIAL_EXTERNAL)) {
         at = pgl_leaves_from(set, 0);
     }
     for (; at.member; at = pgl_leaves_next(set, at)) {

@@ -254,6 +254,42 @@ static void test_killed_no_mark_outlives_the_lock(void **state)
     emu_fini(&emu);
 }
 
+static void note_marks(struct emu *emu, struct pgl_tb *chain)
+{
+    (void)chain;
+    *(uint64_t *)emu->arg = killed_pages(emu);
+}
+
+static bool is_held(void *opaque)
+{
+    (void)opaque;
+    return true;
+}
+
+/* Nobody waits for such a page. */
+static void test_killed_marks_no_page_of_a_table_with_external_locking(void **state)
+{
+    struct emu_block on_5, on_7;
+    uint64_t marks;
+    struct emu emu;
+
+    (void)state;
+    for (unsigned external = 0; external <= 1; external++) {
+        if (external) {
+            emu_init_external(&emu, is_held);
+        } else {
+            emu_init(&emu);
+        }
+        emu.arg = &marks;
+        emu.at_retired = note_marks;
+        emu_link(&emu, &on_5, 0x5000, 0x5003);
+        emu_link(&emu, &on_7, 0x7000, 0x7003);
+        assert_int_equal(pgl_invalidate_range(emu.table, 0x5000, 0x7fff, NULL), PGL_HIT);
+        assert_int_equal(marks, external ? 0 : pages_5_and_7);
+        emu_fini(&emu);
+    }
+}
+
 static void test_killed_mark_at_rest_is_found(void **state)
 {
     struct emu emu;
@@ -278,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_killed_is_no_page_of_a_store_bracket),
         cmocka_unit_test(test_killed_clean_store_does_not_wait_for_retired),
         cmocka_unit_test(test_killed_no_mark_outlives_the_lock),
+        cmocka_unit_test(test_killed_marks_no_page_of_a_table_with_external_locking),
         cmocka_unit_test(test_killed_mark_at_rest_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,13 @@ enum {
 /* The kinds of blocks that die. */
 enum victim { ON_ONE_PAGE, CROSSING };
 
+/* A block that is going to die, and the store that kills it. */
+struct planned {
+    struct trace_block of;
+    void *block;
+    uint64_t addr;
+};
+
 /* Pages that are full of blocks of one size, side by side, and blocks that are not linked yet. */
 struct pages_of_code {
     const struct impl *impl;
@@ -27,6 +34,7 @@ struct pages_of_code {
     char *blocks;
     uint64_t nblocks;
     uint64_t random;
+    struct planned *plan; /* worked out before the clock starts */
     struct tally tally;
 };
 
@@ -48,41 +56,46 @@ static bool is_crossing(const struct variant *variant, uint64_t i)
     return variant->kind == CROSSING && i % variant->size == variant->size - 1;
 }
 
-/* Link block @i: of its page, one of @size. The last one of a page may cross to the next page. */
-static void link_block(struct pages_of_code *code, const struct variant *variant, uint64_t i)
+/* Block @i: of its page, one of @size. The last one of a page may cross to the next page. */
+static struct trace_block describe(const struct variant *variant, uint64_t i)
 {
     uint64_t bytes = block_bytes(variant), page = i / variant->size << PAGE_BITS;
     struct trace_block of = {.addr = page + i % variant->size * bytes,
                              .addr1 = TRACE_NO_ADDR,
                              .size = (uint32_t)bytes,
                              .equal = TRACE_NO_BLOCK};
-    void *block = code->blocks + i * code->impl->block_size;
 
     if (is_crossing(variant, i)) {
         of.addr = page + PAGE_SIZE - CROSSING_BYTES;
         of.addr1 = page + PAGE_SIZE;
         of.size = 2 * CROSSING_BYTES;
     }
-    code->impl->block_init(code->table, block, &of);
-    code->impl->link(code->table, block, NULL, &code->tally);
+    return of;
 }
 
-/* Kill a block by a store to its last byte on its first page, and link it again. */
-static void kill_and_link(struct pages_of_code *code, const struct variant *variant)
+/* Plan to kill a block by a store to its last byte on its first page. */
+static void plan_kill(struct pages_of_code *code, const struct variant *variant, struct planned *kill)
 {
-    uint64_t bytes = block_bytes(variant), i = next_random(&code->random) % code->nblocks;
-    uint64_t addr = (i / variant->size << PAGE_BITS) + (i % variant->size + 1) * bytes - 1;
+    uint64_t i = next_random(&code->random) % code->nblocks;
 
     if (variant->kind == CROSSING) {
         i -= i % variant->size;
         i += variant->size - 1;
-        addr = ((i / variant->size + 1) << PAGE_BITS) - 1;
     }
-    code->impl->store(code->table, addr, 1, &code->tally);
-    link_block(code, variant, i);
+    kill->of = describe(variant, i);
+    kill->block = code->blocks + i * code->impl->block_size;
+    kill->addr = kill->of.addr1 == TRACE_NO_ADDR ? kill->of.addr + kill->of.size - 1 : kill->of.addr1 - 1;
 }
 
-static void *kill_setup(const struct variant *variant)
+/* Kill a block, and link it again. */
+static void kill_and_link(struct pages_of_code *code, const struct planned *kill)
+{
+    code->impl->store(code->table, kill->addr, 1, &code->tally);
+    code->impl->block_init(code->table, kill->block, &kill->of);
+    code->impl->link(code->table, kill->block, NULL, &code->tally);
+}
+
+static struct pages_of_code *code_new(const struct variant *variant)
 {
     struct pages_of_code *code = g_aligned_alloc0(1, sizeof(*code), _Alignof(struct pages_of_code));
 
@@ -92,12 +105,35 @@ static void *kill_setup(const struct variant *variant)
     code->random = 88172645463325252u;
     code->blocks = g_aligned_alloc0(code->nblocks + variant->ops, code->impl->block_size, 64);
     for (uint64_t i = 0; i < code->nblocks; i++) {
-        link_block(code, variant, i);
+        const struct trace_block of = describe(variant, i);
+        void *block = code->blocks + i * code->impl->block_size;
+
+        code->impl->block_init(code->table, block, &of);
+        code->impl->link(code->table, block, NULL, &code->tally);
     }
     for (uint64_t i = 0; i < WARM_UP_ROUNDS * variant->pages; i++) {
-        kill_and_link(code, variant);
+        struct planned kill;
+
+        plan_kill(code, variant, &kill);
+        kill_and_link(code, &kill);
     }
     return code;
+}
+
+static void *kill_setup(const struct variant *variant)
+{
+    struct pages_of_code *code = code_new(variant);
+
+    code->plan = g_new(struct planned, variant->ops);
+    for (uint64_t i = 0; i < variant->ops; i++) {
+        plan_kill(code, variant, &code->plan[i]);
+    }
+    return code;
+}
+
+static void *code_setup(const struct variant *variant)
+{
+    return code_new(variant);
 }
 
 static void kill_teardown(void *state)
@@ -106,14 +142,18 @@ static void kill_teardown(void *state)
 
     code->impl->table_free(code->table);
     g_aligned_free(code->blocks);
+    g_free(code->plan);
     g_aligned_free(code);
 }
 
 static void kill_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
 {
+    struct pages_of_code *code = state;
+
+    (void)variant;
     (void)thread;
     for (uint64_t i = 0; i < ops; i++) {
-        kill_and_link(state, variant);
+        kill_and_link(code, &code->plan[i]);
     }
 }
 
@@ -185,11 +225,11 @@ static void checked_run(void *state, const struct variant *variant, unsigned thr
 
 static const struct subject kill_pagelock = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, kill_run};
 static const struct subject kill_plain = {"plain", &impl_plain, kill_setup, kill_teardown, kill_run};
-static const struct subject link_pagelock = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, link_run};
-static const struct subject link_plain = {"plain", &impl_plain, kill_setup, kill_teardown, link_run};
-static const struct subject cache = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, cache_run};
-static const struct subject announced = {"pagelock", &impl_pagelock, kill_setup, kill_teardown, announced_run};
-static const struct subject checked = {"one check", &impl_pagelock, kill_setup, kill_teardown, checked_run};
+static const struct subject link_pagelock = {"pagelock", &impl_pagelock, code_setup, kill_teardown, link_run};
+static const struct subject link_plain = {"plain", &impl_plain, code_setup, kill_teardown, link_run};
+static const struct subject cache = {"pagelock", &impl_pagelock, code_setup, kill_teardown, cache_run};
+static const struct subject announced = {"pagelock", &impl_pagelock, code_setup, kill_teardown, announced_run};
+static const struct subject checked = {"one check", &impl_pagelock, code_setup, kill_teardown, checked_run};
 
 static void kill_case(GPtrArray *cases, const char *name, const char *what, const struct variant *variant)
 {

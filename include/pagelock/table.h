@@ -67,8 +67,8 @@ struct pgl_table_config {
  * @bytes: memory of the table with its nodes and leaves
  * @hot_bytes: memory of the counts, exact maps and indices of hot pages, not in @bytes. A map stays until
  *      pgl_table_trim() or pgl_table_free() (pgl_flush() keeps it), and the guest decides which pages become hot;
- *      pgl_table_config has a limit. A hot page costs one bit for each of its bytes and 560 bytes, and a leaf that has
- *      one 4,608 more. If all pages are hot, that is 26.4 % of the guest's memory at 4 KiB pages, 68 % at 1 KiB pages,
+ *      pgl_table_config has a limit. A hot page costs one bit for each of its bytes and 576 bytes, and a leaf that has
+ *      one 4,608 more. If all pages are hot, that is 26.8 % of the guest's memory at 4 KiB pages, 70 % at 1 KiB pages,
  *      and 13 % at 2 MiB pages.
  * @hot_pages: pages that have an exact map
  * @blocks: living blocks that are on pages. Blocks from pgl_tb_link_unlisted() are not in these figures.

@@ -32,7 +32,7 @@
  *   B4  A bracket holds its first `npages` pages, which are all different, and no others, whenever no call on it is
  *       running. (test_bracket_many_holds_each_page_once, test_bracket_many_ends_with_no_page_held)
  *   B5  If the bracket's `head` is not 0, it is the head of the first page without the lock bit, there is no other
- *       page, the first page has no exact map, and no store is remembered.
+ *       page, and no store is remembered.
  *   B6  A page that the current decoding has named stays held until the decoding is void or the bracket ends.
  *       (test_bracket_many_keeps_the_pages_in_the_middle)
  *   B8  After a restart the bracket holds the pages that the void decoding had named, with the page that it was about
@@ -52,6 +52,7 @@
 #include "fence_internal.h"
 #include "filter_internal.h"
 #include "kill_internal.h"
+#include "spin_internal.h"
 #include "table_internal.h"
 #include "tally_internal.h"
 #include "tblist_internal.h"
@@ -403,7 +404,7 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     struct pgl_tb *other;
     uintptr_t head;
 
-    /* The common case: one extent, no remembered store, and one page that has blocks and no exact map and was free. */
+    /* The common case: one extent, no remembered store, and one page that has blocks and was free. */
     if (PGL_UNLIKELY(!bracket->head || tb->nextents != 1)) {
         return commit_slow(bracket, tb, equal, place);
     }
@@ -415,12 +416,17 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
         return finish(bracket, tb, other);
     }
     pgl_tally_add(bracket->table, PGL_TALLY_LINKS, 1);
+    bracket->npages = 0;
     page = pgl_leaf_page(bracket->in_place->leaf, bracket->in_place->index);
+    if (bracket->head & PGL_HEAD_HOT) {
+        pgl_list_add(bracket->table, bracket->in_place->leaf, bracket->in_place->index, pgl_ref(tb, 0), false);
+        pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
+        return PGL_BRACKET_OK;
+    }
     head = pgl_list_put(page, bracket->head, pgl_ref(tb, 0),
                         page->mask | pgl_filter_mask(bracket->table->page_bits, tb->span.first, tb->span.last));
     /* release: as in pgl_page_unlock_at(). The head was read before the lock, so the lock bit is clear in it. */
     __atomic_store_n(&page->head, head, __ATOMIC_RELEASE);
-    bracket->npages = 0;
     return PGL_BRACKET_OK;
 }
 

@@ -120,7 +120,7 @@ static void check_buckets(struct check *check, struct pgl_page *page, uint64_t i
                           bool was_reset)
 {
     const struct pgl_table *table = check->table;
-    uint64_t used = 0, over = 0, far = 0;
+    uint64_t used = 0, reach[PGL_REACHES] = {0};
     size_t ncross = 0;
     unsigned before = 0;
 
@@ -138,38 +138,46 @@ static void check_buckets(struct check *check, struct pgl_page *page, uint64_t i
         }
         before = bucket;
         used |= UINT64_C(1) << bucket;
-        over |= (uint64_t)pgl_reaches_over(table, pgl_ref_span(ref), 1) << bucket;
-        far |= (uint64_t)pgl_reaches_over(table, pgl_ref_span(ref), 2) << bucket;
+        pgl_reach_mark(reach, bucket, pgl_bucket(table, pgl_ref_span(ref)->last) - bucket);
         ncross += pgl_tb_crosses(table, pgl_ref_tb(ref));
     }
     if (buckets->used != used) {
         violation(check, "page %#" PRIx64 ": buckets %#" PRIx64 " are used, by the list %#" PRIx64, index,
                   buckets->used, used);
     }
-    if ((over & ~buckets->over) || (far & ~buckets->far) || ((buckets->over | buckets->far) & ~used)) {
-        violation(check, "page %#" PRIx64 ": the reach of the extents is not marked", index);
+    for (unsigned class = 0; class < PGL_REACHES; class ++) {
+        if ((reach[class] & ~buckets->reach[class]) || (buckets->reach[class] & ~used)) {
+            violation(check, "page %#" PRIx64 ": the reach of the extents is not marked", index);
+        }
     }
     if (buckets->ncross != ncross) {
         violation(check, "page %#" PRIx64 ": %zu crossing extents counted, %zu found", index, buckets->ncross, ncross);
     }
-    if (buckets->dead || buckets->stale != (was_reset ? UINT64_MAX : 0)) {
+    if (buckets->dead || buckets->stale_end != (was_reset ? UINT32_C(1) << table->page_bits : 0)) {
         violation(check, "page %#" PRIx64 ": marks of a kill were left", index);
     }
 }
 
-/* Compare an exact map with the list, some words at a time. */
+/* Compare an exact map with the list, some words at a time, and find shared bytes (L6). */
 static void check_map(struct check *check, struct pgl_page *page, uint64_t index, const uint64_t *map, bool was_reset)
 {
     enum { AT_ONCE = 512 };
     uint64_t words[AT_ONCE], first_addr = index << check->table->page_bits;
     unsigned left = pgl_filter_words(check->table);
+    const uint64_t shared = pgl_buckets_of((uint64_t *)map)->shared;
 
     for (; left; map += AT_ONCE, first_addr += 64 * AT_ONCE) {
         unsigned n = left < AT_ONCE ? left : AT_ONCE;
 
         memset(words, was_reset ? 0xff : 0, sizeof(words));
         for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-            pgl_filter_set(words, first_addr, first_addr + 64 * n - 1, pgl_ref_span(ref));
+            const struct pgl_span *span = pgl_ref_span(ref);
+            uint64_t bits =
+                pgl_bucket_bits(pgl_bucket(check->table, span->first), pgl_bucket(check->table, span->last));
+
+            if (pgl_filter_set(words, first_addr, first_addr + 64 * n - 1, span) && !(shared & bits)) {
+                violation(check, "page %#" PRIx64 ": extents share a byte, and no bucket says so", index);
+            }
         }
         if (memcmp(map, words, n * sizeof(*words)) != 0) {
             violation(check, "page %#" PRIx64 ": the exact map is not what the list says", index);
@@ -186,7 +194,7 @@ static void check_filters(struct check *check, const struct pgl_leaf *leaf, stru
     uint64_t *map = leaf->hot ? leaf->hot->map[index % PGL_LEVEL_SIZE] : NULL, mask = 0;
 
     for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-        mask = pgl_filter_cover(check->table, pgl_ref_span(ref), NULL, mask);
+        mask = pgl_filter_cover(check->table, pgl_ref_span(ref), mask);
     }
     mask = was_reset ? UINT64_MAX : mask;
     if (page->mask != mask) {

@@ -41,24 +41,98 @@
  */
 #define HOT_MISSES 4
 
-uint64_t pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t *words,
-                              unsigned low, unsigned high)
-{
-    const uint64_t base = index << table->page_bits;
-    const uint64_t first_addr = base + UINT64_C(64) * low, last_addr = base + UINT64_C(64) * high + 63;
-    struct pgl_walk walk;
-    uint64_t mask = 0;
+/* The words of an exact map that are computed at a time: those of one bucket of the largest page. */
+#define WORDS_AT_ONCE 512u
 
-    memset(words, 0, (high - low + 1) * sizeof(*words));
+/* Replace a word of a map by a narrower one. */
+static inline void narrow_word(uint64_t *word, uint64_t bits)
+{
+    /* release: pairs with the acquire in pgl_filter_map_is_clean(); `retired` has returned */
+    __atomic_store_n(word, bits, __ATOMIC_RELEASE);
+}
+
+/* Compute the words of a map in which the buckets [@low, @high] lie from the list of the page, and which are shared. */
+static void compute_words(const struct pgl_table *table, struct pgl_page *page, uint64_t index,
+                          struct pgl_buckets *buckets, unsigned low, unsigned high)
+{
+    const unsigned first = (low << (table->page_bits - 6u)) / 64,
+                   last = (((high + 1) << (table->page_bits - 6u)) - 1) / 64;
+    const uint64_t first_addr = (index << table->page_bits) + UINT64_C(64) * first,
+                   last_addr = first_addr + UINT64_C(64) * (last - first) + 63;
+    uint64_t words[WORDS_AT_ONCE];
+    struct pgl_walk walk;
+
+    memset(words, 0, (last - first + 1) * sizeof(*words));
+    buckets->shared &= ~pgl_bucket_bits(low, high);
     for (uintptr_t ref = pgl_walk_begin(&walk, table, page, index, first_addr, last_addr); ref;
          ref = pgl_walk_next(&walk, ref)) {
         const struct pgl_span *span = pgl_ref_span(ref);
 
-        if (pgl_span_meets(span, first_addr, last_addr)) {
-            pgl_filter_set(words, first_addr, last_addr, span);
-            mask |= pgl_filter_mask(table->page_bits, span->first, span->last);
+        if (pgl_filter_set(words, first_addr, last_addr, span)) {
+            buckets->shared |= pgl_bucket_bits(pgl_bucket(table, span->first), pgl_bucket(table, span->last));
         }
     }
+    for (unsigned word = first; word <= last; word++) {
+        narrow_word(&buckets->map[word], words[word - first]);
+    }
+}
+
+/* Clear the bits of a map from @first to @last, which belonged to one extent and belong to no other. */
+static void clear_bits(uint64_t *map, unsigned first, unsigned last)
+{
+    const uint64_t high_bits = ~UINT64_C(0) >> (63 - last % 64);
+    uint64_t bits = ~UINT64_C(0) << first % 64;
+
+    for (unsigned word = first / 64; word <= last / 64; word++) {
+        bits = word == last / 64 ? bits & high_bits : bits;
+        narrow_word(&map[word], map[word] & ~bits);
+        bits = ~UINT64_C(0);
+    }
+}
+
+/* Whether any of the 2^@bits bits of a bucket is set in a map. */
+static bool has_bits(const uint64_t *map, unsigned bucket, unsigned bits)
+{
+    unsigned low = bucket << bits, word = low / 64, end = (low + (1u << bits)) / 64;
+
+    if (bits < 6) {
+        return map[word] & pgl_filter_bits(word, low, low + (1u << bits) - 1);
+    }
+    while (word < end && !map[word]) {
+        word++;
+    }
+    return word < end;
+}
+
+uint64_t pgl_filter_narrow_map(const struct pgl_table *table, struct pgl_page *page, uint64_t index,
+                               struct pgl_buckets *buckets, uint64_t mask)
+{
+    const unsigned bucket_bits = table->page_bits - 6u; /* log2 of its bytes */
+    const unsigned at_once = WORDS_AT_ONCE * 64u >> bucket_bits;
+    unsigned low, high;
+    uint64_t stale;
+
+    if (!buckets->stale_end) {
+        return mask;
+    }
+    low = buckets->stale_first >> bucket_bits;
+    high = (buckets->stale_end - 1) >> bucket_bits;
+    stale = pgl_bucket_bits(low, high);
+    mask &= ~stale;
+    if (!(buckets->shared & stale)) {
+        clear_bits(buckets->map, buckets->stale_first, buckets->stale_end - 1);
+        stale = UINT64_C(1) << low | UINT64_C(1) << high; /* nothing is left between the two */
+    } else {
+        for (unsigned bucket = low; bucket <= high; bucket += at_once) {
+            compute_words(table, page, index, buckets, bucket, high - bucket < at_once ? high : bucket + at_once - 1);
+        }
+    }
+    for (; stale; stale &= stale - 1) {
+        unsigned bucket = (unsigned)__builtin_ctzll(stale);
+
+        mask |= (uint64_t)has_bits(buckets->map, bucket, bucket_bits) << bucket;
+    }
+    buckets->stale_end = 0;
     return mask;
 }
 
@@ -71,8 +145,11 @@ void pgl_filter_fill(const struct pgl_table *table, struct pgl_page *page, uint6
         for (unsigned word = 0; word < pgl_filter_words(table); word++) {
             __atomic_store_n(&buckets->map[word], bits, __ATOMIC_RELAXED);
         }
-        buckets->used = buckets->over = buckets->far = buckets->dead = buckets->ncross = 0;
-        buckets->stale = bits;
+        buckets->used = buckets->dead = buckets->ncross = 0;
+        buckets->shared = bits;
+        memset(buckets->reach, 0, sizeof(buckets->reach));
+        buckets->stale_first = 0;
+        buckets->stale_end = bits ? UINT32_C(1) << table->page_bits : 0;
     }
     __atomic_store_n(&page->mask, bits, __ATOMIC_RELAXED);
 }
@@ -281,7 +358,7 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         }
         return;
     }
-    buckets = take(table, pgl_buckets_bytes(table));
+    buckets = take(table, pgl_buckets_bytes(table), 0);
     if (!buckets) {
         return;
     }

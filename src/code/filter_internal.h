@@ -21,46 +21,40 @@ static inline unsigned pgl_filter_words(const struct pgl_table *table)
     return 1u << (table->page_bits - 6u);
 }
 
-/* Set the bits of an extent in @words, which are the words of an exact map for bytes [@first_addr, @last_addr]. */
-static inline void pgl_filter_set(uint64_t *words, uint64_t first_addr, uint64_t last_addr, const struct pgl_span *span)
+/*
+ * Set the bits of an extent in @words, which are the words of an exact map for bytes [@first_addr, @last_addr]. Returns
+ * whether some of them were set before.
+ */
+static inline bool pgl_filter_set(uint64_t *words, uint64_t first_addr, uint64_t last_addr, const struct pgl_span *span)
 {
+    uint64_t bits, before = 0;
     unsigned low, high;
 
     if (span->first > last_addr || span->last < first_addr) {
-        return;
+        return false;
     }
     low = (unsigned)(span->first > first_addr ? span->first - first_addr : 0);
     high = (unsigned)((span->last < last_addr ? span->last : last_addr) - first_addr);
     for (unsigned word = low / 64; word <= high / 64; word++) {
-        words[word] |= pgl_filter_bits(word, low, high);
+        bits = pgl_filter_bits(word, low, high);
+        before |= words[word] & bits;
+        words[word] |= bits;
     }
+    return before;
 }
 
-/**
- * pgl_filter_from_list - compute words [@low, @high] of a page's exact map from its list
- * @words: filled in from its beginning
- *
- * Returns the bits of the mask for the extents that have bytes there.
- */
-uint64_t pgl_filter_from_list(const struct pgl_table *table, struct pgl_page *page, uint64_t index, uint64_t *words,
-                              unsigned low, unsigned high);
+struct pgl_buckets;
 
 /*
- * Add the bytes of an extent to the filters of its page. Write the bits to @map unless it is NULL, and return @mask
- * with its bits added.
+ * Make a page's exact map, which lies in @buckets, exact where it is stale. Returns @mask, which is the
+ * page's, made exact there too.
  */
-static inline uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t *map,
-                                        uint64_t mask)
-{
-    if (map) {
-        unsigned low = (unsigned)(span->first & ((UINT64_C(1) << table->page_bits) - 1));
-        unsigned high = low + (unsigned)(span->last - span->first);
+uint64_t pgl_filter_narrow_map(const struct pgl_table *table, struct pgl_page *page, uint64_t index,
+                               struct pgl_buckets *buckets, uint64_t mask);
 
-        /* relaxed: the release of the unlock publishes the added bits */
-        for (unsigned word = low / 64; word <= high / 64; word++) {
-            __atomic_store_n(&map[word], map[word] | pgl_filter_bits(word, low, high), __ATOMIC_RELAXED);
-        }
-    }
+/* Add the bits of an extent to the mask of its page. */
+static inline uint64_t pgl_filter_cover(const struct pgl_table *table, const struct pgl_span *span, uint64_t mask)
+{
     return mask | pgl_filter_mask(table->page_bits, span->first, span->last);
 }
 

@@ -89,18 +89,16 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     return done;
 }
 
-static int kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
+/* Kill the blocks that meet a range of two pages at most, or that are on other pages too. */
+static int __attribute__((noinline))
+kill_in_set(struct pgl_table *table, const uint64_t index[2], uint64_t first_addr, uint64_t last_addr)
 {
-    const uint64_t index[2] = {first_addr >> table->page_bits, last_addr >> table->page_bits};
     bool wants_more[2] = {false, false};
     struct pgl_collection set;
     uint64_t slow;
     int result;
 
-    if (index[0] == index[1] && kill_on_one_page(table, first_addr, last_addr, &result)) {
-        return result;
-    }
-    if (index[1] - index[0] > 1 || !pgl_set_lock(&set, table, first_addr, last_addr, true)) {
+    if (!pgl_set_lock(&set, table, first_addr, last_addr, true)) {
         return pgl_kill_portions(table, &(struct pgl_choice){first_addr, last_addr, false, NULL, NULL});
     }
     result = pgl_kill_in_set(&set, &slow) ? PGL_HIT : 0;
@@ -122,8 +120,14 @@ static int kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t las
 
 int pgl_kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
 {
-    int result = kill_store(table, first_addr, last_addr);
+    const uint64_t index[2] = {first_addr >> table->page_bits, last_addr >> table->page_bits};
+    int result = 0;
 
+    if (index[0] != index[1] || !kill_on_one_page(table, first_addr, last_addr, &result)) {
+        result = index[1] - index[0] > 1
+                     ? pgl_kill_portions(table, &(struct pgl_choice){first_addr, last_addr, false, NULL, NULL})
+                     : kill_in_set(table, index, first_addr, last_addr);
+    }
     if (result) {
         pgl_tally_add(table, PGL_TALLY_HITS, 1);
     }

@@ -124,32 +124,51 @@ static void unlink_from_list(struct pgl_table *table, struct pgl_page *page, uin
     }
 }
 
-/* Do the same for one bucket of a hot page, and make its marks exact. */
-static void unlink_from_bucket(struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets,
-                               unsigned bucket, uint64_t first_addr, uint64_t last_addr, struct pgl_chain *chain)
+/* Make the marks of a bucket exact after extents left it. @kept is the last that stayed, or 0. */
+static void mark_bucket(const struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets,
+                        unsigned bucket, uintptr_t kept)
+{
+    uint64_t bit = UINT64_C(1) << bucket;
+    bool reached = (buckets->reach[0] | buckets->reach[1] | buckets->reach[2]) & bit;
+    uintptr_t ref = pgl_bucket_before(buckets, bucket);
+
+    buckets->last[bucket] = kept;
+    buckets->used &= kept ? ~UINT64_C(0) : ~bit;
+    if (!reached) {
+        return;
+    }
+    for (unsigned class = 0; class < PGL_REACHES; class ++) {
+        buckets->reach[class] &= ~bit;
+    }
+    while (kept && ref != kept) {
+        ref = pgl_link_get(page, pgl_link_behind(page, ref));
+        pgl_reach_mark(buckets->reach, bucket, pgl_bucket(table, pgl_ref_span(ref)->last) - bucket);
+    }
+}
+
+/* Do the same for one bucket of a hot page. */
+static inline void unlink_from_bucket(struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets,
+                                      unsigned bucket, uint64_t first_addr, uint64_t last_addr, struct pgl_chain *chain)
 {
     uintptr_t before = pgl_bucket_before(buckets, bucket), last = buckets->last[bucket], kept = 0, next;
-    uint64_t bit = UINT64_C(1) << bucket, over = 0, far = 0;
+    bool any = false;
 
     for (uintptr_t ref = pgl_link_get(page, pgl_link_behind(page, before)); ref; ref = next) {
         const struct pgl_span *span = pgl_ref_span(ref);
-        unsigned reach = pgl_bucket(table, span->last) - bucket;
 
         next = ref == last ? 0 : *pgl_ref_next(ref);
-        if (dies(table, ref, first_addr, last_addr)) {
-            buckets->stale |= pgl_bucket_bits(bucket, bucket + reach);
-            buckets->ncross -= pgl_tb_crosses(table, pgl_ref_tb(ref));
-            unlink_extent(page, before, ref, chain);
-        } else {
-            over |= reach > 0 ? bit : 0;
-            far |= reach > 1 ? bit : 0;
+        if (PGL_LIKELY(!dies(table, ref, first_addr, last_addr))) {
             before = kept = ref;
+            continue;
         }
+        pgl_stale_add(table, buckets, pgl_offset(table, span->first), pgl_offset(table, span->last));
+        buckets->ncross -= pgl_tb_crosses(table, pgl_ref_tb(ref));
+        unlink_extent(page, before, ref, chain);
+        any = true;
     }
-    buckets->last[bucket] = kept;
-    buckets->used &= kept ? ~UINT64_C(0) : ~bit;
-    buckets->over = (buckets->over & ~bit) | over;
-    buckets->far = (buckets->far & ~bit) | far;
+    if (any) {
+        mark_bucket(table, page, buckets, bucket, kept);
+    }
 }
 
 /* Do the same for the buckets @which of a hot page, as bits. */
@@ -187,50 +206,17 @@ void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain)
     }
 }
 
-/* The words of an exact map that are narrowed at a time: those of one bucket of the largest page. */
-#define NARROW_WORDS 512u
-
-/*
- * Recompute the words of a hot page's map in whose buckets an extent died. Returns @mask, which is the page's, with the
- * bits of these buckets recomputed.
- */
-static uint64_t narrow_map(const struct pgl_table *table, struct pgl_page *page, uint64_t index,
-                           struct pgl_buckets *buckets, uint64_t mask)
-{
-    const unsigned bucket_bits = table->page_bits - 6u; /* log2 of its bytes */
-    const unsigned at_once = NARROW_WORDS * 64u >> bucket_bits;
-    uint64_t words[NARROW_WORDS];
-
-    while (buckets->stale) {
-        unsigned low = (unsigned)__builtin_ctzll(buckets->stale),
-                 high = 63u - (unsigned)__builtin_clzll(buckets->stale), first, last;
-        uint64_t bits;
-
-        high = high - low < at_once ? high : low + at_once - 1;
-        bits = pgl_bucket_bits(low, high);
-        first = (low << bucket_bits) / 64;
-        last = (((high + 1) << bucket_bits) - 1) / 64;
-        mask = (mask & ~bits) | (pgl_filter_from_list(table, page, index, words, first, last) & bits);
-        for (unsigned word = first; word <= last; word++) {
-            /* release: pairs with the acquire in pgl_filter_map_is_clean(); `retired` has returned */
-            __atomic_store_n(&buckets->map[word], words[word - first], __ATOMIC_RELEASE);
-        }
-        buckets->stale &= ~bits;
-    }
-    return mask;
-}
-
 /*
  * Fit the filters of a page to its list, after blocks died. @mask is that of the list of a page that is not hot. For a
- * hot page recompute only the words in which an extent died, which are those of the same buckets.
+ * hot page recompute only the bytes between those of extents that died.
  */
-static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t mask)
+static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, struct pgl_buckets *buckets,
+                   uint64_t mask)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
 
     if (buckets) {
-        mask = narrow_map(table, page, index, buckets, page->mask);
+        mask = pgl_filter_narrow_map(table, page, index, buckets, page->mask);
     }
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
     if (!pgl_list_first(page)) {
@@ -248,13 +234,13 @@ size_t pgl_page_narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t 
 
     for (uintptr_t ref = buckets ? 0 : pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
         seen++;
-        mask = pgl_filter_cover(table, pgl_ref_span(ref), NULL, mask);
+        mask = pgl_filter_cover(table, pgl_ref_span(ref), mask);
         crosses = crosses || pgl_tb_crosses(table, pgl_ref_tb(ref));
     }
     if (!crosses) {
         pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_CROSS);
     }
-    narrow(table, leaf, index, mask);
+    narrow(table, leaf, index, buckets, mask);
     return seen;
 }
 
@@ -299,20 +285,20 @@ static struct hits find_hits(const struct pgl_table *table, struct pgl_page *pag
 }
 
 /* Kill the blocks of a hot page that meet a range, which are on no other page. Returns how many died. */
-static size_t kill_in_buckets(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uint64_t first_addr,
-                              uint64_t last_addr)
+static size_t kill_in_buckets(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index,
+                              struct pgl_buckets *buckets, uint64_t first_addr, uint64_t last_addr)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
     struct pgl_chain chain = {0};
 
     unlink_from_buckets(table, page, buckets, pgl_buckets_meeting(table, buckets, first_addr, last_addr), first_addr,
                         last_addr, &chain);
-    unlink_dead(table, page, index, SIZE_MAX,
-                &chain); /* the other extents of the victims, which need not meet the range */
+    if (PGL_UNLIKELY(buckets->dead)) { /* other extents of the victims, which need not meet the range */
+        unlink_dead(table, page, index, SIZE_MAX, &chain);
+    }
     if (chain.first) {
         pgl_kill_retire(table, chain);
-        narrow(table, leaf, index, page->mask);
+        narrow(table, leaf, index, buckets, page->mask);
     }
     return chain.n;
 }
@@ -332,7 +318,7 @@ static void kill_hits(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t i
     } else {
         unlink_from_list(table, page, hits->before, hits->n, first_addr, last_addr, &chain);
         pgl_kill_retire(table, chain);
-        narrow(table, leaf, index, hits->mask);
+        narrow(table, leaf, index, NULL, hits->mask);
     }
 }
 
@@ -340,8 +326,8 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
                          uint64_t last_addr, size_t *killed, bool *is_slow)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
-    bool is_hot = pgl_page_buckets(page, index) != NULL;
-    struct hits hits = {0};
+    struct pgl_buckets *buckets = pgl_page_buckets(page, index);
+    struct hits hits;
 
     *killed = 0;
     *is_slow = false;
@@ -350,14 +336,16 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
         return true;
     }
     pgl_witness_list(table, page, index);
-    if (!is_hot || (pgl_head(page) & PGL_HEAD_CROSS)) {
-        hits = find_hits(table, page, index, first_addr, last_addr);
+    if (buckets && !(pgl_head(page) & PGL_HEAD_CROSS)) {
+        *killed = kill_in_buckets(table, leaf, index, buckets, first_addr, last_addr);
+        return true;
     }
+    hits = find_hits(table, page, index, first_addr, last_addr);
     if (hits.cross) {
         return false;
     }
-    if (is_hot) {
-        *killed = kill_in_buckets(table, leaf, index, first_addr, last_addr);
+    if (buckets) {
+        *killed = kill_in_buckets(table, leaf, index, buckets, first_addr, last_addr);
     } else if (hits.n) {
         *killed = hits.n;
         *is_slow = hits.seen > LONG_WALK;

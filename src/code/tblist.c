@@ -10,8 +10,10 @@
  *       test_buckets_check_finds_a_list_out_of_order)
  *   L2  A bucket is used if and only if an extent begins in it, and `last` is then the last of them on the list.
  *       (pgl_table_check(); test_buckets_check_finds_a_wrong_last, test_buckets_check_finds_a_wrong_used_bit)
- *   L3  If an extent reaches into the bucket behind its own, its bucket is marked as over; if beyond that, as far too.
+ *   L3  If an extent reaches into buckets behind its own, its bucket is marked in `reach` for the class of the extent.
  *       (pgl_table_check(); test_buckets_check_finds_a_far_extent_unmarked)
+ *   L6  If two extents have the same byte, the bucket in which the byte lies is marked as shared.
+ *       (pgl_table_check(); test_buckets_check_finds_a_shared_byte_unmarked)
  *   L4  `ncross` counts the listed extents of blocks that are on another page too.
  *       (pgl_table_check(); test_buckets_check_finds_a_wrong_count_of_crossing_extents)
  *   L5  `dead` is clear while no thread holds the page. `stale` is clear then too, except on a page that a call has
@@ -22,8 +24,8 @@
 #include "tblist_internal.h"
 
 /* Put an extent on the list of a hot page, before the others of its bucket. */
-static void insert(const struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets, uintptr_t ref,
-                   bool crosses)
+static inline void insert(const struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets,
+                          uintptr_t ref, bool crosses)
 {
     unsigned bucket = pgl_bucket(table, pgl_ref_span(ref)->first);
     uintptr_t *link = pgl_link_behind(page, pgl_bucket_before(buckets, bucket));
@@ -35,18 +37,39 @@ static void insert(const struct pgl_table *table, struct pgl_page *page, struct 
         buckets->used |= bit;
         buckets->last[bucket] = ref;
     }
-    buckets->over |= pgl_reaches_over(table, pgl_ref_span(ref), 1) ? bit : 0;
-    buckets->far |= pgl_reaches_over(table, pgl_ref_span(ref), 2) ? bit : 0;
+    pgl_reach_mark(buckets->reach, bucket, pgl_bucket(table, pgl_ref_span(ref)->last) - bucket);
     buckets->ncross += crosses;
+}
+
+/* Add the bytes of an extent to the exact map of its page. */
+static inline void cover(const struct pgl_table *table, const struct pgl_span *span, struct pgl_buckets *buckets)
+{
+    const unsigned low = pgl_offset(table, span->first), high = pgl_offset(table, span->last);
+    const uint64_t high_bits = ~UINT64_C(0) >> (63 - high % 64);
+    uint64_t bits = ~UINT64_C(0) << low % 64, before = 0;
+
+    for (unsigned word = low / 64; word <= high / 64; word++) {
+        uint64_t old = buckets->map[word];
+
+        bits = word == high / 64 ? bits & high_bits : bits;
+        before |= old & bits;
+        /* relaxed: the release of the unlock publishes the added bits */
+        __atomic_store_n(&buckets->map[word], old | bits, __ATOMIC_RELAXED);
+        bits = ~UINT64_C(0);
+    }
+    if (before) {
+        buckets->shared |= pgl_bucket_bits(pgl_bucket(table, low), pgl_bucket(table, high));
+    }
 }
 
 void pgl_list_add(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, uintptr_t ref, bool crosses)
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     struct pgl_buckets *buckets = pgl_page_buckets(page, index);
-    uint64_t mask = pgl_filter_cover(table, pgl_ref_span(ref), buckets ? buckets->map : NULL, page->mask);
+    uint64_t mask = pgl_filter_cover(table, pgl_ref_span(ref), page->mask);
 
     if (buckets) {
+        cover(table, pgl_ref_span(ref), buckets);
         __atomic_store_n(&page->mask, mask, __ATOMIC_RELAXED); /* relaxed: as in pgl_list_put() */
         insert(table, page, buckets, ref, crosses);
     } else {

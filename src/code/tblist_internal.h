@@ -133,13 +133,17 @@ static inline bool pgl_tb_next_page(const struct pgl_table *table, const struct 
 
 #define PGL_BUCKETS 64u
 
+/* The classes of extents by how many buckets they reach beyond the one in which they begin: 1 to 3, 4 to 15, 16 to 63. */
+#define PGL_REACHES 3u
+
 /* A hot page has these besides its descriptor. Its lock protects all but the map, which others read without it. */
 struct pgl_buckets {
     uint64_t used;               /* one bit for each bucket that has extents */
-    uint64_t over;               /* one of these extents may reach into the next bucket */
-    uint64_t far;                /* or beyond that */
-    uint64_t dead;               /* the block of one of them may have been marked dead */
-    uint64_t stale;              /* an extent with bytes here was unlinked, and the filters still cover it */
+    uint64_t reach[PGL_REACHES]; /* one bit for each bucket that may have an extent of this class */
+    uint64_t shared;             /* two extents may have the same byte in this bucket */
+    uint64_t dead;               /* the block of one of the extents that begin here may have been marked dead */
+    uint32_t stale_first;        /* extents with bytes from this offset to before the other one were unlinked, */
+    uint32_t stale_end;          /* and the filters still cover them; 0 if there are none */
     size_t ncross;               /* listed extents whose block is on another page too */
     uintptr_t last[PGL_BUCKETS]; /* the last reference of each used bucket */
     uint64_t map[];              /* the exact map, to which pgl_hot.map points: one bit for each byte */
@@ -169,6 +173,12 @@ static inline struct pgl_buckets *pgl_page_buckets(const struct pgl_page *page, 
     return pgl_buckets_of(__atomic_load_n(&leaf->hot, __ATOMIC_RELAXED)->map[index % PGL_LEVEL_SIZE]);
 }
 
+/* The offset of a byte in its page. */
+static inline uint32_t pgl_offset(const struct pgl_table *table, uint64_t addr)
+{
+    return (uint32_t)(addr & ((UINT64_C(1) << table->page_bits) - 1));
+}
+
 /* The bucket in which a byte of a page lies. */
 static inline unsigned pgl_bucket(const struct pgl_table *table, uint64_t addr)
 {
@@ -181,10 +191,12 @@ static inline uint64_t pgl_bucket_bits(unsigned low, unsigned high)
     return (UINT64_C(2) << high) - (UINT64_C(1) << low);
 }
 
-/* Whether an extent reaches @n buckets beyond the one in which it begins. */
-static inline bool pgl_reaches_over(const struct pgl_table *table, const struct pgl_span *span, unsigned n)
+/* Mark a bucket in which an extent begins, which reaches @n buckets beyond it. */
+static inline void pgl_reach_mark(uint64_t reach[PGL_REACHES], unsigned bucket, unsigned n)
 {
-    return pgl_bucket(table, span->last) - pgl_bucket(table, span->first) >= n;
+    if (n) {
+        reach[(31u - (unsigned)__builtin_clz(n)) / 2] |= UINT64_C(1) << bucket;
+    }
 }
 
 /* The last reference before bucket @bucket, or 0. */
@@ -195,14 +207,34 @@ static inline uintptr_t pgl_bucket_before(const struct pgl_buckets *buckets, uns
     return before ? buckets->last[63 - __builtin_clzll(before)] : 0;
 }
 
+/*
+ * Note that bytes [@first, @last] of the page, as offsets, belong to an extent that was unlinked. If it is not the only
+ * one, living extents may have some of the bytes between them.
+ */
+static inline void pgl_stale_add(const struct pgl_table *table, struct pgl_buckets *buckets, uint32_t first,
+                                 uint32_t last)
+{
+    if (!buckets->stale_end) {
+        buckets->stale_first = first;
+        buckets->stale_end = last + 1;
+        return;
+    }
+    buckets->stale_first = first < buckets->stale_first ? first : buckets->stale_first;
+    buckets->stale_end = last >= buckets->stale_end ? last + 1 : buckets->stale_end;
+    buckets->shared |=
+        pgl_bucket_bits(pgl_bucket(table, buckets->stale_first), pgl_bucket(table, buckets->stale_end - 1));
+}
+
 /* The used buckets with extents that may meet bytes [@first_addr, @last_addr] of the page, as bits. */
 static inline uint64_t pgl_buckets_meeting(const struct pgl_table *table, const struct pgl_buckets *buckets,
                                            uint64_t first_addr, uint64_t last_addr)
 {
     unsigned low = pgl_bucket(table, first_addr), high = pgl_bucket(table, last_addr);
-    uint64_t bit = UINT64_C(1) << low;
+    uint64_t meeting = buckets->used & pgl_bucket_bits(low, high), below = (UINT64_C(1) << low) - 1;
 
-    return (buckets->used & pgl_bucket_bits(low, high)) | (buckets->over & bit >> 1) | (buckets->far & (bit - 1));
+    meeting |= buckets->reach[0] & below & ~(below >> 3);
+    meeting |= buckets->reach[1] & below & ~(below >> 15);
+    return meeting | (buckets->reach[2] & below);
 }
 
 /* The link that holds the reference behind @ref, which may be 0 for the head of @page. */

@@ -374,7 +374,8 @@ static PGL_UNSEEN void relist(const struct pgl_table *table, struct pgl_page *pa
     __atomic_store_n(&page->head, (__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_FLAGS) | list,
                      __ATOMIC_RELAXED);
     if (buckets) {
-        buckets->used = buckets->over = buckets->far = buckets->ncross = 0;
+        buckets->used = buckets->ncross = 0;
+        memset(buckets->reach, 0, sizeof(buckets->reach));
         pgl_list_order(table, page, buckets);
     }
 }

@@ -100,9 +100,9 @@ hot_bytes() {
 }
 
 # Such a page has a bit for each of its bytes, and an index; the first one of its neighbourhood has them counted, too.
-hot_page_has_1072_bytes() {
+hot_page_has_1088_bytes() {
     one=$(hot_bytes 1)
-    [ "$(hot_bytes 2)" = $((${one:-0} + 1072)) ] && [ "$(hot_bytes 3)" = $((${one:-0} + 2144)) ] ||
+    [ "$(hot_bytes 2)" = $((${one:-0} + 1088)) ] && [ "$(hot_bytes 3)" = $((${one:-0} + 2176)) ] ||
         fail "hot pages have ${one:-no} bytes: $(cat "$dir/err")"
 }
 
@@ -394,7 +394,7 @@ tables_show_all_implementations
 wide_range_is_replayed_by_all
 many_threads_lose_no_block
 small_trace_gives_the_known_counts
-hot_page_has_1072_bytes
+hot_page_has_1088_bytes
 json_has_the_keys_in_order
 pager_reads_what_is_needed
 plot_is_drawn

@@ -344,10 +344,19 @@ static void test_buckets_check_finds_a_far_extent_unmarked(void **state)
 {
     struct fixture *f = *state;
 
-    BREAK(&f->emu, f->buckets->over, f->buckets->over & ~UINT64_C(2), "reach of the extents");
-    BREAK(&f->emu, f->buckets->over, f->buckets->over & ~UINT64_C(16), "reach of the extents");
-    BREAK(&f->emu, f->buckets->far, f->buckets->far & ~UINT64_C(16), "reach of the extents");
-    BREAK(&f->emu, f->buckets->far, f->buckets->far | 4, "reach of the extents");
+    BREAK(&f->emu, f->buckets->reach[0], f->buckets->reach[0] & ~UINT64_C(2), "reach of the extents");
+    BREAK(&f->emu, f->buckets->reach[1], f->buckets->reach[1] & ~UINT64_C(16), "reach of the extents");
+    BREAK(&f->emu, f->buckets->reach[2], f->buckets->reach[2] | 4, "reach of the extents");
+}
+
+static void test_buckets_check_finds_a_shared_byte_unmarked(void **state)
+{
+    struct fixture *f = *state;
+    struct emu_block other;
+
+    emu_link(&f->emu, &other, 0x5003, 0x5003);
+    BREAK(&f->emu, f->buckets->shared, f->buckets->shared & ~UINT64_C(1), "share a byte");
+    pgl_invalidate_tb(f->emu.table, &other.tb, NULL);
 }
 
 static void test_buckets_check_finds_a_wrong_count_of_crossing_extents(void **state)
@@ -363,7 +372,7 @@ static void test_buckets_check_finds_marks_that_were_left(void **state)
     struct fixture *f = *state;
 
     BREAK(&f->emu, f->buckets->dead, 1, "marks of a kill");
-    BREAK(&f->emu, f->buckets->stale, 1, "marks of a kill");
+    BREAK(&f->emu, f->buckets->stale_end, 1, "marks of a kill");
 }
 
 #define UNIT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -383,6 +392,7 @@ int main(void)
         UNIT(test_buckets_check_finds_a_wrong_last),
         UNIT(test_buckets_check_finds_a_wrong_used_bit),
         UNIT(test_buckets_check_finds_a_far_extent_unmarked),
+        UNIT(test_buckets_check_finds_a_shared_byte_unmarked),
         UNIT(test_buckets_check_finds_a_wrong_count_of_crossing_extents),
         UNIT(test_buckets_check_finds_marks_that_were_left),
     };

@@ -62,7 +62,7 @@ PGL_INLINE bool pgl_bracket_begin_at(struct pgl_bracket *bracket, struct pgl_tab
         return pgl_bracket_begin_slow(bracket, table, index, place);
     }
     pgl_bracket_init(bracket, table, index, leaf);
-    bracket->head = head & PGL_HEAD_HOT ? 0 : head;
+    bracket->head = head;
     pgl_fence_after_lock();
     return true;
 }

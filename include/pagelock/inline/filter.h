@@ -34,7 +34,7 @@ static inline bool pgl_filter_map_is_clean(unsigned page_bits, const struct pgl_
 
     for (;; low = end + 1u) {
         end = (low | 63u) < high ? low | 63u : high;
-        /* acquire: pairs with the release in narrow(), as for the mask */
+        /* acquire: pairs with the release in narrow_word(), as for the mask */
         if (pgl_word_bits(__atomic_load_n(&map[low / 64u], __ATOMIC_ACQUIRE), low, end)) {
             return false;
         }

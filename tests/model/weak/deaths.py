@@ -12,7 +12,7 @@ DEAD = "mark_dead: store"
 LIVE = "pgl_tb_is_live: load"
 RETIRE = "pgl_kill_retire: fence"
 NARROW = "narrow: mask"
-NARROW_MAP = "narrow_map: word"
+NARROW_MAP = "narrow_word: word"
 DROP = "pgl_page_drop_code: bit"
 
 TESTS = [

@@ -41,9 +41,9 @@ PGL_API int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const 
  *
  * For an emulator that evicts chosen blocks. The call kills in portions, as pgl_invalidate_range(). A portion is at
  * most 512 blocks, or half of those that it looked at if that is more. One walk of a page's list kills all blocks of
- * the array that are on the page; therefore the time for which a page is held grows with the number of its blocks, named
- * or not. Blocks of one leaf (512 neighbouring pages) that come one after the other share a portion. A block on no page
- * is a portion of its own. When this returns, `retired` has returned for each block, in this call or in another
+ * the array that are on the page; therefore the time for which a page is held grows with the number of its blocks,
+ * named or not. Blocks of one leaf (512 neighbouring pages) that come one after the other share a portion. A block on
+ * no page is a portion of its own. When this returns, `retired` has returned for each block, in this call or in another
  * thread's.
  *
  * Returns PGL_HIT when this call killed any of them, with PGL_RUNNING_DEAD as it applies. A block that was never linked

@@ -347,7 +347,7 @@ static struct pgl_tb *publish(struct pgl_table *table, struct pgl_tb *tb)
     pgl_witness_linked(table, tb, pgl_witness_place());
     /* release: pairs with the acquire in pgl_tb_is_live() */
     __atomic_store_n(&tb->state, PGL_TB_LIVE, __ATOMIC_RELEASE);
-    /* release: pairs with the acquire in choose(). An earlier commit, which found an equal, may have shown it live too. */
+    /* release: pairs with the acquire in choose(). An earlier commit that found an equal may have shown it live too. */
     __atomic_store_n(&tb->chosen, false, __ATOMIC_RELEASE);
     pgl_witness_calls("publish");
     other = table->ops->publish ? table->ops->publish(tb, table->opaque) : NULL;

@@ -69,8 +69,8 @@ static bool is_chosen(const struct pgl_tb *tb)
 }
 
 /*
- * Mark a block as chosen, also if it is marked. Acquire: pairs with the release of publish(). A mark that comes after the
- * unmarking of a block is followed by a look that sees the block live; therefore the call kills it (P5).
+ * Mark a block as chosen, also if it is marked. Acquire: pairs with the release of publish(). A mark that comes after
+ * the unmarking of a block is followed by a look that sees the block live; therefore the call kills it (P5).
  */
 static void choose(struct pgl_tb *tb)
 {

@@ -3,9 +3,9 @@
  * Tallies: the counters to which every link and every kill of a table adds.
  *
  * OBJECTS      A table has PGL_TALLIES tallies, each on a cache line of its own, and a thread adds to one of them. The
- * first PGL_TALLIES_OWN threads of the process that count have one each, which no other thread writes, and add to it by a
- * load and a store. Other threads share the rest, and add by relaxed read-modify-writes. Counters that all threads share
- * would keep threads on different pages waiting for one cache line.
+ * first PGL_TALLIES_OWN threads of the process that count have one each, which no other thread writes, and add to it by
+ * a load and a store. Other threads share the rest, and add by relaxed read-modify-writes. Counters that all threads
+ * share would keep threads on different pages waiting for one cache line.
  *
  * INVARIANTS
  *   N1  When no call is under way, the sum of a counter over all tallies is the number of events.

@@ -133,7 +133,7 @@ static inline bool pgl_tb_next_page(const struct pgl_table *table, const struct 
 
 #define PGL_BUCKETS 64u
 
-/* The classes of extents by how many buckets they reach beyond the one in which they begin: 1 to 3, 4 to 15, 16 to 63. */
+/* The classes of extents by how many buckets they reach beyond the one in which they begin: 1 to 3, to 15, to 63. */
 #define PGL_REACHES 3u
 
 /* A hot page has these besides its descriptor. Its lock protects all but the map, which others read without it. */

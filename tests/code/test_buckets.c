@@ -134,10 +134,12 @@ static void test_buckets_keep_the_blocks_of_a_page_that_becomes_hot(void **state
 /* Link a block [@first, @last] on the hot page, and store to each byte near its ends and to each bucket's edges. */
 static void test_buckets_find_an_extent_from_each_of_its_bytes(void **state)
 {
+    /* the last four at the edges of the classes of reach: 3, 4, 15 and 16 buckets */
     static const struct {
         unsigned first, last;
-    } extents[] = {{0, 0},     {0, 63},    {63, 63},   {63, 64},     {64, 64},     {60, 130}, {0, 4087},
-                   {100, 900}, {128, 255}, {192, 256}, {4000, 4087}, {4031, 4032}, {1, 4080}, {2048, 2048}};
+    } extents[] = {{0, 0},    {0, 63},      {63, 63},   {63, 64},   {64, 64},     {60, 130},
+                   {0, 4087}, {100, 900},   {128, 255}, {192, 256}, {4000, 4087}, {4031, 4032},
+                   {1, 4080}, {2048, 2048}, {320, 512}, {320, 576}, {320, 1280},  {320, 1344}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(extents) / sizeof(*extents); i++) {

@@ -111,12 +111,15 @@ static int measure(const struct options *options, const struct pager_file *file,
 static bool parse_options(int *argc, char ***argv, struct options *options)
 {
     int mib = NOT_GIVEN, repeat = DEFAULT_REPEAT, threads = 1, before = NOT_GIVEN, after = NOT_GIVEN;
+    gboolean anywhere = FALSE;
     const GOptionEntry entries[] = {
         {"file", 0, 0, G_OPTION_ARG_FILENAME, &options->file, "what to page in; without it, a file is made", "FILE"},
         {"size", 0, 0, G_OPTION_ARG_INT, &mib, "size of the file that is made", "MIB"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "handler threads of userfaultfd", "N"},
         {"before", 0, 0, G_OPTION_ARG_INT, &before, "userfaultfd: pages before the demand page", "N"},
         {"after", 0, 0, G_OPTION_ARG_INT, &after, "userfaultfd: pages after the demand page", "N"},
+        {"anywhere", 0, 0, G_OPTION_ARG_NONE, &anywhere, "userfaultfd: handlers do not follow the thread that faults",
+         NULL},
         {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "runs that are timed", "N"},
         {"plot", 0, 0, G_OPTION_ARG_FILENAME, &options->plot_path, "draw what came of it", "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
@@ -135,7 +138,7 @@ static bool parse_options(int *argc, char ***argv, struct options *options)
     }
     options->mib = mib == NOT_GIVEN ? DEFAULT_MIB : (size_t)mib;
     options->repeat = (unsigned)repeat;
-    options->config = (struct pager_config){(unsigned)threads, before, after};
+    options->config = (struct pager_config){(unsigned)threads, before, after, anywhere};
     return good;
 }
 

@@ -50,6 +50,7 @@ struct pager_config {
     unsigned threads; /* of userfaultfd */
     int before;       /* its window in pages but for random, or negative: as shipped */
     int after;
+    bool anywhere; /* its handlers run where the scheduler wants */
 };
 
 struct pager_run {

@@ -172,6 +172,7 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_config, allow_user_mode)},
     {MEMBER(uffd_config, failed)},
     {MEMBER(uffd_config, arg)},
+    {MEMBER(uffd_config, handover)},
     {MEMBER(uffd_stats, faults)},
     {MEMBER(uffd_stats, requests)},
     {MEMBER(uffd_stats, pages_fetched)},

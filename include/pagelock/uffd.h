@@ -31,6 +31,19 @@ enum pgl_uffd_remedy {
 };
 
 /**
+ * enum pgl_uffd_handover - how a fault gets from its thread to a handler and back
+ * @PGL_UFFD_FOLLOW: a handler that serves one thread moves to that thread's processor, because it costs several times
+ *      as much to wake a thread on another one. Handlers run at a nice value of -20 if that is permitted (CAP_SYS_NICE,
+ *      or RLIMIT_NICE); otherwise the scheduler soon separates the two again. They stay within the processors that they
+ *      inherit from the caller of pgl_uffd_new(), and change the affinity of no other thread
+ * @PGL_UFFD_ANYWHERE: the scheduler places the handlers
+ */
+enum pgl_uffd_handover {
+    PGL_UFFD_FOLLOW,
+    PGL_UFFD_ANYWHERE,
+};
+
+/**
  * struct pgl_uffd_config - what a pager is made of
  * @threads: number of handler threads; 0 means one
  * @table: copied; NULL means pgl_advice_shipped(). Each thread has a buffer for the widest cluster, before and after
@@ -46,6 +59,7 @@ enum pgl_uffd_remedy {
  *      a region. If other threads may fork, it takes no lock that fork() takes; malloc's are among them. NULL means
  *      PGL_UFFD_ZERO always
  * @arg: handed to @failed
+ * @handover: how faults get to handlers
  */
 struct pgl_uffd_config {
     unsigned threads;
@@ -55,6 +69,7 @@ struct pgl_uffd_config {
     bool allow_user_mode;
     enum pgl_uffd_remedy (*failed)(void *arg, const void *addr, int error) PGL_NOEXCEPT;
     void *arg;
+    enum pgl_uffd_handover handover;
 };
 
 /**

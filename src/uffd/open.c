@@ -69,7 +69,8 @@ int pgl_uffd_open(const struct pgl_uffd_config *config)
 {
     struct uffdio_api api = {
         .api = UFFD_API,
-        .features = UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP,
+        .features =
+            UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_THREAD_ID,
     };
     int fd = open_any(config->allow_user_mode);
     int error;

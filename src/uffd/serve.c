@@ -167,6 +167,7 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
     struct pgl_uffd *uffd = handler->uffd;
     struct uffd_msg messages[PGL_UFFD_BATCH];
     struct pgl_space *space;
+    int64_t thread = -1; /* no thread has faulted */
     size_t n = 0;
 
     pgl_uffd_lock(uffd);
@@ -187,9 +188,13 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
     for (size_t i = 0; i < n; i++) {
         if (messages[i].event == UFFD_EVENT_PAGEFAULT) {
             handle_fault(handler, space, &messages[i], start_ns);
+            thread = n == 1 && space == uffd->self ? messages[i].arg.pagefault.feat.ptid : 0;
         }
     }
 
+    if (thread >= 0) {
+        pgl_follow_fault(&handler->follow, (uint32_t)thread, start_ns);
+    }
     if (space) {
         pthread_mutex_lock(&uffd->lock);
         pgl_space_unref(uffd, space);
@@ -217,6 +222,9 @@ static void *handle(void *arg)
 {
     struct pgl_handler *handler = arg;
 
+    if (handler->uffd->config.handover == PGL_UFFD_FOLLOW) {
+        pgl_follow_start(&handler->follow);
+    }
     for (;;) {
         struct epoll_event event;
 

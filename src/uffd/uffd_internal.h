@@ -4,6 +4,7 @@
  *
  *   uffd.c      the calls
  *   serve.c     the handler threads: one fault from its message to its answer
+ *   follow.c    the processor that a handler runs on
  *   bad_page.c  pages that failed() wants tried again
  *   copy.c      how pages get into memory: the pager of the fault driver
  *   event.c     remove, unmap, remap, fork
@@ -20,6 +21,7 @@
 
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 
@@ -86,10 +88,25 @@ struct pgl_put {
     uint64_t last;
 };
 
+/* The processor of a handler, and the thread because of which it is there. */
+struct pgl_follow {
+    bool able;                /* it has more than one processor to choose from */
+    cpu_set_t allowed;        /* the processors that it may use */
+    cpu_set_t set;            /* its affinity as it has set or found it last */
+    int processor;            /* the one that it stays on, or -1 */
+    uint32_t thread;          /* the thread of the last fault, or 0: several */
+    uint64_t faults;          /* of this thread, in a row */
+    uint64_t next_look_ns;    /* when to look where the thread runs */
+    unsigned looks_here;      /* that found it in its place since the last move */
+    unsigned looks_elsewhere; /* in a row that did not */
+    unsigned patience;        /* so many of those make the handler move */
+};
+
 /* A handler thread. */
 struct pgl_handler {
     struct pgl_uffd *uffd;
     pthread_t thread;
+    struct pgl_follow follow;
     struct pgl_fault *fault;
     unsigned char *buffer;              /* holds the widest cluster */
     struct pgl_put put[PGL_UFFD_BATCH]; /* one for each fault of the batch that was handled */
@@ -152,6 +169,14 @@ static inline void pgl_count(uint64_t *counter, uint64_t n)
 
 /* Start a handler thread. Returns 0 or an errno. */
 int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler);
+
+/* follow.c */
+
+/* Look up the processors of the calling handler, and raise its priority. */
+void pgl_follow_start(struct pgl_follow *follow);
+
+/* A fault of a thread was answered by the calling handler, or with thread 0 faults of several. */
+void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t now_ns);
 
 /* bad_page.c */
 

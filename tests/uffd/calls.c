@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -158,12 +159,43 @@ static void meet_to_open(void)
 
 struct doors doors = {.device = -1};
 
+int processor = PROCESSOR_REAL;
+unsigned looks;
+
+/* Opens a file that says where a thread runs. Its name is one that could be taken for more fields. */
+static int open_processor(int at)
+{
+    int fd = memfd_create("stat", MFD_CLOEXEC);
+
+    __atomic_fetch_add(&looks, 1, __ATOMIC_RELEASE);
+    if (at >= 0) {
+        dprintf(fd,
+                "7 (a) b 1) S 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 "
+                "35 36 37 38 %d 40 41 42\n",
+                at);
+    } else if (at == PROCESSOR_NO_FIELD) {
+        dprintf(fd, "7 (a) S 3 4\n");
+    }
+    lseek(fd, 0, SEEK_SET);
+    if (at == PROCESSOR_NO_FILE) {
+        close(fd);
+        errno = ENOENT;
+        return -1;
+    }
+    return fd;
+}
+
 int __real_open64(const char *path, int flags);
 int __wrap_open64(const char *path, int flags);
 int __wrap_open64(const char *path, int flags)
 {
     if (inject(CALL_OPEN, 0)) {
         return -1;
+    }
+    int at = __atomic_load_n(&processor, __ATOMIC_RELAXED);
+
+    if (strncmp(path, "/proc/self/task/", 16) == 0 && at != PROCESSOR_REAL) {
+        return open_processor(at);
     }
     if (strncmp(path, "/proc/self/fd/", 14) == 0) {
         meet_to_open();
@@ -375,6 +407,7 @@ int tear_down(void **state)
     }
     doors.device = -1;
     doors.restricted = false;
+    __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
     direct = nothing_drops = false;
     extents = NULL;
     munmap(f->memory, NPAGES * PAGE);

@@ -79,6 +79,17 @@ extern bool nothing_drops;
 /* So many threads open the file at the same time: each waits for the others. Atomic. */
 extern unsigned to_open;
 
+/* Where the kernel's file on a thread says that it runs; or one of these. Atomic. */
+enum {
+    PROCESSOR_REAL = -1,     /* ask the kernel */
+    PROCESSOR_NO_FILE = -2,  /* there is no such file */
+    PROCESSOR_NO_TEXT = -3,  /* it cannot be read */
+    PROCESSOR_NO_FIELD = -4, /* it ends early */
+};
+
+extern int processor;
+extern unsigned looks; /* at that file. Atomic. */
+
 /* The ways to a userfaultfd that there are. */
 struct doors {
     int device;      /* the descriptor that /dev/userfaultfd is opened as; -1: there is none */

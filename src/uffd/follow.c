@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A handler stays with the thread that faults.
+ *
+ * FOLLOWING    A fault wakes a handler, and the handler wakes the thread. If the two sleep on different processors, each
+ *              wake-up interrupts an idle processor, which costs several times what the page costs. On one processor
+ *              each is a switch of threads. Therefore a handler that serves one thread moves to that thread's processor.
+ *              The scheduler would move the thread away again, to an idle processor, if the handler had used up its
+ *              share of the time there. Therefore handlers run at a higher priority, if that is permitted.
+ *              W1: a handler changes its own affinity and priority, and those of no other thread.
+ *              W2: it runs only on processors that it might use when it started or, if another party has changed its
+ *              affinity since, on those that it might use then.
+ *              W3: it follows a thread that has caused the last faults alone. When another thread faults, it may run on
+ *              all its processors again.
+ *              W4: it looks where the thread runs after it has woken it, and once in a while only.
+ *              W5: if the thread is soon elsewhere again, the handler waits longer before it moves the next time.
+ *              (test_uffd_follow_*)
+ *              Each handler has its own state, which no other thread reads.
+ * NOT PROMISED A change of affinity by another party that leaves the handler exactly the processor to which it has moved
+ *              is not noticed.
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "uffd_internal.h"
+
+#define PRIORITY (-20) /* the nice value of a handler */
+#define ALONE 8        /* faults in a row of a thread that is followed */
+#define LOOK_NS 500000 /* between two looks at where the thread runs */
+#define LONG_ENOUGH 4  /* looks that have to find the thread in its place for a move to be worth its cost */
+#define MOST_PATIENCE 1024
+#define FIELD_PROCESSOR 39 /* of /proc/PID/stat, from 1; the name, which is in parentheses, is the second */
+
+/* Returns the processor that a thread of this process runs on, or last ran on; -1 when that cannot be known. */
+static int processor_of(uint32_t thread)
+{
+    char path[48], text[1024];
+    const char *at;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%u/stat", (unsigned)thread);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -1;
+    }
+    n = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    at = strrchr(text, ')');
+    for (unsigned field = 2; at && field < FIELD_PROCESSOR; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at ? (int)strtol(at, NULL, 10) : -1;
+}
+
+/* Run on one processor or, if it is -1 or none of the handler's, on all of the handler's. */
+static void run_on(struct pgl_follow *follow, int processor)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) != 0) {
+        return;
+    }
+    if (!CPU_EQUAL(&set, &follow->set)) { /* W2 */
+        follow->allowed = follow->set = set;
+    }
+    set = follow->allowed;
+    if (processor >= 0 && CPU_ISSET((size_t)processor, &set)) {
+        CPU_ZERO(&set);
+        CPU_SET((size_t)processor, &set);
+    } else {
+        processor = -1;
+    }
+    follow->processor = -1;
+    if (CPU_EQUAL(&set, &follow->set) || sched_setaffinity(0, sizeof(set), &set) == 0) {
+        follow->set = set;
+        follow->processor = processor;
+    }
+}
+
+/* Move to the thread's processor if the thread is likely to stay there. */
+static void look(struct pgl_follow *follow)
+{
+    int processor = processor_of(follow->thread);
+
+    if (processor >= 0 && processor == follow->processor) {
+        follow->looks_here++;
+        follow->looks_elsewhere = 0;
+    } else if (processor < 0 || ++follow->looks_elsewhere < follow->patience) { /* W5 */
+        if (follow->processor >= 0) {
+            run_on(follow, -1);
+        }
+    } else {
+        follow->patience = follow->looks_here >= LONG_ENOUGH ? 1 : 2 * follow->patience;
+        follow->patience = follow->patience < MOST_PATIENCE ? follow->patience : MOST_PATIENCE;
+        follow->looks_here = follow->looks_elsewhere = 0;
+        run_on(follow, processor);
+    }
+}
+
+void pgl_follow_start(struct pgl_follow *follow)
+{
+    *follow = (struct pgl_follow){.processor = -1, .patience = 1};
+    if (sched_getaffinity(0, sizeof(follow->set), &follow->set) != 0 || CPU_COUNT(&follow->set) < 2) {
+        return;
+    }
+    follow->allowed = follow->set;
+    follow->able = true;
+    setpriority(PRIO_PROCESS, (id_t)gettid(), PRIORITY);
+}
+
+void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t now_ns)
+{
+    if (!follow->able) {
+        return;
+    }
+    if (thread != follow->thread) { /* W3 */
+        follow->thread = thread;
+        follow->faults = 0;
+        if (follow->processor >= 0) {
+            run_on(follow, -1);
+        }
+    }
+    follow->faults++;
+    if (thread != 0 && follow->faults >= ALONE && now_ns >= follow->next_look_ns) {
+        follow->next_look_ns = now_ns + LOOK_NS; /* W4 */
+        look(follow);
+    }
+}

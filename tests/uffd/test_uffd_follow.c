@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The processors of handlers. The kernel's answers are the test's: which processors a handler may use, where the thread
+ * that faults runs, and how late it is. Linked with --wrap for clock_gettime(), sched_getaffinity(),
+ * sched_setaffinity() and setpriority(), too.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../cm.h"
+#include "calls.h"
+
+#define ALONE 8 /* faults in a row after which a thread is followed */
+#define LOOK_NS 500000
+
+/* What the kernel knows. Under the lock. */
+static struct {
+    pthread_mutex_t lock;
+    cpu_set_t set; /* of the handler */
+    unsigned moves;
+    unsigned priorities;
+    bool others; /* a call was about another thread than the one that made it */
+    bool get_fails, set_fails, priority_fails;
+} kernel = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set);
+int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
+{
+    bool fails;
+
+    pthread_mutex_lock(&kernel.lock);
+    assert(size == sizeof(*set));
+    kernel.others |= pid != 0;
+    fails = kernel.get_fails;
+    *set = kernel.set;
+    pthread_mutex_unlock(&kernel.lock);
+    errno = fails ? EINVAL : errno;
+    return fails ? -1 : 0;
+}
+
+int __real_sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set);
+int __wrap_sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set);
+int __wrap_sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set)
+{
+    bool fails;
+
+    pthread_mutex_lock(&kernel.lock);
+    assert(size == sizeof(*set));
+    kernel.others |= pid != 0;
+    kernel.moves++;
+    fails = kernel.set_fails;
+    if (!fails) {
+        kernel.set = *set;
+    }
+    pthread_mutex_unlock(&kernel.lock);
+    errno = fails ? EINVAL : errno;
+    return fails ? -1 : 0;
+}
+
+int __wrap_setpriority(int which, id_t who, int value);
+int __wrap_setpriority(int which, id_t who, int value)
+{
+    bool fails;
+
+    pthread_mutex_lock(&kernel.lock);
+    kernel.others |= which != PRIO_PROCESS || who != (id_t)gettid() || value >= 0;
+    kernel.priorities++;
+    fails = kernel.priority_fails;
+    pthread_mutex_unlock(&kernel.lock);
+    errno = fails ? EACCES : errno;
+    return fails ? -1 : 0;
+}
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    uint64_t ns = __atomic_load_n(&clock_now, __ATOMIC_RELAXED);
+
+    (void)clock;
+    *now = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+    return 0;
+}
+
+/* Let the handler run on processors @first to @last. */
+static void allow(int first, int last)
+{
+    pthread_mutex_lock(&kernel.lock);
+    CPU_ZERO(&kernel.set);
+    for (int i = first; i <= last; i++) {
+        CPU_SET((size_t)i, &kernel.set);
+    }
+    pthread_mutex_unlock(&kernel.lock);
+}
+
+/* Assert that the handler may run on processors @first to @last, and on no other. */
+static void assert_runs_on(int first, int last)
+{
+    cpu_set_t set;
+    bool others;
+
+    pthread_mutex_lock(&kernel.lock);
+    set = kernel.set;
+    others = kernel.others;
+    pthread_mutex_unlock(&kernel.lock);
+    for (int i = 0; i < CPU_SETSIZE; i++) {
+        assert_int_equal(!!CPU_ISSET((size_t)i, &set), i >= first && i <= last);
+    }
+    assert_false(others);
+}
+
+static unsigned count_moves(void)
+{
+    unsigned moves;
+
+    pthread_mutex_lock(&kernel.lock);
+    moves = kernel.moves;
+    pthread_mutex_unlock(&kernel.lock);
+    return moves;
+}
+
+static unsigned count_looks(void)
+{
+    return __atomic_load_n(&looks, __ATOMIC_ACQUIRE);
+}
+
+static cpu_set_t copy_set(void)
+{
+    cpu_set_t set;
+
+    pthread_mutex_lock(&kernel.lock);
+    set = kernel.set;
+    pthread_mutex_unlock(&kernel.lock);
+    return set;
+}
+
+static bool is_on_one_processor(void)
+{
+    cpu_set_t set = copy_set();
+
+    return CPU_COUNT(&set) == 1;
+}
+
+static uint64_t touched; /* the pages below have been touched */
+
+/* Touch so many pages. When a page is there, the handler has ended what it did after the page before. */
+static void touch(struct fixture *f, unsigned n)
+{
+    for (; n > 0; n--, touched++) {
+        assert_true(shows_page(f, touched));
+    }
+}
+
+static void *touch_one(void *arg)
+{
+    touch(arg, 1);
+    return NULL;
+}
+
+static void touch_on_another_thread(struct fixture *f)
+{
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, touch_one, f), 0);
+    pthread_join(thread, NULL);
+}
+
+static void let_time_pass(void)
+{
+    __atomic_fetch_add(&clock_now, LOOK_NS, __ATOMIC_RELAXED);
+}
+
+static void show_file(struct fixture *f)
+{
+    touched = 0;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+}
+
+static int set_up_kernel(void **state)
+{
+    allow(0, 3);
+    kernel.moves = kernel.priorities = 0;
+    kernel.others = kernel.get_fails = kernel.set_fails = kernel.priority_fails = false;
+    __atomic_store_n(&looks, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&processor, 2, __ATOMIC_RELAXED);
+    return set_up(state);
+}
+
+/* W1, W4 */
+static void test_uffd_follow_handler_moves_to_the_thread_that_faults_alone(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, ALONE);
+    assert_true(count_looks() <= 1); /* it may be looking now */
+    touch(f, 1);
+    assert_int_equal(count_looks(), 1);
+    assert_runs_on(2, 2);
+    assert_int_equal(count_moves(), 1);
+    assert_int_equal(kernel.priorities, 1);
+}
+
+static void test_uffd_follow_fewer_faults_are_not_followed(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, ALONE - 1);
+    touch_on_another_thread(f);
+    touch(f, 1);
+    assert_int_equal(count_looks(), 0);
+    assert_int_equal(count_moves(), 0);
+}
+
+/* W4 */
+static void test_uffd_follow_looks_are_rare(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, 4 * ALONE);
+    assert_int_equal(count_looks(), 1);
+    let_time_pass();
+    touch(f, ALONE);
+    assert_int_equal(count_looks(), 2);
+}
+
+/* W3 */
+static void test_uffd_follow_two_threads_leave_the_handler_all_its_processors(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, ALONE + 1);
+    assert_runs_on(2, 2);
+    touch_on_another_thread(f);
+    touch(f, 1);
+    assert_runs_on(0, 3);
+    for (unsigned i = 0; i < ALONE; i++) {
+        let_time_pass();
+        touch_on_another_thread(f);
+        touch(f, 1);
+    }
+    assert_int_equal(count_looks(), 1);
+    assert_runs_on(0, 3);
+}
+
+/* W2 */
+static void test_uffd_follow_handler_stays_within_its_processors(void **state)
+{
+    struct fixture *f = *state;
+
+    allow(0, 1);
+    show_file(f);
+    touch(f, ALONE + 1);
+    assert_int_equal(count_looks(), 1);
+    assert_runs_on(0, 1);
+    assert_int_equal(count_moves(), 0);
+}
+
+/* W2 */
+static void test_uffd_follow_handler_obeys_a_new_affinity(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, ALONE + 1);
+    assert_runs_on(2, 2);
+    allow(4, 6);
+    for (unsigned i = 0; i < 4; i++) { /* it has some patience */
+        let_time_pass();
+        __atomic_store_n(&processor, 3, __ATOMIC_RELAXED);
+        touch(f, 2);
+        assert_runs_on(4, 6);
+    }
+    __atomic_store_n(&processor, 5, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < 8; i++) {
+        let_time_pass();
+        touch(f, 2);
+    }
+    assert_runs_on(5, 5);
+    touch_on_another_thread(f);
+    touch(f, 1);
+    assert_runs_on(4, 6);
+}
+
+/* W5 */
+static void test_uffd_follow_thread_that_moves_on_is_followed_less_and_less(void **state)
+{
+    struct fixture *f = *state;
+    unsigned moves = 0;
+
+    show_file(f);
+    touch(f, ALONE - 1);
+    for (unsigned i = 0; i < (NPAGES - ALONE) / 2; i++) {
+        cpu_set_t before = copy_set(), after;
+
+        __atomic_store_n(&processor, (int)(i % 4), __ATOMIC_RELAXED);
+        let_time_pass();
+        touch(f, 2);
+        after = copy_set();
+        moves += CPU_COUNT(&after) == 1 && !CPU_EQUAL(&before, &after);
+    }
+    assert_int_equal(count_looks(), (NPAGES - ALONE) / 2);
+    assert_int_equal(moves, 4); /* after 1, 2, 4 and 8 looks */
+}
+
+static void test_uffd_follow_long_stay_restores_patience(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, ALONE);
+    for (unsigned i = 0; i < 4; i++) { /* it is there for long */
+        let_time_pass();
+        touch(f, 2);
+    }
+    for (int i = 0; i < 2; i++) {
+        let_time_pass();
+        __atomic_store_n(&processor, 1, __ATOMIC_RELAXED);
+        touch(f, 2);
+    }
+    assert_runs_on(1, 1);
+    for (unsigned i = 0; i < 4; i++) {
+        let_time_pass();
+        touch(f, 2);
+    }
+    let_time_pass();
+    __atomic_store_n(&processor, 3, __ATOMIC_RELAXED);
+    touch(f, 2); /* once is enough */
+    assert_runs_on(3, 3);
+}
+
+static void test_uffd_follow_handler_with_one_processor_asks_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    allow(0, 0);
+    show_file(f);
+    touch(f, 2 * ALONE);
+    assert_int_equal(count_looks(), 0);
+    assert_int_equal(count_moves(), 0);
+    assert_int_equal(kernel.priorities, 0);
+}
+
+static void test_uffd_follow_handler_anywhere_asks_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.handover = PGL_UFFD_ANYWHERE;
+    show_file(f);
+    touch(f, 2 * ALONE);
+    assert_int_equal(count_looks(), 0);
+    assert_int_equal(count_moves(), 0);
+    assert_int_equal(kernel.priorities, 0);
+}
+
+/* Each call fails, at first or after the handler has moved; the pages come. */
+static void test_uffd_follow_handler_serves_though_each_call_fails(void **state)
+{
+    struct fixture *f = *state;
+    static const int last[] = {PROCESSOR_NO_FILE, PROCESSOR_NO_TEXT, PROCESSOR_NO_FIELD, 2};
+
+    for (unsigned call = 0; call < 8; call++) {
+        allow(0, 3);
+        __atomic_store_n(&processor, 2, __ATOMIC_RELAXED);
+        kernel.get_fails = call == 0;
+        kernel.set_fails = call == 1;
+        kernel.priority_fails = call == 2;
+        show_file(f);
+        touch(f, 2 * ALONE);
+        pthread_mutex_lock(&kernel.lock);
+        kernel.get_fails = call == 3;
+        kernel.set_fails = call == 4;
+        pthread_mutex_unlock(&kernel.lock);
+        __atomic_store_n(&processor, last[call % 4], __ATOMIC_RELAXED);
+        while (touched < NPAGES) {
+            let_time_pass();
+            touch(f, 1);
+        }
+        undo_new(f);
+        munmap(f->memory, NPAGES * PAGE);
+        new_memory(f);
+        pthread_mutex_lock(&kernel.lock);
+        assert_false(kernel.others);
+        pthread_mutex_unlock(&kernel.lock);
+    }
+}
+
+/* A handler that cannot learn where the thread is lets the scheduler place it. */
+static void test_uffd_follow_thread_that_is_nowhere_is_not_followed(void **state)
+{
+    static const int nowhere[] = {PROCESSOR_NO_FILE, PROCESSOR_NO_TEXT, PROCESSOR_NO_FIELD};
+    struct fixture *f = *state;
+
+    show_file(f);
+    for (unsigned i = 0; i < 3; i++) {
+        __atomic_store_n(&processor, 1, __ATOMIC_RELAXED);
+        while (touched < ALONE || (!is_on_one_processor() && touched < NPAGES - 4)) {
+            let_time_pass();
+            touch(f, 1);
+        }
+        touch(f, 1);
+        assert_runs_on(1, 1);
+        __atomic_store_n(&processor, nowhere[i], __ATOMIC_RELAXED);
+        let_time_pass();
+        touch(f, 2);
+        assert_runs_on(0, 3);
+    }
+}
+
+/* The kernel's own file says where this thread is. */
+static void test_uffd_follow_handler_reads_the_processor_of_the_thread(void **state)
+{
+    struct fixture *f = *state;
+    cpu_set_t here;
+    int cpu = sched_getcpu();
+
+    assert_true(cpu >= 0 && cpu < CPU_SETSIZE);
+    CPU_ZERO(&here);
+    CPU_SET((size_t)cpu, &here);
+    assert_int_equal(__real_sched_setaffinity(0, sizeof(here), &here), 0);
+    __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
+    allow(0, CPU_SETSIZE - 1);
+    show_file(f);
+    touch(f, ALONE + 1);
+    assert_runs_on(cpu, cpu);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_kernel, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_uffd_follow_handler_moves_to_the_thread_that_faults_alone),
+        TEST(test_uffd_follow_fewer_faults_are_not_followed),
+        TEST(test_uffd_follow_looks_are_rare),
+        TEST(test_uffd_follow_two_threads_leave_the_handler_all_its_processors),
+        TEST(test_uffd_follow_handler_stays_within_its_processors),
+        TEST(test_uffd_follow_handler_obeys_a_new_affinity),
+        TEST(test_uffd_follow_thread_that_moves_on_is_followed_less_and_less),
+        TEST(test_uffd_follow_long_stay_restores_patience),
+        TEST(test_uffd_follow_handler_with_one_processor_asks_nothing),
+        TEST(test_uffd_follow_handler_anywhere_asks_nothing),
+        TEST(test_uffd_follow_handler_serves_though_each_call_fails),
+        TEST(test_uffd_follow_thread_that_is_nowhere_is_not_followed),
+        TEST(test_uffd_follow_handler_reads_the_processor_of_the_thread),
+    };
+
+    return permitted() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
+}

@@ -78,7 +78,7 @@ struct pgl_uffd_config {
  * @requests: reads of a cluster
  * @pages_fetched: pages copied to memory
  * @pages_zeroed: pages of holes, installed without reading
- * @bytes_read: bytes read from the files
+ * @bytes_read: bytes read from the files, or copied out of a mapping of one
  * @unlocks: write-protect faults that were answered
  * @present: pages that were in memory already (EEXIST)
  * @again: how often the kernel refused a handler (EAGAIN), which then read events before it went on
@@ -191,7 +191,8 @@ PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
  * @fd may be closed afterwards, and the caller's file offset never moves. The pager opens the file itself, once for all
  * regions with the same file and the same of the flags O_DIRECT and O_NOATIME. If it cannot, because there is no /proc
  * or no permission, it duplicates the descriptor, and does not look for holes. O_DIRECT is for files whose blocks are
- * no larger than a page.
+ * no larger than a page. Without O_DIRECT the pager also maps this part of the file, and copies clusters of four pages
+ * and more out of the mapping; if it cannot map the file, it reads them.
  *
  * A hole of the file becomes zero pages that are not read. Data that is written into a hole after this call is not
  * seen. The last page of the file may be partial; it ends in zeros. Looking for holes costs two system calls and 16

@@ -2,7 +2,7 @@
 /*
  * How pages get from a file into memory that waits for them: the pager that the handlers give to the fault driver.
  * Everything happens inside data_request(), in the thread that handles the fault. Each run of data in the cluster costs
- * one pread() and one UFFDIO_COPY. Each hole costs one fstat() and one UFFDIO_ZEROPAGE, or with write protection one
+ * one pread() and one UFFDIO_COPY or, if it is copied out of a mapping of the file, one fstat() and one UFFDIO_COPY. Each hole costs one fstat() and one UFFDIO_ZEROPAGE, or with write protection one
  * UFFDIO_COPY of zeros. Both cost one UFFDIO_WAKE. The thread that holds the lock under which most file systems write a
  * file may be waiting for this page; none of these calls takes that lock.
  *
@@ -14,6 +14,7 @@
  *           The same error stands for pages that the map does not show there any more, because another file may be
  *           mapped there since.
  *   ESRCH   the process has ended: roll back.
+ *   EFAULT  the page cannot be read in the mapping of the file: read it.
  * The thread whose page was rolled back is woken. If it still wants the page, it faults again.
  */
 #include <errno.h>
@@ -257,7 +258,10 @@ static void skip(struct stretch *stretch, uint64_t npages, size_t page_size)
     stretch->data += stretch->data ? npages * page_size : 0;
 }
 
-/* Install pages until the kernel refuses one because of an event (EAGAIN), or until none is left. */
+/*
+ * Install pages until the kernel refuses one because of an event (EAGAIN) or of a mapping that it cannot read (EFAULT),
+ * or until none is left.
+ */
 static int place(struct pgl_delivery *delivery, void *arg)
 {
     struct placing *placing = arg;
@@ -272,7 +276,7 @@ static int place(struct pgl_delivery *delivery, void *arg)
         error = install(delivery, placing->request, &stretch, &done);
         supply(delivery, placing->request, stretch.first, done);
         skip(rest, done, delivery->pager->page_size);
-        if (error == EAGAIN) {
+        if (error == EAGAIN || error == EFAULT) {
             return error;
         }
         if (error == ENOENT && rest->npages > 1 && !placing->in_pieces) {
@@ -285,41 +289,81 @@ static int place(struct pgl_delivery *delivery, void *arg)
     return placing->error;
 }
 
-static int deliver(struct pgl_delivery *delivery, const struct pgl_request *request, struct stretch stretch)
+/* Install what is left of a stretch. Returns 0 or an errno: EFAULT leaves some of it. */
+static int deliver(struct pgl_delivery *delivery, struct placing *placing)
 {
-    struct placing placing = {.request = request, .rest = stretch};
-    int error = pgl_delivery_persist(delivery, place, &placing);
+    int error = pgl_delivery_persist(delivery, place, placing);
 
     pgl_count(&delivery->pager->stats.gone, error == ENOENT || error == ESRCH);
     return error == ENOENT || error == ESRCH ? EAGAIN : error;
+}
+
+/*
+ * Copy pages out of the mapping of their file. They are counted as read before a thread can touch them. Returns 0 or an
+ * errno: EFAULT leaves some of the pages, which have to be read.
+ */
+static int bring_mapped(struct pgl_delivery *delivery, struct placing *placing, const unsigned char *mapped)
+{
+    struct stretch *rest = &placing->rest;
+    size_t page_size = delivery->pager->page_size;
+    int error;
+
+    pgl_count(&delivery->pager->stats.bytes_read, rest->npages * page_size);
+    pgl_count(&delivery->pager->stats.requests, 1);
+    rest->data = mapped;
+    error = deliver(delivery, placing);
+    pgl_count(&delivery->pager->stats.bytes_read, -(rest->npages * page_size));
+    return error;
+}
+
+/* Read pages, and copy those that could be read. Returns 0 or an errno. */
+static int bring_read(struct pgl_delivery *delivery, struct placing *placing, const struct pgl_source *source)
+{
+    struct stretch *rest = &placing->rest;
+    int read_error = pgl_source_read(delivery, source, rest->first, rest->npages, &rest->npages);
+    int error;
+
+    rest->data = delivery->buffer;
+    error = rest->npages > 0 ? deliver(delivery, placing) : placing->error;
+    return error != 0 ? error : read_error;
+}
+
+/* Make pages of zeros, as far as the file still reaches. Returns 0 or an errno. */
+static int bring_zeros(struct pgl_delivery *delivery, struct placing *placing, const struct pgl_source *source)
+{
+    size_t page_size = delivery->pager->page_size;
+    struct stretch *rest = &placing->rest;
+    int size_error = pgl_source_measure_hole(source, rest->first, rest->npages, page_size, &rest->npages);
+    int error;
+
+    rest->counter = &delivery->pager->stats.pages_zeroed;
+    if (delivery->pager->config.write_protect) { /* the kernel's zero page cannot be protected */
+        rest->data = memset(delivery->buffer, 0, rest->npages * page_size);
+    }
+    error = rest->npages > 0 ? deliver(delivery, placing) : 0;
+    return error != 0 ? error : size_error;
 }
 
 /* Bring the run around a page of the request, and return it in *run. Returns 0 or an errno. */
 static int bring(struct pgl_delivery *delivery, const struct pgl_request *request, const struct pgl_source *source,
                  uint64_t page, struct pgl_pager_range *run)
 {
-    struct stretch stretch = {.data = delivery->buffer, .counter = &delivery->pager->stats.pages_fetched};
-    uint64_t npages;
-    int read_error, error = 0;
+    struct placing placing = {.request = request, .rest.counter = &delivery->pager->stats.pages_fetched};
+    const unsigned char *mapped;
+    int error = EFAULT;
     bool hole;
 
     *run = pgl_source_find_run(source, request->range, page, &hole);
-    stretch.first = run->first;
-    npages = run->last - run->first + 1;
-    if (!hole) {
-        read_error = pgl_source_read(delivery, source, run->first, npages, &stretch.npages);
-    } else {
-        read_error = pgl_source_measure_hole(source, run->first, npages, delivery->pager->page_size, &stretch.npages);
-        stretch.counter = &delivery->pager->stats.pages_zeroed;
-        stretch.data = NULL;
-        if (delivery->pager->config.write_protect) { /* the kernel's zero page cannot be protected */
-            stretch.data = memset(delivery->buffer, 0, stretch.npages * delivery->pager->page_size);
-        }
+    placing.rest.first = run->first;
+    placing.rest.npages = run->last - run->first + 1;
+    if (hole) {
+        return bring_zeros(delivery, &placing, source);
     }
-    if (stretch.npages > 0) {
-        error = deliver(delivery, request, stretch);
+    mapped = pgl_mapping_find(source, run->first, placing.rest.npages, delivery->pager->page_size);
+    if (mapped) {
+        error = bring_mapped(delivery, &placing, mapped);
     }
-    return error != 0 ? error : read_error;
+    return error == EFAULT ? bring_read(delivery, &placing, source) : error;
 }
 
 /* Bring the run with the demand page first, and the others in ascending order. */

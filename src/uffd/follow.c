@@ -7,6 +7,8 @@
  *              each is a switch of threads. Therefore a handler that serves one thread moves to that thread's processor.
  *              The scheduler would move the thread away again, to an idle processor, if the handler had used up its
  *              share of the time there. Therefore handlers run at a higher priority, if that is permitted.
+ *              It moves at the priority that it was started with: the scheduler takes along what it owes the thread, or the
+ *              thread it, and scales that by the priority.
  *              W1: a handler changes its own affinity and priority, and those of no other thread.
  *              W2: it runs only on processors that it might use when it started or, if another party has changed its
  *              affinity since, on those that it might use then.
@@ -59,6 +61,25 @@ static int processor_of(uint32_t thread)
     return at ? (int)strtol(at, NULL, 10) : -1;
 }
 
+static bool set_priority(int nice)
+{
+    return setpriority(PRIO_PROCESS, (id_t)gettid(), nice) == 0;
+}
+
+static bool set_affinity(const struct pgl_follow *follow, const cpu_set_t *set)
+{
+    bool good;
+
+    if (follow->raised) {
+        set_priority(follow->nice);
+    }
+    good = sched_setaffinity(0, sizeof(*set), set) == 0;
+    if (follow->raised) {
+        set_priority(PRIORITY);
+    }
+    return good;
+}
+
 /* Run on one processor or, if it is -1 or none of the handler's, on all of the handler's. */
 static void run_on(struct pgl_follow *follow, int processor)
 {
@@ -78,7 +99,7 @@ static void run_on(struct pgl_follow *follow, int processor)
         processor = -1;
     }
     follow->processor = -1;
-    if (CPU_EQUAL(&set, &follow->set) || sched_setaffinity(0, sizeof(set), &set) == 0) {
+    if (CPU_EQUAL(&set, &follow->set) || set_affinity(follow, &set)) {
         follow->set = set;
         follow->processor = processor;
     }
@@ -112,7 +133,8 @@ void pgl_follow_start(struct pgl_follow *follow)
     }
     follow->allowed = follow->set;
     follow->able = true;
-    setpriority(PRIO_PROCESS, (id_t)gettid(), PRIORITY);
+    follow->nice = getpriority(PRIO_PROCESS, (id_t)gettid()); /* -1 is an answer, and a fair guess after an error */
+    follow->raised = set_priority(PRIORITY);
 }
 
 void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t now_ns)

@@ -203,6 +203,7 @@ static bool find_holes(struct pgl_source *source, size_t page_size)
 /* Free a source that has no holder any more, or never had one. */
 static void source_free(struct pgl_source *source)
 {
+    pgl_mapping_fini(&source->mapping);
     if (source->file) {
         file_put(source->files, source->file);
     }
@@ -212,13 +213,20 @@ static void source_free(struct pgl_source *source)
     pgl_arena_heap_ops.free(source->files->arena, source);
 }
 
-/* Open the file and find its holes. That moves a file offset; therefore the caller's own description is not used. */
+/* Open the file, find its holes, and map it. To find holes moves a file offset; therefore the caller's own description is not used. */
 static bool open_source(struct pgl_source *source, int fd, const struct stat *st, int flags, size_t page_size)
 {
     bool sparse = (uint64_t)st->st_blocks * 512 < source->size;
 
     source->file = file_get(source->files, fd, st, flags);
-    return source->file && (!sparse || !source->file->own || find_holes(source, page_size));
+    if (!source->file || (sparse && source->file->own && !find_holes(source, page_size))) {
+        return false;
+    }
+    if ((source->file->flags & O_DIRECT) == 0) {
+        pgl_mapping_init(&source->mapping, source->file->fd, (off_t)(source->range.first * page_size),
+                         (size_t)(source->range.last - source->range.first + 1) * page_size);
+    }
+    return true;
 }
 
 struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offset, uint64_t length, size_t page_size)

@@ -10,6 +10,7 @@
  *   event.c     remove, unmap, remap, fork
  *   space.c     one address space: its userfaultfd, its map, its end
  *   source.c    the files, and what is read from them
+ *   mapping.c   a file in the memory of this process
  *   memory.c    the memory of a region
  *   open.c      the ways to a userfaultfd
  *   arena.c     a heap that is not malloc()
@@ -60,6 +61,12 @@ struct pgl_files {
     struct pgl_file *first;
 };
 
+/* A part of a file in the memory of this process. */
+struct pgl_mapping {
+    const unsigned char *bytes; /* NULL: it cannot be mapped, or was opened with O_DIRECT */
+    size_t length;
+};
+
 /* A part of a file that some memory shows: the pager of an object. A forked child's object shares it. */
 struct pgl_source {
     struct pgl_files *files;
@@ -69,6 +76,7 @@ struct pgl_source {
     struct pgl_pager_range range;  /* the file's pages */
     struct pgl_pager_range *holes; /* whole pages, as they were when the file was mapped: ascending */
     size_t nholes;
+    struct pgl_mapping mapping; /* of the range */
 };
 
 /* An address space that faults: this process, or a forked child. */
@@ -91,6 +99,8 @@ struct pgl_put {
 /* The processor of a handler, and the thread because of which it is there. */
 struct pgl_follow {
     bool able;                /* it has more than one processor to choose from */
+    bool raised;              /* its priority was raised */
+    int nice;                 /* before that */
     cpu_set_t allowed;        /* the processors that it may use */
     cpu_set_t set;            /* its affinity as it has set or found it last */
     int processor;            /* the one that it stays on, or -1 */
@@ -306,6 +316,16 @@ int pgl_source_measure_hole(const struct pgl_source *source, uint64_t first, uin
 /* Returns the part of a range around a page that lies in one hole or, with *hole false, that has to be read. */
 struct pgl_pager_range pgl_source_find_run(const struct pgl_source *source, struct pgl_pager_range range, uint64_t page,
                                            bool *hole);
+
+/* mapping.c */
+
+/* Map a part of a file if that is possible. No page of it is read meanwhile. */
+void pgl_mapping_init(struct pgl_mapping *mapping, int fd, off_t offset, size_t length);
+void pgl_mapping_fini(struct pgl_mapping *mapping);
+
+/* Returns the address of pages in the source's mapping, or NULL when they have to be read. */
+const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t first, uint64_t npages,
+                                      size_t page_size);
 
 /* memory.c */
 

@@ -88,12 +88,37 @@ WRAP(int, epoll_ctl, (int fd, int op, int of, struct epoll_event *event), (fd, o
 WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout), (fd, events, n, timeout),
      CALL_EPOLL_WAIT, 0)
 WRAP(int, eventfd, (unsigned n, int flags), (n, flags), CALL_EVENTFD, 0)
-WRAP(int, fstat64, (int fd, struct stat *st), (fd, st), CALL_FSTAT, 0)
-WRAP(void *, mmap64, (void *addr, size_t length, int prot, int flags, int fd, off_t offset),
-     (addr, length, prot, flags, fd, offset), CALL_MMAP, 0)
 WRAP(int, timerfd_create, (int clock, int flags), (clock, flags), CALL_TIMERFD, 0)
 WRAP(int, mincore, (void *addr, size_t length, unsigned char *resident), (addr, length, resident), CALL_MINCORE, 0)
+WRAP(int, mprotect, (void *addr, size_t length, int prot), (addr, length, prot), CALL_MPROTECT, 0)
+WRAP(int, munlock, (const void *addr, size_t length), (addr, length), CALL_MUNLOCK, 0)
 WRAP(int, msync, (void *addr, size_t length, int flags), (addr, length, flags), CALL_MSYNC, 0)
+
+off_t told_size = -1;
+
+int __real_fstat64(int fd, struct stat *st);
+int __wrap_fstat64(int fd, struct stat *st);
+int __wrap_fstat64(int fd, struct stat *st)
+{
+    off_t size = __atomic_load_n(&told_size, __ATOMIC_ACQUIRE);
+    int result = inject(CALL_FSTAT, 0) ? -1 : __real_fstat64(fd, st);
+
+    st->st_size = result == 0 && size >= 0 ? size : st->st_size;
+    return result;
+}
+
+bool mappable;
+
+void *__real_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
+{
+    if (fd >= 0 && !mappable) {
+        errno = ENODEV;
+        return MAP_FAILED;
+    }
+    return inject(CALL_MMAP, fd >= 0) ? MAP_FAILED : __real_mmap64(addr, length, prot, flags, fd, offset);
+}
 
 bool direct;
 
@@ -399,6 +424,7 @@ int tear_down(void **state)
     fail_theirs(CALL_NONE, 0, 0, 0);
     __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
+    __atomic_store_n(&told_size, -1, __ATOMIC_RELEASE);
     __atomic_store_n(&gate_closed, false, __ATOMIC_RELEASE);
     __atomic_store_n(&clock_stopped, false, __ATOMIC_RELEASE);
     pgl_uffd_free(f->uffd);
@@ -408,7 +434,7 @@ int tear_down(void **state)
     doors.device = -1;
     doors.restricted = false;
     __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
-    direct = nothing_drops = false;
+    direct = mappable = nothing_drops = false;
     extents = NULL;
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);

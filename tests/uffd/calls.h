@@ -25,7 +25,9 @@ enum call {
     CALL_MADVISE,
     CALL_MINCORE,
     CALL_MMAP,
+    CALL_MPROTECT,
     CALL_MSYNC,
+    CALL_MUNLOCK,
     CALL_OPEN,
     CALL_PREAD,
     CALL_READ,
@@ -53,6 +55,8 @@ extern off_t slow_offset; /* a page that is read slowly: SLOW_NOW once that has 
 
 #define SLOW_NOW (-2)
 
+extern off_t told_size; /* the size that each file is said to have, or -1. Atomic. */
+
 /* Of the clock, in nanoseconds, while it is stopped: it goes on with each read of the file. Both atomic. */
 extern bool clock_stopped;
 extern uint64_t clock_now, read_takes;
@@ -63,6 +67,9 @@ extern unsigned at_gate;
 
 extern unsigned wakes;  /* UFFDIO_WAKE. Atomic, as the others here. */
 extern unsigned timers; /* expirations that were read */
+
+/* Files can be mapped. Otherwise each page is read. */
+extern bool mappable;
 
 /* Of the files: all are open with O_DIRECT, and are read in whole pages only. */
 extern bool direct;

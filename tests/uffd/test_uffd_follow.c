@@ -2,7 +2,7 @@
 /*
  * The processors of handlers. The kernel's answers are the test's: which processors a handler may use, where the thread
  * that faults runs, and how late it is. Linked with --wrap for clock_gettime(), sched_getaffinity(),
- * sched_setaffinity() and setpriority(), too.
+ * sched_setaffinity(), getpriority() and setpriority(), too.
  */
 #include <assert.h>
 #include <errno.h>
@@ -18,14 +18,16 @@
 
 #define ALONE 8 /* faults in a row after which a thread is followed */
 #define LOOK_NS 500000
+#define NICE 5 /* the handler's nice value when it starts */
 
 /* What the kernel knows. Under the lock. */
 static struct {
     pthread_mutex_t lock;
     cpu_set_t set; /* of the handler */
     unsigned moves;
-    unsigned priorities;
-    bool others; /* a call was about another thread than the one that made it */
+    int priority;    /* of the handler, as a nice value */
+    bool moved_high; /* it has moved at a raised priority */
+    bool others;     /* a call was about another thread than the one that made it */
     bool get_fails, set_fails, priority_fails;
 } kernel = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -54,6 +56,7 @@ int __wrap_sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set)
     assert(size == sizeof(*set));
     kernel.others |= pid != 0;
     kernel.moves++;
+    kernel.moved_high |= kernel.priority < NICE;
     fails = kernel.set_fails;
     if (!fails) {
         kernel.set = *set;
@@ -63,15 +66,27 @@ int __wrap_sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set)
     return fails ? -1 : 0;
 }
 
+int __wrap_getpriority(int which, id_t who);
+int __wrap_getpriority(int which, id_t who)
+{
+    int priority;
+
+    pthread_mutex_lock(&kernel.lock);
+    kernel.others |= which != PRIO_PROCESS || who != (id_t)gettid();
+    priority = kernel.priority;
+    pthread_mutex_unlock(&kernel.lock);
+    return priority;
+}
+
 int __wrap_setpriority(int which, id_t who, int value);
 int __wrap_setpriority(int which, id_t who, int value)
 {
     bool fails;
 
     pthread_mutex_lock(&kernel.lock);
-    kernel.others |= which != PRIO_PROCESS || who != (id_t)gettid() || value >= 0;
-    kernel.priorities++;
+    kernel.others |= which != PRIO_PROCESS || who != (id_t)gettid();
     fails = kernel.priority_fails;
+    kernel.priority = fails ? kernel.priority : value;
     pthread_mutex_unlock(&kernel.lock);
     errno = fails ? EACCES : errno;
     return fails ? -1 : 0;
@@ -139,6 +154,16 @@ static cpu_set_t copy_set(void)
     return set;
 }
 
+static int copy_priority(void)
+{
+    int priority;
+
+    pthread_mutex_lock(&kernel.lock);
+    priority = kernel.priority;
+    pthread_mutex_unlock(&kernel.lock);
+    return priority;
+}
+
 static bool is_on_one_processor(void)
 {
     cpu_set_t set = copy_set();
@@ -185,7 +210,9 @@ static void show_file(struct fixture *f)
 static int set_up_kernel(void **state)
 {
     allow(0, 3);
-    kernel.moves = kernel.priorities = 0;
+    kernel.moves = 0;
+    kernel.priority = NICE;
+    kernel.moved_high = false;
     kernel.others = kernel.get_fails = kernel.set_fails = kernel.priority_fails = false;
     __atomic_store_n(&looks, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&processor, 2, __ATOMIC_RELAXED);
@@ -204,7 +231,8 @@ static void test_uffd_follow_handler_moves_to_the_thread_that_faults_alone(void 
     assert_int_equal(count_looks(), 1);
     assert_runs_on(2, 2);
     assert_int_equal(count_moves(), 1);
-    assert_int_equal(kernel.priorities, 1);
+    assert_int_equal(copy_priority(), -20);
+    assert_false(kernel.moved_high);
 }
 
 static void test_uffd_follow_fewer_faults_are_not_followed(void **state)
@@ -347,7 +375,7 @@ static void test_uffd_follow_handler_with_one_processor_asks_nothing(void **stat
     touch(f, 2 * ALONE);
     assert_int_equal(count_looks(), 0);
     assert_int_equal(count_moves(), 0);
-    assert_int_equal(kernel.priorities, 0);
+    assert_int_equal(copy_priority(), NICE);
 }
 
 static void test_uffd_follow_handler_anywhere_asks_nothing(void **state)
@@ -359,7 +387,7 @@ static void test_uffd_follow_handler_anywhere_asks_nothing(void **state)
     touch(f, 2 * ALONE);
     assert_int_equal(count_looks(), 0);
     assert_int_equal(count_moves(), 0);
-    assert_int_equal(kernel.priorities, 0);
+    assert_int_equal(copy_priority(), NICE);
 }
 
 /* Each call fails, at first or after the handler has moved; the pages come. */

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A file in the memory of this process, for copies of several pages without a read.
+ *
+ * MAPPING      Only the kernel reads the mapping, in UFFDIO_COPY. Therefore a page that cannot be read is an error of
+ *              that call (EFAULT), after which the pages are read in the usual way. It is no SIGBUS.
+ *              M1: a page that is beyond the end that the file had when it was mapped, even in part, is read. So are all
+ *              pages of a file that is shorter by now: its last page would be filled up with zeros in the mapping, where
+ *              a read ends early.
+ *              M2: the mapping never locks pages. mlockall(MCL_FUTURE) would otherwise read the whole file in.
+ *              (test_uffd_mapping_*)
+ * NOT PROMISED An error, if the file shrinks in the middle of a page between the look at its length and the copy. The
+ *              rest of that page is zeros then.
+ */
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "uffd_internal.h"
+
+#define LEAST_PAGES 4 /* that are worth a copy out of the mapping */
+
+void pgl_mapping_init(struct pgl_mapping *mapping, int fd, off_t offset, size_t length)
+{
+    void *bytes = mmap(NULL, length, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, offset);
+
+    *mapping = (struct pgl_mapping){.length = length};
+    if (bytes == MAP_FAILED) {
+        return;
+    }
+    if (munlock(bytes, length) != 0 || mprotect(bytes, length, PROT_READ) != 0) { /* M2 */
+        munmap(bytes, length);
+        return;
+    }
+    mapping->bytes = bytes;
+}
+
+void pgl_mapping_fini(struct pgl_mapping *mapping)
+{
+    if (mapping->bytes) {
+        munmap((void *)(uintptr_t)mapping->bytes, mapping->length);
+    }
+}
+
+const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t first, uint64_t npages,
+                                      size_t page_size)
+{
+    struct stat st;
+
+    if (!source->mapping.bytes || npages < LEAST_PAGES || (first + npages) * page_size > source->size ||
+        fstat(source->file->fd, &st) != 0 || (uint64_t)st.st_size < source->size) { /* M1 */
+        return NULL;
+    }
+    return source->mapping.bytes + (first - source->range.first) * page_size;
+}

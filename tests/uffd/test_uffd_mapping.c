@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Copies out of a mapping of the file: which pages they bring, and what happens when the mapping cannot be read. */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../cm.h"
+#include "calls.h"
+#include "waits.h"
+
+/* The part of the kernel's list of mappings that begins with the one of the fixture's file, or NULL. */
+static const char *find_mapping(void)
+{
+    static char text[1 << 20];
+    size_t have = 0;
+    int fd = __real_open64("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+    ssize_t n;
+
+    while (have < sizeof(text) - 1 && (n = __real_read(fd, text + have, sizeof(text) - 1 - have)) > 0) {
+        have += (size_t)n;
+    }
+    close(fd);
+    text[have] = '\0';
+    return strstr(text, "memfd:pages");
+}
+
+/* A pager whose clusters have so many pages. */
+static void show_file(struct fixture *f, uint32_t npages)
+{
+    struct pgl_advice_table table = {0};
+
+    table.row[PGL_ADVICE_NORMAL].after = npages - 1;
+    f->config.table = &table;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+}
+
+static void assert_shows_file(const struct fixture *f)
+{
+    for (uint64_t page = 0; page < NPAGES; page++) {
+        assert_true(shows_page(f, page));
+    }
+}
+
+static void test_uffd_mapping_brings_clusters_without_a_read(void **state)
+{
+    struct fixture *f = *state;
+
+    fail_theirs(CALL_PREAD, 0, EIO, 1000);
+    show_file(f, 32);
+    assert_shows_file(f);
+    assert_int_equal(count_fired(), 0);
+    assert_int_equal(stats_of(f).requests, NPAGES / 32);
+    assert_int_equal(stats_of(f).bytes_read, NPAGES * PAGE);
+    assert_int_equal(stats_of(f).pages_fetched, NPAGES);
+}
+
+/* Three pages are read, four are not, and neither are five. */
+static void test_uffd_mapping_is_for_four_pages_and_more(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint32_t npages = 3; npages <= 5; npages++) {
+        show_file(f, npages);
+        fail_theirs(CALL_PREAD, 0, EINTR, 1);
+        assert_true(shows_page(f, 0));
+        assert_int_equal(count_fired(), npages < 4);
+        undo_map(f);
+        undo_new(f);
+    }
+}
+
+/* M1 */
+static void test_uffd_mapping_does_not_show_what_a_file_grew_by(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(ftruncate(f->file, (NPAGES - 1) * PAGE + 8), 0);
+    show_file(f, 32);
+    fill(f->file, NPAGES - 1, 1);
+    for (uint64_t page = 0; page < NPAGES - 1; page++) {
+        assert_true(shows_page(f, page));
+    }
+    assert_int_equal(*(uint64_t *)(void *)(f->memory + (NPAGES - 1) * PAGE), word_at((NPAGES - 1) * PAGE));
+    for (unsigned i = 8; i < PAGE; i++) {
+        assert_int_equal(f->memory[(NPAGES - 1) * PAGE + i], 0);
+    }
+}
+
+/* M1: the end is in the middle of a page. */
+static void test_uffd_mapping_of_a_file_that_shrank_is_not_used(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f, 16);
+    assert_int_equal(ftruncate(f->file, 10 * PAGE + 100), 0);
+    for (uint64_t page = 0; page < 10; page++) {
+        assert_true(shows_page(f, page));
+    }
+    assert_errors(f, 0);
+    assert_true(shows_zeros(f, 10));
+    assert_errors(f, 1);
+}
+
+static void test_uffd_mapping_that_cannot_be_copied_is_read(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f, 32);
+    fail_theirs(CALL_IOCTL, UFFDIO_COPY, EFAULT, 1);
+    assert_shows_file(f);
+    assert_int_equal(count_fired(), 1);
+    assert_int_equal(stats_of(f).requests, NPAGES / 32 + 1);
+    assert_int_equal(stats_of(f).bytes_read, NPAGES * PAGE);
+    assert_int_equal(stats_of(f).pages_fetched, NPAGES);
+    assert_errors(f, 0);
+}
+
+/* The file shrinks after its length was looked at: the kernel copies as far as it reaches, and the rest is read. */
+static void test_uffd_mapping_is_copied_as_far_as_the_file_reaches(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f, 32);
+    __atomic_store_n(&told_size, NPAGES * PAGE, __ATOMIC_RELEASE);
+    assert_int_equal(ftruncate(f->file, 10 * PAGE), 0);
+    for (uint64_t page = 0; page < 10; page++) {
+        assert_true(shows_page(f, page));
+    }
+    assert_int_equal(stats_of(f).present, 0);
+    assert_int_equal(stats_of(f).pages_fetched, 10);
+    assert_int_equal(stats_of(f).bytes_read, 10 * PAGE);
+    assert_errors(f, 0);
+    assert_true(shows_zeros(f, 10));
+    assert_errors(f, 1);
+}
+
+/* A mapping that is refused while pages of the cluster are gone: what is left is read, and nothing stays asked for. */
+static void test_uffd_mapping_with_an_event_in_between_goes_on(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f, 32);
+    fail_theirs(CALL_IOCTL, UFFDIO_COPY, 0, 1); /* one page, and then EAGAIN */
+    assert_shows_file(f);
+    assert_int_equal(count_fired(), 1);
+    assert_int_equal(stats_of(f).pages_fetched, NPAGES);
+    assert_int_equal(stats_of(f).bytes_read, NPAGES * PAGE);
+}
+
+static void test_uffd_mapping_of_a_direct_file_is_not_made(void **state)
+{
+    struct fixture *f = *state;
+
+    direct = true;
+    fail_theirs(CALL_MUNLOCK, 0, ENOMEM, 1000);
+    show_file(f, 32);
+    assert_int_equal(count_fired(), 0);
+    assert_null(find_mapping());
+    assert_shows_file(f);
+}
+
+static void test_uffd_mapping_that_cannot_be_made_is_done_without(void **state)
+{
+    static const struct {
+        enum call call;
+        unsigned long request;
+        int error;
+    } all[] = {{CALL_MMAP, 1, ENOMEM},    {CALL_MMAP, 1, ENODEV},     {CALL_MMAP, 1, EAGAIN},
+               {CALL_MUNLOCK, 0, ENOMEM}, {CALL_MPROTECT, 0, ENOMEM}, {CALL_MPROTECT, 0, EACCES}};
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
+        fail_theirs(all[i].call, all[i].request, all[i].error, 1);
+        show_file(f, 32);
+        assert_int_equal(count_fired(), 1);
+        assert_null(find_mapping());
+        fail_theirs(CALL_PREAD, 0, EINTR, 1);
+        assert_shows_file(f);
+        assert_int_equal(count_fired(), 1);
+        undo_map(f);
+        undo_new(f);
+    }
+}
+
+static void test_uffd_mapping_ends_with_its_region(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f, 32);
+    assert_non_null(find_mapping());
+    undo_map(f);
+    assert_null(find_mapping());
+    undo_new(f);
+    show_file(f, 32);
+    undo_new(f);
+    assert_null(find_mapping());
+}
+
+/* M2 */
+static void test_uffd_mapping_is_not_read_in_by_mlockall(void **state)
+{
+    struct fixture *f = *state;
+    const char *mapping, *rss, *locked;
+
+    if (mlockall(MCL_FUTURE) != 0) {
+        SKIP_BECAUSE("this user may not lock memory");
+    }
+    show_file(f, 32);
+    mapping = find_mapping();
+    munlockall();
+    assert_non_null(mapping);
+    rss = strstr(mapping, "\nRss:");
+    locked = strstr(mapping, "\nLocked:");
+    assert_true(rss && strtol(rss + 5, NULL, 10) == 0);
+    assert_true(locked && strtol(locked + 8, NULL, 10) == 0);
+    assert_shows_file(f);
+}
+
+static int set_up_mappable(void **state)
+{
+    mappable = true;
+    return set_up(state);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_mappable, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_uffd_mapping_brings_clusters_without_a_read),
+        TEST(test_uffd_mapping_is_for_four_pages_and_more),
+        TEST(test_uffd_mapping_does_not_show_what_a_file_grew_by),
+        TEST(test_uffd_mapping_of_a_file_that_shrank_is_not_used),
+        TEST(test_uffd_mapping_that_cannot_be_copied_is_read),
+        TEST(test_uffd_mapping_is_copied_as_far_as_the_file_reaches),
+        TEST(test_uffd_mapping_with_an_event_in_between_goes_on),
+        TEST(test_uffd_mapping_of_a_direct_file_is_not_made),
+        TEST(test_uffd_mapping_that_cannot_be_made_is_done_without),
+        TEST(test_uffd_mapping_ends_with_its_region),
+        TEST(test_uffd_mapping_is_not_read_in_by_mlockall),
+    };
+#undef TEST
+
+    return permitted() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
+}

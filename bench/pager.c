@@ -38,9 +38,20 @@ static void print_json(const struct pager_order *order, const struct pager_way *
     row_count(row, "bytes_needed", bytes_needed);
     row_count(row, "bytes_read", run->bytes_read);
     row_count(row, "faults", run->faults);
+    row_count(row, "ns_p50", run->ns_p50);
+    row_count(row, "ns_p99", run->ns_p99);
     row_real(row, "mb_per_s", (double)bytes_needed / seconds / 1e6);
     row_real(row, "seconds", seconds);
     row_end(row);
+}
+
+static void print_quantile(uint64_t ns)
+{
+    if (ns > 0) {
+        printf(" %8.1f", (double)ns / 1e3);
+    } else {
+        printf(" %8s", "-");
+    }
 }
 
 static void print_results(const struct options *options, const struct pager_file *file, const struct pager_order *order,
@@ -52,8 +63,9 @@ static void print_results(const struct options *options, const struct pager_file
         plot_panel(options->plot, PLOT_BARS, order->name, "", "MB/s");
     }
     if (!options->json) {
-        printf("%s: %zu pages of a file of %zu\n  %-5s %-11s %6s %10s %12s %12s %10s\n", order->name, order->npages,
-               file->npages, "via", "advice", "cache", "MB/s", "MiB needed", "MiB read", "faults");
+        printf("%s: %zu pages of a file of %zu\n  %-5s %-11s %6s %10s %12s %12s %10s %8s %8s\n", order->name,
+               order->npages, file->npages, "via", "advice", "cache", "MB/s", "MiB needed", "MiB read", "faults",
+               "p50 us", "p99 us");
     }
     for (unsigned i = 0; pager_ways[i].name; i++) {
         const struct pager_way *way = &pager_ways[i];
@@ -64,9 +76,12 @@ static void print_results(const struct options *options, const struct pager_file
         if (options->json) {
             print_json(order, way, run, bytes_needed, seconds);
         } else {
-            printf("  %-5s %-11s %6s %10.1f %12.1f %12.1f %10" G_GUINT64_FORMAT "\n", way->via, way->name,
+            printf("  %-5s %-11s %6s %10.1f %12.1f %12.1f %10" G_GUINT64_FORMAT, way->via, way->name,
                    run->cold ? "cold" : "warm", mb_per_s, (double)bytes_needed / (1 << 20),
                    (double)run->bytes_read / (1 << 20), run->faults);
+            print_quantile(run->ns_p50);
+            print_quantile(run->ns_p99);
+            printf("\n");
         }
         if (options->plot) {
             char *label = g_strdup_printf("%s %s", way->via, way->name);

@@ -57,10 +57,36 @@ struct pager_run {
     double seconds;
     uint64_t bytes_read; /* by the pager; with mmap by the kernel, from storage */
     uint64_t faults;
+    uint64_t ns_p50; /* of the times that handlers took for a fault; 0 with mmap */
+    uint64_t ns_p99;
     bool cold; /* no page of the file was cached when it began */
 };
 
 extern const struct pager_way pager_ways[]; /* ends with a name that is NULL */
+
+/* How far the thread that touches pages has come. */
+struct pager_progress {
+    uint64_t touches; /* atomic */
+    uint64_t page_size;
+};
+
+struct pgl_uffd;
+struct pager_live;
+
+/*
+ * While pages are touched, show faults, bytes per second and the share of touches that were no fault. On a terminal
+ * only. With mmap @uffd is NULL.
+ */
+struct pager_live *pager_live_start(const char *order, const struct pager_way *way,
+                                    const struct pager_progress *progress, struct pgl_uffd *uffd);
+void pager_live_end(struct pager_live *live);
+
+/* One such line, which the caller frees. */
+char *pager_live_line(const char *order, const struct pager_way *way, const struct pager_progress *progress,
+                      uint64_t faults, double seconds);
+
+/* The page faults of this process so far. */
+uint64_t pager_kernel_faults(void);
 
 /* Touches the pages of @order in one way; false and a message where that fails, or where they are not the file's. */
 bool pager_run_way(const struct pager_config *config, const struct pager_file *file, const struct pager_order *order,

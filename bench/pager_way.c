@@ -55,7 +55,8 @@ static bool drop_cache(const struct pager_file *file)
 }
 
 /* Touches the pages in order; false where one does not begin as in the file, or as it was written. */
-static bool touch(const struct pager_file *file, const struct pager_order *order, void *memory, struct pager_run *run)
+static bool touch(const struct pager_file *file, const struct pager_order *order, void *memory,
+                  struct pager_progress *progress, struct pager_run *run)
 {
     volatile unsigned char *bytes = memory;
     uint64_t sum = 0, start = clock_ns();
@@ -68,6 +69,7 @@ static bool touch(const struct pager_file *file, const struct pager_order *order
         } else {
             sum += bytes[one->page * file->page_size];
         }
+        __atomic_store_n(&progress->touches, i + 1, __ATOMIC_RELAXED);
     }
     run->seconds = (double)(clock_ns() - start) / 1e9;
     if (sum != order->sum) {
@@ -100,12 +102,26 @@ static struct pgl_uffd *open_uffd(const struct pager_config *config, const struc
     return uffd;
 }
 
+/* The times of all faults, whatever their kind. */
+static void set_quantiles(const struct pgl_uffd_stats *stats, struct pager_run *run)
+{
+    uint64_t all[PGL_UFFD_BUCKETS];
+
+    for (unsigned i = 0; i < PGL_UFFD_BUCKETS; i++) {
+        all[i] = stats->latency_read[i] + stats->latency_zero[i] + stats->latency_unlock[i] + stats->latency_found[i];
+    }
+    run->ns_p50 = pgl_uffd_quantile(all, 500);
+    run->ns_p99 = pgl_uffd_quantile(all, 990);
+}
+
 static bool run_uffd(const struct pager_config *config, const struct pager_file *file, const struct pager_order *order,
                      const struct pager_way *way, struct pager_run *run)
 {
     size_t length = file->npages * file->page_size;
     void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct pager_progress progress = {.page_size = file->page_size};
     struct pgl_uffd_stats stats = {0};
+    struct pager_live *live;
     struct pgl_uffd *uffd;
     bool good = false;
 
@@ -115,13 +131,16 @@ static bool run_uffd(const struct pager_config *config, const struct pager_file 
     uffd = open_uffd(config, way);
     if (uffd) {
         good = pgl_uffd_map(uffd, memory, length, file->fd, 0, way->advice) || failed("pgl_uffd_map");
-        good = good && touch(file, order, memory, run);
+        live = pager_live_start(order->name, way, &progress, uffd);
+        good = good && touch(file, order, memory, &progress, run);
+        pager_live_end(live);
         pgl_uffd_get_stats(uffd, &stats);
         pgl_uffd_free(uffd);
     }
     munmap(memory, length);
     run->bytes_read = stats.bytes_read;
     run->faults = stats.faults;
+    set_quantiles(&stats, run);
     if (stats.errors) {
         g_printerr("pagelock-bench: %s: %" G_GUINT64_FORMAT " pages could not be read\n", order->name, stats.errors);
     }
@@ -145,7 +164,7 @@ static uint64_t storage_bytes(void)
     return bytes;
 }
 
-static uint64_t kernel_faults(void)
+uint64_t pager_kernel_faults(void)
 {
     struct rusage usage;
 
@@ -158,15 +177,19 @@ static bool run_mmap(const struct pager_file *file, const struct pager_order *or
 {
     size_t length = file->npages * file->page_size;
     void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE, file->fd, 0);
-    uint64_t bytes = storage_bytes(), faults = kernel_faults();
+    uint64_t bytes = storage_bytes(), faults = pager_kernel_faults();
+    struct pager_progress progress = {.page_size = file->page_size};
+    struct pager_live *live;
     bool good;
 
     if (memory == MAP_FAILED) {
         return failed("mmap");
     }
     good = !madvise(memory, length, way->madvise) || failed("madvise");
-    good = good && touch(file, order, memory, run);
-    run->faults = kernel_faults() - faults;
+    live = pager_live_start(order->name, way, &progress, NULL);
+    good = good && touch(file, order, memory, &progress, run);
+    pager_live_end(live);
+    run->faults = pager_kernel_faults() - faults;
     run->bytes_read = storage_bytes() - bytes;
     munmap(memory, length);
     return good;

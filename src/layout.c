@@ -189,6 +189,10 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_stats, errors)},
     {MEMBER(uffd_stats, ns_total)},
     {MEMBER(uffd_stats, ns_max)},
+    {MEMBER(uffd_stats, latency_read)},
+    {MEMBER(uffd_stats, latency_zero)},
+    {MEMBER(uffd_stats, latency_unlock)},
+    {MEMBER(uffd_stats, latency_found)},
     {.name = NULL},
 };
 /* NOLINTEND(bugprone-sizeof-expression) */

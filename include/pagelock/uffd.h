@@ -72,6 +72,8 @@ struct pgl_uffd_config {
     enum pgl_uffd_handover handover;
 };
 
+#define PGL_UFFD_BUCKETS 40 /* of a histogram of times */
+
 /**
  * struct pgl_uffd_stats - figures of a pager, over all regions and forked children
  * @faults: page-fault messages, write-protect faults included
@@ -91,12 +93,18 @@ struct pgl_uffd_config {
  *      memory ran out
  * @ns_total: nanoseconds from reading a fault's message to waking its thread, over all faults that were answered
  * @ns_max: the longest of those
+ * @latency_read: how many of those faults took a time of each length, by their kind. Bucket i counts times of at least
+ *      2^i and less than 2^(i+1) nanoseconds, bucket 0 shorter ones too, and the last bucket longer ones too. This kind
+ *      read its page
+ * @latency_zero: faults whose page became zeros
+ * @latency_unlock: first writes to a write-protected page
+ * @latency_found: faults whose page was there already, or was brought for another fault
  *
  * A thread that waited for a page finds everything counted that was done for the page. A thread that changed memory or
  * forked finds its event counted. A page that was read ahead is counted before it can be touched; therefore
  * pages_fetched and pages_zeroed may include pages that a handler is about to install. Two kinds may be counted a
- * moment after they can be seen: in unlocks, ns_total and ns_max a fault that was answered together with another
- * thread's; in present and gone a cluster of which some pages were installed.
+ * moment after they can be seen: in unlocks, ns_total, ns_max and the histograms a fault that was answered together with
+ * another thread's; in present and gone a cluster of which some pages were installed.
  *
  * A fault that is put off because the kernel would refuse its page is counted when its thread faults again. A fault
  * whose page is tried again because of @failed is counted each time.
@@ -118,6 +126,10 @@ struct pgl_uffd_stats {
     uint64_t errors;
     uint64_t ns_total;
     uint64_t ns_max;
+    uint64_t latency_read[PGL_UFFD_BUCKETS];
+    uint64_t latency_zero[PGL_UFFD_BUCKETS];
+    uint64_t latency_unlock[PGL_UFFD_BUCKETS];
+    uint64_t latency_found[PGL_UFFD_BUCKETS];
 };
 
 /**
@@ -251,6 +263,17 @@ PGL_API bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, e
  * Blocks:   while a handler reads and applies events.
  */
 PGL_API void pgl_uffd_get_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats);
+
+/**
+ * pgl_uffd_quantile - the time that a share of the faults did not exceed
+ * @latency: PGL_UFFD_BUCKETS buckets, such as the latency_read of struct pgl_uffd_stats, or a sum of several
+ * @permille: the share: 500 for the median, 990 for the 99th percentile
+ *
+ * Returns nanoseconds, as if the times of a bucket were evenly spread over it; 0 when there are none.
+ *
+ * Locks:    none.
+ */
+PGL_API uint64_t pgl_uffd_quantile(const uint64_t *latency, unsigned permille);
 
 #ifdef __cplusplus
 }

@@ -43,6 +43,7 @@ static void count_answer(struct pgl_delivery *delivery)
     delivery->answered = true;
     pgl_count(&stats->unlocks, delivery->protected);
     pgl_count(&stats->ns_total, ns);
+    pgl_count(&delivery->latency[pgl_latency_bucket(ns)], 1);
     while (ns > max &&
            !__atomic_compare_exchange_n(&stats->ns_max, &max, ns, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
@@ -122,7 +123,10 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
 
 bool pgl_delivery_zero(struct pgl_delivery *delivery)
 {
-    bool made = pgl_delivery_persist(delivery, make_zeros, NULL) == 0;
+    bool made;
+
+    delivery->latency = delivery->pager->stats.latency_zero;
+    made = pgl_delivery_persist(delivery, make_zeros, NULL) == 0;
 
     if (made) {
         note_put(delivery, delivery->addr, delivery->addr);
@@ -356,6 +360,9 @@ static int bring(struct pgl_delivery *delivery, const struct pgl_request *reques
     *run = pgl_source_find_run(source, request->range, page, &hole);
     placing.rest.first = run->first;
     placing.rest.npages = run->last - run->first + 1;
+    if (page == request->pager_demand) {
+        delivery->latency = hole ? delivery->pager->stats.latency_zero : delivery->pager->stats.latency_read;
+    }
     if (hole) {
         return bring_zeros(delivery, &placing, source);
     }

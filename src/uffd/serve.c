@@ -126,6 +126,7 @@ static void handle_fault(struct pgl_handler *handler, struct pgl_space *space, c
         .pager = uffd,
         .space = space,
         .start_ns = start_ns,
+        .latency = protected ? uffd->stats.latency_unlock : uffd->stats.latency_found,
         .addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1),
         .put_first = UINT64_MAX,
         .protected = protected,

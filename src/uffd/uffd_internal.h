@@ -7,6 +7,7 @@
  *   follow.c    the processor that a handler runs on
  *   bad_page.c  pages that failed() wants tried again
  *   copy.c      how pages get into memory: the pager of the fault driver
+ *   latency.c   histograms of times
  *   event.c     remove, unmap, remap, fork
  *   space.c     one address space: its userfaultfd, its map, its end
  *   source.c    the files, and what is read from them
@@ -157,6 +158,7 @@ struct pgl_delivery {
     struct pgl_uffd *pager;
     struct pgl_space *space; /* the address space that faulted */
     uint64_t start_ns;       /* when the message was read */
+    uint64_t *latency;       /* the histogram of faults of its kind */
     uint64_t addr;           /* the page that faulted */
     bool placed;             /* the map had an entry there before the fault was handled; `place` is its copy */
     struct pgl_place place;
@@ -216,6 +218,11 @@ int pgl_delivery_unprotect(struct pgl_delivery *delivery);
 
 /* Wake the faulting thread, which tries its access again, and count the answer if it is the first. */
 void pgl_delivery_wake(struct pgl_delivery *delivery);
+
+/* latency.c */
+
+/* Returns the bucket of a histogram for a time. */
+unsigned pgl_latency_bucket(uint64_t ns);
 
 /* event.c */
 

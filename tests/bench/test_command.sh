@@ -195,7 +195,7 @@ bench case threads pages a b ratio_median ratio_min ratio_max" micro --repeat 1 
 pager_reads_what_is_needed() {
     failed_before=$failed
     keys "$(for way in 1 2 3 4 5 6 7 8; do
-        echo "bench order via advice cold bytes_needed bytes_read faults mb_per_s seconds"
+        echo "bench order via advice cold bytes_needed bytes_read faults ns_p50 ns_p99 mb_per_s seconds"
     done)" pager --size 1 --repeat 1 sequential
     if [ "$(id -u)" -ne 0 ] && grep -q userfaultfd "$dir/err"; then
         failed=$failed_before

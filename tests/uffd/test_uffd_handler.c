@@ -192,6 +192,90 @@ static void test_uffd_latencies_are_those_of_the_clock(void **state)
     }
 }
 
+static uint64_t sum(const uint64_t *latency)
+{
+    uint64_t all = 0;
+
+    for (unsigned i = 0; i < PGL_UFFD_BUCKETS; i++) {
+        all += latency[i];
+    }
+    return all;
+}
+
+/* Times at both ends of a bucket, and beyond the first and the last one. */
+static void test_uffd_latencies_are_in_their_buckets(void **state)
+{
+    static const struct {
+        uint64_t ns;
+        unsigned bucket;
+    } all[] = {{0, 0},
+               {1, 0},
+               {2, 1},
+               {1023, 9},
+               {1024, 10},
+               {(UINT64_C(1) << (PGL_UFFD_BUCKETS - 1)) - 1, PGL_UFFD_BUCKETS - 2},
+               {UINT64_C(1) << (PGL_UFFD_BUCKETS - 1), PGL_UFFD_BUCKETS - 1},
+               {UINT64_C(1) << PGL_UFFD_BUCKETS, PGL_UFFD_BUCKETS - 1}};
+    struct fixture *f = *state;
+
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    __atomic_store_n(&clock_stopped, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
+        struct pgl_uffd_stats before = stats_of(f), after;
+
+        __atomic_store_n(&read_takes, all[i].ns, __ATOMIC_RELAXED);
+        assert_true(shows_page(f, i));
+        after = stats_of(f);
+        assert_int_equal(after.latency_read[all[i].bucket], before.latency_read[all[i].bucket] + 1);
+        assert_int_equal(sum(after.latency_read), i + 1);
+    }
+    assert_int_equal(sum(stats_of(f).latency_zero) + sum(stats_of(f).latency_unlock) + sum(stats_of(f).latency_found),
+                     0);
+}
+
+static void *read_page_3(void *arg)
+{
+    return shows_page(arg, 3) ? NULL : arg;
+}
+
+static void test_uffd_latencies_are_counted_by_the_kind_of_fault(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t threads[2];
+    void *wrong;
+
+    make_sparse(f);
+    f->config.threads = 2;
+    f->config.write_protect = true;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(shows_zeros(f, 50));
+    f->memory[50 * PAGE] = 'w';
+    assert_unlocks(f, 1);
+    assert_true(shows_page(f, 7));
+    close_gate();
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, read_page_3, f), 0);
+    }
+    uffd_wait_for_pending(0);
+    while (stats_of(f).faults != 5) {
+        usleep(100);
+    }
+    open_gate();
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(threads[i], &wrong), 0);
+        assert_null(wrong);
+    }
+    while (sum(stats_of(f).latency_found) == 0) { /* it may be counted a moment later */
+        usleep(100);
+    }
+    assert_int_equal(sum(stats_of(f).latency_zero), 1);
+    assert_int_equal(sum(stats_of(f).latency_unlock), 1);
+    assert_int_equal(sum(stats_of(f).latency_read), 2);
+    assert_int_equal(sum(stats_of(f).latency_found), 1);
+}
+
 static void *write_page_3(void *arg)
 {
     const struct fixture *f = arg;
@@ -444,6 +528,8 @@ int main(void)
         TEST(test_uffd_handler_outlives_each_error_of_its_calls),
         TEST(test_uffd_answers_of_the_kernel_are_counted),
         TEST(test_uffd_latencies_are_those_of_the_clock),
+        TEST(test_uffd_latencies_are_in_their_buckets),
+        TEST(test_uffd_latencies_are_counted_by_the_kind_of_fault),
         TEST(test_uffd_late_write_unprotects_no_other_file),
         TEST(test_uffd_threads_that_want_a_page_read_it_once),
         TEST(test_uffd_late_pages_do_not_enter_what_is_mapped_next),

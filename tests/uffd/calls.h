@@ -86,7 +86,7 @@ extern bool nothing_drops;
 /* So many threads open the file at the same time: each waits for the others. Atomic. */
 extern unsigned to_open;
 
-/* Where the kernel's file on a thread says that it runs; or one of these. Atomic. */
+/* The processor that the kernel's file on a thread tells, or one of these. Atomic. */
 enum {
     PROCESSOR_REAL = -1,     /* ask the kernel */
     PROCESSOR_NO_FILE = -2,  /* there is no such file */

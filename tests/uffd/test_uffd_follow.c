@@ -20,7 +20,7 @@
 #define LOOK_NS 500000
 #define NICE 5 /* the handler's nice value when it starts */
 
-/* What the kernel knows. Under the lock. */
+/* The kernel's view of the handler. Under the lock. */
 static struct {
     pthread_mutex_t lock;
     cpu_set_t set; /* of the handler */

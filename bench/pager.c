@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "bench.h"
 #include "plot.h"
@@ -123,18 +124,33 @@ static int measure(const struct options *options, const struct pager_file *file,
     return good ? STATUS_GOOD : STATUS_FAILED;
 }
 
+static bool find_handover(const char *name, enum pgl_uffd_handover *handover)
+{
+    static const char *const names[] = {
+        [PGL_UFFD_FOLLOW] = "follow", [PGL_UFFD_ANYWHERE] = "anywhere", [PGL_UFFD_SIGBUS] = "sigbus"};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (!strcmp(name, names[i])) {
+            *handover = (enum pgl_uffd_handover)i;
+            return true;
+        }
+    }
+    usage_error("no such hand-over: %s", name);
+    return false;
+}
+
 static bool parse_options(int *argc, char ***argv, struct options *options)
 {
     int mib = NOT_GIVEN, repeat = DEFAULT_REPEAT, threads = 1, before = NOT_GIVEN, after = NOT_GIVEN;
-    gboolean anywhere = FALSE;
+    char *handover = NULL;
     const GOptionEntry entries[] = {
         {"file", 0, 0, G_OPTION_ARG_FILENAME, &options->file, "what to page in; without it, a file is made", "FILE"},
         {"size", 0, 0, G_OPTION_ARG_INT, &mib, "size of the file that is made", "MIB"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "handler threads of userfaultfd", "N"},
         {"before", 0, 0, G_OPTION_ARG_INT, &before, "userfaultfd: pages before the demand page", "N"},
         {"after", 0, 0, G_OPTION_ARG_INT, &after, "userfaultfd: pages after the demand page", "N"},
-        {"anywhere", 0, 0, G_OPTION_ARG_NONE, &anywhere, "userfaultfd: handlers do not follow the thread that faults",
-         NULL},
+        {"handover", 0, 0, G_OPTION_ARG_STRING, &handover, "userfaultfd: follow (as shipped), anywhere or sigbus",
+         "HOW"},
         {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "runs that are timed", "N"},
         {"plot", 0, 0, G_OPTION_ARG_FILENAME, &options->plot_path, "draw what came of it", "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
@@ -153,7 +169,11 @@ static bool parse_options(int *argc, char ***argv, struct options *options)
     }
     options->mib = mib == NOT_GIVEN ? DEFAULT_MIB : (size_t)mib;
     options->repeat = (unsigned)repeat;
-    options->config = (struct pager_config){(unsigned)threads, before, after, anywhere};
+    options->config = (struct pager_config){(unsigned)threads, before, after, PGL_UFFD_FOLLOW};
+    if (good && handover) {
+        good = find_handover(handover, &options->config.handover);
+    }
+    g_free(handover);
     return good;
 }
 

@@ -9,6 +9,7 @@
 
 #include <glib.h>
 #include <pagelock/advice.h>
+#include <pagelock/uffd.h>
 
 /* The file that is measured: the one named, or one that is made as large as an order wants it. */
 struct pager_file {
@@ -50,7 +51,7 @@ struct pager_config {
     unsigned threads; /* of userfaultfd */
     int before;       /* its window in pages but for random, or negative: as shipped */
     int after;
-    bool anywhere; /* its handlers run where the scheduler wants */
+    enum pgl_uffd_handover handover;
 };
 
 struct pager_run {
@@ -70,7 +71,6 @@ struct pager_progress {
     uint64_t page_size;
 };
 
-struct pgl_uffd;
 struct pager_live;
 
 /*

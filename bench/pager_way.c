@@ -85,7 +85,7 @@ static struct pgl_uffd *open_uffd(const struct pager_config *config, const struc
     struct pgl_advice_row *row = &table.row[way->advice];
     struct pgl_uffd *uffd;
 
-    uffd_config.handover = config->anywhere ? PGL_UFFD_ANYWHERE : PGL_UFFD_FOLLOW;
+    uffd_config.handover = config->handover;
     if (config->before >= 0 && way->advice != PGL_ADVICE_RANDOM) {
         row->before = (uint32_t)config->before;
     }

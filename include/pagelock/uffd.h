@@ -37,10 +37,19 @@ enum pgl_uffd_remedy {
  *      or RLIMIT_NICE); otherwise the scheduler soon separates the two again. They stay within the processors that they
  *      inherit from the caller of pgl_uffd_new(), and change the affinity of no other thread
  * @PGL_UFFD_ANYWHERE: the scheduler places the handlers
+ * @PGL_UFFD_SIGBUS: there is no hand-over. The kernel sends SIGBUS to the thread that touches an absent page, and a
+ *      handler of this library for that signal brings the page. The price: a system call that meets an absent page fails
+ *      with EFAULT, or does less than it was asked to; no thread that touches a page blocks SIGBUS; the failed()
+ *      callback is called in the signal's handler, and calls nothing but async-signal-safe functions; a signal handler
+ *      that may interrupt a call of this library touches no absent page; an alternate signal stack has 16 KiB or more.
+ *      Not with write_protect or follow_forks. The signal of any other address goes to the handler that was installed
+ *      before the first such pager was made. A handler that is installed later passes the signals that it does not know
+ *      on to the one that it replaced
  */
 enum pgl_uffd_handover {
     PGL_UFFD_FOLLOW,
     PGL_UFFD_ANYWHERE,
+    PGL_UFFD_SIGBUS,
 };
 
 /**

@@ -57,7 +57,9 @@ static void wake(struct pgl_delivery *delivery, uint64_t addr, uint64_t length)
     if (!delivery->answered && delivery->addr - addr < length) {
         count_answer(delivery);
     }
-    ioctl(delivery->space->fd, UFFDIO_WAKE, &range);
+    if (!delivery->pager->self_service) { /* otherwise no thread sleeps */
+        ioctl(delivery->space->fd, UFFDIO_WAKE, &range);
+    }
 }
 
 void pgl_delivery_wake(struct pgl_delivery *delivery)

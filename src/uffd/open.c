@@ -75,6 +75,7 @@ int pgl_uffd_open(const struct pgl_uffd_config *config)
     int fd = open_any(config->allow_user_mode);
     int error;
 
+    api.features |= config->handover == PGL_UFFD_SIGBUS ? UFFD_FEATURE_SIGBUS : 0;
     api.features |= config->follow_forks ? UFFD_FEATURE_EVENT_FORK : 0;
     api.features |= config->write_protect ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;
     if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0) {

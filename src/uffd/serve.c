@@ -11,7 +11,8 @@
  *              R3: memory for which the map has no entry was unmapped, or mremap() added it. The handler installs
  *              zeros.
  *              R4: if this handler has installed the page since it read the batch, it only wakes the thread.
- *              Because of R2 and R4, threads that fault on one page together cost one read.
+ *              R5: a thread that serves itself asks the kernel whether the page is there, before R1.
+ *              Because of R2, R4 and R5, threads that fault on one page together cost one read.
  *              (test_uffd_page_given_back_is_fetched_again, test_uffd_threads_that_want_a_page_read_it_once,
  *              test_uffd_memory_that_grew_is_plain_beyond_its_file)
  * COUNTS       The kernel wakes no thread that waits for a page. The handler wakes it, after it has counted everything
@@ -32,6 +33,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 
 #include "../fault/object_internal.h"
 #include "uffd_internal.h"
@@ -57,6 +59,15 @@ static void give_up(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
     }
 }
 
+/* Whether the page is in memory: another thread has brought it since this one touched it. */
+static bool is_present(const struct pgl_delivery *delivery)
+{
+    unsigned char resident = 0;
+
+    return mincore((void *)(uintptr_t)delivery->addr, delivery->pager->page_size, &resident) == 0 &&
+           (resident & 1) != 0;
+}
+
 /*
  * Run the fault through the driver. A page that is still missing when this returns is left to the next fault: the
  * caller wakes the thread unless it was put off. After a write to a protected page only the driver has to know of the
@@ -72,7 +83,8 @@ static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *deli
         delivery->error = EIO;
         switch (pgl_fault_run(handler->fault, args, &page)) {
         case PGL_FAULT_SUCCESS:
-            if (!page.hit || delivery->protected || (args->flags & PGL_FAULT_FLAG_RETRIED) != 0) {
+            if (!page.hit || delivery->protected || (args->flags & PGL_FAULT_FLAG_RETRIED) != 0 ||
+                (uffd->self_service && is_present(delivery))) { /* R5 */
                 return;
             }
             pthread_rwlock_rdlock(&uffd->layout);
@@ -115,8 +127,8 @@ static bool was_put(const struct pgl_handler *handler, uint64_t addr)
     return put;
 }
 
-static void handle_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
-                         uint64_t start_ns)
+bool pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
+                       uint64_t start_ns)
 {
     struct pgl_uffd *uffd = handler->uffd;
     uint64_t flags = message->arg.pagefault.flags;
@@ -141,7 +153,7 @@ static void handle_fault(struct pgl_handler *handler, struct pgl_space *space, c
     };
 
     if (!protected && pgl_bad_page_is_listed(uffd, space, delivery.addr)) {
-        return;
+        return true;
     }
     if (protected || !was_put(handler, delivery.addr)) {
         delivery.placed = pgl_map_copy_place(space->map, args.index, &delivery.place);
@@ -160,6 +172,7 @@ static void handle_fault(struct pgl_handler *handler, struct pgl_space *space, c
     if (delivery.placed) {
         pgl_object_unref(delivery.place.object);
     }
+    return delivery.put_off;
 }
 
 /* Serve one batch of a space, by its number. Returns the number of messages; if it is less than max, none is left. */
@@ -188,7 +201,7 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
     handler->nput = 0;
     for (size_t i = 0; i < n; i++) {
         if (messages[i].event == UFFD_EVENT_PAGEFAULT) {
-            handle_fault(handler, space, &messages[i], start_ns);
+            pgl_handler_fault(handler, space, &messages[i], start_ns);
             thread = n == 1 && space == uffd->self ? messages[i].arg.pagefault.feat.ptid : 0;
         }
     }
@@ -271,21 +284,37 @@ static int start_deaf(pthread_t *thread, void *(*start)(void *), void *arg)
     return error;
 }
 
-int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler)
+bool pgl_handler_init(struct pgl_uffd *uffd, struct pgl_handler *handler)
 {
     uint64_t length = widest_cluster(uffd);
-    int error = ENOMEM;
 
     /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): no handler is started after calloc() has failed */
     handler->uffd = uffd;
     handler->fault = pgl_fault_new();
     handler->buffer = length <= PTRDIFF_MAX ? aligned_alloc(uffd->page_size, (size_t)length) : NULL;
-    if (handler->fault && handler->buffer) {
-        error = start_deaf(&handler->thread, handle, handler);
+    if (!handler->fault || !handler->buffer) {
+        pgl_handler_fini(handler);
+        return false;
     }
+    return true;
+}
+
+void pgl_handler_fini(struct pgl_handler *handler)
+{
+    pgl_fault_free(handler->fault);
+    free(handler->buffer);
+}
+
+int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler)
+{
+    int error;
+
+    if (!pgl_handler_init(uffd, handler)) {
+        return ENOMEM;
+    }
+    error = start_deaf(&handler->thread, handle, handler);
     if (error != 0) {
-        pgl_fault_free(handler->fault);
-        free(handler->buffer);
+        pgl_handler_fini(handler);
     }
     return error;
 }

@@ -25,6 +25,11 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     int error = 0;
     int fd;
 
+    if (config->handover == PGL_UFFD_SIGBUS && (config->follow_forks || config->write_protect)) {
+        free(uffd);
+        errno = EINVAL;
+        return NULL;
+    }
     if (!uffd || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
         !pgl_arena_init(&uffd->arena) || !pgl_files_init(&uffd->files, &uffd->arena)) {
         free(uffd);
@@ -47,6 +52,9 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
         !(uffd->self = pgl_space_add(uffd, fd))) {
         error = errno;
     }
+    if (error == 0 && config->handover == PGL_UFFD_SIGBUS) {
+        error = pgl_self_start(uffd);
+    }
     while (error == 0 && uffd->nhandlers < nhandlers) {
         error = pgl_handler_start(uffd, &uffd->handlers[uffd->nhandlers]);
         uffd->nhandlers += error == 0;
@@ -66,6 +74,9 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     if (!uffd) {
         return;
     }
+    if (uffd->self_service) {
+        pgl_self_stop(uffd->self_service);
+    }
     __atomic_store_n(&uffd->ending, true, __ATOMIC_RELAXED);
     eventfd_write(uffd->stop, 1);
     for (unsigned i = 0; i < uffd->nhandlers; i++) {
@@ -81,8 +92,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
         pgl_space_drop(uffd, &uffd->spaces);
     }
     for (unsigned i = 0; i < uffd->nhandlers; i++) { /* after the last event: a fork holds malloc's locks */
-        pgl_fault_free(uffd->handlers[i].fault);
-        free(uffd->handlers[i].buffer);
+        pgl_handler_fini(&uffd->handlers[i]);
     }
     if (uffd->epoll >= 0) {
         close(uffd->epoll);

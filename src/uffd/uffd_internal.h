@@ -3,6 +3,7 @@
  * The types that the files of the userfaultfd pager share, and their functions by file. Calls go down only:
  *
  *   uffd.c      the calls
+ *   self.c      threads that serve their own faults
  *   serve.c     the handler threads: one fault from its message to its answer
  *   follow.c    the processor that a handler runs on
  *   bad_page.c  pages that failed() wants tried again
@@ -137,8 +138,9 @@ struct pgl_uffd {
     struct pgl_arena arena; /* the heap of everything that handlers allocate, or that is allocated under the lock */
     struct pgl_files files; /* shown by regions */
     struct pgl_handler *handlers;
-    unsigned nhandlers; /* running */
-    size_t share;       /* messages that a handler reads at a time: with several handlers one, so that none waits */
+    unsigned nhandlers;            /* running */
+    struct pgl_self *self_service; /* NULL: faults come to the handlers */
+    size_t share; /* messages that a handler reads at a time: with several handlers one, so that none waits */
 
     pthread_mutex_t lock;
     struct pgl_space *spaces;
@@ -177,7 +179,25 @@ static inline void pgl_count(uint64_t *counter, uint64_t n)
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
+/* self.c */
+
+struct pgl_self;
+
+/* Have threads serve their own faults. Returns 0 or an errno. */
+int pgl_self_start(struct pgl_uffd *uffd);
+
+/* The program touches no absent page any more. */
+void pgl_self_stop(struct pgl_self *self);
+
 /* serve.c */
+
+/* Make what a handler needs to serve a fault. Returns false when there is no memory. */
+bool pgl_handler_init(struct pgl_uffd *uffd, struct pgl_handler *handler);
+void pgl_handler_fini(struct pgl_handler *handler);
+
+/* Serve a fault. Returns whether its page was put off: its thread waits until it is tried again. */
+bool pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
+                       uint64_t start_ns);
 
 /* Start a handler thread. Returns 0 or an errno. */
 int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler);

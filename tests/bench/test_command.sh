@@ -207,6 +207,9 @@ pager_reads_what_is_needed() {
     "$bench" pager --size 1 --repeat 1 --after 31 --format=json random >"$dir/out" 2>"$dir/err"
     [ "$(grep -c '"via":"uffd","advice":"random",.*"bytes_needed":65536,"bytes_read":65536,"faults":16,' "$dir/out")" -eq 1 ] ||
         fail "at random: $(cat "$dir/out")"
+    "$bench" pager --size 1 --repeat 1 --handover sigbus --format=json random >"$dir/out" 2>"$dir/err"
+    [ "$(grep -c '"via":"uffd","advice":"random",.*"bytes_needed":65536,"bytes_read":65536,"faults":16,' "$dir/out")" -eq 1 ] ||
+        fail "by the thread itself: $(cat "$dir/out")"
     "$bench" pager --repeat 1 --format=json "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err"
     [ "$(grep -c '"order":"fault-git-log","via":"uffd","advice":"none",.*"faults":1572,' "$dir/out")" -eq 1 ] ||
         fail "a trace: $(cat "$dir/out")"
@@ -326,6 +329,7 @@ wrong_usage_is_named() {
         "$traces/fault-vm-resume.trace.gz"
     expect 2 "pagelock-bench: $good is not a fault trace" pager "$good"
     expect 2 "pagelock-bench: --size is not in 1..1048576: 0" pager --size 0
+    expect 2 "pagelock-bench: no such hand-over: over" pager --handover over
     expect 2 "pagelock-bench: list takes no argument: x" list x
     "$bench" >"$dir/out" 2>"$dir/err"
     [ $? -eq 2 ] && grep -q '^Usage: ' "$dir/err" || fail "no command at all"

@@ -118,6 +118,9 @@ static void test_uffd_new_fails_with_the_errno_of_each_call(void **state)
     if (doors.device >= 0) {
         assert_true(each_fails(f, try_new, undo_new) >= 15);
     }
+    f->config.follow_forks = false;
+    f->config.handover = PGL_UFFD_SIGBUS;
+    assert_true(each_fails(f, try_new, undo_new) >= 15);
 }
 
 /* The file has holes, and both ends of one are looked for. */

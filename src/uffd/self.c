@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Threads that serve their own faults, in a handler of SIGBUS.
+ *
+ * SELF-SERVICE With UFFD_FEATURE_SIGBUS the kernel sends SIGBUS to a thread that touches an absent page, and no message.
+ *              The thread brings the page in the signal's handler and touches it again. The handler threads read events
+ *              only.
+ *              X1: the handler takes only locks that its thread does not hold. The thread has touched the page in code
+ *              of the program, outside of the library, and meanwhile no other signal is delivered to it. The lock of
+ *              the list of pagers is taken with all signals blocked.
+ *              X2: the handler does not call malloc(), is not cancelled, and leaves errno alone.
+ *              X3: a pager is not freed while a thread is in it.
+ *              X4: a SIGBUS for an address that is no pager's goes to the handler that was installed before, as if this
+ *              one did not exist.
+ *              X5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held there
+ *              for ever, and is not touched.
+ *              (test_uffd_self_*)
+ * OBJECTS      The lock of the list protects the list, the counts of threads in each pager, and the handler that was
+ *              there before. The lock of a pager's servers protects which of them are idle. A server
+ *              is what a handler is but for its thread; there are SERVERS of them, and more threads wait.
+ * LOCK ORDER   the list -> layout, map.
+ * PROGRESS     A thread that waits for a server waits for one that waits for the file, for a page that another server
+ *              reads, or for an event, which it reads itself.
+ */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../cancel_internal.h"
+#include "uffd_internal.h"
+
+#define SERVERS 16
+
+struct pgl_self {
+    struct pgl_self *next;
+    struct pgl_uffd *uffd;
+    unsigned users; /* threads that are in the pager */
+    pthread_mutex_t lock;
+    pthread_cond_t returned; /* a server */
+    unsigned nidle, nservers;
+    struct pgl_handler *idle[SERVERS];
+    struct pgl_handler servers[SERVERS];
+};
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t left; /* a user */
+    pthread_once_t once;
+    pid_t process; /* that has the pagers */
+    struct pgl_self *first;
+    struct sigaction previous;
+} all = {.lock = PTHREAD_MUTEX_INITIALIZER, .left = PTHREAD_COND_INITIALIZER, .once = PTHREAD_ONCE_INIT};
+
+static struct pgl_handler *take_server(struct pgl_self *self)
+{
+    struct pgl_handler *server;
+
+    pthread_mutex_lock(&self->lock);
+    while (self->nidle == 0) {
+        pthread_cond_wait(&self->returned, &self->lock);
+    }
+    server = self->idle[--self->nidle];
+    pthread_mutex_unlock(&self->lock);
+    return server;
+}
+
+static void return_server(struct pgl_self *self, struct pgl_handler *server)
+{
+    pthread_mutex_lock(&self->lock);
+    self->idle[self->nidle++] = server;
+    pthread_cond_signal(&self->returned);
+    pthread_mutex_unlock(&self->lock);
+}
+
+static bool shows(struct pgl_uffd *uffd, uint64_t index)
+{
+    struct pgl_map_entry entry;
+
+    return pgl_map_lookup(uffd->self->map, index, &entry) && entry.view.first <= index;
+}
+
+/*
+ * Make zeros of memory for which the map has no entry, if it is registered with this pager: mremap() has added it, or it
+ * is about to be unmapped. Only the kernel knows. Returns 0, or the errno of the kernel.
+ */
+static int fill_unknown(struct pgl_uffd *uffd, uint64_t addr)
+{
+    struct uffdio_zeropage zero = {
+        {addr & ~(uint64_t)(uffd->page_size - 1), uffd->page_size}, UFFDIO_ZEROPAGE_MODE_DONTWAKE, 0};
+    int error = EAGAIN;
+
+    pthread_rwlock_rdlock(&uffd->layout);
+    if (!shows(uffd, addr / uffd->page_size)) {
+        error = ioctl(uffd->self->fd, UFFDIO_ZEROPAGE, &zero) != 0 ? errno : 0;
+    }
+    pthread_rwlock_unlock(&uffd->layout);
+    return error == EEXIST ? 0 : error;
+}
+
+static void serve(struct pgl_self *self, uint64_t addr)
+{
+    struct uffd_msg message = {.event = UFFD_EVENT_PAGEFAULT, .arg.pagefault.address = addr};
+    struct pgl_handler *server = take_server(self);
+    bool put_off;
+
+    server->nput = 0;
+    pgl_count(&self->uffd->stats.faults, 1);
+    put_off = pgl_handler_fault(server, self->uffd->self, &message, pgl_now_ns());
+    return_server(self, server);
+    if (put_off) {
+        usleep(PGL_UFFD_PAUSE_US);
+    }
+}
+
+/* Enter the pager that shows a file at this address, or return NULL. */
+static struct pgl_self *enter(uint64_t addr)
+{
+    struct pgl_self *self;
+
+    pthread_mutex_lock(&all.lock);
+    for (self = all.first; self && !shows(self->uffd, addr / self->uffd->page_size); self = self->next) {
+    }
+    if (self) {
+        self->users++;
+    }
+    pthread_mutex_unlock(&all.lock);
+    return self;
+}
+
+static void leave(struct pgl_self *self)
+{
+    pthread_mutex_lock(&all.lock);
+    self->users--;
+    pthread_cond_broadcast(&all.left);
+    pthread_mutex_unlock(&all.lock);
+}
+
+/* As serve(), for an address at which no pager shows a file. Returns whether the memory is a pager's all the same. */
+static bool serve_unknown(uint64_t addr)
+{
+    int error = ENOENT;
+
+    pthread_mutex_lock(&all.lock);
+    for (struct pgl_self *self = all.first; self && error != 0 && error != EAGAIN; self = self->next) {
+        error = fill_unknown(self->uffd, addr);
+    }
+    pthread_mutex_unlock(&all.lock);
+    if (error == EAGAIN) { /* a thread changes memory, and a handler will read its event: touch the page again then */
+        usleep(PGL_UFFD_PAUSE_US / 10);
+    }
+    return error == 0 || error == EAGAIN;
+}
+
+/* Serve the thread that touched an address. Returns false when the address is no pager's. */
+static bool serve_address(uint64_t addr)
+{
+    PGL_UNCANCELLED;
+    struct pgl_self *self;
+
+    if (getpid() != all.process) { /* X5 */
+        return false;
+    }
+    self = enter(addr);
+    if (!self) {
+        return serve_unknown(addr);
+    }
+    serve(self, addr);
+    leave(self);
+    return true;
+}
+
+/* Do what would have happened without this handler. */
+static void pass_on(int signal, siginfo_t *info, void *context)
+{
+    const ucontext_t *interrupted = context;
+    sigset_t mask = interrupted->uc_sigmask;
+
+    sigorset(&mask, &mask, &all.previous.sa_mask);
+    if ((all.previous.sa_flags & SA_NODEFER) == 0) {
+        sigaddset(&mask, signal);
+    }
+    if ((all.previous.sa_flags & SA_SIGINFO) != 0) {
+        pthread_sigmask(SIG_SETMASK, &mask, NULL);
+        all.previous.sa_sigaction(signal, info, context);
+    } else if (all.previous.sa_handler != SIG_DFL && all.previous.sa_handler != SIG_IGN) {
+        pthread_sigmask(SIG_SETMASK, &mask, NULL);
+        all.previous.sa_handler(signal);
+    } else if (info->si_code > 0 || all.previous.sa_handler == SIG_DFL) { /* the kernel's cannot be ignored */
+        const struct sigaction deadly = {.sa_handler = SIG_DFL};
+
+        sigaction(signal, &deadly, NULL);
+        if (info->si_code <= 0) {
+            raise(signal);
+        }
+    }
+}
+
+static void on_sigbus(int signal, siginfo_t *info, void *context)
+{
+    int error = errno;
+    bool served = info->si_code > 0 && serve_address((uintptr_t)info->si_addr);
+
+    errno = error;
+    if (!served) {
+        pass_on(signal, info, context);
+    }
+}
+
+/* Install the handler above the one that is there. */
+static void install(void)
+{
+    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+    struct sigaction now;
+
+    sigfillset(&action.sa_mask); /* X1 */
+    sigaction(SIGBUS, NULL, &now);
+    if ((now.sa_flags & SA_SIGINFO) == 0 || now.sa_sigaction != on_sigbus) {
+        all.previous = now;
+        sigaction(SIGBUS, &action, NULL);
+    }
+}
+
+/* Restore the handler that was there before. A handler that was installed later stays, and may pass signals on. */
+static void uninstall(void)
+{
+    struct sigaction now;
+
+    sigaction(SIGBUS, NULL, &now);
+    if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == on_sigbus) {
+        sigaction(SIGBUS, &all.previous, NULL);
+    }
+}
+
+/* In a child of fork(): forget the pagers of the parent. */
+static void begin_process(void)
+{
+    pthread_mutex_init(&all.lock, NULL);
+    pthread_cond_init(&all.left, NULL);
+    all.first = NULL;
+    all.process = getpid();
+}
+
+static void begin_once(void)
+{
+    all.process = getpid();
+    pthread_atfork(NULL, NULL, begin_process);
+}
+
+static void fini(struct pgl_self *self)
+{
+    for (unsigned i = 0; i < self->nservers; i++) {
+        pgl_handler_fini(&self->servers[i]);
+    }
+    pthread_cond_destroy(&self->returned);
+    pthread_mutex_destroy(&self->lock);
+    free(self);
+}
+
+/* Lock the list with all signals blocked. */
+static void lock_list(sigset_t *before)
+{
+    sigset_t every;
+
+    sigfillset(&every);
+    pthread_sigmask(SIG_SETMASK, &every, before);
+    pthread_mutex_lock(&all.lock);
+}
+
+static void unlock_list(const sigset_t *before)
+{
+    pthread_mutex_unlock(&all.lock);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+int pgl_self_start(struct pgl_uffd *uffd)
+{
+    struct pgl_self *self = calloc(1, sizeof(*self));
+    sigset_t before;
+
+    if (!self) {
+        return ENOMEM;
+    }
+    self->uffd = uffd;
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_cond_init(&self->returned, NULL);
+    for (; self->nservers < SERVERS; self->nservers++) {
+        if (!pgl_handler_init(uffd, &self->servers[self->nservers])) {
+            fini(self);
+            return ENOMEM;
+        }
+        self->idle[self->nidle++] = &self->servers[self->nservers];
+    }
+    pthread_once(&all.once, begin_once);
+    lock_list(&before);
+    if (!all.first) {
+        install();
+    }
+    self->next = all.first;
+    all.first = self;
+    uffd->self_service = self;
+    unlock_list(&before);
+    return 0;
+}
+
+void pgl_self_stop(struct pgl_self *self)
+{
+    struct pgl_self **link = &all.first;
+    sigset_t before;
+
+    lock_list(&before);
+    while (*link != self) {
+        link = &(*link)->next;
+    }
+    *link = self->next;
+    while (self->users > 0) { /* X3 */
+        pthread_cond_wait(&all.left, &all.lock);
+    }
+    if (!all.first) {
+        uninstall();
+    }
+    unlock_list(&before);
+    fini(self);
+}

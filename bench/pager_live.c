@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The line that the subcommand pager shows while pages are touched. */
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <pagelock/uffd.h>
@@ -21,6 +22,14 @@ struct pager_live {
     GCond end;
     bool ends; /* under the lock */
 };
+
+uint64_t pager_kernel_faults(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return (uint64_t)(usage.ru_minflt + usage.ru_majflt);
+}
 
 char *pager_live_line(const char *order, const struct pager_way *way, const struct pager_progress *progress,
                       uint64_t faults, double seconds)

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <pagelock/uffd.h>
@@ -162,14 +161,6 @@ static uint64_t storage_bytes(void)
     }
     g_free(text);
     return bytes;
-}
-
-uint64_t pager_kernel_faults(void)
-{
-    struct rusage usage;
-
-    getrusage(RUSAGE_SELF, &usage);
-    return (uint64_t)(usage.ru_minflt + usage.ru_majflt);
 }
 
 static bool run_mmap(const struct pager_file *file, const struct pager_order *order, const struct pager_way *way,

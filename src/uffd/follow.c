@@ -9,13 +9,13 @@
  *              share of the time there. Therefore handlers run at a higher priority, if that is permitted.
  *              It moves at the priority that it was started with: the scheduler takes along what it owes the thread, or the
  *              thread it, and scales that by the priority.
- *              W1: a handler changes its own affinity and priority, and those of no other thread.
- *              W2: it runs only on processors that it might use when it started or, if another party has changed its
+ *              Z1: a handler changes its own affinity and priority, and those of no other thread.
+ *              Z2: it runs only on processors that it might use when it started or, if another party has changed its
  *              affinity since, on those that it might use then.
- *              W3: it follows a thread that has caused the last faults alone. When another thread faults, it may run on
+ *              Z3: it follows a thread that has caused the last faults alone. When another thread faults, it may run on
  *              all its processors again.
- *              W4: it looks where the thread runs after it has woken it, and once in a while only.
- *              W5: if the thread is soon elsewhere again, the handler waits longer before it moves the next time.
+ *              Z4: it looks where the thread runs after it has woken it, and once in a while only.
+ *              Z5: if the thread is soon elsewhere again, the handler waits longer before it moves the next time.
  *              (test_uffd_follow_*)
  *              Each handler has its own state, which no other thread reads.
  * NOT PROMISED A change of affinity by another party that leaves the handler exactly the processor to which it has moved
@@ -88,7 +88,7 @@ static void run_on(struct pgl_follow *follow, int processor)
     if (sched_getaffinity(0, sizeof(set), &set) != 0) {
         return;
     }
-    if (!CPU_EQUAL(&set, &follow->set)) { /* W2 */
+    if (!CPU_EQUAL(&set, &follow->set)) { /* Z2 */
         follow->allowed = follow->set = set;
     }
     set = follow->allowed;
@@ -113,7 +113,7 @@ static void look(struct pgl_follow *follow)
     if (processor >= 0 && processor == follow->processor) {
         follow->looks_here++;
         follow->looks_elsewhere = 0;
-    } else if (processor < 0 || ++follow->looks_elsewhere < follow->patience) { /* W5 */
+    } else if (processor < 0 || ++follow->looks_elsewhere < follow->patience) { /* Z5 */
         if (follow->processor >= 0) {
             run_on(follow, -1);
         }
@@ -142,7 +142,7 @@ void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t now_n
     if (!follow->able) {
         return;
     }
-    if (thread != follow->thread) { /* W3 */
+    if (thread != follow->thread) { /* Z3 */
         follow->thread = thread;
         follow->faults = 0;
         if (follow->processor >= 0) {
@@ -151,7 +151,7 @@ void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t now_n
     }
     follow->faults++;
     if (thread != 0 && follow->faults >= ALONE && now_ns >= follow->next_look_ns) {
-        follow->next_look_ns = now_ns + LOOK_NS; /* W4 */
+        follow->next_look_ns = now_ns + LOOK_NS; /* Z4 */
         look(follow);
     }
 }

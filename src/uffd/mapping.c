@@ -4,10 +4,10 @@
  *
  * MAPPING      Only the kernel reads the mapping, in UFFDIO_COPY. Therefore a page that cannot be read is an error of
  *              that call (EFAULT), after which the pages are read in the usual way. It is no SIGBUS.
- *              M1: a page that is beyond the end that the file had when it was mapped, even in part, is read. So are all
+ *              Y1: a page that is beyond the end that the file had when it was mapped, even in part, is read. So are all
  *              pages of a file that is shorter by now: its last page would be filled up with zeros in the mapping, where
  *              a read ends early.
- *              M2: the mapping never locks pages. mlockall(MCL_FUTURE) would otherwise read the whole file in.
+ *              Y2: the mapping never locks pages. mlockall(MCL_FUTURE) would otherwise read the whole file in.
  *              (test_uffd_mapping_*)
  * NOT PROMISED An error, if the file shrinks in the middle of a page between the look at its length and the copy. The
  *              rest of that page is zeros then.
@@ -27,7 +27,7 @@ void pgl_mapping_init(struct pgl_mapping *mapping, int fd, off_t offset, size_t 
     if (bytes == MAP_FAILED) {
         return;
     }
-    if (munlock(bytes, length) != 0 || mprotect(bytes, length, PROT_READ) != 0) { /* M2 */
+    if (munlock(bytes, length) != 0 || mprotect(bytes, length, PROT_READ) != 0) { /* Y2 */
         munmap(bytes, length);
         return;
     }
@@ -47,7 +47,7 @@ const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t 
     struct stat st;
 
     if (!source->mapping.bytes || npages < LEAST_PAGES || (first + npages) * page_size > source->size ||
-        fstat(source->file->fd, &st) != 0 || (uint64_t)st.st_size < source->size) { /* M1 */
+        fstat(source->file->fd, &st) != 0 || (uint64_t)st.st_size < source->size) { /* Y1 */
         return NULL;
     }
     return source->mapping.bytes + (first - source->range.first) * page_size;

@@ -477,11 +477,6 @@ static void test_rows_of_the_pager_have_the_median_time_and_the_last_counts(void
                         "\"ns_p50\":0,\"ns_p99\":0,\"mb_per_s\":0.08192,\"seconds\":0.2}\n");
 }
 
-uint64_t pager_kernel_faults(void)
-{
-    return 0;
-}
-
 /* 1,000 touches of 4 KiB in half a second, of which 32 were faults; at first none. */
 static void test_rows_of_the_live_line_count_touches_that_did_not_fault(void **state)
 {

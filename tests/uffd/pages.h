@@ -57,7 +57,10 @@ void assert_pages(const unsigned char *memory, uint64_t npages, uint64_t file_pa
 /* The number of open descriptors. */
 unsigned count_fds(void);
 
-/* Assert how many descriptors are open. The last holder of a file may be a handler, which closes it a moment later. */
+/*
+ * Assert how many descriptors are open. A handler may have one open for a moment: it closes a file as its last holder, or
+ * looks where a thread runs.
+ */
 void assert_fds(unsigned n);
 
 struct pgl_uffd_stats stats_of(const struct fixture *f);

@@ -47,7 +47,7 @@ static void test_uffd_regions_of_a_file_share_a_descriptor(void **state)
     setrlimit(RLIMIT_NOFILE, &few);
     room = map_regions(f, NREGIONS, NPAGES);
     setrlimit(RLIMIT_NOFILE, &before);
-    assert_int_equal(count_fds(), nfds + 1);
+    assert_fds(nfds + 1);
     for (unsigned i = 0; i < NREGIONS; i++) {
         assert_true(is_page(room + (size_t)i * 2 * PAGE, i * 7 % NPAGES));
     }
@@ -56,7 +56,7 @@ static void test_uffd_regions_of_a_file_share_a_descriptor(void **state)
     }
     madvise(room, (size_t)NREGIONS * 2 * PAGE, MADV_DONTNEED);
     assert_true(is_page(room + (size_t)(NREGIONS - 1) * 2 * PAGE, (NREGIONS - 1) * 7 % NPAGES));
-    assert_int_equal(count_fds(), nfds + 1);
+    assert_fds(nfds + 1);
     assert_true(pgl_uffd_unmap(f->uffd, room + (size_t)(NREGIONS - 1) * 2 * PAGE, PAGE));
     assert_fds(nfds);
     munmap(room, (size_t)NREGIONS * 2 * PAGE);

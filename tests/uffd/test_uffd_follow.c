@@ -219,7 +219,7 @@ static int set_up_kernel(void **state)
     return set_up(state);
 }
 
-/* W1, W4 */
+/* Z1, Z4 */
 static void test_uffd_follow_handler_moves_to_the_thread_that_faults_alone(void **state)
 {
     struct fixture *f = *state;
@@ -247,7 +247,7 @@ static void test_uffd_follow_fewer_faults_are_not_followed(void **state)
     assert_int_equal(count_moves(), 0);
 }
 
-/* W4 */
+/* Z4 */
 static void test_uffd_follow_looks_are_rare(void **state)
 {
     struct fixture *f = *state;
@@ -260,7 +260,7 @@ static void test_uffd_follow_looks_are_rare(void **state)
     assert_int_equal(count_looks(), 2);
 }
 
-/* W3 */
+/* Z3 */
 static void test_uffd_follow_two_threads_leave_the_handler_all_its_processors(void **state)
 {
     struct fixture *f = *state;
@@ -280,7 +280,7 @@ static void test_uffd_follow_two_threads_leave_the_handler_all_its_processors(vo
     assert_runs_on(0, 3);
 }
 
-/* W2 */
+/* Z2 */
 static void test_uffd_follow_handler_stays_within_its_processors(void **state)
 {
     struct fixture *f = *state;
@@ -293,7 +293,7 @@ static void test_uffd_follow_handler_stays_within_its_processors(void **state)
     assert_int_equal(count_moves(), 0);
 }
 
-/* W2 */
+/* Z2 */
 static void test_uffd_follow_handler_obeys_a_new_affinity(void **state)
 {
     struct fixture *f = *state;
@@ -319,7 +319,7 @@ static void test_uffd_follow_handler_obeys_a_new_affinity(void **state)
     assert_runs_on(4, 6);
 }
 
-/* W5 */
+/* Z5 */
 static void test_uffd_follow_thread_that_moves_on_is_followed_less_and_less(void **state)
 {
     struct fixture *f = *state;

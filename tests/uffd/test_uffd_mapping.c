@@ -73,7 +73,7 @@ static void test_uffd_mapping_is_for_four_pages_and_more(void **state)
     }
 }
 
-/* M1 */
+/* Y1 */
 static void test_uffd_mapping_does_not_show_what_a_file_grew_by(void **state)
 {
     struct fixture *f = *state;
@@ -90,7 +90,7 @@ static void test_uffd_mapping_does_not_show_what_a_file_grew_by(void **state)
     }
 }
 
-/* M1: the end is in the middle of a page. */
+/* Y1: the end is in the middle of a page. */
 static void test_uffd_mapping_of_a_file_that_shrank_is_not_used(void **state)
 {
     struct fixture *f = *state;
@@ -200,7 +200,7 @@ static void test_uffd_mapping_ends_with_its_region(void **state)
     assert_null(find_mapping());
 }
 
-/* M2 */
+/* Y2 */
 static void test_uffd_mapping_is_not_read_in_by_mlockall(void **state)
 {
     struct fixture *f = *state;

@@ -15,7 +15,8 @@
  *              Z3: it follows a thread that has caused the last faults alone. When another thread faults, it may run on
  *              all its processors again.
  *              Z4: it looks where the thread runs after it has woken it, and once in a while only.
- *              Z5: if the thread is soon elsewhere again, the handler waits longer before it moves the next time.
+ *              Z5: a move does not always last, because the scheduler may owe the thread time from before. Therefore the
+ *              handler moves again soon, but rests when many moves in a row were in vain.
  *              (test_uffd_follow_*)
  *              Each handler has its own state, which no other thread reads.
  * NOT PROMISED A change of affinity by another party that leaves the handler exactly the processor to which it has moved
@@ -31,11 +32,12 @@
 
 #include "uffd_internal.h"
 
-#define PRIORITY (-20) /* the nice value of a handler */
-#define ALONE 8        /* faults in a row of a thread that is followed */
-#define LOOK_NS 500000 /* between two looks at where the thread runs */
-#define LONG_ENOUGH 4  /* looks that have to find the thread in its place for a move to be worth its cost */
-#define MOST_PATIENCE 1024
+#define PRIORITY (-20)     /* the nice value of a handler */
+#define ALONE 8            /* faults in a row of a thread that is followed */
+#define SOON_NS 100000     /* between a move and the look whether the thread is there */
+#define LATER_NS 500000    /* between two looks while it is */
+#define VAIN 16            /* moves in a row after which it was not */
+#define REST_NS 50000000   /* without a look, after these */
 #define FIELD_PROCESSOR 39 /* of /proc/PID/stat, from 1; the name, which is in parentheses, is the second */
 
 /* Returns the processor that a thread of this process runs on, or last ran on; -1 when that cannot be known. */
@@ -105,29 +107,28 @@ static void run_on(struct pgl_follow *follow, int processor)
     }
 }
 
-/* Move to the thread's processor if the thread is likely to stay there. */
-static void look(struct pgl_follow *follow)
+/* Move to the thread's processor, unless that was in vain again and again. */
+static void look(struct pgl_follow *follow, uint64_t now_ns)
 {
     int processor = processor_of(follow->thread);
 
     if (processor >= 0 && processor == follow->processor) {
-        follow->looks_here++;
-        follow->looks_elsewhere = 0;
-    } else if (processor < 0 || ++follow->looks_elsewhere < follow->patience) { /* Z5 */
-        if (follow->processor >= 0) {
-            run_on(follow, -1);
-        }
-    } else {
-        follow->patience = follow->looks_here >= LONG_ENOUGH ? 1 : 2 * follow->patience;
-        follow->patience = follow->patience < MOST_PATIENCE ? follow->patience : MOST_PATIENCE;
-        follow->looks_here = follow->looks_elsewhere = 0;
+        follow->vain = 0;
+        follow->next_look_ns = now_ns + LATER_NS;
+    } else if (processor >= 0 && follow->vain < VAIN) {
+        follow->vain++;
+        follow->next_look_ns = now_ns + SOON_NS;
         run_on(follow, processor);
+    } else { /* Z5 */
+        follow->vain = 0;
+        follow->next_look_ns = now_ns + REST_NS;
+        run_on(follow, -1);
     }
 }
 
 void pgl_follow_start(struct pgl_follow *follow)
 {
-    *follow = (struct pgl_follow){.processor = -1, .patience = 1};
+    *follow = (struct pgl_follow){.processor = -1};
     if (sched_getaffinity(0, sizeof(follow->set), &follow->set) != 0 || CPU_COUNT(&follow->set) < 2) {
         return;
     }
@@ -150,8 +151,7 @@ void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t now_n
         }
     }
     follow->faults++;
-    if (thread != 0 && follow->faults >= ALONE && now_ns >= follow->next_look_ns) {
-        follow->next_look_ns = now_ns + LOOK_NS; /* Z4 */
-        look(follow);
+    if (thread != 0 && follow->faults >= ALONE && now_ns >= follow->next_look_ns) { /* Z4 */
+        look(follow, now_ns);
     }
 }

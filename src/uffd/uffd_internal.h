@@ -100,18 +100,16 @@ struct pgl_put {
 
 /* The processor of a handler, and the thread because of which it is there. */
 struct pgl_follow {
-    bool able;                /* it has more than one processor to choose from */
-    bool raised;              /* its priority was raised */
-    int nice;                 /* before that */
-    cpu_set_t allowed;        /* the processors that it may use */
-    cpu_set_t set;            /* its affinity as it has set or found it last */
-    int processor;            /* the one that it stays on, or -1 */
-    uint32_t thread;          /* the thread of the last fault, or 0: several */
-    uint64_t faults;          /* of this thread, in a row */
-    uint64_t next_look_ns;    /* when to look where the thread runs */
-    unsigned looks_here;      /* that found it in its place since the last move */
-    unsigned looks_elsewhere; /* in a row that did not */
-    unsigned patience;        /* so many of those make the handler move */
+    bool able;             /* it has more than one processor to choose from */
+    bool raised;           /* its priority was raised */
+    int nice;              /* before that */
+    cpu_set_t allowed;     /* the processors that it may use */
+    cpu_set_t set;         /* its affinity as it has set or found it last */
+    int processor;         /* the one that it stays on, or -1 */
+    uint32_t thread;       /* the thread of the last fault, or 0: several */
+    uint64_t faults;       /* of this thread, in a row */
+    uint64_t next_look_ns; /* when to look where the thread runs */
+    unsigned vain;         /* moves in a row after which the thread was elsewhere */
 };
 
 /* A handler thread. */

@@ -16,8 +16,11 @@
 #include "../cm.h"
 #include "calls.h"
 
-#define ALONE 8 /* faults in a row after which a thread is followed */
-#define LOOK_NS 500000
+#define ALONE 8          /* faults in a row after which a thread is followed */
+#define SOON_NS 100000   /* from a move to the next look */
+#define LATER_NS 500000  /* between two looks that find the thread in its place */
+#define REST_NS 50000000 /* after VAIN moves in vain */
+#define VAIN 16
 #define NICE 5 /* the handler's nice value when it starts */
 
 /* The kernel's view of the handler. Under the lock. */
@@ -195,9 +198,9 @@ static void touch_on_another_thread(struct fixture *f)
     pthread_join(thread, NULL);
 }
 
-static void let_time_pass(void)
+static void let_time_pass(uint64_t ns)
 {
-    __atomic_fetch_add(&clock_now, LOOK_NS, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&clock_now, ns, __ATOMIC_RELAXED);
 }
 
 static void show_file(struct fixture *f)
@@ -253,11 +256,17 @@ static void test_uffd_follow_looks_are_rare(void **state)
     struct fixture *f = *state;
 
     show_file(f);
-    touch(f, 4 * ALONE);
+    touch(f, 2 * ALONE);
     assert_int_equal(count_looks(), 1);
-    let_time_pass();
+    let_time_pass(SOON_NS);
     touch(f, ALONE);
     assert_int_equal(count_looks(), 2);
+    let_time_pass(LATER_NS - 1);
+    touch(f, ALONE);
+    assert_int_equal(count_looks(), 2);
+    let_time_pass(1);
+    touch(f, ALONE);
+    assert_int_equal(count_looks(), 3);
 }
 
 /* Z3 */
@@ -272,7 +281,7 @@ static void test_uffd_follow_two_threads_leave_the_handler_all_its_processors(vo
     touch(f, 1);
     assert_runs_on(0, 3);
     for (unsigned i = 0; i < ALONE; i++) {
-        let_time_pass();
+        let_time_pass(LATER_NS);
         touch_on_another_thread(f);
         touch(f, 1);
     }
@@ -302,15 +311,15 @@ static void test_uffd_follow_handler_obeys_a_new_affinity(void **state)
     touch(f, ALONE + 1);
     assert_runs_on(2, 2);
     allow(4, 6);
-    for (unsigned i = 0; i < 4; i++) { /* it has some patience */
-        let_time_pass();
+    for (unsigned i = 0; i < 4; i++) {
+        let_time_pass(LATER_NS);
         __atomic_store_n(&processor, 3, __ATOMIC_RELAXED);
         touch(f, 2);
         assert_runs_on(4, 6);
     }
     __atomic_store_n(&processor, 5, __ATOMIC_RELAXED);
     for (unsigned i = 0; i < 8; i++) {
-        let_time_pass();
+        let_time_pass(LATER_NS);
         touch(f, 2);
     }
     assert_runs_on(5, 5);
@@ -319,51 +328,49 @@ static void test_uffd_follow_handler_obeys_a_new_affinity(void **state)
     assert_runs_on(4, 6);
 }
 
-/* Z5 */
-static void test_uffd_follow_thread_that_moves_on_is_followed_less_and_less(void **state)
+/* Have the thread be elsewhere at each of @n looks. Returns how often the handler has moved. */
+static unsigned move_on(struct fixture *f, unsigned n)
 {
-    struct fixture *f = *state;
     unsigned moves = 0;
 
-    show_file(f);
-    touch(f, ALONE - 1);
-    for (unsigned i = 0; i < (NPAGES - ALONE) / 2; i++) {
+    for (unsigned i = 0; i < n; i++) {
         cpu_set_t before = copy_set(), after;
 
         __atomic_store_n(&processor, (int)(i % 4), __ATOMIC_RELAXED);
-        let_time_pass();
+        let_time_pass(LATER_NS);
         touch(f, 2);
         after = copy_set();
         moves += CPU_COUNT(&after) == 1 && !CPU_EQUAL(&before, &after);
     }
-    assert_int_equal(count_looks(), (NPAGES - ALONE) / 2);
-    assert_int_equal(moves, 4); /* after 1, 2, 4 and 8 looks */
+    return moves;
 }
 
-static void test_uffd_follow_long_stay_restores_patience(void **state)
+/* Z5 */
+static void test_uffd_follow_handler_rests_after_many_moves_in_vain(void **state)
 {
     struct fixture *f = *state;
 
     show_file(f);
-    touch(f, ALONE);
-    for (unsigned i = 0; i < 4; i++) { /* it is there for long */
-        let_time_pass();
-        touch(f, 2);
-    }
-    for (int i = 0; i < 2; i++) {
-        let_time_pass();
-        __atomic_store_n(&processor, 1, __ATOMIC_RELAXED);
-        touch(f, 2);
-    }
-    assert_runs_on(1, 1);
-    for (unsigned i = 0; i < 4; i++) {
-        let_time_pass();
-        touch(f, 2);
-    }
-    let_time_pass();
-    __atomic_store_n(&processor, 3, __ATOMIC_RELAXED);
-    touch(f, 2); /* once is enough */
-    assert_runs_on(3, 3);
+    touch(f, ALONE - 1);
+    assert_int_equal(move_on(f, VAIN + 6), VAIN);
+    assert_int_equal(count_looks(), VAIN + 1);
+    assert_runs_on(0, 3);
+    let_time_pass(REST_NS);
+    touch(f, 2);
+    assert_int_equal(count_looks(), VAIN + 2);
+    assert_true(is_on_one_processor());
+}
+
+static void test_uffd_follow_move_that_lasts_ends_the_row(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, ALONE - 1);
+    assert_int_equal(move_on(f, VAIN / 2 + 3), VAIN / 2 + 3);
+    let_time_pass(LATER_NS);
+    touch(f, 2); /* it is there */
+    assert_int_equal(move_on(f, VAIN / 2 + 3), VAIN / 2 + 3);
 }
 
 static void test_uffd_follow_handler_with_one_processor_asks_nothing(void **state)
@@ -410,7 +417,7 @@ static void test_uffd_follow_handler_serves_though_each_call_fails(void **state)
         pthread_mutex_unlock(&kernel.lock);
         __atomic_store_n(&processor, last[call % 4], __ATOMIC_RELAXED);
         while (touched < NPAGES) {
-            let_time_pass();
+            let_time_pass(LATER_NS);
             touch(f, 1);
         }
         undo_new(f);
@@ -432,13 +439,13 @@ static void test_uffd_follow_thread_that_is_nowhere_is_not_followed(void **state
     for (unsigned i = 0; i < 3; i++) {
         __atomic_store_n(&processor, 1, __ATOMIC_RELAXED);
         while (touched < ALONE || (!is_on_one_processor() && touched < NPAGES - 4)) {
-            let_time_pass();
+            let_time_pass(REST_NS);
             touch(f, 1);
         }
         touch(f, 1);
         assert_runs_on(1, 1);
         __atomic_store_n(&processor, nowhere[i], __ATOMIC_RELAXED);
-        let_time_pass();
+        let_time_pass(LATER_NS);
         touch(f, 2);
         assert_runs_on(0, 3);
     }
@@ -473,8 +480,8 @@ int main(void)
         TEST(test_uffd_follow_two_threads_leave_the_handler_all_its_processors),
         TEST(test_uffd_follow_handler_stays_within_its_processors),
         TEST(test_uffd_follow_handler_obeys_a_new_affinity),
-        TEST(test_uffd_follow_thread_that_moves_on_is_followed_less_and_less),
-        TEST(test_uffd_follow_long_stay_restores_patience),
+        TEST(test_uffd_follow_handler_rests_after_many_moves_in_vain),
+        TEST(test_uffd_follow_move_that_lasts_ends_the_row),
         TEST(test_uffd_follow_handler_with_one_processor_asks_nothing),
         TEST(test_uffd_follow_handler_anywhere_asks_nothing),
         TEST(test_uffd_follow_handler_serves_though_each_call_fails),

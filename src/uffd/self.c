@@ -5,14 +5,14 @@
  * SELF-SERVICE With UFFD_FEATURE_SIGBUS the kernel sends SIGBUS to a thread that touches an absent page, and no message.
  *              The thread brings the page in the signal's handler and touches it again. The handler threads read events
  *              only.
- *              K1: the handler takes only locks that its thread does not hold. The thread has touched the page in code
+ *              J1: the handler takes only locks that its thread does not hold. The thread has touched the page in code
  *              of the program, outside of the library, and meanwhile no other signal is delivered to it. The lock of
  *              the list of pagers is taken with all signals blocked.
- *              K2: the handler does not call malloc(), is not cancelled, and leaves errno alone.
- *              K3: a pager is not freed while a thread is in it.
- *              K4: a SIGBUS for an address that is no pager's goes to the handler that was installed before, as if this
+ *              J2: the handler does not call malloc(), is not cancelled, and leaves errno alone.
+ *              J3: a pager is not freed while a thread is in it.
+ *              J4: a SIGBUS for an address that is no pager's goes to the handler that was installed before, as if this
  *              one did not exist.
- *              K5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held there
+ *              J5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held there
  *              for ever, and is not touched.
  *              (test_uffd_self_*)
  * OBJECTS      The lock of the list protects the list, the counts of threads in each pager, and the handler that was
@@ -160,7 +160,7 @@ static bool serve_address(uint64_t addr)
     PGL_UNCANCELLED;
     struct pgl_self *self;
 
-    if (getpid() != all.process) { /* K5 */
+    if (getpid() != all.process) { /* J5 */
         return false;
     }
     self = enter(addr);
@@ -215,7 +215,7 @@ static void install(void)
     struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     struct sigaction now;
 
-    sigfillset(&action.sa_mask); /* K1 */
+    sigfillset(&action.sa_mask); /* J1 */
     sigaction(SIGBUS, NULL, &now);
     if ((now.sa_flags & SA_SIGINFO) == 0 || now.sa_sigaction != on_sigbus) {
         all.previous = now;
@@ -315,7 +315,7 @@ void pgl_self_stop(struct pgl_self *self)
         link = &(*link)->next;
     }
     *link = self->next;
-    while (self->users > 0) { /* K3 */
+    while (self->users > 0) { /* J3 */
         pthread_cond_wait(&all.left, &all.lock);
     }
     if (!all.first) {

@@ -267,7 +267,8 @@ static void test_uffd_latencies_are_counted_by_the_kind_of_fault(void **state)
         assert_int_equal(pthread_join(threads[i], &wrong), 0);
         assert_null(wrong);
     }
-    while (sum(stats_of(f).latency_found) == 0) { /* it may be counted a moment later */
+    while (sum(stats_of(f).latency_found) + sum(stats_of(f).latency_read) !=
+           3) { /* they may be counted a moment later */
         usleep(100);
     }
     assert_int_equal(sum(stats_of(f).latency_zero), 1);

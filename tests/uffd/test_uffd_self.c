@@ -113,7 +113,7 @@ static void test_uffd_self_page_that_cannot_be_read_is_zeros_or_tried_again(void
     assert_errors(f, 0);
 }
 
-/* K1 */
+/* J1 */
 static void test_uffd_self_no_signal_interrupts_the_service(void **state)
 {
     struct fixture *f = *state;
@@ -128,7 +128,7 @@ static void test_uffd_self_no_signal_interrupts_the_service(void **state)
     }
 }
 
-/* K2 */
+/* J2 */
 static void test_uffd_self_touch_leaves_errno_alone(void **state)
 {
     struct fixture *f = *state;
@@ -158,7 +158,7 @@ static void *touch_when_cancelled(void *arg)
     return NULL;
 }
 
-/* K2 */
+/* J2 */
 static void test_uffd_self_touch_is_no_cancellation_point(void **state)
 {
     struct fixture *f = *state;
@@ -300,7 +300,7 @@ static void set_handler(void (*handler)(int), void (*info_handler)(int, siginfo_
     assert_int_equal(sigaction(SIGBUS, &action, NULL), 0);
 }
 
-/* K4 */
+/* J4 */
 static void test_uffd_self_signal_of_other_memory_goes_to_the_handler_before(void **state)
 {
     volatile unsigned char *memory = map_beyond_end(NULL);
@@ -370,7 +370,7 @@ static void raise_it(struct fixture *f)
     raise(SIGBUS);
 }
 
-/* K4: as without the pager. An ignored signal is ignored only if it comes from a process. */
+/* J4: as without the pager. An ignored signal is ignored only if it comes from a process. */
 static void test_uffd_self_signal_without_a_handler_kills_or_is_ignored(void **state)
 {
     struct fixture *f = *state;
@@ -384,7 +384,7 @@ static void test_uffd_self_signal_without_a_handler_kills_or_is_ignored(void **s
     assert_int_equal(run_child(f, SIG_IGN, raise_it), 0);
 }
 
-/* K5, also in a child that was not made by fork(). */
+/* J5, also in a child that was not made by fork(). */
 static void test_uffd_self_child_has_its_own_signals(void **state)
 {
     struct fixture *f = *state;
@@ -453,7 +453,7 @@ static void *touch_page_0(void *arg)
     return shows_page(arg, 0) ? NULL : arg;
 }
 
-/* K3 */
+/* J3 */
 static void test_uffd_self_pager_is_not_freed_while_a_thread_is_in_it(void **state)
 {
     struct fixture *f = *state;

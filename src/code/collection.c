@@ -55,8 +55,12 @@ void pgl_set_init(struct pgl_collection *set, struct pgl_table *table)
 /* Forget the members, which have been unlocked. */
 static void empty(struct pgl_collection *set)
 {
-    pgl_leaves_free(set);
-    pgl_set_init(set, set->table);
+    if (PGL_UNLIKELY(set->tree)) {
+        pgl_leaves_free(set);
+    }
+    set->members = 0;
+    set->nleaves = 0;
+    set->marked = false;
 }
 
 static bool is_member(const struct pgl_collection_leaf *member, uint64_t index)
@@ -66,12 +70,6 @@ static bool is_member(const struct pgl_collection_leaf *member, uint64_t index)
     return (member->words >> word & 1) && (member->held[word] >> index % 64 & 1);
 }
 
-/* Count the members of a word. Nothing needs more than whether there are none, one, or several. */
-static inline void count(struct pgl_collection *set, uint64_t bits)
-{
-    set->members = set->members || (bits & (bits - 1)) ? 2 : 1;
-}
-
 static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t index)
 {
     unsigned word = index % PGL_LEVEL_SIZE / 64;
@@ -79,7 +77,7 @@ static void mark_member(struct pgl_collection *set, struct pgl_collection_leaf *
 
     member->held[word] = (member->words >> word & 1 ? member->held[word] : 0) | bit;
     member->words |= 1u << word;
-    count(set, bit);
+    set->members = set->members ? 2 : 1;
     if (index > set->max) {
         set->max = index;
     }
@@ -145,30 +143,36 @@ static void lock_page(struct pgl_collection *set, struct pgl_page *page, uint64_
     }
 }
 
-static void unlock_bits(struct pgl_collection *set, const struct pgl_collection_leaf *member, unsigned word,
-                        uint64_t bits)
+static inline __attribute__((always_inline)) void
+unlock_bits(struct pgl_collection *set, const struct pgl_collection_leaf *member, unsigned word, uint64_t bits)
 {
-    struct pgl_page *page = pgl_leaf_page(member->leaf, 64u * word);
+    struct pgl_page *page;
     const unsigned special = pgl_table_special(set->table);
 
     if (PGL_UNLIKELY(set->marked)) {
         pgl_killed_unmark(member->leaf, word, bits);
     }
-    /* Bit by bit, because members are neighbours more often than not. */
-    for (; bits; bits >>= 1, page++) {
-        if (!(bits & 1)) {
-            continue;
+    if (PGL_UNLIKELY(special)) {
+        for (; bits; bits &= bits - 1) {
+            pgl_page_unlock_slow(set->table, pgl_leaf_page(member->leaf, 64u * word + (unsigned)__builtin_ctzll(bits)),
+                                 pgl_witness_place());
         }
-        if (PGL_UNLIKELY(special)) {
-            pgl_page_unlock_slow(set->table, page, pgl_witness_place());
-        } else {
+        return;
+    }
+    if (!bits) {
+        return;
+    }
+    page = pgl_leaf_page(member->leaf, 64u * word + (unsigned)__builtin_ctzll(bits));
+    /* Bit by bit, because members are neighbours more often than not. */
+    for (bits >>= __builtin_ctzll(bits); bits; bits >>= 1, page++) {
+        if (bits & 1) {
             pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
         }
     }
 }
 
 /* Unlock the members from @index on. They stay members until the caller locks them again or forgets them. */
-static void unlock_from(struct pgl_collection *set, uint64_t index)
+static inline __attribute__((always_inline)) void unlock_from(struct pgl_collection *set, uint64_t index)
 {
     for (struct pgl_leaves_at at = pgl_leaves_from(set, index); at.member; at = pgl_leaves_next(set, at)) {
         const struct pgl_collection_leaf *member = at.member;
@@ -272,36 +276,9 @@ static inline uint64_t wanted_bits(const struct pgl_leaf *leaf, unsigned word, u
     return code_only ? bits & __atomic_load_n(&leaf->code[word], __ATOMIC_ACQUIRE) : bits;
 }
 
-/* List the leaves that have pages of the range, before any page is locked. Returns false when memory ran out. */
-static inline bool list_leaves(struct pgl_collection *set, uint64_t first, uint64_t last, bool code_only)
-{
-    if (first / PGL_LEVEL_SIZE == last / PGL_LEVEL_SIZE) { /* one leaf, with members or not */
-        struct pgl_leaf *leaf = pgl_leaf_find(set->table, first);
-
-        return !leaf || pgl_leaves_get(set, leaf);
-    }
-    for (uint64_t index = first; index <= last;) {
-        struct pgl_leaf *leaf = index <= set->table->last_index ? pgl_leaf_find(set->table, index) : NULL;
-        bool any = !code_only;
-
-        if (!leaf && !(leaf = pgl_leaf_next(set->table, index, last))) {
-            break;
-        }
-        for (unsigned word = first_word(leaf, first); !any && word < end_word(leaf, last); word++) {
-            any = wanted_bits(leaf, word, first, last, code_only);
-        }
-        if (any && !pgl_leaves_get(set, leaf)) {
-            empty(set);
-            return false;
-        }
-        index = leaf->first_index + PGL_LEVEL_SIZE;
-    }
-    return true;
-}
-
 /* Lock the pages of the range that lie in one listed leaf. Returns the bitwise or of their heads. */
-static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t first,
-                                  uint64_t last, bool code_only)
+static inline __attribute__((always_inline)) uintptr_t
+lock_leaf(struct pgl_collection *set, struct pgl_collection_leaf *member, uint64_t first, uint64_t last, bool code_only)
 {
     struct pgl_table *table = set->table;
     struct pgl_leaf *leaf = member->leaf;
@@ -309,17 +286,18 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
     uintptr_t head, heads = 0;
 
     for (unsigned word = first_word(leaf, first); word < end; word++) {
-        struct pgl_page *page = pgl_leaf_page(leaf, 64u * word);
         uint64_t bits = wanted_bits(leaf, word, first, last, code_only);
+        struct pgl_page *page;
 
         if (!bits) {
             continue;
         }
+        page = pgl_leaf_page(leaf, 64u * word + (unsigned)__builtin_ctzll(bits));
         member->held[word] = bits;
         member->words |= 1u << word;
         set->max = leaf->first_index + 64u * word + 63u - (unsigned)__builtin_clzll(bits);
-        count(set, bits);
-        for (; bits; bits >>= 1, page++) {
+        set->members = 2; /* or one, which is then unlocked as several are */
+        for (bits >>= __builtin_ctzll(bits); bits; bits >>= 1, page++) {
             if (!(bits & 1)) {
                 continue;
             }
@@ -332,6 +310,37 @@ static inline uintptr_t lock_leaf(struct pgl_collection *set, struct pgl_collect
         }
     }
     return heads;
+}
+
+/*
+ * Lock the pages of a range of several leaves. They are listed before any page is locked. Returns bit PGL_HEAD_CROSS if
+ * a head has it, or UINTPTR_MAX when memory ran out.
+ */
+static __attribute__((noinline)) uintptr_t lock_leaves(struct pgl_collection *set, uint64_t first, uint64_t last,
+                                                       bool code_only)
+{
+    uintptr_t heads = 0;
+
+    for (uint64_t index = first; index <= last;) {
+        struct pgl_leaf *leaf = index <= set->table->last_index ? pgl_leaf_find(set->table, index) : NULL;
+        bool any = !code_only;
+
+        if (!leaf && !(leaf = pgl_leaf_next(set->table, index, last))) {
+            break;
+        }
+        for (unsigned word = first_word(leaf, first); !any && word < end_word(leaf, last); word++) {
+            any = wanted_bits(leaf, word, first, last, code_only);
+        }
+        if (any && !pgl_leaves_get(set, leaf)) {
+            empty(set);
+            return UINTPTR_MAX;
+        }
+        index = leaf->first_index + PGL_LEVEL_SIZE;
+    }
+    for (struct pgl_leaves_at at = pgl_leaves_from(set, first); at.member; at = pgl_leaves_next(set, at)) {
+        heads |= lock_leaf(set, at.member, first, last, code_only);
+    }
+    return heads & PGL_HEAD_CROSS;
 }
 
 /*
@@ -382,7 +391,7 @@ static bool add_partners(struct pgl_collection *set, struct pgl_page *page, uint
 }
 
 /* Establish C3 for the members in the range. */
-static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_t last)
+static __attribute__((noinline)) bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_t last)
 {
     struct pgl_page *page;
     uint64_t index = first;
@@ -399,7 +408,7 @@ static bool add_all_partners(struct pgl_collection *set, uint64_t first, uint64_
 }
 
 /*
- * Lock the set of one page, the most frequent one, like list_leaves() and lock_leaf() without their loops. Returns its
+ * Lock the set of one page, the most frequent one, like lock_leaf() without its loops. Returns its
  * head.
  */
 static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool code_only)
@@ -436,13 +445,15 @@ bool pgl_set_lock(struct pgl_collection *set, struct pgl_table *table, uint64_t 
     set->last_addr = last_addr;
     if (first == last) {
         heads = lock_single(set, first, code_only);
-    } else {
-        if (!list_leaves(set, first, last, code_only)) {
-            return false;
+    } else if (first / PGL_LEVEL_SIZE == last / PGL_LEVEL_SIZE) {
+        struct pgl_leaf *leaf = pgl_leaf_find(table, first);
+
+        if (leaf) {
+            set->nleaves = 1;
+            heads = lock_leaf(set, pgl_leaves_init(&set->in_place[0], leaf), first, last, code_only);
         }
-        for (struct pgl_leaves_at at = pgl_leaves_from(set, first); at.member; at = pgl_leaves_next(set, at)) {
-            heads |= lock_leaf(set, at.member, first, last, code_only);
-        }
+    } else if ((heads = lock_leaves(set, first, last, code_only)) == UINTPTR_MAX) {
+        return false;
     }
     if ((heads & PGL_HEAD_CROSS) && !add_all_partners(set, first, last)) {
         pgl_collection_unlock_at(set, pgl_witness_place());

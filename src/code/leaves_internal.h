@@ -73,7 +73,8 @@ static inline struct pgl_leaves_at pgl_leaves_next(const struct pgl_collection *
     if (PGL_UNLIKELY(set->tree)) {
         return pgl_tree_next(set, at);
     }
-    return pgl_leaves_in_place(set, (unsigned)(at.member - set->in_place) + 1);
+    at.member = at.member + 1 < set->in_place + set->nleaves ? at.member + 1 : NULL;
+    return at;
 }
 
 /* Fill in a leaf without members. */

@@ -25,7 +25,7 @@ struct PGL_ANNOTATE(capability("collection")) pgl_collection {
     uint64_t first_addr;
     uint64_t last_addr;
     uint64_t max;
-    unsigned members; /* 0, 1, or any greater number for more than one */
+    unsigned members; /* 0 for none, 1 for one that is quick to unlock, or any greater number */
     bool kills;       /* the caller kills blocks, and makes none */
     bool marked;      /* some members may be marked in the leaves' bitmaps `killed` */
     unsigned nleaves; /* in in_place, or 0 if there is a tree */

@@ -171,7 +171,7 @@ keys() {
     expected=$1
     shift
     "$bench" "$@" --format=json >"$dir/out" 2>"$dir/err" || fail "$*: $(cat "$dir/err")"
-    [ "$(sed 's/"\([a-z_]*\)":[^,}]*[,}]/\1 /g; s/{//; s/ $//' "$dir/out")" = "$expected" ] ||
+    [ "$(sed 's/"\([a-z0-9_]*\)":[^,}]*[,}]/\1 /g; s/{//; s/ $//' "$dir/out")" = "$expected" ] ||
         fail "keys of $*: $(cat "$dir/out")"
 }
 

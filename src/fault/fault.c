@@ -17,6 +17,8 @@
  * OUT OF ORDER A reply may come before data_request() has returned, because the fault is queued before it asks. If an
  *              interruption and a reply come together, the thread that removes the fault from its queue, under the
  *              lock of the queue's room, decides on the outcome.
+ * STALE        A pager's answer that there is no data holds until a page of the chunk is removed, because that page may
+ *              have been made, written and paged out since. Then the fault asks again.
  * PROGRESS     A fault waits for a page that a pager was asked for, or that holds another fault's placeholder. That
  *              fault waits only further down the chain, and therefore no circle of waits is possible. A fault walks
  *              the chain without a placeholder once, and again only after it has waited. A fault that was handed a
@@ -125,6 +127,7 @@ static bool look(struct pgl_fault *fault)
         return pgl_fault_found(fault, page);
     }
     taken = page.chunk && pgl_object_page_is(page, page.chunk->busy | page.chunk->asked);
+    fault->no_data = fault->no_data && page.chunk->removals == fault->waiter.removals;
     none_here = !resident && !taken && (fault->no_data || !pgl_object_has_pager_for(object, fault->index));
     if (none_here && has_below(fault)) {
         return pgl_fault_go_down(fault);

@@ -220,6 +220,7 @@ static void remove_page(struct pgl_object *object, struct pgl_object_page page, 
         pgl_object_page_allow(page, PGL_ACCESS_NONE);
         pgl_object_page_drop_frame(object, page);
         page.shard->resident--;
+        page.chunk->removals++;
         *(uint64_t *)removed += 1;
     }
 }

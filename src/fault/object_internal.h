@@ -34,6 +34,7 @@ struct pgl_chunk {
     uint64_t writable;            /* readable pages only; atomic */
     uint64_t speculative;         /* resident or busy, and not touched since it was requested as a neighbour; atomic */
     uint64_t drops;               /* how many frames were dropped; atomic */
+    uint64_t removals;            /* how many of its resident pages were removed */
     struct pgl_queue queue;       /* faults that wait for these pages */
     uint64_t id[PGL_CHUNK_PAGES]; /* of a busy or asked page: the id of its mark */
     uint32_t wires[PGL_CHUNK_PAGES];

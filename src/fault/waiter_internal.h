@@ -37,15 +37,16 @@ struct pgl_queue {
 };
 
 /*
- * The lock of the room in which the fault waits protects queue, prev, next and index. The waiter's own lock, which is
- * the last in the lock order, protects the members below it. `room` changes under both locks. While it is set, the
- * fault does not go on, and therefore the object of the room is alive.
+ * The lock of the room in which the fault waits protects queue, prev, next, index and removals. The waiter's own lock,
+ * which is the last in the lock order, protects the members below it. `room` changes under both locks. While it is set,
+ * the fault does not go on, and therefore the object of the room is alive.
  */
 struct pgl_waiter {
     struct pgl_queue *queue;
     struct pgl_waiter *prev;
     struct pgl_waiter *next;
     uint64_t index;       /* the page that is waited for */
+    uint64_t removals;    /* when its pager last had no data: the removals from its chunk until then */
     bool uninterruptible; /* belongs to the fault; changes only while it is in no queue */
 
     pthread_mutex_t lock;

@@ -402,6 +402,28 @@ static void test_fault_placeholder_leaves_a_page_in_error_so(void **state)
     pgl_object_unref(lower);
 }
 
+/* Another fault makes the page, it is written, paged out and removed, all before the first fault goes on. */
+static void test_fault_asks_again_after_no_data_if_a_page_was_removed_since(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_object_config config = config_of(f);
+
+    config.internal = true;
+    config.advice = PGL_ADVICE_RANDOM;
+    f->object = pgl_object_new(&config);
+    f->sim.script = sim_keep;
+    assert_int_equal(read_page(&f->a, f->object, 50), PGL_FAULT_PENDING);
+    assert_int_equal(pgl_pager_no_data(f->object, sim_last(&f->sim)->id, (struct pgl_pager_range){50, 50}), 1);
+    f->sim.script = sim_no_data;
+    assert_int_equal(write_page(&f->b, f->object, 50), PGL_FAULT_SUCCESS);
+    assert_int_equal(pgl_object_remove(f->object, 50, 50), 1);
+    f->sim.script = sim_now;
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    assert_true(sim_frame_is(f->a.page.frame, 0xaa, 50));
+    assert_int_equal(f->sim.nrequests, 3);
+    assert_at_rest(f->object);
+}
+
 /* An internal top object whose pager has part of it, over an external one. */
 static void test_fault_no_data_above_looks_below(void **state)
 {
@@ -618,6 +640,7 @@ int main(void)
         TEST(test_fault_read_asks_and_waits_below_under_a_placeholder),
         TEST(test_fault_failing_below_takes_its_placeholder_back),
         TEST(test_fault_placeholder_leaves_a_page_in_error_so),
+        TEST(test_fault_asks_again_after_no_data_if_a_page_was_removed_since),
         TEST(test_fault_no_data_above_looks_below),
         TEST(test_fault_pending_finds_its_entry_changed),
         TEST(test_fault_pending_in_a_shadow_leaves_no_wire_below),

@@ -132,7 +132,9 @@ static void test_uffd_mapping_is_copied_as_far_as_the_file_reaches(void **state)
     }
     assert_int_equal(stats_of(f).present, 0);
     assert_int_equal(stats_of(f).pages_fetched, 10);
-    assert_int_equal(stats_of(f).bytes_read, 10 * PAGE);
+    while (stats_of(f).bytes_read != 10 * PAGE) { /* the handler takes back, a moment later, what it did not copy */
+        usleep(100);
+    }
     assert_errors(f, 0);
     assert_true(shows_zeros(f, 10));
     assert_errors(f, 1);
@@ -193,7 +195,9 @@ static void test_uffd_mapping_ends_with_its_region(void **state)
     show_file(f, 32);
     assert_non_null(find_mapping());
     undo_map(f);
-    assert_null(find_mapping());
+    while (find_mapping()) { /* the handler of the last fault lets its object go a moment later */
+        usleep(100);
+    }
     undo_new(f);
     show_file(f, 32);
     undo_new(f);

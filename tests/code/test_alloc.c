@@ -258,13 +258,16 @@ static void test_alloc_collection_fails_with_nothing_held(void **state)
     }
 }
 
-/* The allocations for a set of leaves: none for four. A tree has a record for each, an array grows by four times. */
+/*
+ * The allocations for a set of leaves: none for four. A tree has its head, and records in chunks of eleven. An array
+ * grows by four times.
+ */
 static unsigned allocations_for(unsigned n_leaves)
 {
     unsigned n = 0;
 
 #ifdef LEAVES_IN_GTREE
-    n = n_leaves > PGL_COLLECTION_INLINE ? n_leaves : 0;
+    n = n_leaves > PGL_COLLECTION_INLINE ? 1 + (n_leaves + 10) / 11 : 0;
 #else
     for (unsigned room = PGL_COLLECTION_INLINE; room < n_leaves; room *= 4) {
         n++;
@@ -290,7 +293,7 @@ static void assert_one_member_of_each_leaf(struct emu *emu, const struct pgl_col
 static void test_alloc_collection_grows_at_its_edges(void **state)
 {
     enum { MOST = 65 };
-    static const unsigned counts[] = {1, 3, 4, 5, 15, 16, 17, 63, 64, MOST};
+    static const unsigned counts[] = {1, 3, 4, 5, 10, 11, 12, 15, 16, 17, 22, 23, 63, 64, MOST};
     static struct emu_block blocks[MOST];
 
     (void)state;

@@ -158,6 +158,25 @@ static void check_buckets(struct check *check, struct pgl_page *page, uint64_t i
     }
 }
 
+/* Do as pgl_filter_set(). Return whether each bucket in which some bits were set before is marked as shared (L6). */
+static bool set_and_find_shared(const struct check *check, uint64_t *words, uint64_t first_addr, uint64_t last_addr,
+                                const struct pgl_span *span, uint64_t shared)
+{
+    const uint64_t in_bucket = (UINT64_C(1) << (check->table->page_bits - 6u)) - 1;
+    bool marked = true;
+
+    for (struct pgl_span part = {.first = span->first};; part.first = part.last + 1) {
+        part.last = (part.first | in_bucket) < span->last ? part.first | in_bucket : span->last;
+        if (pgl_filter_set(words, first_addr, last_addr, &part) &&
+            !(shared >> pgl_bucket(check->table, part.first) & 1)) {
+            marked = false;
+        }
+        if (part.last == span->last) {
+            return marked;
+        }
+    }
+}
+
 /* Compare an exact map with the list, some words at a time, and find shared bytes (L6). */
 static void check_map(struct check *check, struct pgl_page *page, uint64_t index, const uint64_t *map, bool was_reset)
 {
@@ -171,12 +190,8 @@ static void check_map(struct check *check, struct pgl_page *page, uint64_t index
 
         memset(words, was_reset ? 0xff : 0, sizeof(words));
         for (uintptr_t ref = pgl_list_first(page); ref; ref = *pgl_ref_next(ref)) {
-            const struct pgl_span *span = pgl_ref_span(ref);
-            uint64_t bits =
-                pgl_bucket_bits(pgl_bucket(check->table, span->first), pgl_bucket(check->table, span->last));
-
-            if (pgl_filter_set(words, first_addr, first_addr + 64 * n - 1, span) && !(shared & bits)) {
-                violation(check, "page %#" PRIx64 ": extents share a byte, and no bucket says so", index);
+            if (!set_and_find_shared(check, words, first_addr, first_addr + 64 * n - 1, pgl_ref_span(ref), shared)) {
+                violation(check, "page %#" PRIx64 ": extents share a byte, and its bucket does not say so", index);
             }
         }
         if (memcmp(map, words, n * sizeof(*words)) != 0) {

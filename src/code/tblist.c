@@ -13,7 +13,8 @@
  *   L3  If an extent reaches into buckets behind its own, its bucket is marked in `reach` for the class of the extent.
  *       (pgl_table_check(); test_buckets_check_finds_a_far_extent_unmarked)
  *   L6  If two extents have the same byte, the bucket in which the byte lies is marked as shared.
- *       (pgl_table_check(); test_buckets_check_finds_a_shared_byte_unmarked)
+ *       (pgl_table_check(); test_buckets_check_finds_a_shared_byte_unmarked,
+ *       test_buckets_check_finds_a_shared_byte_marked_in_another_bucket)
  *   L4  `ncross` counts the listed extents of blocks that are on another page too.
  *       (pgl_table_check(); test_buckets_check_finds_a_wrong_count_of_crossing_extents)
  *   L5  `dead` is clear while no thread holds the page. `stale` is clear then too, except on a page that a call has

@@ -361,6 +361,16 @@ static void test_buckets_check_finds_a_shared_byte_unmarked(void **state)
     pgl_invalidate_tb(f->emu.table, &other.tb, NULL);
 }
 
+static void test_buckets_check_finds_a_shared_byte_marked_in_another_bucket(void **state)
+{
+    struct fixture *f = *state;
+    struct emu_block other;
+
+    emu_link(&f->emu, &other, 0x5080, 0x50c0); /* buckets 2 and 3 are marked */
+    BREAK(&f->emu, f->buckets->shared, f->buckets->shared & ~UINT64_C(4), "share a byte");
+    pgl_invalidate_tb(f->emu.table, &other.tb, NULL);
+}
+
 static void test_buckets_check_finds_a_wrong_count_of_crossing_extents(void **state)
 {
     struct fixture *f = *state;
@@ -375,6 +385,47 @@ static void test_buckets_check_finds_marks_that_were_left(void **state)
 
     BREAK(&f->emu, f->buckets->dead, 1, "marks of a kill");
     BREAK(&f->emu, f->buckets->stale_end, 1, "marks of a kill");
+}
+
+/* ---- bytes of two extents ---- */
+
+static void test_buckets_keep_a_byte_that_is_shared_behind_the_first_bucket(void **state)
+{
+    struct fixture *f = *state;
+    struct emu_block other;
+
+    emu_link(&f->emu, &other, 0x5010, 0x50c0);
+    pgl_invalidate_tb(f->emu.table, &f->second.tb, NULL);
+    assert_int_equal(pgl_store_check(f->emu.table, 0x5080, 1, NULL), PGL_HIT);
+    assert_false(emu_is_live(&other));
+}
+
+static void test_buckets_keep_a_byte_that_two_share_when_a_third_dies(void **state)
+{
+    struct fixture *f = *state;
+    struct emu_block low, high;
+
+    emu_link(&f->emu, &high, 0x5070, 0x50c0);
+    emu_link(&f->emu, &low, 0x5060, 0x507f);
+    pgl_invalidate_tb(f->emu.table, &f->second.tb, NULL);
+    pgl_invalidate_tb(f->emu.table, &low.tb, NULL);
+    assert_int_equal(pgl_store_check(f->emu.table, 0x5070, 1, NULL), PGL_HIT);
+    assert_false(emu_is_live(&high));
+}
+
+static void test_buckets_keep_a_byte_that_is_shared_beside_the_dead(void **state)
+{
+    struct fixture *f = *state;
+    struct emu_block equal, blocks[2];
+
+    emu_link(&f->emu, &equal, 0x507f, 0x5080);
+    emu_link(&f->emu, &blocks[0], 0x50c0, 0x50c3);
+    emu_link(&f->emu, &blocks[1], 0x50c0, 0x50c3);
+    pgl_invalidate_tb(f->emu.table, &f->second.tb, NULL); /* in buckets 1 and 2 */
+    pgl_invalidate_tb(f->emu.table, &blocks[0].tb, NULL);
+    assert_int_equal(pgl_store_check(f->emu.table, 0x50c0, 1, NULL), PGL_HIT);
+    assert_false(emu_is_live(&blocks[1]));
+    pgl_invalidate_tb(f->emu.table, &equal.tb, NULL);
 }
 
 #define UNIT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -395,8 +446,12 @@ int main(void)
         UNIT(test_buckets_check_finds_a_wrong_used_bit),
         UNIT(test_buckets_check_finds_a_far_extent_unmarked),
         UNIT(test_buckets_check_finds_a_shared_byte_unmarked),
+        UNIT(test_buckets_check_finds_a_shared_byte_marked_in_another_bucket),
         UNIT(test_buckets_check_finds_a_wrong_count_of_crossing_extents),
         UNIT(test_buckets_check_finds_marks_that_were_left),
+        UNIT(test_buckets_keep_a_byte_that_is_shared_behind_the_first_bucket),
+        UNIT(test_buckets_keep_a_byte_that_two_share_when_a_third_dies),
+        UNIT(test_buckets_keep_a_byte_that_is_shared_beside_the_dead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

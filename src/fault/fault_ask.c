@@ -29,32 +29,49 @@ static void window_of(const struct pgl_fault *fault, uint64_t *first, uint64_t *
     *last = end - fault->index > row.after ? fault->index + row.after : end;
 }
 
-/* The number of pages that may be requested beside the demand page, as memory allows. None on a retry. */
-static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error)
+/*
+ * The number of pages that may be requested beside the demand page, as memory allows. None on a retry. Until
+ * keep_promise(), faults on other stripes do not count on *promised of the spare frames.
+ */
+static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error, uint64_t *promised)
 {
     struct pgl_object *object = fault->object;
     const struct pgl_object_config *config = &object->config;
     uint64_t npages = UINT64_MAX;
     uint64_t first, last;
 
+    *promised = 0;
     if (in_error || (fault->args.flags & (PGL_FAULT_FLAG_WIRE | PGL_FAULT_FLAG_RETRIED)) != 0) {
         return 0;
     }
+    window_of(fault, &first, &last);
     if (config->credits != 0) { /* reserve no more than there is use for */
-        window_of(fault, &first, &last);
         npages = last - first;
     }
     if (config->memory_ops && data) {
-        uint64_t owed = config->internal ? 0 : pgl_object_outstanding(object); /* frames are allocated at the reply */
-        uint64_t spare;
+        uint64_t spare, owed;
 
         pthread_mutex_lock(&object->memory_lock);
+        owed = object->promised;
+        owed += config->internal ? 0 : pgl_object_outstanding(object); /* frames are allocated at the reply */
         spare = config->memory_ops->spare(config->memory);
-        pthread_mutex_unlock(&object->memory_lock);
         spare -= spare < owed ? spare : owed;
         npages = npages < spare ? npages : spare;
+        *promised = npages < last - first ? npages : last - first;
+        object->promised += *promised;
+        pthread_mutex_unlock(&object->memory_lock);
     }
     return npages;
+}
+
+/* The pages are marked, or have their frames: the promise counts no more. */
+static void keep_promise(struct pgl_object *object, uint64_t promised)
+{
+    if (promised > 0) {
+        pthread_mutex_lock(&object->memory_lock);
+        object->promised -= promised;
+        pthread_mutex_unlock(&object->memory_lock);
+    }
 }
 
 /* Let the object's advisor choose, which is made when it is first needed. Without memory for it: the page alone. */
@@ -268,12 +285,14 @@ void pgl_fault_drop_credit(struct pgl_fault *fault)
 static bool ask_with_neighbours(struct pgl_fault *fault, bool data, bool in_error)
 {
     struct pgl_object *object = fault->object;
-    uint64_t npages = pgl_credit_reserve(object, budget(fault, data, in_error));
+    uint64_t promised;
+    uint64_t npages = pgl_credit_reserve(object, budget(fault, data, in_error, &promised));
     struct pgl_cluster cluster = choose(fault, data, npages);
     struct pgl_fault_counts *counts = pgl_fault_counts(fault);
     struct pgl_wake_list list = {NULL};
 
     mark_outward(fault, &cluster, fault->id);
+    keep_promise(object, promised);
     pgl_credit_spend(object, 1 + npages, 1 + cluster.last - cluster.first, &list);
     fault->credit = NULL;
     fault->asked_first = cluster.first;

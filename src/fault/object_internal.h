@@ -101,6 +101,7 @@ struct pgl_object {
     unsigned refs;      /* atomic */
     struct pgl_credits credits;
     pthread_mutex_t memory_lock;  /* one thread at a time calls alloc(), free() and spare() */
+    uint64_t promised;            /* frames of neighbours that are being chosen; under memory_lock */
     pthread_mutex_t advisor_lock; /* protects the members below */
     struct pgl_costs costs;
     struct pgl_advisor *advisor; /* NULL until a fault with adaptive advice is to choose its window */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The shards of an object: stripes of pages whose locks, ids and counts are their own, and faults that take no lock. */
 #include <errno.h>
+#include <semaphore.h>
 
 #include "../../src/fault/object_internal.h"
 #include "probe.h"
@@ -111,11 +112,78 @@ static void test_object_even_parts_do_not_meet_at_each_stripe(void **state)
         assert_true(meet <= 1024 / 8);
     }
     for (uint64_t group = 0; group < 64; group++) {
-        assert_int_equal(pgl_object_shards(f->object, group * PGL_SHARDS_MAX * EDGE,
-                                           (group + 1) * PGL_SHARDS_MAX * EDGE - 1),
-                         UINT32_MAX);
+        assert_int_equal(
+            pgl_object_shards(f->object, group * PGL_SHARDS_MAX * EDGE, (group + 1) * PGL_SHARDS_MAX * EDGE - 1),
+            UINT32_MAX);
         assert_int_equal(__builtin_popcountll(pgl_object_shards(f->object, group * EDGE, group * EDGE)), 1);
     }
+}
+
+/* A heap whose allocation number `at` waits until the test lets it go on. */
+struct gate {
+    unsigned calls;
+    unsigned at;
+    sem_t reached;
+    sem_t open;
+};
+
+static void *gate_alloc(void *heap, size_t size)
+{
+    struct gate *gate = heap;
+
+    if (++gate->calls == gate->at) {
+        sem_post(&gate->reached);
+        sem_wait(&gate->open);
+    }
+    return calloc(1, size);
+}
+
+static void gate_free(void *heap, void *block)
+{
+    (void)heap;
+    free(block);
+}
+
+static void *read_before_a_chunk_ends(void *arg)
+{
+    struct fixture *f = arg;
+
+    assert_int_equal(read_page(&f->a, f->object, PGL_CHUNK_PAGES - 3), PGL_FAULT_PENDING);
+    return NULL;
+}
+
+/* One fault has counted the spare frames, and its cluster of 7 is marked in part, when another stripe's counts them. */
+static void test_object_spare_frames_are_not_promised_twice(void **state)
+{
+    static const struct pgl_heap_ops gate_ops = {gate_alloc, gate_free};
+    struct fixture *f = *state;
+    struct pgl_object_config config = config_of(f);
+    struct gate gate = {.at = 4}; /* the object, a table, a chunk; and the next chunk, in the cluster */
+    pthread_t thread;
+
+    assert_int_equal(sem_init(&gate.reached, 0, 0), 0);
+    assert_int_equal(sem_init(&gate.open, 0, 0), 0);
+    config.last = config.pager_range.last = 2 * EDGE - 1;
+    config.heap_ops = &gate_ops;
+    config.heap = &gate;
+    f->sim.nframes = 10;
+    f->sim.reserve = 2;
+    f->sim.script = sim_keep;
+    f->object = pgl_object_new(&config);
+    assert_int_equal(pthread_create(&thread, NULL, read_before_a_chunk_ends, f), 0);
+    sem_wait(&gate.reached);
+    assert_int_equal(read_page(&f->b, f->object, EDGE + 100), PGL_FAULT_PENDING);
+    sem_post(&gate.open);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(stats_of(f->object).outstanding,
+                     7 + 1); /* the second takes no neighbours: two frames are kept back */
+    assert_int_equal(f->object->promised, 0);
+    pgl_object_terminate(f->object);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_ERROR);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_MEMORY_ERROR);
+    drop_object(f);
+    sem_destroy(&gate.reached);
+    sem_destroy(&gate.open);
 }
 
 static void test_object_ids_of_shards_differ(void **state)
@@ -147,9 +215,9 @@ static void test_object_range_over_stripes_ends_where_it_says(void **state)
             for (size_t i = 0; i < 8; i++) {
                 assert_int_equal(read_page(&f->a, f->object, ends[i]), PGL_FAULT_SUCCESS);
             }
-            assert_int_equal(pgl_pager_withhold(f->object, (struct pgl_pager_range){ends[first], ends[last]},
-                                                PGL_ACCESS_READ),
-                             last - first + 1);
+            assert_int_equal(
+                pgl_pager_withhold(f->object, (struct pgl_pager_range){ends[first], ends[last]}, PGL_ACCESS_READ),
+                last - first + 1);
             assert_int_equal(pgl_object_remove(f->object, ends[first], ends[last]), last - first + 1);
             assert_int_equal(stats_of(f->object).resident, 8 - (last - first + 1));
             drop_object(f);
@@ -306,6 +374,7 @@ int main(void)
         TEST(test_object_cluster_reaches_into_the_next_stripe),
         TEST(test_object_marks_of_both_stripes_are_rolled_back),
         TEST(test_object_even_parts_do_not_meet_at_each_stripe),
+        TEST(test_object_spare_frames_are_not_promised_twice),
         TEST(test_object_ids_of_shards_differ),
         TEST(test_object_range_over_stripes_ends_where_it_says),
         TEST(test_object_replies_over_stripes_are_counted_once),

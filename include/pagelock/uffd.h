@@ -113,7 +113,8 @@ struct pgl_uffd_config {
  * forked finds its event counted. A page that was read ahead is counted before it can be touched; therefore
  * pages_fetched and pages_zeroed may include pages that a handler is about to install. Two kinds may be counted a
  * moment after they can be seen: in unlocks, ns_total, ns_max and the histograms a fault that was answered together with
- * another thread's; in present and gone a cluster of which some pages were installed.
+ * another thread's; in present and gone a cluster of which some pages were installed. bytes_read includes pages that a
+ * handler is about to copy out of a mapping.
  *
  * A fault that is put off because the kernel would refuse its page is counted when its thread faults again. A fault
  * whose page is tried again because of @failed is counted each time.

@@ -2,9 +2,10 @@
 /*
  * How pages get from a file into memory that waits for them: the pager that the handlers give to the fault driver.
  * Everything happens inside data_request(), in the thread that handles the fault. Each run of data in the cluster costs
- * one pread() and one UFFDIO_COPY or, if it is copied out of a mapping of the file, one fstat() and one UFFDIO_COPY. Each hole costs one fstat() and one UFFDIO_ZEROPAGE, or with write protection one
- * UFFDIO_COPY of zeros. Both cost one UFFDIO_WAKE. The thread that holds the lock under which most file systems write a
- * file may be waiting for this page; none of these calls takes that lock.
+ * one pread() and one UFFDIO_COPY or, if it is copied out of a mapping of the file, one fstat(), one madvise() and one
+ * UFFDIO_COPY. Each hole costs one fstat() and one UFFDIO_ZEROPAGE, or with write protection one UFFDIO_COPY of zeros.
+ * Both cost one UFFDIO_WAKE. The thread that holds the lock under which most file systems write a file may be waiting
+ * for this page; none of these calls takes that lock.
  *
  * The answers of the kernel, and what follows from each:
  *   EEXIST  the page is there already: another handler installed it, or a forked child inherited it. It counts as

@@ -8,9 +8,12 @@
  *              pages of a file that is shorter by now: its last page would be filled up with zeros in the mapping, where
  *              a read ends early.
  *              Y2: the mapping never locks pages. mlockall(MCL_FUTURE) would otherwise read the whole file in.
+ *              Y3: the pages are in memory before they are copied. UFFDIO_COPY is called with the layout locked, and
+ *              every handler needs it before it reads a message: none waits for another one's storage there.
  *              (test_uffd_mapping_*)
  * NOT PROMISED An error, if the file shrinks in the middle of a page between the look at its length and the copy. The
  *              rest of that page is zeros then.
+ *              Y3, if the kernel takes pages away between the two calls: it reads them again during the copy.
  */
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -44,11 +47,14 @@ void pgl_mapping_fini(struct pgl_mapping *mapping)
 const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t first, uint64_t npages,
                                       size_t page_size)
 {
+    const unsigned char *bytes;
     struct stat st;
 
     if (!source->mapping.bytes || npages < LEAST_PAGES || (first + npages) * page_size > source->size ||
         fstat(source->file->fd, &st) != 0 || (uint64_t)st.st_size < source->size) { /* Y1 */
         return NULL;
     }
-    return source->mapping.bytes + (first - source->range.first) * page_size;
+    bytes = source->mapping.bytes + (first - source->range.first) * page_size;
+    /* Y3. Before Linux 5.14 it is EINVAL, and for pages behind the file's end EFAULT. */
+    return madvise((void *)(uintptr_t)bytes, npages * page_size, MADV_POPULATE_READ) == 0 ? bytes : NULL;
 }

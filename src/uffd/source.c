@@ -213,7 +213,10 @@ static void source_free(struct pgl_source *source)
     pgl_arena_heap_ops.free(source->files->arena, source);
 }
 
-/* Open the file, find its holes, and map it. To find holes moves a file offset; therefore the caller's own description is not used. */
+/*
+ * Open the file, find its holes, and map it. To find holes moves a file offset; therefore the caller's own description
+ * is not used.
+ */
 static bool open_source(struct pgl_source *source, int fd, const struct stat *st, int flags, size_t page_size)
 {
     bool sparse = (uint64_t)st->st_blocks * 512 < source->size;

@@ -348,7 +348,7 @@ struct pgl_pager_range pgl_source_find_run(const struct pgl_source *source, stru
 void pgl_mapping_init(struct pgl_mapping *mapping, int fd, off_t offset, size_t length);
 void pgl_mapping_fini(struct pgl_mapping *mapping);
 
-/* Returns the address of pages in the source's mapping, or NULL when they have to be read. */
+/* Bring pages into memory, and return their address in the source's mapping, or NULL when they have to be read. */
 const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t first, uint64_t npages,
                                       size_t page_size);
 

@@ -160,8 +160,10 @@ int __real_madvise(void *addr, size_t length, int advice);
 int __wrap_madvise(void *addr, size_t length, int advice);
 int __wrap_madvise(void *addr, size_t length, int advice)
 {
-    if (inject(CALL_MADVISE, (unsigned long)advice)) {
-        return -1;
+    int error = inject(CALL_MADVISE, (unsigned long)advice);
+
+    if (error != 0) {
+        return error == LIE ? 0 : -1;
     }
     if (nothing_drops && (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED)) {
         errno = EINVAL;

@@ -113,7 +113,10 @@ int __real_msync(void *addr, size_t length, int flags);
 int __real_open64(const char *path, int flags);
 ssize_t __real_read(int fd, void *buffer, size_t length);
 
-/* The next calls of other threads than the test's fail so many times. LIE: they do half, and claim to have done all. */
+/*
+ * The next calls of other threads than the test's fail so many times. LIE: they do half, or a madvise() nothing, and
+ * claim to have done all.
+ */
 void fail_theirs(enum call call, unsigned long request, int error, unsigned times);
 
 /* How many calls have failed since fail_theirs(). */

@@ -119,13 +119,14 @@ static void test_uffd_mapping_that_cannot_be_copied_is_read(void **state)
     assert_errors(f, 0);
 }
 
-/* The file shrinks after its length was looked at: the kernel copies as far as it reaches, and the rest is read. */
+/* The file shrinks just before the copy: the kernel copies as far as it reaches, and the rest is read. */
 static void test_uffd_mapping_is_copied_as_far_as_the_file_reaches(void **state)
 {
     struct fixture *f = *state;
 
     show_file(f, 32);
     __atomic_store_n(&told_size, NPAGES * PAGE, __ATOMIC_RELEASE);
+    fail_theirs(CALL_MADVISE, MADV_POPULATE_READ, LIE, 1);
     assert_int_equal(ftruncate(f->file, 10 * PAGE), 0);
     for (uint64_t page = 0; page < 10; page++) {
         assert_true(shows_page(f, page));
@@ -138,6 +139,45 @@ static void test_uffd_mapping_is_copied_as_far_as_the_file_reaches(void **state)
     assert_errors(f, 0);
     assert_true(shows_zeros(f, 10));
     assert_errors(f, 1);
+}
+
+/* Y3: also pages that are not copied then. */
+static void test_uffd_mapping_is_in_memory_before_it_is_copied(void **state)
+{
+    struct fixture *f = *state;
+    const char *mapping, *rss;
+
+    if (madvise(f->memory, PAGE, MADV_POPULATE_READ) != 0) {
+        SKIP_BECAUSE("this kernel has no MADV_POPULATE_READ");
+    }
+    show_file(f, 32);
+    fail_theirs(CALL_IOCTL, UFFDIO_COPY, EFAULT, 1);
+    assert_true(shows_page(f, 0));
+    assert_int_equal(count_fired(), 1);
+    mapping = find_mapping();
+    rss = mapping ? strstr(mapping, "\nRss:") : NULL;
+    assert_true(rss && strtol(rss + 5, NULL, 10) * 1024 >= 32 * (long)PAGE);
+}
+
+/* Y3 */
+static void test_uffd_mapping_that_cannot_be_brought_into_memory_is_read(void **state)
+{
+    static const int errors[] = {EINVAL, EFAULT, ENOMEM, EAGAIN, EHWPOISON, EINTR};
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
+        show_file(f, 32);
+        fail_theirs(CALL_MADVISE, MADV_POPULATE_READ, errors[i], 1000);
+        assert_true(shows_page(f, 0));
+        assert_int_equal(count_fired(), 1);
+        assert_shows_file(f);
+        assert_int_equal(count_fired(), NPAGES / 32);
+        assert_int_equal(stats_of(f).bytes_read, NPAGES * PAGE);
+        assert_int_equal(stats_of(f).pages_fetched, NPAGES);
+        assert_errors(f, 0);
+        undo_map(f);
+        undo_new(f);
+    }
 }
 
 /* A mapping that is refused while pages of the cluster are gone: what is left is read, and nothing stays asked for. */
@@ -240,6 +280,8 @@ int main(void)
         TEST(test_uffd_mapping_of_a_file_that_shrank_is_not_used),
         TEST(test_uffd_mapping_that_cannot_be_copied_is_read),
         TEST(test_uffd_mapping_is_copied_as_far_as_the_file_reaches),
+        TEST(test_uffd_mapping_is_in_memory_before_it_is_copied),
+        TEST(test_uffd_mapping_that_cannot_be_brought_into_memory_is_read),
         TEST(test_uffd_mapping_with_an_event_in_between_goes_on),
         TEST(test_uffd_mapping_of_a_direct_file_is_not_made),
         TEST(test_uffd_mapping_that_cannot_be_made_is_done_without),

@@ -11,7 +11,8 @@
  *              J2: the handler does not call malloc(), is not cancelled, and leaves errno alone.
  *              J3: a pager is not freed while a thread is in it.
  *              J4: a SIGBUS for an address that is no pager's goes to the handler that was installed before, as if this
- *              one did not exist.
+ *              one did not exist. It goes there once, also if a handler above this one has outlived the pagers, and
+ *              passes on what it does not know.
  *              J5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held there
  *              for ever, and is not touched.
  *              (test_uffd_self_*)
@@ -52,6 +53,7 @@ static struct {
     pid_t process; /* that has the pagers */
     struct pgl_self *first;
     struct sigaction previous;
+    struct sigaction above; /* the handler that was installed over this one before the last pager ended */
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER, .left = PTHREAD_COND_INITIALIZER, .once = PTHREAD_ONCE_INIT};
 
 static struct pgl_handler *take_server(struct pgl_self *self)
@@ -209,7 +211,19 @@ static void on_sigbus(int signal, siginfo_t *info, void *context)
     }
 }
 
-/* Install the handler above the one that is there. */
+static bool are_same(const struct sigaction *one, const struct sigaction *other)
+{
+    return ((one->sa_flags ^ other->sa_flags) & SA_SIGINFO) == 0 && one->sa_sigaction == other->sa_sigaction;
+}
+
+/* Whether it is the handler that was above this one when the last pager ended. */
+static bool passes_on(const struct sigaction *action)
+{
+    return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN && are_same(action, &all.above) &&
+           !are_same(action, &all.previous);
+}
+
+/* Install the handler above the one that is there, unless that passes signals on to it. */
 static void install(void)
 {
     struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
@@ -217,7 +231,7 @@ static void install(void)
 
     sigfillset(&action.sa_mask); /* J1 */
     sigaction(SIGBUS, NULL, &now);
-    if ((now.sa_flags & SA_SIGINFO) == 0 || now.sa_sigaction != on_sigbus) {
+    if (!are_same(&now, &action) && !passes_on(&now)) {
         all.previous = now;
         sigaction(SIGBUS, &action, NULL);
     }
@@ -226,10 +240,8 @@ static void install(void)
 /* Restore the handler that was there before. A handler that was installed later stays, and may pass signals on. */
 static void uninstall(void)
 {
-    struct sigaction now;
-
-    sigaction(SIGBUS, NULL, &now);
-    if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == on_sigbus) {
+    sigaction(SIGBUS, NULL, &all.above);
+    if ((all.above.sa_flags & SA_SIGINFO) != 0 && all.above.sa_sigaction == on_sigbus) {
         sigaction(SIGBUS, &all.previous, NULL);
     }
 }

@@ -439,10 +439,61 @@ static void test_uffd_self_handler_before_is_restored_with_the_last_pager(void *
     assert_ptr_equal(current_handler(), (void *)(uintptr_t)on_signal_info);
 }
 
+static struct sigaction below; /* the handler that on_signal_above() replaced */
+
+static void on_signal_above(int signal, siginfo_t *info, void *context)
+{
+    below.sa_sigaction(signal, info, context);
+}
+
+/* J4: a handler that was installed above the pager's outlives the pager, and another pager is made. */
+static void test_uffd_self_handler_above_passes_on_only_once(void **state)
+{
+    volatile unsigned char *memory = map_beyond_end(NULL);
+    struct fixture *f = *state;
+
+    set_handler(NULL, on_signal_info);
+    show_file(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(sigaction(SIGBUS, NULL, &below), 0);
+    set_handler(NULL, on_signal_above);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(shows_page(f, i));
+        told_addr = NULL;
+        if (sigsetjmp(out, 1) == 0) {
+            (void)memory[5];
+            fail();
+        }
+        assert_ptr_equal(told_addr, memory + 5);
+        undo_new(f);
+        assert_ptr_equal(current_handler(), (void *)(uintptr_t)on_signal_above);
+        munmap(f->memory, NPAGES * PAGE);
+        new_memory(f);
+        show_file(f, PGL_ADVICE_RANDOM);
+    }
+    assert_int_equal(sigaction(SIGBUS, &below, NULL), 0);
+    undo_new(f);
+    assert_ptr_equal(current_handler(), (void *)(uintptr_t)on_signal_info);
+    munmap((void *)(uintptr_t)memory, PAGE);
+}
+
+static __thread bool is_freer;
+static bool freer_waits; /* atomic */
+
+int __real_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
+int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
+int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
+{
+    if (is_freer) {
+        __atomic_store_n(&freer_waits, true, __ATOMIC_RELEASE);
+    }
+    return __real_pthread_cond_wait(cond, mutex);
+}
+
 static void *free_pager(void *arg)
 {
     struct fixture *f = arg;
 
+    is_freer = true;
     pgl_uffd_free(f->uffd);
     __atomic_store_n(&f->uffd, NULL, __ATOMIC_RELEASE);
     return NULL;
@@ -464,13 +515,15 @@ static void test_uffd_self_pager_is_not_freed_while_a_thread_is_in_it(void **sta
     show_file(f, PGL_ADVICE_RANDOM);
     copy = *f;
     f->uffd = NULL;
+    __atomic_store_n(&freer_waits, false, __ATOMIC_RELEASE);
     close_gate();
     assert_int_equal(pthread_create(&toucher, NULL, touch_page_0, f), 0);
     wait_for_gate(1);
     assert_int_equal(pthread_create(&freer, NULL, free_pager, &copy), 0);
-    for (unsigned i = 0; i < 100 && __atomic_load_n(&copy.uffd, __ATOMIC_ACQUIRE); i++) {
-        usleep(1000); /* only a pager that does not wait is freed meanwhile */
+    while (!__atomic_load_n(&freer_waits, __ATOMIC_ACQUIRE) && __atomic_load_n(&copy.uffd, __ATOMIC_ACQUIRE)) {
+        usleep(100);
     }
+    assert_true(__atomic_load_n(&freer_waits, __ATOMIC_ACQUIRE));
     assert_non_null(__atomic_load_n(&copy.uffd, __ATOMIC_ACQUIRE));
     open_gate();
     pthread_join(freer, NULL);
@@ -510,6 +563,7 @@ int main(void)
         TEST(test_uffd_self_signal_without_a_handler_kills_or_is_ignored),
         TEST(test_uffd_self_child_has_its_own_signals),
         TEST(test_uffd_self_handler_before_is_restored_with_the_last_pager),
+        TEST(test_uffd_self_handler_above_passes_on_only_once),
         TEST(test_uffd_self_pager_is_not_freed_while_a_thread_is_in_it),
     };
 #undef TEST

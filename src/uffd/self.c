@@ -9,7 +9,8 @@
  *              of the program, outside of the library, and meanwhile no other signal is delivered to it. The lock of
  *              the list of pagers is taken with all signals blocked.
  *              J2: the handler does not call malloc(), is not cancelled, and leaves errno alone.
- *              J3: a pager is not freed while a thread is in it.
+ *              J3: a pager is not freed while a thread is in it. From its end until its memory is released no thread
+ *              enters it: it touches the page again and again, and finds plain memory at last.
  *              J4: a SIGBUS for an address that is no pager's goes to the handler that was installed before, as if this
  *              one did not exist. It goes there once, also if a handler above this one has outlived the pagers, and
  *              passes on what it does not know.
@@ -39,6 +40,7 @@ struct pgl_self {
     struct pgl_self *next;
     struct pgl_uffd *uffd;
     unsigned users; /* threads that are in the pager */
+    bool ending;    /* no thread enters it any more */
     pthread_mutex_t lock;
     pthread_cond_t returned; /* a server */
     unsigned nidle, nservers;
@@ -117,19 +119,23 @@ static void serve(struct pgl_self *self, uint64_t addr)
     }
 }
 
-/* Enter the pager that shows a file at this address, or return NULL. */
-static struct pgl_self *enter(uint64_t addr)
+/*
+ * Enter the pager that shows a file at this address. Returns whether there is one; *entered is NULL when it ends, or
+ * when there is none.
+ */
+static bool enter(uint64_t addr, struct pgl_self **entered)
 {
     struct pgl_self *self;
 
     pthread_mutex_lock(&all.lock);
     for (self = all.first; self && !shows(self->uffd, addr / self->uffd->page_size); self = self->next) {
     }
-    if (self) {
+    *entered = self && !self->ending ? self : NULL;
+    if (*entered) {
         self->users++;
     }
     pthread_mutex_unlock(&all.lock);
-    return self;
+    return self != NULL;
 }
 
 static void leave(struct pgl_self *self)
@@ -165,12 +171,15 @@ static bool serve_address(uint64_t addr)
     if (getpid() != all.process) { /* J5 */
         return false;
     }
-    self = enter(addr);
-    if (!self) {
+    if (!enter(addr, &self)) {
         return serve_unknown(addr);
     }
-    serve(self, addr);
-    leave(self);
+    if (self) {
+        serve(self, addr);
+        leave(self);
+    } else {
+        usleep(PGL_UFFD_PAUSE_US / 10);
+    }
     return true;
 }
 
@@ -317,7 +326,19 @@ int pgl_self_start(struct pgl_uffd *uffd)
     return 0;
 }
 
-void pgl_self_stop(struct pgl_self *self)
+void pgl_self_end(struct pgl_self *self)
+{
+    sigset_t before;
+
+    lock_list(&before);
+    self->ending = true;
+    while (self->users > 0) { /* J3 */
+        pthread_cond_wait(&all.left, &all.lock);
+    }
+    unlock_list(&before);
+}
+
+void pgl_self_free(struct pgl_self *self)
 {
     struct pgl_self **link = &all.first;
     sigset_t before;
@@ -327,9 +348,6 @@ void pgl_self_stop(struct pgl_self *self)
         link = &(*link)->next;
     }
     *link = self->next;
-    while (self->users > 0) { /* J3 */
-        pthread_cond_wait(&all.left, &all.lock);
-    }
     if (!all.first) {
         uninstall();
     }

@@ -75,7 +75,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
         return;
     }
     if (uffd->self_service) {
-        pgl_self_stop(uffd->self_service);
+        pgl_self_end(uffd->self_service);
     }
     __atomic_store_n(&uffd->ending, true, __ATOMIC_RELAXED);
     eventfd_write(uffd->stop, 1);
@@ -89,6 +89,9 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     while (uffd->spaces) {
         pgl_space_unregister(uffd, uffd->spaces);
         pgl_event_read_last(uffd, uffd->spaces);
+        if (uffd->self_service) { /* there is one space: no child is followed */
+            pgl_self_free(uffd->self_service);
+        }
         pgl_space_drop(uffd, &uffd->spaces);
     }
     for (unsigned i = 0; i < uffd->nhandlers; i++) { /* after the last event: a fork holds malloc's locks */

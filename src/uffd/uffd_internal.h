@@ -184,8 +184,11 @@ struct pgl_self;
 /* Have threads serve their own faults. Returns 0 or an errno. */
 int pgl_self_start(struct pgl_uffd *uffd);
 
-/* The program touches no absent page any more. */
-void pgl_self_stop(struct pgl_self *self);
+/* Wait for the threads that serve themselves. Others touch their pages again and again until these are plain memory. */
+void pgl_self_end(struct pgl_self *self);
+
+/* The pager has ended, and its memory is released. */
+void pgl_self_free(struct pgl_self *self);
 
 /* serve.c */
 

@@ -531,6 +531,42 @@ static void test_uffd_self_pager_is_not_freed_while_a_thread_is_in_it(void **sta
     assert_null(wrong);
 }
 
+static unsigned asked; /* atomic */
+
+static enum pgl_uffd_remedy on_failure_again(void *arg, const void *addr, int error)
+{
+    (void)arg;
+    (void)addr;
+    (void)error;
+    __atomic_fetch_add(&asked, 1, __ATOMIC_RELEASE);
+    return PGL_UFFD_AGAIN;
+}
+
+static void *touch_bad_page(void *arg)
+{
+    return shows_zeros(arg, 5) ? NULL : arg;
+}
+
+/* J3 */
+static void test_uffd_self_thread_of_a_bad_page_outlives_the_pager(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+    void *wrong;
+
+    f->config.failed = on_failure_again;
+    show_file(f, PGL_ADVICE_RANDOM);
+    __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&bad_offset, 5 * PAGE, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(&thread, NULL, touch_bad_page, f), 0);
+    while (__atomic_load_n(&asked, __ATOMIC_ACQUIRE) < 2) {
+        usleep(100);
+    }
+    undo_new(f);
+    assert_int_equal(pthread_join(thread, &wrong), 0);
+    assert_null(wrong);
+}
+
 static int set_up_signal(void **state)
 {
     signal(SIGBUS, SIG_DFL);
@@ -565,6 +601,7 @@ int main(void)
         TEST(test_uffd_self_handler_before_is_restored_with_the_last_pager),
         TEST(test_uffd_self_handler_above_passes_on_only_once),
         TEST(test_uffd_self_pager_is_not_freed_while_a_thread_is_in_it),
+        TEST(test_uffd_self_thread_of_a_bad_page_outlives_the_pager),
     };
 #undef TEST
 

@@ -175,7 +175,7 @@ static bool find_holes(struct pgl_source *source, size_t page_size)
 {
     off_t size = (off_t)page_size;
     off_t at = (off_t)source->range.first * size;
-    off_t end = (off_t)(source->range.last + 1) * size;
+    off_t end = source->range.last >= INT64_MAX / page_size ? INT64_MAX : (off_t)(source->range.last + 1) * size;
     size_t room = 0;
 
     while (at < end) {
@@ -192,7 +192,7 @@ static bool find_holes(struct pgl_source *source, size_t page_size)
             return false;
         }
         at = data >= 0 && data < end ? lseek(source->file->fd, data, SEEK_HOLE) : end;
-        if (at < 0) {
+        if (at < 0 || at > INT64_MAX - size) {
             return true;
         }
         at += size - 1 - (at + size - 1) % size;

@@ -62,6 +62,24 @@ static void test_uffd_holes_are_whole_pages(void **state)
     assert_int_equal(stats_of(f).pages_fetched, NPAGES - 9 - 9);
 }
 
+/* The end of the last page is not an off_t. */
+static void test_uffd_holes_of_the_longest_file_are_found(void **state)
+{
+    struct fixture *f = *state;
+
+    if (ftruncate(f->file, INT64_MAX) != 0) {
+        SKIP_BECAUSE("no file may be as long as an off_t permits");
+    }
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, (off_t)(INT64_MAX - NPAGES * PAGE + 1),
+                             PGL_ADVICE_SEQUENTIAL));
+    for (uint64_t page = 0; page < NPAGES; page++) {
+        assert_true(shows_zeros(f, page));
+    }
+    assert_int_equal(stats_of(f).pages_zeroed, NPAGES);
+    assert_int_equal(stats_of(f).errors, 0);
+}
+
 /* As O_DIRECT asks for, also when less was read than asked for. */
 static void test_uffd_file_is_read_in_whole_pages(void **state)
 {
@@ -119,9 +137,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_uffd_file_whose_holes_cannot_be_told_is_read),
-        TEST(test_uffd_holes_are_whole_pages),
-        TEST(test_uffd_file_is_read_in_whole_pages),
+        TEST(test_uffd_file_whose_holes_cannot_be_told_is_read), TEST(test_uffd_holes_are_whole_pages),
+        TEST(test_uffd_holes_of_the_longest_file_are_found),     TEST(test_uffd_file_is_read_in_whole_pages),
         TEST(test_uffd_file_that_two_threads_open_is_one),
     };
 #undef TEST

@@ -209,8 +209,8 @@ void micro_fault_cases(GPtrArray *cases)
     micro_variant(one, &(struct variant){&clusters, 1, 1, 200000, 0, 0});
     one_against_two(cases, "fault-two-resident", "faults on pages of one object that are there, in no order", &resident,
                     8 * NPAGES, 0);
-    one_against_two(cases, "fault-two-absent", "faults on absent pages of one object, in no order, page by page", &absent,
-                    NPAGES, 0);
+    one_against_two(cases, "fault-two-absent", "faults on absent pages of one object, in no order, page by page",
+                    &absent, NPAGES, 0);
     one_against_two(cases, "fault-two-parts", "two parts of one object read in sequence; 32 pages a request", &parts,
                     NPAGES, WINDOW - 1);
 }

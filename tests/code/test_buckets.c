@@ -129,6 +129,34 @@ static void test_buckets_keep_the_blocks_of_a_page_that_becomes_hot(void **state
     emu_fini(&emu);
 }
 
+/* Two blocks share bytes of bucket 2 only, and one of them lies in buckets 1 to 3. */
+static void test_buckets_keep_bytes_that_were_shared_before_the_page_became_hot(void **state)
+{
+    (void)state;
+    for (unsigned long_first = 0; long_first < 2; long_first++) {
+        struct emu_block blocks[64], lasting, other, heater;
+        struct emu emu;
+
+        emu_init(&emu);
+        if (long_first) {
+            emu_link(&emu, &lasting, 0x5070, 0x50c3);
+        }
+        emu_link(&emu, &other, 0x5080, 0x508f);
+        if (!long_first) {
+            emu_link(&emu, &lasting, 0x5070, 0x50c3);
+        }
+        for (unsigned i = 0; i < 64; i++) {
+            emu_link(&emu, &blocks[i], 0x5200 + 16 * i, 0x5203 + 16 * i);
+        }
+        heat(&emu, &heater);
+        emu_assert_sound(&emu);
+        pgl_invalidate_tb(emu.table, &other.tb, NULL);
+        assert_int_equal(pgl_store_check(emu.table, 0x5084, 1, NULL), PGL_HIT);
+        assert_false(emu_is_live(&lasting));
+        emu_fini(&emu);
+    }
+}
+
 /* ---- every extent that meets a range dies, and no other ---- */
 
 /* Link a block [@first, @last] on the hot page, and store to each byte near its ends and to each bucket's edges. */
@@ -437,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_buckets_come_with_crossing_hits_beside_long_lists),
         cmocka_unit_test(test_buckets_come_with_store_brackets_that_hit),
         cmocka_unit_test(test_buckets_keep_the_blocks_of_a_page_that_becomes_hot),
+        cmocka_unit_test(test_buckets_keep_bytes_that_were_shared_before_the_page_became_hot),
         cmocka_unit_test(test_buckets_find_an_extent_from_each_of_its_bytes),
         cmocka_unit_test(test_buckets_remember_the_reach_of_those_that_stay),
         cmocka_unit_test(test_buckets_let_the_other_extents_of_a_victim_go),

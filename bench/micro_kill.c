@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Code that dies and is translated again: a store kills a block, and the block is linked once more. Therefore pages keep
- * their number of blocks, and those that are hit stay busy.
+ * Code that dies and is translated again: a store kills a block, and the block is linked once more. Therefore pages
+ * keep their number of blocks, and those that are hit stay busy.
  */
 #include <pagelock/tb.h>
 

@@ -38,8 +38,8 @@ enum pgl_uffd_remedy {
  *      inherit from the caller of pgl_uffd_new(), and change the affinity of no other thread
  * @PGL_UFFD_ANYWHERE: the scheduler places the handlers
  * @PGL_UFFD_SIGBUS: there is no hand-over. The kernel sends SIGBUS to the thread that touches an absent page, and a
- *      handler of this library for that signal brings the page. The price: a system call that meets an absent page fails
- *      with EFAULT, or does less than it was asked to; no thread that touches a page blocks SIGBUS; the failed()
+ *      handler of this library for that signal brings the page. The price: a system call that meets an absent page
+ *      fails with EFAULT, or does less than it was asked to; no thread that touches a page blocks SIGBUS; the failed()
  *      callback is called in the signal's handler, and calls nothing but async-signal-safe functions; a signal handler
  *      that may interrupt a call of this library touches no absent page; an alternate signal stack has 16 KiB or more.
  *      Not with write_protect or follow_forks. The signal of any other address goes to the handler that was installed
@@ -112,9 +112,9 @@ struct pgl_uffd_config {
  * A thread that waited for a page finds everything counted that was done for the page. A thread that changed memory or
  * forked finds its event counted. A page that was read ahead is counted before it can be touched; therefore
  * pages_fetched and pages_zeroed may include pages that a handler is about to install. Two kinds may be counted a
- * moment after they can be seen: in unlocks, ns_total, ns_max and the histograms a fault that was answered together with
- * another thread's; in present and gone a cluster of which some pages were installed. bytes_read includes pages that a
- * handler is about to copy out of a mapping.
+ * moment after they can be seen: in unlocks, ns_total, ns_max and the histograms a fault that was answered together
+ * with another thread's; in present and gone a cluster of which some pages were installed. bytes_read includes pages
+ * that a handler is about to copy out of a mapping.
  *
  * A fault that is put off because the kernel would refuse its page is counted when its thread faults again. A fault
  * whose page is tried again because of @failed is counted each time.

@@ -61,8 +61,8 @@ static inline bool is_next(uint64_t page, uint64_t after)
 }
 
 /*
- * Return the kind of a fault. The stream that it continues moves to the front; if there is none, the least recently used
- * one makes room for a new one.
+ * Return the kind of a fault. The stream that it continues moves to the front; if there is none, the least recently
+ * used one makes room for a new one.
  */
 static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand, struct pgl_room room)
 {
@@ -87,8 +87,8 @@ static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand, 
 }
 
 /*
- * Choose the window that costs least per region that it covers, of those that the room allows. Returns the number of its
- * doublings. @tells receives the doublings of which at least half the pages are in the room.
+ * Choose the window that costs least per region that it covers, of those that the room allows. Returns the number of
+ * its doublings. @tells receives the doublings of which at least half the pages are in the room.
  */
 static unsigned cheapest(const struct pgl_advisor *advisor, uint32_t place, struct pgl_room room, const float *chances,
                          unsigned *tells)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The advisor: which window a fault gets whose order is unknown, derived from the earlier faults of its object. Private.
+ * The advisor: which window a fault gets whose order is unknown, derived from the earlier faults of its object.
+ * Private.
  *
  * KINDS        A fault next to the cluster of one of the last eight streams continues that stream, upward or downward.
  *              Any other fault is a start: beside a page that is resident or asked for already, near one in its block

@@ -30,8 +30,8 @@ static const float guess_last[PGL_FAULT_KINDS] = {0.66f, 0.24f, 0.52f, 0.45f, 0.
 #define LATER_WEIGHT 11.5f
 
 /*
- * A doubling's chance is guessed as a part of the next one's. A start's chances that fall from doubling to doubling go on
- * falling.
+ * A doubling's chance is guessed as a part of the next one's. A start's chances that fall from doubling to doubling go
+ * on falling.
  */
 #define START_PART 0.895f
 #define STREAM_PART 1.06f

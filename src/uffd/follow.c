@@ -2,25 +2,25 @@
 /*
  * A handler stays with the thread that faults.
  *
- * FOLLOWING    A fault wakes a handler, and the handler wakes the thread. If the two sleep on different processors, each
- *              wake-up interrupts an idle processor, which costs several times what the page costs. On one processor
- *              each is a switch of threads. Therefore a handler that serves one thread moves to that thread's processor.
- *              The scheduler would move the thread away again, to an idle processor, if the handler had used up its
- *              share of the time there. Therefore handlers run at a higher priority, if that is permitted.
- *              It moves at the priority that it was started with: the scheduler takes along what it owes the thread, or the
- *              thread it, and scales that by the priority.
+ * FOLLOWING    A fault wakes a handler, and the handler wakes the thread. If the two sleep on different processors,
+ *              each wake-up interrupts an idle processor, which costs several times what the page costs. On one
+ *              processor each is a switch of threads. Therefore a handler that serves one thread moves to that thread's
+ *              processor. The scheduler would move the thread away again, to an idle processor, if the handler had used
+ *              up its share of the time there. Therefore handlers run at a higher priority, if that is permitted.
+ *              It moves at the priority that it was started with: the scheduler takes along what it owes the thread, or
+ *              the thread it, and scales that by the priority.
  *              Z1: a handler changes its own affinity and priority, and those of no other thread.
  *              Z2: it runs only on processors that it might use when it started or, if another party has changed its
  *              affinity since, on those that it might use then.
  *              Z3: it follows a thread that has caused the last faults alone. When another thread faults, it may run on
  *              all its processors again.
  *              Z4: it looks where the thread runs after it has woken it, and once in a while only.
- *              Z5: a move does not always last, because the scheduler may owe the thread time from before. Therefore the
- *              handler moves again soon, but rests when many moves in a row were in vain.
+ *              Z5: a move does not always last, because the scheduler may owe the thread time from before. Therefore
+ *              the handler moves again soon, but rests when many moves in a row were in vain.
  *              (test_uffd_follow_*)
  *              Each handler has its own state, which no other thread reads.
- * NOT PROMISED A change of affinity by another party that leaves the handler exactly the processor to which it has moved
- *              is not noticed.
+ * NOT PROMISED A change of affinity by another party that leaves the handler exactly the processor to which it has
+ *              moved is not noticed.
  */
 #include <fcntl.h>
 #include <sched.h>

@@ -4,9 +4,9 @@
  *
  * MAPPING      Only the kernel reads the mapping, in UFFDIO_COPY. Therefore a page that cannot be read is an error of
  *              that call (EFAULT), after which the pages are read in the usual way. It is no SIGBUS.
- *              Y1: a page that is beyond the end that the file had when it was mapped, even in part, is read. So are all
- *              pages of a file that is shorter by now: its last page would be filled up with zeros in the mapping, where
- *              a read ends early.
+ *              Y1: a page that is beyond the end that the file had when it was mapped, even in part, is read. So are
+ *              all pages of a file that is shorter by now: its last page would be filled up with zeros in the mapping,
+ *              where a read ends early.
  *              Y2: the mapping never locks pages. mlockall(MCL_FUTURE) would otherwise read the whole file in.
  *              Y3: the pages are in memory before they are copied. UFFDIO_COPY is called with the layout locked, and
  *              every handler needs it before it reads a message: none waits for another one's storage there.

@@ -2,9 +2,9 @@
 /*
  * Threads that serve their own faults, in a handler of SIGBUS.
  *
- * SELF-SERVICE With UFFD_FEATURE_SIGBUS the kernel sends SIGBUS to a thread that touches an absent page, and no message.
- *              The thread brings the page in the signal's handler and touches it again. The handler threads read events
- *              only.
+ * SELF-SERVICE With UFFD_FEATURE_SIGBUS the kernel sends SIGBUS to a thread that touches an absent page, and no
+ *              message. The thread brings the page in the signal's handler and touches it again. The handler threads
+ *              read events only.
  *              J1: the handler takes only locks that its thread does not hold. The thread has touched the page in code
  *              of the program, outside of the library, and meanwhile no other signal is delivered to it. The lock of
  *              the list of pagers is taken with all signals blocked.
@@ -14,8 +14,8 @@
  *              J4: a SIGBUS for an address that is no pager's goes to the handler that was installed before, as if this
  *              one did not exist. It goes there once, also if a handler above this one has outlived the pagers, and
  *              passes on what it does not know.
- *              J5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held there
- *              for ever, and is not touched.
+ *              J5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held
+ *              there for ever, and is not touched.
  *              (test_uffd_self_*)
  * OBJECTS      The lock of the list protects the list, the counts of threads in each pager, and the handler that was
  *              there before. The lock of a pager's servers protects which of them are idle. A server
@@ -87,8 +87,8 @@ static bool shows(struct pgl_uffd *uffd, uint64_t index)
 }
 
 /*
- * Make zeros of memory for which the map has no entry, if it is registered with this pager: mremap() has added it, or it
- * is about to be unmapped. Only the kernel knows. Returns 0, or the errno of the kernel.
+ * Make zeros of memory for which the map has no entry, if it is registered with this pager: mremap() has added it, or
+ * it is about to be unmapped. Only the kernel knows. Returns 0, or the errno of the kernel.
  */
 static int fill_unknown(struct pgl_uffd *uffd, uint64_t addr)
 {

@@ -376,10 +376,11 @@ static void test_rows_of_code_traces_have_the_counts_of_all_threads(void **state
 }
 
 /*
- * Two objects, of which a part of one is mapped. Page by page each first touch costs 3,200 and 1,130 ns. The normal window
- * of three pages before and twelve after brings, of the first object, 17 to 32, 10 to 16 (the entry begins there) and 57
- * to 72 (no entry shows it), and of the second 0 to 12 and 46 to 49 (it ends there): 16 + 7 + 16 + 13 + 4 pages, of which
- * five were waited for and three more are touched. Page 22 had come for reading, so that the write to it asks for more.
+ * Two objects, of which a part of one is mapped. Page by page each first touch costs 3,200 and 1,130 ns. The normal
+ * window of three pages before and twelve after brings, of the first object, 17 to 32, 10 to 16 (the entry begins
+ * there) and 57 to 72 (no entry shows it), and of the second 0 to 12 and 46 to 49 (it ends there): 16 + 7 + 16 + 13 + 4
+ * pages, of which five were waited for and three more are touched. Page 22 had come for reading, so that the write to
+ * it asks for more.
  */
 static void test_rows_of_fault_traces_have_the_counts_of_all_objects(void **state)
 {

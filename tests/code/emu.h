@@ -89,8 +89,8 @@ static inline bool emu_is_live(const struct emu_block *block)
 unsigned emu_count(struct emu *emu, uint64_t index);
 
 /*
- * Fork with every page and the emulator's lock held, as docs/locking.md says. The child ends by a signal after @seconds,
- * because it may wait for a lock that no thread will unlock.
+ * Fork with every page and the emulator's lock held, as docs/locking.md says. The child ends by a signal after
+ * @seconds, because it may wait for a lock that no thread will unlock.
  */
 pid_t emu_fork_holding_everything(struct emu *emu, unsigned seconds);
 

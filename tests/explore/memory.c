@@ -15,8 +15,8 @@
  *
  * SIZES: each byte is accessed atomically with one width, or the schedule fails.
  *
- * NOT PROMISED: plain accesses are never stale and never buffered. The bytes of a word share its history, so reading one
- * of them brings the other seven up to date.
+ * NOT PROMISED: plain accesses are never stale and never buffered. The bytes of a word share its history, so reading
+ * one of them brings the other seven up to date.
  */
 #include "engine.h"
 

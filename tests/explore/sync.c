@@ -3,7 +3,8 @@
  * Mutexes, conditions and read-write locks of the threads library, for code that the explorer runs. The linker puts
  * these in their place (-Wl,--wrap). A lock is a word within its own struct, locked and unlocked by a
  * read-modify-write, so that ordering, views and races come out as for any other word. A condition wakes the waiting
- * thread with the lowest number. A thread may also wake by itself, as POSIX allows: that is a deviation of the schedule.
+ * thread with the lowest number. A thread may also wake by itself, as POSIX allows: that is a deviation of the
+ * schedule.
  *
  * Each call is an access to its object, and is checked as one after the scheduling point: to wait and to wake are
  * atomic reads of the condition, to init and to destroy are plain writes of the whole object.

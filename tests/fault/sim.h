@@ -2,7 +2,8 @@
 /*
  * A simulated pager with memory and heap, for tests of the fault driver. It records what it is asked, and answers by a
  * script: a function that may reply now, keep the request for later, reply wrongly, or refuse. Every hook of the driver
- * goes through sim_inject(), so that each one can be made to fail. Its heap aborts when a block was written past its end.
+ * goes through sim_inject(), so that each one can be made to fail. Its heap aborts when a block was written past its
+ * end.
  */
 #ifndef PGL_TESTS_FAULT_SIM_H
 #define PGL_TESTS_FAULT_SIM_H

@@ -19,8 +19,8 @@ static void test_fault_without_spare_memory_asks_for_the_demand_page(void **stat
 }
 
 /*
- * The frames of an external object are taken when the reply comes, and are owed until then; those of an internal one were
- * taken when it asked.
+ * The frames of an external object are taken when the reply comes, and are owed until then; those of an internal one
+ * were taken when it asked.
  */
 static void test_fault_speculates_on_frames_that_nobody_is_owed(void **state)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Sequences of operations on a small table, against an oracle (table_world.c). One thread; but for stores inside a
- * bracket other pages can be busy, as if another thread held them. Memory can run out at any allocation, and trylock can
- * fail on free pages (linked with --wrap for calloc, malloc, posix_memalign and pgl_page_trylock_slow).
+ * bracket other pages can be busy, as if another thread held them. Memory can run out at any allocation, and trylock
+ * can fail on free pages (linked with --wrap for calloc, malloc, posix_memalign and pgl_page_trylock_slow).
  */
 #include <errno.h>
 #include <limits.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The objects of the faulting pages. All workers fault on one object and on a shadow of it, through one map, while pagers
- * of the world's own reply late, in part, twice, with no data, with an error, or never. Now and then the pager is
- * terminated under the faults, and another world takes over. The last thread to leave a world looks for anything left.
+ * The objects of the faulting pages. All workers fault on one object and on a shadow of it, through one map, while
+ * pagers of the world's own reply late, in part, twice, with no data, with an error, or never. Now and then the pager
+ * is terminated under the faults, and another world takes over. The last thread to leave a world looks for anything
+ * left.
  */
 #ifndef PGL_TESTS_SOAK_FAULT_WORLD_H
 #define PGL_TESTS_SOAK_FAULT_WORLD_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Many threads call the library at once, each one operation after the other, chosen at random from a mix. The operations
- * check all the time what the threads may assume of each other, and the end of a run counts what is left. The soak runs a
- * mix of everything for as long as it is asked to; a stress test runs a mix of its own, of a fixed length.
+ * Many threads call the library at once, each one operation after the other, chosen at random from a mix. The
+ * operations check all the time what the threads may assume of each other, and the end of a run counts what is left.
+ * The soak runs a mix of everything for as long as it is asked to; a stress test runs a mix of its own, of a fixed
+ * length.
  */
 #ifndef PGL_TESTS_SOAK_SOAK_H
 #define PGL_TESTS_SOAK_SOAK_H

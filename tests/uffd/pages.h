@@ -26,8 +26,8 @@ struct fixture {
 };
 
 /*
- * Have the pager follow forks, in a test that forks. fork() holds locks of the thread sanitizer's runtime while it waits
- * for the handler that reads its event. The handler runs into them sooner or later, and both wait for ever.
+ * Have the pager follow forks, in a test that forks. fork() holds locks of the thread sanitizer's runtime while it
+ * waits for the handler that reads its event. The handler runs into them sooner or later, and both wait for ever.
  */
 #ifdef THREAD_SANITIZED
 #define FOLLOW_FORKS(f)                                                                                                \
@@ -58,8 +58,8 @@ void assert_pages(const unsigned char *memory, uint64_t npages, uint64_t file_pa
 unsigned count_fds(void);
 
 /*
- * Assert how many descriptors are open. A handler may have one open for a moment: it closes a file as its last holder, or
- * looks where a thread runs.
+ * Assert how many descriptors are open. A handler may have one open for a moment: it closes a file as its last holder,
+ * or looks where a thread runs.
  */
 void assert_fds(unsigned n);
 

@@ -53,7 +53,8 @@ static const int *errors_of(enum call call, unsigned long request)
 
 /*
  * Whether the library can do without that call: there is another way to a userfaultfd; a file is duplicated, or has no
- * holes, or no mapping; an error of the probe is no EAGAIN; what was not dropped is found, or else looked for once more.
+ * holes, or no mapping; an error of the probe is no EAGAIN; what was not dropped is found, or else looked for once
+ * more.
  */
 static bool is_spare(void)
 {

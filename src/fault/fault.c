@@ -127,7 +127,7 @@ static bool look(struct pgl_fault *fault)
         return pgl_fault_found(fault, page);
     }
     taken = page.chunk && pgl_object_page_is(page, page.chunk->busy | page.chunk->asked);
-    fault->no_data = fault->no_data && page.chunk->removals == fault->waiter.removals;
+    fault->no_data = fault->no_data && page.chunk && page.chunk->removals == fault->waiter.removals;
     none_here = !resident && !taken && (fault->no_data || !pgl_object_has_pager_for(object, fault->index));
     if (none_here && has_below(fault)) {
         return pgl_fault_go_down(fault);
@@ -150,7 +150,7 @@ static bool look(struct pgl_fault *fault)
 
 static bool step(struct pgl_fault *fault)
 {
-    bool over;
+    bool over = false;
 
     pgl_fault_lock(fault, fault->index, fault->index);
     do {

@@ -28,15 +28,16 @@ static bool init_lock(pthread_mutex_t *lock)
     return made;
 }
 
-/* The locks of an object by number: its shards, then three more. */
+enum { OTHER_LOCKS = 3 };
+
+/* The locks of an object by number: its shards, then the others. */
 static pthread_mutex_t *lock_at(struct pgl_object *object, uint64_t number)
 {
-    pthread_mutex_t *const others[] = {&object->credits.room.lock, &object->memory_lock, &object->advisor_lock};
+    pthread_mutex_t *const others[OTHER_LOCKS] = {&object->credits.room.lock, &object->memory_lock,
+                                                  &object->advisor_lock};
     uint64_t nshards = object->last_shard + 1;
 
-    return number < nshards       ? &object->shards[number].room.lock
-           : number < nshards + 3 ? others[number - nshards]
-                                  : NULL;
+    return number < nshards ? &object->shards[number].room.lock : others[number - nshards];
 }
 
 static void destroy_locks(struct pgl_object *object, uint64_t nlocks)
@@ -48,10 +49,8 @@ static void destroy_locks(struct pgl_object *object, uint64_t nlocks)
 
 bool pgl_object_locks_init(struct pgl_object *object)
 {
-    pthread_mutex_t *lock;
-
-    for (uint64_t made = 0; (lock = lock_at(object, made)); made++) {
-        if (!init_lock(lock)) {
+    for (uint64_t made = 0; made < object->last_shard + 1 + OTHER_LOCKS; made++) {
+        if (!init_lock(lock_at(object, made))) {
             destroy_locks(object, made);
             return false;
         }
@@ -66,7 +65,7 @@ bool pgl_object_locks_init(struct pgl_object *object)
 
 void pgl_object_locks_fini(struct pgl_object *object)
 {
-    destroy_locks(object, object->last_shard + 4);
+    destroy_locks(object, object->last_shard + 1 + OTHER_LOCKS);
 }
 
 uint64_t pgl_object_shards(const struct pgl_object *object, uint64_t first, uint64_t last)

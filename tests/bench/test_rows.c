@@ -415,6 +415,9 @@ static void test_rows_of_fault_traces_have_the_counts_of_all_objects(void **stat
                                       "\"unlocks\":1,\"model_ns\":79280,\"to_best\":2.28868,\"decide_ns\":200}\n");
     __atomic_store_n(&fake.less, 0, __ATOMIC_SEQ_CST);
     __atomic_store_n(&fake.per_look, 0, __ATOMIC_SEQ_CST);
+    for (unsigned i = 0; i < options.standings->len; i++) {
+        g_free(g_array_index(options.standings, struct standing, i).worst_trace);
+    }
     g_array_unref(options.standings);
     g_ptr_array_unref(options.policies);
     trace_free(trace);

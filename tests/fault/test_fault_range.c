@@ -477,7 +477,7 @@ static void test_fault_uninterruptible_waits_on_and_leaves_the_interruption_to_t
     sim_now(&f->sim, sim_last(&f->sim), true);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
     assert_int_equal(read_page(&f->a, f->object, 200), PGL_FAULT_INTERRUPTED); /* both, as one */
-    pgl_fault_interrupt(f->a.fault); /* before a wait only */
+    pgl_fault_interrupt(f->a.fault);                                           /* before a wait only */
     assert_int_equal(fault_on(&f->a, f->object, 200, PGL_ACCESS_READ, PGL_FAULT_FLAG_UNINTERRUPTIBLE),
                      PGL_FAULT_PENDING);
     sim_now(&f->sim, sim_last(&f->sim), true);

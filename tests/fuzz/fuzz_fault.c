@@ -76,7 +76,7 @@ struct world {
     unsigned nkept;
     struct pgl_fault_page wire[NWIRES];
     unsigned nwires;
-    int8_t mapped[MAP_PAGES];   /* the object seen there, or -1 */
+    int8_t mapped[MAP_PAGES];         /* the object seen there, or -1 */
     bool bad[NOBJECTS][OBJECT_PAGES]; /* in error for certain: to be asked for alone */
     unsigned reasons;
     bool draining;
@@ -347,7 +347,9 @@ static void step_fault(struct world *world)
         return;
     }
     one->args = (struct pgl_fault_args){
-        .access = choice & 1 ? PGL_ACCESS_WRITE : (choice & 6) == 6 ? PGL_ACCESS_NONE : PGL_ACCESS_READ,
+        .access = choice & 1          ? PGL_ACCESS_WRITE
+                  : (choice & 6) == 6 ? PGL_ACCESS_NONE
+                                      : PGL_ACCESS_READ,
         .flags = choice >> 4 | (index & 128 ? PGL_FAULT_FLAG_UNINTERRUPTIBLE : 0),
     };
     if (choice & 8) {

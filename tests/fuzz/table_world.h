@@ -50,7 +50,7 @@ struct world {
     struct pgl_table *table;
     unsigned page_bits;
     uint64_t last_addr, last_index, in_page;
-    uint64_t budget; /* of hot pages */
+    uint64_t budget;            /* of hot pages */
     uint64_t page[WORLD_PAGES]; /* all different */
     unsigned npages, nblocks;
     bool trapped[WORLD_PAGES];

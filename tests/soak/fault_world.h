@@ -15,8 +15,8 @@
 
 #define FIRST 928u  /* the first page that is touched: the pages lie on both sides of where a stripe ends */
 #define NPAGES 192u /* that are touched */
-#define SHIFT 16u /* the shadow's page i is the lower object's i + SHIFT */
-#define TOP 1000u /* where the map shows the shadow */
+#define SHIFT 16u   /* the shadow's page i is the lower object's i + SHIFT */
+#define TOP 1000u   /* where the map shows the shadow */
 
 /* Two objects and a map, until they are torn down; then the pager of the objects, until they are gone. */
 struct world {

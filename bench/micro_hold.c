@@ -20,9 +20,6 @@ struct held {
     uint64_t since, longest;
 };
 
-/* The callback of the library has no argument of this program's. */
-static struct held *held;
-
 static uint64_t thread_ns(void)
 {
     struct timespec time;
@@ -42,8 +39,7 @@ static void note_portion(struct held *at)
 static void retired(struct pgl_tb *chain, void *opaque)
 {
     (void)chain;
-    (void)opaque;
-    note_portion(held);
+    note_portion(opaque);
 }
 
 static const struct pgl_tb_ops ops = {.retired = retired};
@@ -56,8 +52,8 @@ static uint64_t shuffled(uint64_t i)
 
 static void *hold_setup(const struct variant *variant)
 {
-    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = ADDR_BITS, .ops = &ops};
     struct held *at = g_aligned_alloc0(1, sizeof(*at), _Alignof(struct held));
+    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = ADDR_BITS, .ops = &ops, .opaque = at};
 
     at->impl = variant->subject->impl;
     at->table = at->impl == &impl_pagelock ? pgl_table_new(&config) : at->impl->table_new(PAGE_BITS, ADDR_BITS);
@@ -72,7 +68,6 @@ static void *hold_setup(const struct variant *variant)
         at->impl->block_init(at->table, block, &of);
         at->impl->link(at->table, block, NULL, &at->tally);
     }
-    held = at;
     return at;
 }
 

@@ -42,6 +42,13 @@ class Source:
     def put(self, start, end, new):
         self.text = self.text[:start] + new + self.text[end:]
 
+    def only(self, found, where, what):
+        """The one thing that was found."""
+        found = list(found)
+        if len(found) != 1:
+            self.refuse(where, f'{len(found)} {what}, expected 1')
+        return found[0]
+
     # Finding
 
     def functions(self, name=None, start=0, end=None):
@@ -77,10 +84,7 @@ class Source:
         return begin + len(text[begin:offset]) - len(text[begin:offset].lstrip())
 
     def function(self, name):
-        found = self.functions(name)
-        if len(found) != 1:
-            self.refuse(name + '()', f'{len(found)} definitions, expected 1')
-        return found[0]
+        return self.only(self.functions(name), name + '()', 'definitions')
 
     def calls(self, function, callee, times):
         """(begin, end) of each call, behind its parenthesis, from the last to the first."""
@@ -138,22 +142,16 @@ class Source:
 
     def struct(self, name):
         text = blank(self.text)
-        found = list(re.compile(r'^struct %s\s*\{' % re.escape(name), re.M).finditer(text))
-        if len(found) != 1:
-            self.refuse('struct ' + name, f'{len(found)} definitions, expected 1')
-        return found[0].end(), closing(text, found[0].end() - 1)
+        found = self.only(re.compile(r'^struct %s\s*\{' % re.escape(name), re.M).finditer(text),
+                          'struct ' + name, 'definitions')
+        return found.end(), closing(text, found.end() - 1)
 
     def member(self, struct, member):
         """(begin, end) of the declaration of a member, which stands on lines of its own."""
         begin, end = self.struct(struct)
         text = blank(self.text)
-        found = list(re.compile(r'^[ \t]*[A-Za-z_][\w \t*]*[ \t*]%s\s*(?:\[[^;]*\])?;[ \t]*\n' % re.escape(member), re.M)
-                     .finditer(text, begin, end))
-        if len(found) != 1:
-            self.refuse('struct ' + struct, f'{len(found)} members {member}, expected 1')
-        start = found[0].start()
-        stop = self.text.index('\n', found[0].end() - 1) + 1
-        return start, stop
+        pattern = re.compile(r'^[ \t]*[A-Za-z_][\w \t*]*[ \t*]%s\s*(?:\[[^;]*\])?;[ \t]*\n' % re.escape(member), re.M)
+        return self.only(pattern.finditer(text, begin, end), 'struct ' + struct, f'members {member}').span()
 
     # Editing
 
@@ -175,10 +173,8 @@ class Source:
     def arm_becomes(self, function, instead, mode):
         """Replace the arm for a mode inside a function."""
         _, body, last = self.function(function)
-        found = self.arms(mode, body, last)
-        if len(found) != 1:
-            self.refuse(function + '()', f'{len(found)} arms for {mode} mode, expected 1')
-        self.put(*found[0], instead + '\n')
+        found = self.only(self.arms(mode, body, last), function + '()', f'arms for {mode} mode')
+        self.put(*found, instead + '\n')
 
     def function_out(self, function):
         begin, _, last = self.function(function)
@@ -232,10 +228,9 @@ class Source:
 
     def macro(self, name, body):
         """Give a macro without a body one."""
-        found = list(re.compile(r'^#define %s[ \t]*\n' % re.escape(name), re.M).finditer(self.text))
-        if len(found) != 1:
-            self.refuse(name, f'{len(found)} definitions without a body, expected 1')
-        self.put(found[0].start(), found[0].end(), f'#define {name} {body}\n')
+        found = self.only(re.compile(r'^#define %s[ \t]*\n' % re.escape(name), re.M).finditer(self.text),
+                          name, 'definitions without a body')
+        self.put(*found.span(), f'#define {name} {body}\n')
 
     def member_out(self, struct, member):
         self.put(*self.member(struct, member), '')
@@ -252,19 +247,14 @@ class Source:
         """Replace each use pointer->member[index] in a function by call(pointer)."""
         _, body, last = self.function(function)
         text = blank(self.text)
-        found = list(re.compile(r'\b(\w+)->%s\[%s\]' % (re.escape(member), index)).finditer(text, body, last))
-        if len(found) != 1:
-            self.refuse(function + '()', f'{len(found)} uses of {member}[{index}], expected 1')
-        self.put(found[0].start(), found[0].end(), call.format(found[0].group(1)))
+        found = self.only(re.compile(r'\b(\w+)->%s\[%s\]' % (re.escape(member), index)).finditer(text, body, last),
+                          function + '()', f'uses of {member}[{index}]')
+        self.put(*found.span(), call.format(found.group(1)))
 
     def behind_statement(self, begin, text):
         """For a build file: put lines behind the only statement that begins so, in column 0."""
-        clean = self.text
-        found = list(re.compile(r'^' + re.escape(begin), re.M).finditer(clean))
-        if len(found) != 1:
-            self.refuse(begin, f'{len(found)} such statements, expected 1')
-        bracket = clean.find('(', found[0].start())
-        end = closing(re.sub(r"'[^'\n]*'|#[^\n]*", lambda quoted: ' ' * len(quoted.group()), clean), bracket)
-        line = clean.index('\n', end) + 1
+        found = self.only(re.compile(r'^' + re.escape(begin), re.M).finditer(self.text), begin, 'such statements')
+        bracket = self.text.find('(', found.start())
+        end = closing(re.sub(r"'[^'\n]*'|#[^\n]*", lambda quoted: ' ' * len(quoted.group()), self.text), bracket)
+        line = self.text.index('\n', end) + 1
         self.put(line, line, text + '\n')
-        return clean[found[0].start():end]

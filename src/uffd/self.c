@@ -43,7 +43,7 @@ struct pgl_self {
     bool ending;    /* no thread enters it any more */
     pthread_mutex_t lock;
     pthread_cond_t returned; /* a server */
-    unsigned nidle, nservers;
+    unsigned nidle;
     struct pgl_handler *idle[SERVERS];
     struct pgl_handler servers[SERVERS];
 };
@@ -270,10 +270,11 @@ static void begin_once(void)
     pthread_atfork(NULL, NULL, begin_process);
 }
 
+/* No thread is in the pager: every server that was made is idle. */
 static void fini(struct pgl_self *self)
 {
-    for (unsigned i = 0; i < self->nservers; i++) {
-        pgl_handler_fini(&self->servers[i]);
+    while (self->nidle > 0) {
+        pgl_handler_fini(self->idle[--self->nidle]);
     }
     pthread_cond_destroy(&self->returned);
     pthread_mutex_destroy(&self->lock);
@@ -307,12 +308,12 @@ int pgl_self_start(struct pgl_uffd *uffd)
     self->uffd = uffd;
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->returned, NULL);
-    for (; self->nservers < SERVERS; self->nservers++) {
-        if (!pgl_handler_init(uffd, &self->servers[self->nservers])) {
+    for (; self->nidle < SERVERS; self->nidle++) {
+        self->idle[self->nidle] = &self->servers[self->nidle];
+        if (!pgl_handler_init(uffd, self->idle[self->nidle])) {
             fini(self);
             return ENOMEM;
         }
-        self->idle[self->nidle++] = &self->servers[self->nservers];
     }
     pthread_once(&all.once, begin_once);
     lock_list(&before);

@@ -48,6 +48,14 @@ struct impl {
 
 extern const struct impl impl_pagelock, impl_plain, impl_global;
 
+/* Makes @block a new one, and links it. */
+static inline void impl_link_new(const struct impl *impl, void *table, void *block, const struct trace_block *of,
+                                 struct tally *tally)
+{
+    impl->block_init(table, block, of);
+    impl->link(table, block, NULL, tally);
+}
+
 /* The implementation of that name, or NULL. */
 const struct impl *impl_find(const char *name);
 

@@ -63,10 +63,8 @@ static void *hold_setup(const struct variant *variant)
                                        .addr1 = TRACE_NO_ADDR,
                                        .size = BLOCK_BYTES,
                                        .equal = TRACE_NO_BLOCK};
-        void *block = at->blocks + shuffled(i) * at->impl->block_size;
 
-        at->impl->block_init(at->table, block, &of);
-        at->impl->link(at->table, block, NULL, &at->tally);
+        impl_link_new(at->impl, at->table, at->blocks + shuffled(i) * at->impl->block_size, &of, &at->tally);
     }
     return at;
 }

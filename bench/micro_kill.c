@@ -91,8 +91,7 @@ static void plan_kill(struct pages_of_code *code, const struct variant *variant,
 static void kill_and_link(struct pages_of_code *code, const struct planned *kill)
 {
     code->impl->store(code->table, kill->addr, 1, &code->tally);
-    code->impl->block_init(code->table, kill->block, &kill->of);
-    code->impl->link(code->table, kill->block, NULL, &code->tally);
+    impl_link_new(code->impl, code->table, kill->block, &kill->of, &code->tally);
 }
 
 static struct pages_of_code *code_new(const struct variant *variant)
@@ -106,10 +105,8 @@ static struct pages_of_code *code_new(const struct variant *variant)
     code->blocks = g_aligned_alloc0(code->nblocks + variant->ops, code->impl->block_size, 64);
     for (uint64_t i = 0; i < code->nblocks; i++) {
         const struct trace_block of = describe(variant, i);
-        void *block = code->blocks + i * code->impl->block_size;
 
-        code->impl->block_init(code->table, block, &of);
-        code->impl->link(code->table, block, NULL, &code->tally);
+        impl_link_new(code->impl, code->table, code->blocks + i * code->impl->block_size, &of, &code->tally);
     }
     for (uint64_t i = 0; i < WARM_UP_ROUNDS * variant->pages; i++) {
         struct planned kill;
@@ -169,10 +166,9 @@ static void link_run(void *state, const struct variant *variant, unsigned thread
                                        .addr1 = TRACE_NO_ADDR,
                                        .size = LINK_BYTES,
                                        .equal = TRACE_NO_BLOCK};
-        void *block = code->blocks + (code->nblocks + i) * code->impl->block_size;
 
-        code->impl->block_init(code->table, block, &of);
-        code->impl->link(code->table, block, NULL, &code->tally);
+        impl_link_new(code->impl, code->table, code->blocks + (code->nblocks + i) * code->impl->block_size, &of,
+                      &code->tally);
     }
 }
 

@@ -35,10 +35,8 @@ static void *near_setup(const struct variant *variant)
     for (uint64_t i = 0; i < nblocks; i++) {
         const struct trace_block of = {
             .addr = i * BLOCK_STEP, .addr1 = TRACE_NO_ADDR, .size = BLOCK_BYTES, .equal = TRACE_NO_BLOCK};
-        void *block = page->blocks + i * page->impl->block_size;
 
-        page->impl->block_init(page->table, block, &of);
-        page->impl->link(page->table, block, NULL, &page->tally);
+        impl_link_new(page->impl, page->table, page->blocks + i * page->impl->block_size, &of, &page->tally);
     }
     for (uint64_t i = 0; i < WARM_UP; i++) {
         page->impl->store(page->table, addr_between(variant, i), 4, &page->tally);

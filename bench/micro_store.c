@@ -31,10 +31,8 @@ static void *page_setup(const struct variant *variant)
     for (uint64_t i = 0; i <= variant->size; i++) {
         const struct trace_block of = {
             .addr = addr_of_block(i), .addr1 = TRACE_NO_ADDR, .size = BLOCK_BYTES, .equal = TRACE_NO_BLOCK};
-        void *block = page->blocks + i * page->impl->block_size;
 
-        page->impl->block_init(page->table, block, &of);
-        page->impl->link(page->table, block, NULL, &page->tally);
+        impl_link_new(page->impl, page->table, page->blocks + i * page->impl->block_size, &of, &page->tally);
     }
     /* The last block is one too many, so that the page of none exists. */
     page->impl->range(page->table, addr_of_block(variant->size), addr_of_block(variant->size), &page->tally);

@@ -94,7 +94,7 @@ static void kill_and_link(struct pages_of_code *code, const struct planned *kill
     impl_link_new(code->impl, code->table, kill->block, &kill->of, &code->tally);
 }
 
-static struct pages_of_code *code_new(const struct variant *variant)
+static void *code_setup(const struct variant *variant)
 {
     struct pages_of_code *code = g_aligned_alloc0(1, sizeof(*code), _Alignof(struct pages_of_code));
 
@@ -119,18 +119,13 @@ static struct pages_of_code *code_new(const struct variant *variant)
 
 static void *kill_setup(const struct variant *variant)
 {
-    struct pages_of_code *code = code_new(variant);
+    struct pages_of_code *code = code_setup(variant);
 
     code->plan = g_new(struct planned, variant->ops);
     for (uint64_t i = 0; i < variant->ops; i++) {
         plan_kill(code, variant, &code->plan[i]);
     }
     return code;
-}
-
-static void *code_setup(const struct variant *variant)
-{
-    return code_new(variant);
 }
 
 static void kill_teardown(void *state)

@@ -77,6 +77,18 @@ static bool touch(const struct pager_file *file, const struct pager_order *order
     return sum == order->sum;
 }
 
+/* The same, with a line that shows how it goes. With mmap @uffd is NULL. */
+static bool touch_live(const struct pager_file *file, const struct pager_order *order, const struct pager_way *way,
+                       struct pgl_uffd *uffd, void *memory, struct pager_run *run)
+{
+    struct pager_progress progress = {.page_size = file->page_size};
+    struct pager_live *live = pager_live_start(order->name, way, &progress, uffd);
+    bool good = touch(file, order, memory, &progress, run);
+
+    pager_live_end(live);
+    return good;
+}
+
 static struct pgl_uffd *open_uffd(const struct pager_config *config, const struct pager_way *way)
 {
     struct pgl_advice_table table = *pgl_advice_shipped();
@@ -118,9 +130,7 @@ static bool run_uffd(const struct pager_config *config, const struct pager_file 
 {
     size_t length = file->npages * file->page_size;
     void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct pager_progress progress = {.page_size = file->page_size};
     struct pgl_uffd_stats stats = {0};
-    struct pager_live *live;
     struct pgl_uffd *uffd;
     bool good = false;
 
@@ -130,9 +140,7 @@ static bool run_uffd(const struct pager_config *config, const struct pager_file 
     uffd = open_uffd(config, way);
     if (uffd) {
         good = pgl_uffd_map(uffd, memory, length, file->fd, 0, way->advice) || failed("pgl_uffd_map");
-        live = pager_live_start(order->name, way, &progress, uffd);
-        good = good && touch(file, order, memory, &progress, run);
-        pager_live_end(live);
+        good = good && touch_live(file, order, way, uffd, memory, run);
         pgl_uffd_get_stats(uffd, &stats);
         pgl_uffd_free(uffd);
     }
@@ -169,17 +177,13 @@ static bool run_mmap(const struct pager_file *file, const struct pager_order *or
     size_t length = file->npages * file->page_size;
     void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE, file->fd, 0);
     uint64_t bytes = storage_bytes(), faults = pager_kernel_faults();
-    struct pager_progress progress = {.page_size = file->page_size};
-    struct pager_live *live;
     bool good;
 
     if (memory == MAP_FAILED) {
         return failed("mmap");
     }
     good = !madvise(memory, length, way->madvise) || failed("madvise");
-    live = pager_live_start(order->name, way, &progress, NULL);
-    good = good && touch(file, order, memory, &progress, run);
-    pager_live_end(live);
+    good = good && touch_live(file, order, way, NULL, memory, run);
     run->faults = pager_kernel_faults() - faults;
     run->bytes_read = storage_bytes() - bytes;
     munmap(memory, length);

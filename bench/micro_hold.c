@@ -4,10 +4,9 @@
  * of a run is the longest time between two calls of `retired`, or between one and the call's beginning or end. A hold
  * is shorter than this. The time is that of the thread, so that other threads' time slices are not in it.
  */
-#include <time.h>
-
 #include <pagelock/tb.h>
 
+#include "clock.h"
 #include "micro_case.h"
 
 enum { PAGE_BITS = 12, ADDR_BITS = 48, BLOCK_BYTES = 16, MANY = 500000, LEAF_PAGES = 512 };
@@ -20,17 +19,9 @@ struct held {
     uint64_t since, longest;
 };
 
-static uint64_t thread_ns(void)
-{
-    struct timespec time;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
-
 static void note_portion(struct held *at)
 {
-    uint64_t now = thread_ns();
+    uint64_t now = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
 
     at->longest = MAX(at->longest, now - at->since);
     at->since = now;
@@ -84,7 +75,7 @@ static void hold_run(void *state, const struct variant *variant, unsigned thread
 
     (void)thread;
     (void)ops_wanted;
-    at->since = thread_ns();
+    at->since = clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
     at->impl->range(at->table, 0, (variant->pages << PAGE_BITS) - 1, &at->tally);
     note_portion(at);
 }

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "yardstick.h"
 
-#include <string.h>
-
 #include "resident.h"
 
 enum { WIDEST = 64 };

@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "micro_case.h"
 
+#include <pagelock/tb.h>
+
+static void forget(struct pgl_tb *chain, void *opaque)
+{
+    (void)chain;
+    (void)opaque;
+}
+
+const struct pgl_tb_ops micro_forget = {.retired = forget};
+
 struct micro_case *micro_add(GPtrArray *cases, const char *name, const char *what, enum micro_plot plot)
 {
     struct micro_case *one = g_new(struct micro_case, 1);

@@ -11,6 +11,7 @@
 
 #include "impl.h"
 
+struct pgl_tb_ops;
 struct variant;
 
 /* How one implementation does what a case measures. */
@@ -71,6 +72,9 @@ void micro_pair(struct micro_case *one, unsigned a, unsigned b);
 /* Adds the same variant of both subjects, and pairs them. */
 void micro_versus(struct micro_case *one, const struct subject *a, const struct subject *b,
                   const struct variant *variant);
+
+/* For tables of blocks that nobody misses. */
+extern const struct pgl_tb_ops micro_forget;
 
 /* Frees a case: for the array that cases are added to. */
 void micro_free(void *one);

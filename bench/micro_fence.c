@@ -16,14 +16,6 @@ struct fenced {
     unsigned char *guest; /* where the stores go */
 };
 
-static void retired(struct pgl_tb *chain, void *opaque)
-{
-    (void)chain;
-    (void)opaque;
-}
-
-static const struct pgl_tb_ops ops = {.retired = retired};
-
 static void link_one(struct fenced *fenced, uint64_t i)
 {
     uint64_t page = i % PAGES;
@@ -45,7 +37,7 @@ static struct fenced *new_fenced(const struct variant *variant, bool external, b
                                             .addr_bits = 48,
                                             .external_locking = external,
                                             .asymmetric_fences = asymmetric,
-                                            .ops = &ops};
+                                            .ops = &micro_forget};
     struct fenced *fenced = g_new(struct fenced, 1);
 
     fenced->table = pgl_table_new(&config);

@@ -13,17 +13,9 @@ struct flood {
     uint64_t nblocks;
 };
 
-static void forget(struct pgl_tb *chain, void *opaque)
-{
-    (void)chain;
-    (void)opaque;
-}
-
-static const struct pgl_tb_ops ops = {.retired = forget};
-
 static void *flood_setup(const struct variant *variant)
 {
-    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = ADDR_BITS, .ops = &ops};
+    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = ADDR_BITS, .ops = &micro_forget};
     struct flood *flood = g_new0(struct flood, 1);
 
     flood->table = pgl_table_new(&config);

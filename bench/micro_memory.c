@@ -105,8 +105,9 @@ static void near_cases(GPtrArray *cases)
         variant.subject = &sizes[i].plain;
         variant.ops = sizes[i].plain_ops;
         micro_pair(one, micro_variant(one, &variant), ours);
-        base = i ? base : ours;
-        if (i) {
+        if (i == 0) {
+            base = ours;
+        } else {
             micro_pair(one, ours, base);
         }
     }
@@ -120,17 +121,9 @@ struct mover {
     struct pgl_tb tb;
 };
 
-static void forget(struct pgl_tb *chain, void *opaque)
-{
-    (void)chain;
-    (void)opaque;
-}
-
-static const struct pgl_tb_ops ops = {.retired = forget};
-
 static void *growth_setup(const struct variant *variant)
 {
-    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = ADDR_BITS, .ops = &ops};
+    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = ADDR_BITS, .ops = &micro_forget};
     struct mover *mover = g_aligned_alloc0(1, sizeof(*mover), 16);
 
     (void)variant;

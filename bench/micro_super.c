@@ -15,14 +15,6 @@ struct place {
     struct pgl_extent extents[MAX_PAGES];
 };
 
-static void forget(struct pgl_tb *chain, void *opaque)
-{
-    (void)chain;
-    (void)opaque;
-}
-
-static const struct pgl_tb_ops ops = {.retired = forget};
-
 /* Every other page comes first, so that half of the pages lie below one that is held. */
 static uint64_t addr_of_page(const struct place *place, uint64_t i)
 {
@@ -45,7 +37,7 @@ static void make_part(struct place *place, struct pgl_tb *tb, uint64_t i, uint64
 
 static void *place_setup(const struct variant *variant)
 {
-    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = ADDR_BITS, .ops = &ops};
+    const struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = ADDR_BITS, .ops = &micro_forget};
     struct place *place = g_aligned_alloc0(1, sizeof(*place), _Alignof(struct place));
 
     place->table = pgl_table_new(&config);

@@ -47,11 +47,20 @@ static inline uint8_t *code_pages(size_t npages)
     return pages;
 }
 
-/* mov $value, %eax; ret: 6 bytes, the value at the second. */
+/* The bytes of what code_returns() makes. */
+enum { RETURNS_BYTES = 6 };
+
+/* Let a function that code_returns() has made return another value. */
+static inline void code_patch(uint8_t *code, uint32_t value)
+{
+    memcpy(code + 1, &value, sizeof(value));
+}
+
+/* mov $value, %eax; ret */
 static inline void code_returns(uint8_t *code, uint32_t value)
 {
     code[0] = 0xb8;
-    memcpy(code + 1, &value, sizeof(value));
+    code_patch(code, value);
     code[5] = 0xc3;
 }
 

@@ -95,7 +95,7 @@ static void *patch_next(void *arg)
         for (unsigned i = 0; i < nfns; i++) {
             struct function *function = &member->next->functions[i];
 
-            memcpy(function->code + 1, &round, sizeof(round));
+            code_patch(function->code, round);
             atomic_store_explicit(&function->patched, round, memory_order_release);
         }
         finish(member, round);

@@ -28,7 +28,7 @@ static struct function make(uint8_t *pages, uint32_t offset, uint32_t value)
 
     memset(pages + offset, 0x90, pad);
     code_returns(pages + offset + pad, value);
-    return (struct function){.offset = offset, .size = pad + 6, .value = value};
+    return (struct function){.offset = offset, .size = pad + RETURNS_BYTES, .value = value};
 }
 
 /* Free a fifth, and close the gaps. Returns how many are left; *end is the offset behind the last. */
@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 
     for (unsigned long round = 0; round < rounds; round++) {
         nfns = compact(pages, functions, nfns, &end);
-        while (nfns < NFNS && end + MAX_PAD + 6 <= NPAGES * PAGE) {
+        while (nfns < NFNS && end + MAX_PAD + RETURNS_BYTES <= NPAGES * PAGE) {
             functions[nfns] = make(pages, end, ++value);
             end += functions[nfns++].size;
         }

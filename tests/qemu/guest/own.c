@@ -26,7 +26,7 @@ static void *patch_own(void *arg)
         for (unsigned i = owner->number; i < NFNS; i += NTHREADS) {
             uint32_t value = (uint32_t)(round * NFNS + i);
 
-            memcpy(owner->pages + i * SIZE + 1, &value, sizeof(value));
+            code_patch(owner->pages + i * SIZE, value);
             owner->wrong += code_call(owner->pages + i * SIZE, 0) != value;
             owner->calls++;
         }

@@ -10,7 +10,7 @@
 
 #include "code.h"
 
-enum { NPAGES = 8, BEFORE = 3 }; /* of the 6 bytes of the function, so many are on the first page */
+enum { NPAGES = 8, BEFORE = 3 }; /* so many bytes of the function are on the first page */
 
 static uint32_t value_of(unsigned page, uint32_t version)
 {
@@ -20,7 +20,7 @@ static uint32_t value_of(unsigned page, uint32_t version)
 /* The end of the function, at the beginning of a page. */
 static void make_end(uint8_t *page, uint32_t value)
 {
-    uint8_t code[6];
+    uint8_t code[RETURNS_BYTES];
 
     code_returns(code, value);
     memcpy(page, code + BEFORE, sizeof(code) - BEFORE);

@@ -83,7 +83,7 @@ int main(int argc, char **argv)
             uint8_t code[LENGTH];
 
             memset(code, 0x90, sizeof(code));
-            code_returns(code + LENGTH - 6, value);
+            code_returns(code + LENGTH - RETURNS_BYTES, value);
             /* On a page, and across the end of one. */
             ways[way](pages + 64 * way, code);
             ways[way](pages + 2 * PAGE - 3 - way, code);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../../src/code/tblist_internal.h"
+#include "../fences.h"
 
 /* ---- functions that the linker wraps ---- */
 
@@ -523,18 +524,6 @@ static uint64_t choose_budget(unsigned choice, unsigned page_bits)
     return budgets[choice % 4];
 }
 
-static struct pgl_table *new_table(struct pgl_table_config *config)
-{
-    struct pgl_table *table = pgl_table_new(config);
-
-    if (!table && errno == ENOTSUP) {
-        config->asymmetric_fences = false;
-        table = pgl_table_new(config);
-    }
-    CHECK(table);
-    return table;
-}
-
 void world_begin(struct world *world)
 {
     unsigned page_bits = PGL_PAGE_BITS_MIN + eat(&world->input) % 12;
@@ -549,7 +538,8 @@ void world_begin(struct world *world)
         .hot_bytes_max = choose_budget(flags / WORLD_BUDGETS, page_bits),
     };
 
-    world->table = new_table(&config);
+    world->table = new_table_with_fences(&config);
+    CHECK(world->table);
     world->budget = config.hot_bytes_max;
     if (flags & WORLD_TRYLOCK_FAILS) {
         world->trylock_fails = true;

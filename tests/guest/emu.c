@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fences.h"
 #include "isa.h"
 
 enum {
@@ -576,13 +577,8 @@ static struct pgl_table *new_table(struct emu *emu)
         .opaque = emu,
         .hot_bytes_max = emu->config.table == TABLE_NO_MAPS,
     };
-    struct pgl_table *table = pgl_table_new(&config);
 
-    if (!table && errno == ENOTSUP) {
-        config.asymmetric_fences = false;
-        table = pgl_table_new(&config);
-    }
-    return table;
+    return new_table_with_fences(&config);
 }
 
 struct emu *emu_new(const struct program *program, const struct emu_config *config)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "code_world.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../fences.h"
 #include "code.h"
 
 struct code code;
@@ -361,11 +361,7 @@ static void begin(uint64_t seed)
     code.epoch = 1;
     config.asymmetric_fences = soak_below(&seed, 2);
     config.hot_bytes_max = soak_below(&seed, 2) ? 0 : HOT_BYTES;
-    code.table = pgl_table_new(&config);
-    if (!code.table && errno == ENOTSUP) {
-        config.asymmetric_fences = false;
-        code.table = pgl_table_new(&config);
-    }
+    code.table = new_table_with_fences(&config);
     printf("code: asymmetric_fences=%d hot_bytes_max=%" PRIu64 "\n", config.asymmetric_fences, config.hot_bytes_max);
     for (unsigned i = 0; i < N_KEYS; i++) {
         unsigned low = (unsigned)soak_below(&seed, N_PAGES - 1);

@@ -280,14 +280,6 @@ static void test_witness_knows_each_of_many_pages(void **state)
     emu_fini(&emu);
 }
 
-static bool big_lock_held;
-
-static bool is_big_lock_held(void *opaque)
-{
-    (void)opaque;
-    return big_lock_held;
-}
-
 static void test_witness_reports_the_big_lock_missing(void **state)
 {
     struct pgl_page *page;

@@ -195,14 +195,6 @@ static void test_witness_reports_a_block_that_a_reset_forgot(void **state)
     emu_fini(&emu);
 }
 
-static bool big_lock_held;
-
-static bool is_big_lock_held(void *opaque)
-{
-    (void)opaque;
-    return big_lock_held;
-}
-
 static void test_witness_reports_the_big_lock_missing_at_kills_of_many(void **state)
 {
     struct pgl_store store;

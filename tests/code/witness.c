@@ -7,6 +7,14 @@
 struct pgl_breach seen[A_FEW];
 unsigned n_seen;
 
+bool big_lock_held;
+
+bool is_big_lock_held(void *opaque)
+{
+    (void)opaque;
+    return big_lock_held;
+}
+
 static void note_breach(const struct pgl_breach *breach, void *opaque)
 {
     assert_ptr_equal(opaque, seen);

@@ -11,6 +11,10 @@
 extern struct pgl_breach seen[A_FEW];
 extern unsigned n_seen;
 
+/* An external_held callback, and its answer. */
+extern bool big_lock_held;
+bool is_big_lock_held(void *opaque);
+
 /* For cmocka. */
 int set_hook(void **state);
 

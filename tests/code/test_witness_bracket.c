@@ -8,13 +8,19 @@ enum {
     N = 5, /* pages 5 to 9 */
 };
 
+/* Begin a bracket on the last @n of the pages. */
+static void begin_on_last(struct pgl_bracket *bracket, const struct emu *emu, unsigned n)
+{
+    assert_true(pgl_bracket_begin(bracket, emu->table, 5 + N - n));
+    for (unsigned i = N - n + 1; i < N; i++) {
+        assert_int_equal(pgl_bracket_cross(bracket, 5 + i), PGL_BRACKET_OK);
+    }
+}
+
 static void begin(struct pgl_bracket *bracket, struct emu *emu)
 {
     emu_init(emu);
-    assert_true(pgl_bracket_begin(bracket, emu->table, 5));
-    for (unsigned i = 1; i < N; i++) {
-        assert_int_equal(pgl_bracket_cross(bracket, 5 + i), PGL_BRACKET_OK);
-    }
+    begin_on_last(bracket, emu, N);
 }
 
 static void set_extents(struct emu_block *block, struct pgl_extent *extents)
@@ -105,10 +111,7 @@ static void test_witness_reports_an_array_of_extents_that_two_blocks_share(void 
     pgl_tb_set_extents(&block.tb, extents, N);
     assert_int_equal(pgl_bracket_commit_at(&bracket, &block.tb, NULL, LINK_PLACE), PGL_BRACKET_OK);
     for (unsigned n = 3; n <= N; n++) { /* of the array, or of its last extents */
-        assert_true(pgl_bracket_begin(&bracket, emu.table, 5 + N - n));
-        for (unsigned i = N - n + 1; i < N; i++) {
-            assert_int_equal(pgl_bracket_cross(&bracket, 5 + i), PGL_BRACKET_OK);
-        }
+        begin_on_last(&bracket, &emu, n);
         pgl_tb_init(&other.tb);
         pgl_tb_set_extents(&other.tb, extents + N - n, n);
         assert_int_equal(pgl_bracket_commit(&bracket, &other.tb, NULL), PGL_BRACKET_ERROR);
@@ -116,10 +119,7 @@ static void test_witness_reports_an_array_of_extents_that_two_blocks_share(void 
         assert_false(emu_is_locked(&emu, 9));
     }
     assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
-    assert_true(pgl_bracket_begin(&bracket, emu.table, 5)); /* now the array is free for the other */
-    for (unsigned i = 1; i < N; i++) {
-        assert_int_equal(pgl_bracket_cross(&bracket, 5 + i), PGL_BRACKET_OK);
-    }
+    begin_on_last(&bracket, &emu, N); /* now the array is free for the other */
     pgl_tb_init(&other.tb);
     pgl_tb_set_extents(&other.tb, extents, N);
     assert_int_equal(pgl_bracket_commit(&bracket, &other.tb, NULL), PGL_BRACKET_OK);

@@ -59,6 +59,18 @@ void make_object(struct fixture *f)
     assert_non_null(f->object);
 }
 
+struct pgl_object *make_shadow(struct fixture *f, uint64_t first)
+{
+    struct pgl_object_config config = config_of(f);
+
+    make_object(f);
+    config.last -= first;
+    config.pager_ops = NULL;
+    config.backing = f->object;
+    config.backing_first = first;
+    return pgl_object_new(&config);
+}
+
 enum pgl_fault_result start(struct probe *probe, const struct pgl_fault_args *args)
 {
     enum pgl_fault_result result;

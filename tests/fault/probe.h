@@ -32,6 +32,9 @@ struct pgl_object_config config_of(struct fixture *f);
 void make_object(struct fixture *f);
 void make_object_with_credits(struct fixture *f, uint64_t credits); /* its pager keeps requests */
 
+/* Make the object, and one without a pager over it: its page i is the lower one's @first + i. Return the upper one. */
+struct pgl_object *make_shadow(struct fixture *f, uint64_t first);
+
 /* These two and go_on() see to it that ready() is called for a fault that is pending, and for no other. */
 enum pgl_fault_result start(struct probe *probe, const struct pgl_fault_args *args);
 enum pgl_fault_result fault_on(struct probe *probe, struct pgl_object *object, uint64_t index, enum pgl_access access,

@@ -143,26 +143,13 @@ static void test_counts_of_access_requests(void **state)
     assert_ledger(&ledger);
 }
 
-/* A top object over one with a pager; its page i is the lower one's 16 + i. */
-static struct pgl_object *make_shadow(struct fixture *f)
-{
-    struct pgl_object_config config = config_of(f);
-
-    make_object(f);
-    config.last = NPAGES - 17;
-    config.pager_ops = NULL;
-    config.backing = f->object;
-    config.backing_first = 16;
-    return pgl_object_new(&config);
-}
-
 static void test_counts_of_a_shadow_are_kept_where_each_happened(void **state)
 {
     struct fixture *f = *state;
     struct ledger lower = {0}, top = {0};
     struct pgl_fault_counts *lower_counts, *top_counts;
 
-    top.object = make_shadow(f);
+    top.object = make_shadow(f, 16);
     lower.object = f->object;
     pgl_object_advise(top.object, PGL_ADVICE_SEQUENTIAL);
     pgl_object_advise(lower.object, PGL_ADVICE_NORMAL); /* there is no entry: each follows its own */
@@ -231,7 +218,7 @@ static void test_counts_are_by_the_advice_that_was_followed(void **state)
     struct pgl_map *map = pgl_map_new(NULL, NULL);
     struct pgl_fault_args args = {.map = map, .access = PGL_ACCESS_READ};
 
-    top.object = make_shadow(f);
+    top.object = make_shadow(f, 16);
     lower.object = f->object;
     for (int advice = PGL_ADVICE_DEFAULT; advice < PGL_ADVICE_COUNT; advice++) {
         uint64_t first = 1000 + 40 * (uint64_t)advice;

@@ -109,17 +109,9 @@ static void test_fault_unwire_ends_with_the_object_and_the_map(void **state)
 static void test_fault_unwire_finds_the_object_of_the_chain_that_has_the_page_wired(void **state)
 {
     struct fixture *f = *state;
-    struct pgl_object_config config = config_of(f);
-    struct pgl_object *top;
-    struct pgl_fault_args args;
+    struct pgl_object *top = make_shadow(f, 7);
+    struct pgl_fault_args args = at(top, 100);
 
-    make_object(f);
-    config.pager_ops = NULL;
-    config.backing = f->object;
-    config.backing_first = 7;
-    config.last = NPAGES - 8;
-    top = pgl_object_new(&config);
-    args = at(top, 100);
     wire(f, &args, 2);
     args.index = 101;
     args.access = PGL_ACCESS_WRITE;
@@ -276,16 +268,11 @@ static void test_fault_copy_of_nothing_makes_zeros(void **state)
 static void test_fault_copy_writes_to_the_top_of_a_chain(void **state)
 {
     struct fixture *f = *state;
-    struct pgl_object_config config = config_of(f);
     struct pgl_map *map = pgl_map_new(NULL, NULL);
     struct pgl_fault_args from = {.map = map, .index = 0}, to = {.map = map, .index = 50};
-    struct pgl_object *top;
+    struct pgl_object *top = make_shadow(f, 0);
     uint64_t n = 5;
 
-    make_object(f);
-    config.pager_ops = NULL;
-    config.backing = f->object;
-    top = pgl_object_new(&config);
     assert_true(pgl_map_enter(map, 0, 99, top, 0, PGL_ADVICE_DEFAULT));
     assert_int_equal(pgl_fault_copy(f->a.fault, &from, &to, &n), PGL_FAULT_SUCCESS);
     for (uint64_t i = 0; i < 5; i++) {
@@ -445,13 +432,8 @@ static void test_fault_for_no_access_brings_a_page(void **state)
 static void test_fault_for_no_access_finds_a_page_below(void **state)
 {
     struct fixture *f = *state;
-    struct pgl_object_config config = config_of(f);
-    struct pgl_object *top;
+    struct pgl_object *top = make_shadow(f, 0);
 
-    make_object(f);
-    config.pager_ops = NULL;
-    config.backing = f->object;
-    top = pgl_object_new(&config);
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
     pgl_pager_withhold(f->object, (struct pgl_pager_range){100, 100}, PGL_ACCESS_NONE);
     assert_int_equal(fault_on(&f->a, top, 100, PGL_ACCESS_NONE, 0), PGL_FAULT_SUCCESS);

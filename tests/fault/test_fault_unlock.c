@@ -22,6 +22,14 @@ static void make_read_object(struct fixture *f, uint64_t npages, bool unlock_clu
     }
 }
 
+/* The same, which then takes three pages along on each side. */
+static void make_narrow_object(struct fixture *f)
+{
+    make_read_object(f, NPAGES, true);
+    pgl_object_set_table(f->object, &probe_table);
+    pgl_object_advise(f->object, PGL_ADVICE_NORMAL);
+}
+
 static void test_fault_writing_what_was_read_costs_a_request_a_cluster(void **state)
 {
     struct fixture *f = *state;
@@ -66,9 +74,7 @@ static void test_fault_unlock_cluster_is_bounded_by_advice_and_neighbours(void *
 {
     struct fixture *f = *state;
 
-    make_read_object(f, NPAGES, true);
-    pgl_object_set_table(f->object, &probe_table);
-    pgl_object_advise(f->object, PGL_ADVICE_NORMAL);
+    make_narrow_object(f);
     assert_unlocks(f, 100, 97, 103);
     assert_unlocks(f, 104, 104, 107); /* 103 is writable */
     assert_int_equal(pgl_object_remove(f->object, 112, 112), 1);
@@ -86,9 +92,7 @@ static void test_fault_unlock_cluster_ends_at_a_page_that_is_asked_for(void **st
     struct fixture *f = *state;
     struct pgl_request first;
 
-    make_read_object(f, NPAGES, true);
-    pgl_object_set_table(f->object, &probe_table);
-    pgl_object_advise(f->object, PGL_ADVICE_NORMAL);
+    make_narrow_object(f);
     f->sim.script = sim_keep;
     assert_int_equal(fault_on(&f->b, f->object, 102, PGL_ACCESS_WRITE, PGL_FAULT_FLAG_RETRIED), PGL_FAULT_PENDING);
     first = *sim_last(&f->sim);
@@ -104,9 +108,7 @@ static void test_fault_unlock_cluster_takes_pages_without_any_access_along(void 
 {
     struct fixture *f = *state;
 
-    make_read_object(f, NPAGES, true);
-    pgl_object_set_table(f->object, &probe_table);
-    pgl_object_advise(f->object, PGL_ADVICE_NORMAL);
+    make_narrow_object(f);
     pgl_pager_withhold(f->object, (struct pgl_pager_range){101, 102}, PGL_ACCESS_NONE);
     assert_unlocks(f, 100, 97, 103);
     assert_int_equal(fault_on(&f->a, f->object, 101, PGL_ACCESS_WRITE, PGL_FAULT_FLAG_RESIDENT), PGL_FAULT_SUCCESS);
@@ -117,9 +119,7 @@ static void test_fault_unlock_cluster_for_reading_asks_for_reading(void **state)
 {
     struct fixture *f = *state;
 
-    make_read_object(f, NPAGES, true);
-    pgl_object_set_table(f->object, &probe_table);
-    pgl_object_advise(f->object, PGL_ADVICE_NORMAL);
+    make_narrow_object(f);
     pgl_pager_withhold(f->object, (struct pgl_pager_range){100, 101}, PGL_ACCESS_NONE);
     assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
     assert_asked(&f->sim, 100, 101, 100);

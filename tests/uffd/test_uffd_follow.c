@@ -23,28 +23,29 @@
 #define VAIN 16
 #define NICE 5 /* the handler's nice value when it starts */
 
+static pthread_mutex_t kernel_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* The kernel's view of the handler. Under the lock. */
-static struct {
-    pthread_mutex_t lock;
+static struct kernel {
     cpu_set_t set; /* of the handler */
     unsigned moves;
     int priority;    /* of the handler, as a nice value */
     bool moved_high; /* it has moved at a raised priority */
     bool others;     /* a call was about another thread than the one that made it */
     bool get_fails, set_fails, priority_fails;
-} kernel = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} kernel;
 
 int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set);
 int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *set)
 {
     bool fails;
 
-    pthread_mutex_lock(&kernel.lock);
+    pthread_mutex_lock(&kernel_lock);
     assert(size == sizeof(*set));
     kernel.others |= pid != 0;
     fails = kernel.get_fails;
     *set = kernel.set;
-    pthread_mutex_unlock(&kernel.lock);
+    pthread_mutex_unlock(&kernel_lock);
     errno = fails ? EINVAL : errno;
     return fails ? -1 : 0;
 }
@@ -55,7 +56,7 @@ int __wrap_sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set)
 {
     bool fails;
 
-    pthread_mutex_lock(&kernel.lock);
+    pthread_mutex_lock(&kernel_lock);
     assert(size == sizeof(*set));
     kernel.others |= pid != 0;
     kernel.moves++;
@@ -64,7 +65,7 @@ int __wrap_sched_setaffinity(pid_t pid, size_t size, const cpu_set_t *set)
     if (!fails) {
         kernel.set = *set;
     }
-    pthread_mutex_unlock(&kernel.lock);
+    pthread_mutex_unlock(&kernel_lock);
     errno = fails ? EINVAL : errno;
     return fails ? -1 : 0;
 }
@@ -74,10 +75,10 @@ int __wrap_getpriority(int which, id_t who)
 {
     int priority;
 
-    pthread_mutex_lock(&kernel.lock);
+    pthread_mutex_lock(&kernel_lock);
     kernel.others |= which != PRIO_PROCESS || who != (id_t)gettid();
     priority = kernel.priority;
-    pthread_mutex_unlock(&kernel.lock);
+    pthread_mutex_unlock(&kernel_lock);
     return priority;
 }
 
@@ -86,11 +87,11 @@ int __wrap_setpriority(int which, id_t who, int value)
 {
     bool fails;
 
-    pthread_mutex_lock(&kernel.lock);
+    pthread_mutex_lock(&kernel_lock);
     kernel.others |= which != PRIO_PROCESS || who != (id_t)gettid();
     fails = kernel.priority_fails;
     kernel.priority = fails ? kernel.priority : value;
-    pthread_mutex_unlock(&kernel.lock);
+    pthread_mutex_unlock(&kernel_lock);
     errno = fails ? EACCES : errno;
     return fails ? -1 : 0;
 }
@@ -108,38 +109,33 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 /* Let the handler run on processors @first to @last. */
 static void allow(int first, int last)
 {
-    pthread_mutex_lock(&kernel.lock);
+    pthread_mutex_lock(&kernel_lock);
     CPU_ZERO(&kernel.set);
     for (int i = first; i <= last; i++) {
         CPU_SET((size_t)i, &kernel.set);
     }
-    pthread_mutex_unlock(&kernel.lock);
+    pthread_mutex_unlock(&kernel_lock);
+}
+
+static struct kernel copy_kernel(void)
+{
+    struct kernel now;
+
+    pthread_mutex_lock(&kernel_lock);
+    now = kernel;
+    pthread_mutex_unlock(&kernel_lock);
+    return now;
 }
 
 /* Assert that the handler may run on processors @first to @last, and on no other. */
 static void assert_runs_on(int first, int last)
 {
-    cpu_set_t set;
-    bool others;
+    struct kernel now = copy_kernel();
 
-    pthread_mutex_lock(&kernel.lock);
-    set = kernel.set;
-    others = kernel.others;
-    pthread_mutex_unlock(&kernel.lock);
     for (int i = 0; i < CPU_SETSIZE; i++) {
-        assert_int_equal(!!CPU_ISSET((size_t)i, &set), i >= first && i <= last);
+        assert_int_equal(!!CPU_ISSET((size_t)i, &now.set), i >= first && i <= last);
     }
-    assert_false(others);
-}
-
-static unsigned count_moves(void)
-{
-    unsigned moves;
-
-    pthread_mutex_lock(&kernel.lock);
-    moves = kernel.moves;
-    pthread_mutex_unlock(&kernel.lock);
-    return moves;
+    assert_false(now.others);
 }
 
 static unsigned count_looks(void)
@@ -147,31 +143,11 @@ static unsigned count_looks(void)
     return __atomic_load_n(&looks, __ATOMIC_ACQUIRE);
 }
 
-static cpu_set_t copy_set(void)
-{
-    cpu_set_t set;
-
-    pthread_mutex_lock(&kernel.lock);
-    set = kernel.set;
-    pthread_mutex_unlock(&kernel.lock);
-    return set;
-}
-
-static int copy_priority(void)
-{
-    int priority;
-
-    pthread_mutex_lock(&kernel.lock);
-    priority = kernel.priority;
-    pthread_mutex_unlock(&kernel.lock);
-    return priority;
-}
-
 static bool is_on_one_processor(void)
 {
-    cpu_set_t set = copy_set();
+    struct kernel now = copy_kernel();
 
-    return CPU_COUNT(&set) == 1;
+    return CPU_COUNT(&now.set) == 1;
 }
 
 static uint64_t touched; /* the pages below have been touched */
@@ -233,9 +209,9 @@ static void test_uffd_follow_handler_moves_to_the_thread_that_faults_alone(void 
     touch(f, 1);
     assert_int_equal(count_looks(), 1);
     assert_runs_on(2, 2);
-    assert_int_equal(count_moves(), 1);
-    assert_int_equal(copy_priority(), -20);
-    assert_false(kernel.moved_high);
+    assert_int_equal(copy_kernel().moves, 1);
+    assert_int_equal(copy_kernel().priority, -20);
+    assert_false(copy_kernel().moved_high);
 }
 
 static void test_uffd_follow_fewer_faults_are_not_followed(void **state)
@@ -247,7 +223,7 @@ static void test_uffd_follow_fewer_faults_are_not_followed(void **state)
     touch_on_another_thread(f);
     touch(f, 1);
     assert_int_equal(count_looks(), 0);
-    assert_int_equal(count_moves(), 0);
+    assert_int_equal(copy_kernel().moves, 0);
 }
 
 /* Z4 */
@@ -299,7 +275,7 @@ static void test_uffd_follow_handler_stays_within_its_processors(void **state)
     touch(f, ALONE + 1);
     assert_int_equal(count_looks(), 1);
     assert_runs_on(0, 1);
-    assert_int_equal(count_moves(), 0);
+    assert_int_equal(copy_kernel().moves, 0);
 }
 
 /* Z2 */
@@ -334,12 +310,12 @@ static unsigned move_on(struct fixture *f, unsigned n)
     unsigned moves = 0;
 
     for (unsigned i = 0; i < n; i++) {
-        cpu_set_t before = copy_set(), after;
+        cpu_set_t before = copy_kernel().set, after;
 
         __atomic_store_n(&processor, (int)(i % 4), __ATOMIC_RELAXED);
         let_time_pass(LATER_NS);
         touch(f, 2);
-        after = copy_set();
+        after = copy_kernel().set;
         moves += CPU_COUNT(&after) == 1 && !CPU_EQUAL(&before, &after);
     }
     return moves;
@@ -381,8 +357,8 @@ static void test_uffd_follow_handler_with_one_processor_asks_nothing(void **stat
     show_file(f);
     touch(f, 2 * ALONE);
     assert_int_equal(count_looks(), 0);
-    assert_int_equal(count_moves(), 0);
-    assert_int_equal(copy_priority(), NICE);
+    assert_int_equal(copy_kernel().moves, 0);
+    assert_int_equal(copy_kernel().priority, NICE);
 }
 
 static void test_uffd_follow_handler_anywhere_asks_nothing(void **state)
@@ -393,8 +369,8 @@ static void test_uffd_follow_handler_anywhere_asks_nothing(void **state)
     show_file(f);
     touch(f, 2 * ALONE);
     assert_int_equal(count_looks(), 0);
-    assert_int_equal(count_moves(), 0);
-    assert_int_equal(copy_priority(), NICE);
+    assert_int_equal(copy_kernel().moves, 0);
+    assert_int_equal(copy_kernel().priority, NICE);
 }
 
 /* Each call fails, at first or after the handler has moved; the pages come. */
@@ -411,10 +387,10 @@ static void test_uffd_follow_handler_serves_though_each_call_fails(void **state)
         kernel.priority_fails = call == 2;
         show_file(f);
         touch(f, 2 * ALONE);
-        pthread_mutex_lock(&kernel.lock);
+        pthread_mutex_lock(&kernel_lock);
         kernel.get_fails = call == 3;
         kernel.set_fails = call == 4;
-        pthread_mutex_unlock(&kernel.lock);
+        pthread_mutex_unlock(&kernel_lock);
         __atomic_store_n(&processor, last[call % 4], __ATOMIC_RELAXED);
         while (touched < NPAGES) {
             let_time_pass(LATER_NS);
@@ -423,9 +399,7 @@ static void test_uffd_follow_handler_serves_though_each_call_fails(void **state)
         undo_new(f);
         munmap(f->memory, NPAGES * PAGE);
         new_memory(f);
-        pthread_mutex_lock(&kernel.lock);
-        assert_false(kernel.others);
-        pthread_mutex_unlock(&kernel.lock);
+        assert_false(copy_kernel().others);
     }
 }
 

@@ -407,6 +407,12 @@ void new_memory(struct fixture *f)
     assert_true(f->memory != MAP_FAILED);
 }
 
+void renew_memory(struct fixture *f)
+{
+    munmap(f->memory, NPAGES * PAGE);
+    new_memory(f);
+}
+
 int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
@@ -516,6 +522,5 @@ void undo_map(struct fixture *f)
 {
     assert_true(shows_page(f, 3));
     assert_true(pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE));
-    munmap(f->memory, NPAGES * PAGE);
-    new_memory(f);
+    renew_memory(f);
 }

@@ -130,6 +130,9 @@ bool shows_zeros(const struct fixture *f, uint64_t page);
 /* Map empty memory for the fixture. */
 void new_memory(struct fixture *f);
 
+/* Unmap that memory, and map other memory instead. */
+void renew_memory(struct fixture *f);
+
 /* For cmocka. The tear-down undoes every failure that a test has ordered. */
 int set_up(void **state);
 int tear_down(void **state);

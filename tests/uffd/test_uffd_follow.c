@@ -397,8 +397,7 @@ static void test_uffd_follow_handler_serves_though_each_call_fails(void **state)
             touch(f, 1);
         }
         undo_new(f);
-        munmap(f->memory, NPAGES * PAGE);
-        new_memory(f);
+        renew_memory(f);
         assert_false(copy_kernel().others);
     }
 }

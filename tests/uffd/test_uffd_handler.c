@@ -68,8 +68,7 @@ static void try_failing(struct fixture *f, enum call call, unsigned long request
                                  mode & 2 ? PGL_ADVICE_SEQUENTIAL : PGL_ADVICE_RANDOM));
         fault_failing(f, call, request, error, times, outcome);
         undo_new(f);
-        munmap(f->memory, NPAGES * PAGE);
-        new_memory(f);
+        renew_memory(f);
     }
 }
 

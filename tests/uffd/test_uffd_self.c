@@ -103,8 +103,7 @@ static void test_uffd_self_page_that_cannot_be_read_is_zeros_or_tried_again(void
     assert_true(shows_zeros(f, 8));
     assert_errors(f, 1);
     undo_new(f);
-    munmap(f->memory, NPAGES * PAGE);
-    new_memory(f);
+    renew_memory(f);
     tries = 0;
     f->config.failed = on_failure_thrice;
     show_file(f, PGL_ADVICE_RANDOM);
@@ -321,8 +320,7 @@ static void test_uffd_self_signal_of_other_memory_goes_to_the_handler_before(voi
     assert_false(sigismember(&mask, SIGBUS));
     assert_true(shows_page(f, 3));
     undo_new(f);
-    munmap(f->memory, NPAGES * PAGE);
-    new_memory(f);
+    renew_memory(f);
     set_handler(on_signal, NULL);
     show_file(f, PGL_ADVICE_RANDOM);
     told_signal = 0;
@@ -466,8 +464,7 @@ static void test_uffd_self_handler_above_passes_on_only_once(void **state)
         assert_ptr_equal(told_addr, memory + 5);
         undo_new(f);
         assert_ptr_equal(current_handler(), (void *)(uintptr_t)on_signal_above);
-        munmap(f->memory, NPAGES * PAGE);
-        new_memory(f);
+        renew_memory(f);
         show_file(f, PGL_ADVICE_RANDOM);
     }
     assert_int_equal(sigaction(SIGBUS, &below, NULL), 0);

@@ -27,6 +27,14 @@ static const char *find_mapping(void)
     return strstr(text, "memfd:pages");
 }
 
+/* The KiB that a line of such a part tells, or -1. */
+static long kib_of(const char *mapping, const char *line)
+{
+    const char *at = mapping ? strstr(mapping, line) : NULL;
+
+    return at ? strtol(at + strlen(line), NULL, 10) : -1;
+}
+
 /* A pager whose clusters have so many pages. */
 static void show_file(struct fixture *f, uint32_t npages)
 {
@@ -145,7 +153,6 @@ static void test_uffd_mapping_is_copied_as_far_as_the_file_reaches(void **state)
 static void test_uffd_mapping_is_in_memory_before_it_is_copied(void **state)
 {
     struct fixture *f = *state;
-    const char *mapping, *rss;
 
     if (madvise(f->memory, PAGE, MADV_POPULATE_READ) != 0) {
         SKIP_BECAUSE("this kernel has no MADV_POPULATE_READ");
@@ -154,9 +161,7 @@ static void test_uffd_mapping_is_in_memory_before_it_is_copied(void **state)
     fail_theirs(CALL_IOCTL, UFFDIO_COPY, EFAULT, 1);
     assert_true(shows_page(f, 0));
     assert_int_equal(count_fired(), 1);
-    mapping = find_mapping();
-    rss = mapping ? strstr(mapping, "\nRss:") : NULL;
-    assert_true(rss && strtol(rss + 5, NULL, 10) * 1024 >= 32 * (long)PAGE);
+    assert_true(kib_of(find_mapping(), "\nRss:") * 1024 >= 32 * (long)PAGE);
 }
 
 /* Y3 */
@@ -248,7 +253,7 @@ static void test_uffd_mapping_ends_with_its_region(void **state)
 static void test_uffd_mapping_is_not_read_in_by_mlockall(void **state)
 {
     struct fixture *f = *state;
-    const char *mapping, *rss, *locked;
+    const char *mapping;
 
     if (mlockall(MCL_FUTURE) != 0) {
         SKIP_BECAUSE("this user may not lock memory");
@@ -257,10 +262,8 @@ static void test_uffd_mapping_is_not_read_in_by_mlockall(void **state)
     mapping = find_mapping();
     munlockall();
     assert_non_null(mapping);
-    rss = strstr(mapping, "\nRss:");
-    locked = strstr(mapping, "\nLocked:");
-    assert_true(rss && strtol(rss + 5, NULL, 10) == 0);
-    assert_true(locked && strtol(locked + 8, NULL, 10) == 0);
+    assert_int_equal(kib_of(mapping, "\nRss:"), 0);
+    assert_int_equal(kib_of(mapping, "\nLocked:"), 0);
     assert_shows_file(f);
 }
 

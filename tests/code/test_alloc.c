@@ -424,6 +424,14 @@ static void test_alloc_store_bracket_fails_with_nothing_held_for_want_of_its_pag
     emu_fini(emu);
 }
 
+/* Store beside a block while allocation number @fail from here fails, if there are so many. */
+static void store_beside(struct emu *emu, unsigned fail)
+{
+    count_from_here(fail);
+    assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
+    did_fail();
+}
+
 static void test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails(void **state)
 {
     struct emu *emu = *state;
@@ -431,16 +439,12 @@ static void test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails(void **stat
 
     emu_link(emu, &block, 0x5000, 0x5003);
     for (unsigned i = 0; i < 600; i++) { /* longer than any count of misses goes */
-        count_from_here(1);
-        assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
-        did_fail();
+        store_beside(emu, 1);
     }
     assert_int_equal(emu_stats(emu).hot_bytes, 0);
     emu_assert_sound(emu);
     for (unsigned i = 0; i < 20; i++) { /* now the first succeeds and the second fails */
-        count_from_here(2);
-        assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
-        did_fail();
+        store_beside(emu, 2);
         emu_assert_sound(emu);
     }
     assert_int_equal(pgl_store_check(emu->table, 0x5003, 1, NULL), PGL_HIT);
@@ -467,16 +471,12 @@ static void test_alloc_a_map_that_fails_leaves_its_bytes_in_the_budget(void **st
     emu_link(emu, &block, 0x5000, 0x5003);
     for (unsigned fail = 1; fail <= 2; fail++) { /* the counts of the leaf, the map */
         for (unsigned i = 0; i < 20; i++) {
-            count_from_here(fail);
-            assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
-            did_fail();
+            store_beside(emu, fail);
             assert_true(emu_stats(emu).hot_bytes <= one_page);
         }
     }
     for (unsigned i = 0; i < 20; i++) {
-        count_from_here(1); /* the map alone */
-        assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
-        did_fail();
+        store_beside(emu, 1); /* the map alone */
     }
     assert_int_equal(pgl_store_check(emu->table, 0x5004, 1, NULL), 0);
     assert_int_equal(emu_stats(emu).hot_bytes, one_page);

@@ -14,6 +14,7 @@
 
 static const struct pgl_costs cheap = {3200, 1130};
 static const struct pgl_costs dear = {110000, 2600};
+static const struct pgl_costs free_pages = {1000000, 1};
 static const struct pgl_advice_row wide = {63, 63, 0};
 
 /* Pages of an object. Those of a wide one are resident nowhere but in the blocks that were touched last. */
@@ -237,7 +238,7 @@ static void test_advisor_fetches_more_if_faults_are_dear(void **state)
 /* The next decision goes by the new costs. */
 static void test_advisor_goes_by_new_costs_at_once(void **state)
 {
-    static const struct pgl_costs free_pages = {1000000, 1}, free_faults = {1, 1000000};
+    static const struct pgl_costs free_faults = {1, 1000000};
     struct reader *r = open_reader(&cheap, LAST);
 
     (void)state;
@@ -252,7 +253,7 @@ static void test_advisor_goes_by_new_costs_at_once(void **state)
 
 static void test_advisor_keeps_its_costs_if_new_ones_are_refused(void **state)
 {
-    static const struct pgl_costs free_pages = {1000000, 1}, refused = {1, PGL_COSTS_MAX_NS + 1};
+    static const struct pgl_costs refused = {1, PGL_COSTS_MAX_NS + 1};
     struct reader *r = open_reader(&free_pages, LAST);
 
     (void)state;
@@ -311,8 +312,6 @@ static void test_advisor_stays_inside_its_row(void **state)
 /* If pages cost nearly nothing, the first window is the widest there is: the block of 64 pages that has the page. */
 static void test_advisor_begins_with_an_aligned_block(void **state)
 {
-    static const struct pgl_costs free_pages = {1000000, 1};
-
     (void)state;
     for (uint64_t index = 1000; index < 1064; index++) {
         struct reader *r = open_reader(&free_pages, LAST);
@@ -326,7 +325,6 @@ static void test_advisor_begins_with_an_aligned_block(void **state)
 
 static void test_advisor_opens_a_streams_window_to_its_side(void **state)
 {
-    static const struct pgl_costs free_pages = {1000000, 1};
     struct reader *r = open_reader(&free_pages, LAST);
 
     (void)state;
@@ -346,7 +344,6 @@ static void test_advisor_opens_a_streams_window_to_its_side(void **state)
 /* A stream is continued on the page next to its cluster, and on no other. */
 static void test_advisor_tells_starts_from_streams(void **state)
 {
-    static const struct pgl_costs free_pages = {1000000, 1};
     static const struct {
         uint64_t index;
         enum pgl_reason reason;

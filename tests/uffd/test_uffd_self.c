@@ -299,6 +299,17 @@ static void set_handler(void (*handler)(int), void (*info_handler)(int, siginfo_
     assert_int_equal(sigaction(SIGBUS, &action, NULL), 0);
 }
 
+/* Read memory that has no page. The signal comes to on_signal_info(). */
+static void assert_goes_to_info_handler(volatile unsigned char *memory)
+{
+    told_addr = NULL;
+    if (sigsetjmp(out, 1) == 0) {
+        (void)memory[5];
+        fail();
+    }
+    assert_ptr_equal(told_addr, memory + 5);
+}
+
 /* J4 */
 static void test_uffd_self_signal_of_other_memory_goes_to_the_handler_before(void **state)
 {
@@ -309,12 +320,7 @@ static void test_uffd_self_signal_of_other_memory_goes_to_the_handler_before(voi
     set_handler(NULL, on_signal_info);
     show_file(f, PGL_ADVICE_RANDOM);
     for (unsigned i = 0; i < 2; i++) {
-        told_addr = NULL;
-        if (sigsetjmp(out, 1) == 0) {
-            (void)memory[5];
-            fail();
-        }
-        assert_ptr_equal(told_addr, memory + 5);
+        assert_goes_to_info_handler(memory);
     }
     pthread_sigmask(SIG_SETMASK, NULL, &mask);
     assert_false(sigismember(&mask, SIGBUS));
@@ -456,12 +462,7 @@ static void test_uffd_self_handler_above_passes_on_only_once(void **state)
     set_handler(NULL, on_signal_above);
     for (unsigned i = 0; i < 3; i++) {
         assert_true(shows_page(f, i));
-        told_addr = NULL;
-        if (sigsetjmp(out, 1) == 0) {
-            (void)memory[5];
-            fail();
-        }
-        assert_ptr_equal(told_addr, memory + 5);
+        assert_goes_to_info_handler(memory);
         undo_new(f);
         assert_ptr_equal(current_handler(), (void *)(uintptr_t)on_signal_above);
         renew_memory(f);

@@ -291,6 +291,16 @@ static const struct pgl_map_entry *showing(const struct pgl_map *map, uint64_t m
     return at < map->nentries && map->entries[at].view.first <= map_index ? &map->entries[at] : NULL;
 }
 
+bool pgl_map_shows(struct pgl_map *map, uint64_t map_index)
+{
+    bool shows;
+
+    pthread_rwlock_rdlock(&map->lock);
+    shows = showing(map, map_index);
+    pthread_rwlock_unlock(&map->lock);
+    return shows;
+}
+
 bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct pgl_place *place)
 {
     const struct pgl_map_entry *entry;

@@ -15,6 +15,9 @@ struct pgl_place {
     uint64_t version;
 };
 
+/* Whether anything is mapped at a page. */
+bool pgl_map_shows(struct pgl_map *map, uint64_t map_index);
+
 /* Copy the entry of a page, with a reference on place->object. Returns false when nothing is mapped there. */
 bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct pgl_place *place);
 

@@ -93,12 +93,9 @@ static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, u
 static bool is_same(const struct pgl_delivery *delivery)
 {
     uint64_t index = delivery->addr / delivery->pager->page_size;
-    struct pgl_map_entry entry;
+    struct pgl_map *map = delivery->space->map;
 
-    if (delivery->placed) {
-        return pgl_map_has_place(delivery->space->map, index, &delivery->place);
-    }
-    return !pgl_map_lookup(delivery->space->map, index, &entry) || entry.view.first > index;
+    return delivery->placed ? pgl_map_has_place(map, index, &delivery->place) : !pgl_map_shows(map, index);
 }
 
 static void note_put(struct pgl_delivery *delivery, uint64_t first, uint64_t last)

@@ -79,11 +79,9 @@ static void return_server(struct pgl_self *self, struct pgl_handler *server)
     pthread_mutex_unlock(&self->lock);
 }
 
-static bool shows(struct pgl_uffd *uffd, uint64_t index)
+static bool shows(const struct pgl_uffd *uffd, uint64_t addr)
 {
-    struct pgl_map_entry entry;
-
-    return pgl_map_lookup(uffd->self->map, index, &entry) && entry.view.first <= index;
+    return pgl_map_shows(uffd->self->map, addr / uffd->page_size);
 }
 
 /*
@@ -97,7 +95,7 @@ static int fill_unknown(struct pgl_uffd *uffd, uint64_t addr)
     int error = EAGAIN;
 
     pthread_rwlock_rdlock(&uffd->layout);
-    if (!shows(uffd, addr / uffd->page_size)) {
+    if (!shows(uffd, addr)) {
         error = ioctl(uffd->self->fd, UFFDIO_ZEROPAGE, &zero) != 0 ? errno : 0;
     }
     pthread_rwlock_unlock(&uffd->layout);
@@ -128,7 +126,7 @@ static bool enter(uint64_t addr, struct pgl_self **entered)
     struct pgl_self *self;
 
     pthread_mutex_lock(&all.lock);
-    for (self = all.first; self && !shows(self->uffd, addr / self->uffd->page_size); self = self->next) {
+    for (self = all.first; self && !shows(self->uffd, addr); self = self->next) {
     }
     *entered = self && !self->ending ? self : NULL;
     if (*entered) {

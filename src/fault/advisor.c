@@ -101,21 +101,18 @@ static unsigned cheapest(const struct pgl_advisor *advisor, uint32_t place, stru
     unsigned doublings = 0;
 
     *tells = 0;
-    for (unsigned n = 1; n <= PGL_ADVISOR_DOUBLINGS; n++) {
+    for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED; n++) {
         uint32_t added = pgl_doubling_adds(place, n, room);
         bool is_less;
 
         *tells |= (unsigned)(2 * added >= UINT32_C(1) << (n - 1)) << n;
         cost += (float)added * page_ns;
         replaces *= added > 0 ? 1 + chances[n] : 1;
-        is_less = cost * least_replaces < least * replaces;
+        is_less = n <= PGL_ADVISOR_DOUBLINGS && cost * least_replaces < least * replaces;
         least = is_less ? cost : least;
         least_replaces = is_less ? replaces : least_replaces;
         doublings = is_less ? n : doublings;
     }
-    *tells |=
-        (unsigned)(2 * pgl_doubling_adds(place, PGL_ADVISOR_WATCHED, room) >= UINT32_C(1) << PGL_ADVISOR_DOUBLINGS)
-        << PGL_ADVISOR_WATCHED;
     return doublings;
 }
 

@@ -85,8 +85,9 @@ static bool shows(const struct pgl_uffd *uffd, uint64_t addr)
 }
 
 /*
- * Make zeros of memory for which the map has no entry, if it is registered with this pager: mremap() has added it, or
- * it is about to be unmapped. Only the kernel knows. Returns 0, or the errno of the kernel.
+ * Make zeros of memory for which the map has no entry, if it is registered: mremap() has added it, or it is about to be
+ * unmapped. The kernel does that through any userfaultfd, also if another one has registered the memory. Returns 0, or
+ * the errno of the kernel.
  */
 static int fill_unknown(struct pgl_uffd *uffd, uint64_t addr)
 {
@@ -119,7 +120,8 @@ static void serve(struct pgl_self *self, uint64_t addr)
 
 /*
  * Enter the pager that shows a file at this address. Returns whether there is one; *entered is NULL when it ends, or
- * when there is none.
+ * when there is none. A page of a pager that ends is not unknown: through another pager serve_unknown() would make zeros
+ * of it while a thread that has entered before still brings it.
  */
 static bool enter(uint64_t addr, struct pgl_self **entered)
 {

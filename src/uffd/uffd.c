@@ -21,15 +21,15 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     unsigned nhandlers = config->threads > 0 ? config->threads : 1;
     struct epoll_event stop = {.events = EPOLLIN, .data.u64 = PGL_UFFD_NUMBER_STOP};
     struct epoll_event timer = {.events = EPOLLIN, .data.u64 = PGL_UFFD_NUMBER_TIMER};
-    struct pgl_uffd *uffd = calloc(1, sizeof(*uffd));
+    struct pgl_uffd *uffd;
     int error = 0;
     int fd;
 
     if (config->handover == PGL_UFFD_SIGBUS && (config->follow_forks || config->write_protect)) {
-        free(uffd);
         errno = EINVAL;
         return NULL;
     }
+    uffd = calloc(1, sizeof(*uffd));
     if (!uffd || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
         !pgl_arena_init(&uffd->arena) || !pgl_files_init(&uffd->files, &uffd->arena)) {
         free(uffd);

@@ -282,8 +282,7 @@ static bool args_are_valid(const struct pgl_fault_args *args)
     const unsigned flags = PGL_FAULT_FLAG_WIRE | PGL_FAULT_FLAG_RESIDENT | PGL_FAULT_FLAG_NO_WAIT |
                            PGL_FAULT_FLAG_RETRIED | PGL_FAULT_FLAG_UNINTERRUPTIBLE;
 
-    return (args->map || args->object) && (args->flags & ~flags) == 0 &&
-           (args->access == PGL_ACCESS_NONE || args->access == PGL_ACCESS_READ || args->access == PGL_ACCESS_WRITE);
+    return (args->map || args->object) && (args->flags & ~flags) == 0 && pgl_access_is_valid(args->access);
 }
 
 static bool begin(struct pgl_fault *fault, const struct pgl_fault_args *args, bool keeps)

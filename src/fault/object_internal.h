@@ -3,6 +3,7 @@
 #ifndef PGL_FAULT_OBJECT_INTERNAL_H
 #define PGL_FAULT_OBJECT_INTERNAL_H
 
+#include <errno.h>
 #include <pthread.h>
 
 #include <pagelock/fault.h>
@@ -114,6 +115,16 @@ struct pgl_object_page {
     unsigned slot;           /* its position in the chunk */
     uint64_t bit;            /* 1 << slot */
 };
+
+/* Whether an access exists; false with EINVAL. */
+static inline bool pgl_access_is_valid(enum pgl_access access)
+{
+    if (access == PGL_ACCESS_NONE || access == PGL_ACCESS_READ || access == PGL_ACCESS_WRITE) {
+        return true;
+    }
+    errno = EINVAL;
+    return false;
+}
 
 /* Make the locks of an object, and destroy them. pgl_object_locks_init() returns false if there is no memory. */
 bool pgl_object_locks_init(struct pgl_object *object);

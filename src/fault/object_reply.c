@@ -6,8 +6,6 @@
  *              are counted: resident ones as duplicates, the rest as aliens.
  * PROGRESS     The answer of a page wakes the faults that wait for it, after the object was unlocked.
  */
-#include <errno.h>
-
 #include "object_internal.h"
 
 enum reply_kind { REPLY_SUPPLY, REPLY_NO_DATA, REPLY_ERROR, REPLY_GRANT };
@@ -93,15 +91,6 @@ static bool to_object(const struct pgl_object *object, const struct pgl_pager_ra
     return true;
 }
 
-static bool access_is_valid(enum pgl_access access)
-{
-    if (access == PGL_ACCESS_NONE || access == PGL_ACCESS_READ || access == PGL_ACCESS_WRITE) {
-        return true;
-    }
-    errno = EINVAL;
-    return false;
-}
-
 static uint64_t answer(struct pgl_object *object, struct pgl_pager_range range, struct reply *reply)
 {
     uint64_t last = 0;
@@ -129,7 +118,7 @@ uint64_t pgl_pager_supply(struct pgl_object *object, uint64_t id, struct pgl_pag
 {
     struct reply reply = {.kind = REPLY_SUPPLY, .id = id, .access = access, .data = data};
 
-    return access_is_valid(access) ? answer(object, range, &reply) : 0;
+    return pgl_access_is_valid(access) ? answer(object, range, &reply) : 0;
 }
 
 uint64_t pgl_pager_no_data(struct pgl_object *object, uint64_t id, struct pgl_pager_range range)
@@ -150,7 +139,7 @@ uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct pgl_page
 {
     struct reply reply = {.kind = REPLY_GRANT, .id = id, .access = access};
 
-    return access_is_valid(access) ? answer(object, range, &reply) : 0;
+    return pgl_access_is_valid(access) ? answer(object, range, &reply) : 0;
 }
 
 struct withhold {
@@ -177,7 +166,7 @@ uint64_t pgl_pager_withhold(struct pgl_object *object, struct pgl_pager_range ra
     struct withhold withhold = {access, 0};
     uint64_t first, last;
 
-    if (!access_is_valid(access)) {
+    if (!pgl_access_is_valid(access)) {
         return 0;
     }
     if (to_object(object, &range, &first, &last)) {

@@ -31,8 +31,7 @@ struct pgl_fault {
     uint64_t locked_last;
     bool no_data; /* the current object's pager has answered that there is no data */
 
-    struct pgl_object
-        *credit; /* the fault owns a credit of this object, with which no page is asked for yet, or NULL */
+    struct pgl_object *credit; /* the fault owns a credit of this object and has not asked with it yet; or NULL */
 
     bool looked;              /* it has walked down the chain without a placeholder and found nothing */
     uint64_t placeholder;     /* the id of its mark in the top object; 0: none */
@@ -82,8 +81,8 @@ static inline struct pgl_fault_counts *pgl_fault_counts(const struct pgl_fault *
 
 /*
  * The page was not usable: the fault is no hit any more, and counts as a fault if the page was absent. The page is
- * locked. If the page was absent, it is the top object. Only a fault with PGL_FAULT_FLAG_RESIDENT may be
- * below it, because it goes down without a placeholder; such a fault is not counted.
+ * locked. If it was absent, its object is the top one: only a fault with PGL_FAULT_FLAG_RESIDENT may be below that,
+ * because it goes down without a placeholder, and such a fault is not counted.
  */
 static inline void pgl_fault_count_miss(struct pgl_fault *fault, bool resident)
 {

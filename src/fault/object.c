@@ -161,8 +161,8 @@ void pgl_object_terminate(struct pgl_object *object)
     pgl_object_lock_all(object);
     object->terminated = true;
     wake_queue(object, &list);
-    pthread_mutex_unlock(
-        &object->credits.room.lock); /* credits are returned from here on, and no fault queues any more */
+    /* Credits are returned from here on, and no fault queues any more. */
+    pthread_mutex_unlock(&object->credits.room.lock);
     pgl_object_visit(object, 0, object->config.last, take_back_asked, &list);
     pgl_object_unlock(object, 0, UINT64_MAX);
     pgl_wake_all(&list);

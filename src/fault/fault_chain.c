@@ -61,8 +61,7 @@ bool pgl_fault_copy_up(struct pgl_fault *fault)
         pgl_object_unlock(top, fault->place.index, fault->place.index);
         return false;
     }
-    pgl_fault_counts(fault)->used += pgl_object_page_is(page, page.chunk->speculative);
-    pgl_object_page_speculate(page, false);
+    pgl_fault_count_use(fault, page);
     stand_at_top(fault);
     return make_in_top(fault, lower, index, pgl_object_page_frame(lower, page));
 }

@@ -76,10 +76,7 @@ bool pgl_fault_found(struct pgl_fault *fault, struct pgl_object_page page)
     bool writable = pgl_fault_at_top(fault) && pgl_object_page_is(page, page.chunk->writable);
     bool readable = pgl_object_page_is(page, page.chunk->readable);
 
-    if (pgl_object_page_is(page, page.chunk->speculative)) {
-        pgl_fault_counts(fault)->used++;
-        pgl_object_page_speculate(page, false);
-    }
+    pgl_fault_count_use(fault, page);
     if (pgl_fault_wires(fault)) {
         page.chunk->wires[page.slot]++;
     }

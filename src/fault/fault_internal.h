@@ -90,6 +90,15 @@ static inline void pgl_fault_count_miss(struct pgl_fault *fault, bool resident)
     fault->hit = false;
 }
 
+/* Count the first touch of a page that was requested as a neighbour. The page is locked. */
+static inline void pgl_fault_count_use(const struct pgl_fault *fault, struct pgl_object_page page)
+{
+    if (pgl_object_page_is(page, page.chunk->speculative)) {
+        pgl_fault_counts(fault)->used++;
+        pgl_object_page_speculate(page, false);
+    }
+}
+
 /* Start at the top object, or start there again. */
 static inline void pgl_fault_go_to_top(struct pgl_fault *fault)
 {

@@ -84,3 +84,17 @@ void kill_first(void)
 {
     kill_block(0);
 }
+
+void link_known(void)
+{
+    struct block *made = &world.blocks[0];
+    struct pgl_bracket bracket;
+
+    explore_check(pgl_bracket_begin(&bracket, world.table, 0));
+    made->key = 0;
+    made->parts[0] = (struct part){0, 0, guest_load(0, 0)};
+    made->nparts = 1;
+    pgl_tb_set_bytes(&made->tb, 0, ADDR(0, 0), LAST_ADDR(0, 0));
+    explore_check(pgl_bracket_commit(&bracket, &made->tb, NULL) == PGL_BRACKET_OK);
+    made->linked = true;
+}

@@ -14,6 +14,9 @@ void store_page_0(void);
 void kill_0(void);
 void kill_first(void);
 
+/* Translate a word into block 0, which others may know: it was made new before the threads began. */
+void link_known(void);
+
 /* Two blocks of page 0; the same, and one miss short of an exact map; the same, and the page is hot. */
 void init_two_blocks(void);
 void init_nearly_hot(void);

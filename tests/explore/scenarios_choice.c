@@ -124,20 +124,6 @@ static void init_new_and_live(void)
     explore_check(translate(1, 1, 0, 1));
 }
 
-static void link_new(void)
-{
-    struct block *block = &world.blocks[0];
-    struct pgl_bracket bracket;
-
-    explore_check(pgl_bracket_begin(&bracket, world.table, 0));
-    block->key = 0;
-    block->parts[0] = (struct part){0, 0, guest_load(0, 0)};
-    block->nparts = 1;
-    pgl_tb_set_bytes(&block->tb, 0, ADDR(0, 0), LAST_ADDR(0, 0));
-    explore_check(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_OK);
-    block->linked = true;
-}
-
 static void init_answers(void)
 {
     for (int t = 0; t < EXPLORE_THREADS; t++) {
@@ -320,7 +306,11 @@ const struct explore_scenario choice_scenarios[] = {
      init_crossing_named,
      {name_0_and_1, name_1_and_0, store_0},
      world_final},
-    {"tbs-new", "a block of the array is linked meanwhile", init_new_and_live, {name_a_new_one, link_new}, world_final},
+    {"tbs-new",
+     "a block of the array is linked meanwhile",
+     init_new_and_live,
+     {name_a_new_one, link_known},
+     world_final},
     {"tbs-unlisted", "a block on no page, in two arrays", init_unlisted, {name_0_twice, kill_tb_0}, final_one_hit},
     {"tbs-choice",
      "an array against a predicate and a portion that it leaves",

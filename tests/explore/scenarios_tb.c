@@ -213,20 +213,6 @@ static void leave_dead(void)
 
 /* A thread that sees it alive, or no longer new, sees what the maker wrote into it. Made new before the threads begin. */
 
-static void link_known(void)
-{
-    struct block *made = &world.blocks[0];
-    struct pgl_bracket bracket;
-
-    explore_check(pgl_bracket_begin(&bracket, world.table, 0));
-    made->key = 0;
-    made->parts[0] = (struct part){0, 0, guest_load(0, 0)};
-    made->nparts = 1;
-    pgl_tb_set_bytes(&made->tb, 0, ADDR(0, 0), LAST_ADDR(0, 0));
-    explore_check(pgl_bracket_commit(&bracket, &made->tb, NULL) == PGL_BRACKET_OK);
-    made->linked = true;
-}
-
 static void link_known_unlisted(void)
 {
     world.blocks[0].nparts = 0;

@@ -408,8 +408,7 @@ static __attribute__((noinline)) bool add_all_partners(struct pgl_collection *se
 }
 
 /*
- * Lock the set of one page, the most frequent one, like lock_leaf() without its loops. Returns its
- * head.
+ * Lock the set of one page, the most frequent one, like lock_leaf() without its loops. Returns its head.
  */
 static uintptr_t lock_single(struct pgl_collection *set, uint64_t index, bool code_only)
 {

@@ -89,16 +89,16 @@ static bool kill_on_one_page(struct pgl_table *table, uint64_t first_addr, uint6
     return done;
 }
 
-/* Kill the blocks that meet a range of two pages at most, or that are on other pages too. */
+/* Kill the blocks that meet a range, which may be on other pages too: in one set if it has two pages at most. */
 static int __attribute__((noinline))
-kill_in_set(struct pgl_table *table, const uint64_t index[2], uint64_t first_addr, uint64_t last_addr)
+kill_with_partners(struct pgl_table *table, const uint64_t index[2], uint64_t first_addr, uint64_t last_addr)
 {
     bool wants_more[2] = {false, false};
     struct pgl_collection set;
     uint64_t slow;
     int result;
 
-    if (!pgl_set_lock(&set, table, first_addr, last_addr, true)) {
+    if (index[1] - index[0] > 1 || !pgl_set_lock(&set, table, first_addr, last_addr, true)) {
         return pgl_kill_portions(table, &(struct pgl_choice){first_addr, last_addr, false, NULL, NULL});
     }
     result = pgl_kill_in_set(&set, &slow) ? PGL_HIT : 0;
@@ -124,9 +124,7 @@ int pgl_kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t last_a
     int result = 0;
 
     if (index[0] != index[1] || !kill_on_one_page(table, first_addr, last_addr, &result)) {
-        result = index[1] - index[0] > 1
-                     ? pgl_kill_portions(table, &(struct pgl_choice){first_addr, last_addr, false, NULL, NULL})
-                     : kill_in_set(table, index, first_addr, last_addr);
+        result = kill_with_partners(table, index, first_addr, last_addr);
     }
     if (result) {
         pgl_tally_add(table, PGL_TALLY_HITS, 1);

@@ -327,7 +327,7 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
 {
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     struct pgl_buckets *buckets = pgl_page_buckets(page, index);
-    struct hits hits;
+    struct hits hits = {0};
 
     *killed = 0;
     *is_slow = false;
@@ -336,13 +336,11 @@ bool pgl_page_kill_local(struct pgl_table *table, struct pgl_leaf *leaf, uint64_
         return true;
     }
     pgl_witness_list(table, page, index);
-    if (buckets && !(pgl_head(page) & PGL_HEAD_CROSS)) {
-        *killed = kill_in_buckets(table, leaf, index, buckets, first_addr, last_addr);
-        return true;
-    }
-    hits = find_hits(table, page, index, first_addr, last_addr);
-    if (hits.cross) {
-        return false;
+    if (!buckets || (pgl_head(page) & PGL_HEAD_CROSS)) {
+        hits = find_hits(table, page, index, first_addr, last_addr);
+        if (hits.cross) {
+            return false;
+        }
     }
     if (buckets) {
         *killed = kill_in_buckets(table, leaf, index, buckets, first_addr, last_addr);

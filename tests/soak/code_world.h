@@ -22,7 +22,7 @@ enum {
     MAX_COVER = 24,                  /* keys with bytes in one granule */
     CACHE = 32,                      /* blocks that a worker caches */
     EVICTED = 24,                    /* blocks that are named at once, at most */
-    HOT_BYTES = 4 * 4608 + 4 * 1072, /* room for hot pages of half of the runs: not for all that become hot */
+    HOT_BYTES = 4 * 4608 + 4 * 1088, /* room for hot pages of half of the runs: not for all that become hot */
 };
 
 /*

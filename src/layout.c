@@ -27,6 +27,8 @@ SIZE(object_config);
 SIZE(object_stats);
 SIZE(pager_ops);
 SIZE(uffd_config);
+SIZE(uffd_region);
+SIZE(uffd_source);
 SIZE(uffd_stats);
 
 const size_t pgl_alignof_tb = _Alignof(struct pgl_tb);
@@ -173,6 +175,17 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_config, failed)},
     {MEMBER(uffd_config, arg)},
     {MEMBER(uffd_config, handover)},
+    {MEMBER(uffd_region, addr)},
+    {MEMBER(uffd_region, length)},
+    {MEMBER(uffd_region, source)},
+    {MEMBER(uffd_region, offset)},
+    {MEMBER(uffd_region, advice)},
+    {MEMBER(uffd_region, removed)},
+    {MEMBER(uffd_region, on_error)},
+    {MEMBER(uffd_source, kind)},
+    {MEMBER(uffd_source, fd)},
+    {MEMBER(uffd_source, memory)},
+    {MEMBER(uffd_source, size)},
     {MEMBER(uffd_stats, faults)},
     {MEMBER(uffd_stats, requests)},
     {MEMBER(uffd_stats, pages_fetched)},
@@ -187,6 +200,7 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_stats, remaps)},
     {MEMBER(uffd_stats, forks)},
     {MEMBER(uffd_stats, errors)},
+    {MEMBER(uffd_stats, poisoned)},
     {MEMBER(uffd_stats, ns_total)},
     {MEMBER(uffd_stats, ns_max)},
     {MEMBER(uffd_stats, latency_read)},

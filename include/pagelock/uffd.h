@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A pager on Linux's userfaultfd. It fills memory of this process from files when the process faults, through the same
- * objects, advice and clusters as in fault.h.
+ * A pager on Linux's userfaultfd. It fills memory of this process from files or other memory when the process faults,
+ * through the same objects, advice and clusters as in fault.h.
  */
 #ifndef PGL_PAGELOCK_UFFD_H
 #define PGL_PAGELOCK_UFFD_H
@@ -22,12 +22,19 @@ struct pgl_uffd; /* a pager: its userfaultfd, its regions, its handler threads *
 
 /**
  * enum pgl_uffd_remedy - the answer to a page that could not be read
+ * @PGL_UFFD_DEFAULT: from the failed() callback, what the region says; of a region, PGL_UFFD_POISON if the kernel has it
+ *      (Linux 6.6), and otherwise PGL_UFFD_AGAIN. In both cases no thread goes on with wrong bytes
  * @PGL_UFFD_ZERO: install zeros; the program goes on, and the error is counted
  * @PGL_UFFD_AGAIN: read the page again in about a millisecond; only threads that want this page wait meanwhile
+ * @PGL_UFFD_POISON: the threads that touch the page get SIGBUS at its address, now and later, and a system call that
+ *      meets it fails with EFAULT. That ends when the program gives the page back (madvise()): its next touch reads it
+ *      again. From the failed() callback, on a kernel without it, the same as PGL_UFFD_AGAIN
  */
 enum pgl_uffd_remedy {
+    PGL_UFFD_DEFAULT,
     PGL_UFFD_ZERO,
     PGL_UFFD_AGAIN,
+    PGL_UFFD_POISON,
 };
 
 /**
@@ -66,7 +73,7 @@ enum pgl_uffd_handover {
  * @failed: called from a handler thread, with no lock held, when a page that the program waits for cannot be read. The
  *      argument error is an errno, ENODATA when the file ended early because it shrank. The callback touches no page of
  *      a region. If other threads may fork, it takes no lock that fork() takes; malloc's are among them. NULL means
- *      PGL_UFFD_ZERO always
+ *      PGL_UFFD_DEFAULT always
  * @arg: handed to @failed
  * @handover: how faults get to handlers
  */
@@ -89,7 +96,7 @@ struct pgl_uffd_config {
  * @requests: reads of a cluster
  * @pages_fetched: pages copied to memory
  * @pages_zeroed: pages of holes, installed without reading
- * @bytes_read: bytes read from the files, or copied out of a mapping of one
+ * @bytes_read: bytes read from the sources
  * @unlocks: write-protect faults that were answered
  * @present: pages that were in memory already (EEXIST)
  * @again: how often the kernel refused a handler (EAGAIN), which then read events before it went on
@@ -98,8 +105,9 @@ struct pgl_uffd_config {
  * @unmaps: events of munmap()
  * @remaps: events of mremap()
  * @forks: events of fork(), with follow_forks; the child's faults are served, too
- * @errors: pages that could not be read and became zeros, and children that cannot be served because descriptors or
- *      memory ran out
+ * @errors: pages that could not be read and became zeros or poison, and children that cannot be served because
+ *      descriptors or memory ran out
+ * @poisoned: those of these pages that became poison
  * @ns_total: nanoseconds from reading a fault's message to waking its thread, over all faults that were answered
  * @ns_max: the longest of those
  * @latency_read: how many of those faults took a time of each length, by their kind. Bucket i counts times of at least
@@ -134,6 +142,7 @@ struct pgl_uffd_stats {
     uint64_t remaps;
     uint64_t forks;
     uint64_t errors;
+    uint64_t poisoned;
     uint64_t ns_total;
     uint64_t ns_max;
     uint64_t latency_read[PGL_UFFD_BUCKETS];
@@ -197,20 +206,75 @@ PGL_API const char *pgl_uffd_explain(int error);
 PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
 
 /**
- * pgl_uffd_map - fill a range of memory from a file
+ * enum pgl_uffd_source_kind - where the bytes of a region come from
+ * @PGL_UFFD_FILE: a file
+ * @PGL_UFFD_MEMORY: memory of this process
+ */
+enum pgl_uffd_source_kind {
+    PGL_UFFD_FILE,
+    PGL_UFFD_MEMORY,
+};
+
+/**
+ * struct pgl_uffd_source - where the bytes of a region come from
+ * @kind: which of the other members are read
+ * @fd: PGL_UFFD_FILE: a regular file, open for reading
+ * @memory, @size: PGL_UFFD_MEMORY: the bytes, which stay mapped and readable as long as the region does, forked children
+ *      included, and are not themselves in a region of any pager. Their address need not be page-aligned. A page of them
+ *      that cannot be read is an error of the region's page
+ */
+struct pgl_uffd_source {
+    enum pgl_uffd_source_kind kind;
+    int fd;
+    const void *memory;
+    size_t size;
+};
+
+/**
+ * enum pgl_uffd_removed - what a page shows after the program has given it back (MADV_DONTNEED, MADV_REMOVE)
+ * @PGL_UFFD_SOURCE_AGAIN: the source, as before its first touch
+ * @PGL_UFFD_ZEROS: zeros, as after the ballooning of a guest. It stays so, also in memory that mremap() moves, and in
+ *      children that are forked later. Costs one bit per page
+ */
+enum pgl_uffd_removed {
+    PGL_UFFD_SOURCE_AGAIN,
+    PGL_UFFD_ZEROS,
+};
+
+/**
+ * struct pgl_uffd_region - a range of memory, and how it is filled
  * @addr, @length: page-aligned; private anonymous memory of this process, in pages of the usual size
- * @fd: a regular file, open for reading
- * @offset: page-aligned; the byte of the file that is seen at @addr
+ * @source: where its bytes come from
+ * @offset: page-aligned; the byte of the source that is seen at @addr
  * @advice: of the range, until pgl_uffd_advise() sets another one
+ * @removed: what pages show that the program has given back
+ * @on_error: the answer to a page that could not be read, unless the failed() callback gives another one
  *
- * The memory shows the file from now on. Its former contents are dropped, as by mmap() with MAP_FIXED. That includes
+ * A member that is zero has its usual meaning. Later versions may have more members; therefore initialize the struct
+ * with zeros, or with designated members.
+ */
+struct pgl_uffd_region {
+    void *addr;
+    size_t length;
+    struct pgl_uffd_source source;
+    uint64_t offset;
+    enum pgl_advice advice;
+    enum pgl_uffd_removed removed;
+    enum pgl_uffd_remedy on_error;
+};
+
+/**
+ * pgl_uffd_map_region - fill a range of memory when it is touched
+ * @region: borrowed for the call
+ *
+ * The memory shows its source from now on. Its former contents are dropped, as by mmap() with MAP_FIXED. That includes
  * pages that exist without a touch of their own: by MAP_POPULATE, by mlockall(), or as part of a transparent huge page.
  * No thread touches the range during the call.
  *
  * Without follow_forks the range gets MADV_DONTFORK until pgl_uffd_unmap(): a forked child does not have it. In both
  * cases MADV_WIPEONFORK ends.
  *
- * @fd may be closed afterwards, and the caller's file offset never moves. The pager opens the file itself, once for all
+ * The descriptor may be closed afterwards, and the caller's file offset never moves. The pager opens the file itself, once for all
  * regions with the same file and the same of the flags O_DIRECT and O_NOATIME. If it cannot, because there is no /proc
  * or no permission, it duplicates the descriptor, and does not look for holes. O_DIRECT is for files whose blocks are
  * no larger than a page. Without O_DIRECT the pager also maps this part of the file, and copies clusters of four pages
@@ -228,22 +292,34 @@ PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
  * Blocks:   while a handler has yet to read that memory at @addr was unmapped or moved; for some ten milliseconds if
  *           other threads change regions without pause, and longer while the pager still has an entry at @addr.
  * Errors:   false with errno
- *           EINVAL: not page-aligned, empty, or beyond the file's end; an advice that does not exist; some of the
- *           memory is shared, or of a file, or of huge pages (MAP_HUGETLB);
+ *           EINVAL: not page-aligned, empty, or beyond the source's end; a member with a value that does not exist;
+ *           some of the memory is shared, or of a file, or of huge pages (MAP_HUGETLB); some of the source's memory is
+ *           in a region of this pager;
+ *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON;
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;
  *           EEXIST: part of it is mapped here already; or it has pages that cannot be dropped, because they are locked
  *           (before Linux 5.18) or because other threads touch it;
- *           EBADF: @fd is not open for reading; EISDIR: it is a directory; ENODEV: a pipe, a socket, a device;
+ *           EBADF: the descriptor is not open for reading; EISDIR: it is a directory; ENODEV: a pipe, a socket, a device;
  *           EMFILE, ENFILE, ENOMEM: as usual. The memory keeps its contents unless pages could not be dropped or the
  *           kernel ran out of memory.
+ */
+PGL_API bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
+
+/**
+ * pgl_uffd_map - fill a range of memory from a file
+ * @addr, @length, @fd, @offset, @advice: of a struct pgl_uffd_region whose other members are zero
+ *
+ * Locks:    as pgl_uffd_map_region().
+ * Blocks:   as pgl_uffd_map_region().
+ * Errors:   as pgl_uffd_map_region().
  */
 PGL_API bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset,
                           enum pgl_advice advice);
 
 /**
  * pgl_uffd_unmap - release a range; it stays mapped as plain anonymous memory
- * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map()
+ * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map_region()
  *
  * Memory that mremap() added to a region is no part of it; pgl_uffd_free() says what becomes of that.
  *
@@ -255,7 +331,7 @@ PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
 
 /**
  * pgl_uffd_advise - set the advice of a range, also while threads fault on it
- * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map()
+ * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map_region()
  *
  * Locks:    entry: none.
  * Errors:   false with errno EINVAL: not page-aligned, an advice that does not exist; ENOENT: part of it is not mapped

@@ -15,7 +15,7 @@
  *           The same error stands for pages that the map does not show there any more, because another file may be
  *           mapped there since.
  *   ESRCH   the process has ended: roll back.
- *   EFAULT  the page cannot be read in the mapping of the file: read it.
+ *   EFAULT  the page cannot be read in the mapping of the file: read it. A page of the caller's memory is bad.
  * The thread whose page was rolled back is woken. If it still wants the page, it faults again.
  */
 #include <errno.h>
@@ -121,6 +121,28 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
     return error;
 }
 
+static int make_poison(struct pgl_delivery *delivery, void *arg)
+{
+    struct uffdio_poison poison = {{delivery->addr, delivery->pager->page_size}, UFFDIO_POISON_MODE_DONTWAKE, 0};
+    int error = ENOENT;
+
+    (void)arg;
+    pthread_rwlock_rdlock(&delivery->pager->layout);
+    if (is_same(delivery)) {
+        error = ioctl(delivery->space->fd, UFFDIO_POISON, &poison) != 0 ? errno : 0;
+    }
+    pthread_rwlock_unlock(&delivery->pager->layout);
+    return error;
+}
+
+bool pgl_delivery_poison(struct pgl_delivery *delivery)
+{
+    int error = pgl_delivery_persist(delivery, make_poison, NULL);
+
+    delivery->poisoned = error == 0 || error == EEXIST;
+    return error == 0;
+}
+
 bool pgl_delivery_zero(struct pgl_delivery *delivery)
 {
     bool made;
@@ -159,10 +181,14 @@ struct stretch {
     uint64_t first; /* a page of the file */
     uint64_t npages;
     const unsigned char *data; /* NULL: zeros */
+    bool zeros;                /* the data is */
     uint64_t *counter;         /* of pages that were installed */
 };
 
-/* Whether the map shows these pages at the addresses where they are to be installed. The layout is locked. */
+/*
+ * Whether the map shows these pages at the addresses where they are to be installed, and none of them shows zeros
+ * instead because it was given back (S3). The layout is locked.
+ */
 static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_request *request,
                      const struct stretch *stretch)
 {
@@ -173,7 +199,9 @@ static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_reque
 
     return pgl_map_lookup(delivery->space->map, index, &entry) && entry.object == request->object &&
            entry.view.first <= index && stretch->npages <= entry.view.last - index + 1 &&
-           entry.view.object_first + (index - entry.view.first) == object_index;
+           entry.view.object_first + (index - entry.view.first) == object_index &&
+           (stretch->zeros ||
+            !pgl_shown_was_given_back(request->object->config.pager, stretch->first, stretch->npages));
 }
 
 /* Install a stretch. Returns 0 or an errno; *done is how many of its first pages are in memory then. */
@@ -332,14 +360,18 @@ static int bring_read(struct pgl_delivery *delivery, struct placing *placing, co
     return error != 0 ? error : read_error;
 }
 
-/* Make pages of zeros, as far as the file still reaches. Returns 0 or an errno. */
-static int bring_zeros(struct pgl_delivery *delivery, struct placing *placing, const struct pgl_source *source)
+/* Make pages of zeros, those of a hole as far as the file still reaches. Returns 0 or an errno. */
+static int bring_zeros(struct pgl_delivery *delivery, struct placing *placing, const struct pgl_source *hole_of)
 {
     size_t page_size = delivery->pager->page_size;
     struct stretch *rest = &placing->rest;
-    int size_error = pgl_source_measure_hole(source, rest->first, rest->npages, page_size, &rest->npages);
+    int size_error = 0;
     int error;
 
+    if (hole_of) {
+        size_error = pgl_source_measure_hole(hole_of, rest->first, rest->npages, page_size, &rest->npages);
+    }
+    rest->zeros = true;
     rest->counter = &delivery->pager->stats.pages_zeroed;
     if (delivery->pager->config.write_protect) { /* the kernel's zero page cannot be protected */
         rest->data = memset(delivery->buffer, 0, rest->npages * page_size);
@@ -349,42 +381,44 @@ static int bring_zeros(struct pgl_delivery *delivery, struct placing *placing, c
 }
 
 /* Bring the run around a page of the request, and return it in *run. Returns 0 or an errno. */
-static int bring(struct pgl_delivery *delivery, const struct pgl_request *request, const struct pgl_source *source,
+static int bring(struct pgl_delivery *delivery, const struct pgl_request *request, const struct pgl_shown *shown,
                  uint64_t page, struct pgl_pager_range *run)
 {
+    const struct pgl_source *source = shown->source;
     struct placing placing = {.request = request, .rest.counter = &delivery->pager->stats.pages_fetched};
     const unsigned char *mapped;
     int error = EFAULT;
-    bool hole;
+    enum pgl_run kind;
 
-    *run = pgl_source_find_run(source, request->range, page, &hole);
+    *run = pgl_shown_find_run(shown, request->range, page, &kind);
     placing.rest.first = run->first;
     placing.rest.npages = run->last - run->first + 1;
     if (page == request->pager_demand) {
-        delivery->latency = hole ? delivery->pager->stats.latency_zero : delivery->pager->stats.latency_read;
+        delivery->latency =
+            kind == PGL_RUN_DATA ? delivery->pager->stats.latency_read : delivery->pager->stats.latency_zero;
     }
-    if (hole) {
-        return bring_zeros(delivery, &placing, source);
+    if (kind != PGL_RUN_DATA) {
+        return bring_zeros(delivery, &placing, kind == PGL_RUN_HOLE ? source : NULL);
     }
     mapped = pgl_mapping_find(source, run->first, placing.rest.npages, delivery->pager->page_size);
     if (mapped) {
         error = bring_mapped(delivery, &placing, mapped);
     }
-    return error == EFAULT ? bring_read(delivery, &placing, source) : error;
+    return error == EFAULT && source->file ? bring_read(delivery, &placing, source) : error;
 }
 
 /* Bring the run with the demand page first, and the others in ascending order. */
 static int data_request(void *pager, const struct pgl_request *request)
 {
-    const struct pgl_source *source = pager;
+    const struct pgl_shown *shown = pager;
     struct pgl_delivery *delivery = request->cookie;
     struct pgl_pager_range awaited, run;
-    int error = bring(delivery, request, source, request->pager_demand, &awaited);
+    int error = bring(delivery, request, shown, request->pager_demand, &awaited);
 
     for (uint64_t page = request->range.first; error == 0 && page <= request->range.last; page = run.last + 1) {
         run = awaited;
         if (page != awaited.first) {
-            error = bring(delivery, request, source, page, &run);
+            error = bring(delivery, request, shown, page, &run);
         }
     }
     delivery->error = error;
@@ -409,7 +443,7 @@ static int access_request(void *pager, const struct pgl_request *request)
 
 static void release(void *pager)
 {
-    pgl_source_unref(pager);
+    pgl_shown_free(pager);
 }
 
 const struct pgl_pager_ops pgl_uffd_pager_ops = {

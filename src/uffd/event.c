@@ -77,9 +77,9 @@ static void move(struct pgl_space *space, uint64_t first, uint64_t last, uint64_
 static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_space *parent,
                                         const struct pgl_space *child, const struct pgl_map_entry *entry)
 {
-    struct pgl_source *source = entry->object->config.pager;
     struct pgl_map_entry earlier, copy;
     struct pgl_object *object;
+    struct pgl_shown *shown;
     uint64_t first = 0;
 
     while (pgl_space_next_part(parent, &first, entry->view.first - 1, &earlier)) {
@@ -87,11 +87,13 @@ static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_
             return pgl_object_ref(copy.object);
         }
     }
-    while (!(object = pgl_uffd_object_new(uffd, entry->object->config.pager_ops, source,
-                                          pgl_object_advice(entry->object)))) {
+    while (!(shown = pgl_shown_copy(entry->object->config.pager))) {
         usleep(PGL_UFFD_PAUSE_US);
     }
-    __atomic_fetch_add(&source->refs, 1, __ATOMIC_RELAXED);
+    while (!(object =
+                 pgl_uffd_object_new(uffd, entry->object->config.pager_ops, shown, pgl_object_advice(entry->object)))) {
+        usleep(PGL_UFFD_PAUSE_US);
+    }
     return object;
 }
 
@@ -143,7 +145,7 @@ void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struc
         break;
     case UFFD_EVENT_REMOVE:
         pgl_count(&uffd->stats.removes, 1);
-        pgl_space_forget(space, first, last);
+        pgl_space_give_back(space, first, last);
         break;
     case UFFD_EVENT_UNMAP:
         pgl_count(&uffd->stats.unmaps, 1);

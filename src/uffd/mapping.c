@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A file in the memory of this process, for copies of several pages without a read.
+ * A file in the memory of this process, for copies of several pages without a read; or memory of the caller's.
  *
  * MAPPING      Only the kernel reads the mapping, in UFFDIO_COPY. Therefore a page that cannot be read is an error of
  *              that call (EFAULT), after which the pages are read in the usual way. It is no SIGBUS.
@@ -44,12 +44,31 @@ void pgl_mapping_fini(struct pgl_mapping *mapping)
     }
 }
 
+void pgl_mapping_init_memory(struct pgl_mapping *mapping, const unsigned char *bytes, size_t length)
+{
+    *mapping = (struct pgl_mapping){bytes, length};
+}
+
+/* Bring the pages into memory if that is possible. If it is not, the copy says what is wrong. */
+static const unsigned char *find_memory(const struct pgl_source *source, uint64_t first, uint64_t npages,
+                                        size_t page_size)
+{
+    const unsigned char *bytes = source->mapping.bytes + (first - source->range.first) * page_size;
+    size_t ahead = (uintptr_t)bytes % page_size; /* of the address, on its page */
+
+    madvise((void *)(uintptr_t)(bytes - ahead), (size_t)npages * page_size + ahead, MADV_POPULATE_READ); /* Y3 */
+    return bytes;
+}
+
 const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t first, uint64_t npages,
                                       size_t page_size)
 {
     const unsigned char *bytes;
     struct stat st;
 
+    if (source->kind == PGL_UFFD_MEMORY) {
+        return find_memory(source, first, npages, page_size);
+    }
     if (!source->mapping.bytes || npages < LEAST_PAGES || (first + npages) * page_size > source->size ||
         fstat(source->file->fd, &st) != 0 || (uint64_t)st.st_size < source->size) { /* Y1 */
         return NULL;

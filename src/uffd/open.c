@@ -65,7 +65,7 @@ static int open_any(bool allow_user_mode)
     return fd;
 }
 
-int pgl_uffd_open(const struct pgl_uffd_config *config)
+int pgl_uffd_open(const struct pgl_uffd_config *config, uint64_t *features)
 {
     struct uffdio_api api = {
         .api = UFFD_API,
@@ -79,6 +79,7 @@ int pgl_uffd_open(const struct pgl_uffd_config *config)
     api.features |= config->follow_forks ? UFFD_FEATURE_EVENT_FORK : 0;
     api.features |= config->write_protect ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;
     if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0) {
+        *features = api.features; /* all that the kernel has, also those that were not asked for */
         return fd;
     }
     error = errno == EINVAL ? EOPNOTSUPP : errno; /* this kernel does not know a flag or a feature */

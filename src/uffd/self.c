@@ -11,8 +11,8 @@
  *              J2: the handler does not call malloc(), is not cancelled, and leaves errno alone.
  *              J3: a pager is not freed while a thread is in it. From its end until its memory is released no thread
  *              enters it: it touches the page again and again, and finds plain memory at last.
- *              J4: a SIGBUS for an address that is no pager's goes to the handler that was installed before, as if this
- *              one did not exist. It goes there once, also if a handler above this one has outlived the pagers, and
+ *              J4: a SIGBUS for an address that is no pager's, or for a page that a pager has poisoned, goes to the
+ *              handler that was installed before, as if this one did not exist. It goes there once, also if a handler above this one has outlived the pagers, and
  *              passes on what it does not know.
  *              J5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held
  *              there for ever, and is not touched.
@@ -103,19 +103,21 @@ static int fill_unknown(struct pgl_uffd *uffd, uint64_t addr)
     return error == EEXIST ? 0 : error;
 }
 
-static void serve(struct pgl_self *self, uint64_t addr)
+/* Returns false when the page was poisoned. */
+static bool serve(struct pgl_self *self, uint64_t addr)
 {
     struct uffd_msg message = {.event = UFFD_EVENT_PAGEFAULT, .arg.pagefault.address = addr};
     struct pgl_handler *server = take_server(self);
-    bool put_off;
+    enum pgl_served served;
 
     server->nput = 0;
     pgl_count(&self->uffd->stats.faults, 1);
-    put_off = pgl_handler_fault(server, self->uffd->self, &message, pgl_now_ns());
+    served = pgl_handler_fault(server, self->uffd->self, &message, pgl_now_ns());
     return_server(self, server);
-    if (put_off) {
+    if (served == PGL_SERVED_PUT_OFF) {
         usleep(PGL_UFFD_PAUSE_US);
     }
+    return served != PGL_SERVED_POISONED;
 }
 
 /*
@@ -162,11 +164,12 @@ static bool serve_unknown(uint64_t addr)
     return error == 0 || error == EAGAIN;
 }
 
-/* Serve the thread that touched an address. Returns false when the address is no pager's. */
+/* Serve the thread that touched an address. Returns false when the address is no pager's, or poisoned. */
 static bool serve_address(uint64_t addr)
 {
     PGL_UNCANCELLED;
     struct pgl_self *self;
+    bool served = true;
 
     if (getpid() != all.process) { /* J5 */
         return false;
@@ -175,12 +178,12 @@ static bool serve_address(uint64_t addr)
         return serve_unknown(addr);
     }
     if (self) {
-        serve(self, addr);
+        served = serve(self, addr);
         leave(self);
     } else {
         usleep(PGL_UFFD_PAUSE_US / 10);
     }
-    return true;
+    return served;
 }
 
 /* Do what would have happened without this handler. */
@@ -212,7 +215,8 @@ static void pass_on(int signal, siginfo_t *info, void *context)
 static void on_sigbus(int signal, siginfo_t *info, void *context)
 {
     int error = errno;
-    bool served = info->si_code > 0 && serve_address((uintptr_t)info->si_addr);
+    bool poisoned = info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO;
+    bool served = info->si_code > 0 && !poisoned && serve_address((uintptr_t)info->si_addr);
 
     errno = error;
     if (!served) {

@@ -45,17 +45,40 @@ static int ask_for_events(struct pgl_delivery *delivery, void *arg)
     return pgl_space_probe(delivery->pager, delivery->space) == EAGAIN ? EAGAIN : 0;
 }
 
-/* The page could not be read, not even alone: install zeros, or put it off. */
-static void give_up(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
+/* Returns what is to become of a page that could not be read: not PGL_UFFD_DEFAULT. */
+static enum pgl_uffd_remedy remedy_of(const struct pgl_uffd *uffd, const struct pgl_delivery *delivery)
 {
     const struct pgl_uffd_config *config = &uffd->config;
-    const void *addr = (const void *)(uintptr_t)delivery->addr;
+    const struct pgl_shown *shown = delivery->placed ? delivery->place.object->config.pager : NULL;
+    enum pgl_uffd_remedy remedy = PGL_UFFD_DEFAULT;
 
-    if (config->failed && config->failed(config->arg, addr, delivery->error) == PGL_UFFD_AGAIN) {
+    if (config->failed) {
+        remedy = config->failed(config->arg, (const void *)(uintptr_t)delivery->addr, delivery->error);
+    }
+    if (remedy == PGL_UFFD_DEFAULT) {
+        remedy = shown ? shown->on_error : PGL_UFFD_AGAIN; /* a region is there since: the next fault is its own */
+    }
+    return remedy == PGL_UFFD_POISON && (uffd->features & UFFD_FEATURE_POISON) == 0 ? PGL_UFFD_AGAIN : remedy;
+}
+
+/* The page could not be read, not even alone: install zeros, poison it, or put it off. */
+static void give_up(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
+{
+    switch (remedy_of(uffd, delivery)) {
+    case PGL_UFFD_ZERO:
+        pgl_count(&uffd->stats.errors, pgl_delivery_zero(delivery));
+        break;
+    case PGL_UFFD_POISON:
+        if (pgl_delivery_poison(delivery)) {
+            pgl_count(&uffd->stats.errors, 1);
+            pgl_count(&uffd->stats.poisoned, 1);
+        }
+        break;
+    case PGL_UFFD_DEFAULT:
+    case PGL_UFFD_AGAIN:
         delivery->put_off = pgl_bad_page_add(uffd, delivery->space, delivery->addr) ||
                             __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED); /* then its thread waits for the end */
-    } else {
-        pgl_count(&uffd->stats.errors, pgl_delivery_zero(delivery));
+        break;
     }
 }
 
@@ -127,8 +150,8 @@ static bool was_put(const struct pgl_handler *handler, uint64_t addr)
     return put;
 }
 
-bool pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
-                       uint64_t start_ns)
+enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
+                                  uint64_t start_ns)
 {
     struct pgl_uffd *uffd = handler->uffd;
     uint64_t flags = message->arg.pagefault.flags;
@@ -153,7 +176,7 @@ bool pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, con
     };
 
     if (!protected && pgl_bad_page_is_listed(uffd, space, delivery.addr)) {
-        return true;
+        return PGL_SERVED_PUT_OFF;
     }
     if (protected || !was_put(handler, delivery.addr)) {
         delivery.placed = pgl_map_copy_place(space->map, args.index, &delivery.place);
@@ -172,7 +195,7 @@ bool pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, con
     if (delivery.placed) {
         pgl_object_unref(delivery.place.object);
     }
-    return delivery.put_off;
+    return delivery.put_off ? PGL_SERVED_PUT_OFF : delivery.poisoned ? PGL_SERVED_POISONED : PGL_SERVED_WOKEN;
 }
 
 /* Serve one batch of a space, by its number. Returns the number of messages; if it is less than max, none is left. */

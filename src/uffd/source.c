@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The sources of bytes: the files that regions show, their holes, and reading them.
+ * The sources of bytes: the files and the memory that regions show, the files' holes, and reading them.
  *
  * OBJECTS      A file is an open file description of the pager's own or, if it cannot open one, a duplicate of the
  *              caller's descriptor. Regions share it if their files are one inode and were opened with the same flags.
  *              Each source holds its file, and the last one closes it.
- *              A source is the part of a file that one region shows. A forked child's object shares it.
+ *              A source is the part of a file or of the caller's memory that one region shows. A forked child's object
+ *              shares it.
  *              The list's lock protects the list and the counts of references of its files. That of a source is atomic.
  *              The other fields of files and sources do not change.
  * LOCK ORDER   The list's lock is a leaf. It is not held while a file is opened or closed.
@@ -203,7 +204,9 @@ static bool find_holes(struct pgl_source *source, size_t page_size)
 /* Free a source that has no holder any more, or never had one. */
 static void source_free(struct pgl_source *source)
 {
-    pgl_mapping_fini(&source->mapping);
+    if (source->kind == PGL_UFFD_FILE) {
+        pgl_mapping_fini(&source->mapping);
+    }
     if (source->file) {
         file_put(source->files, source->file);
     }
@@ -262,6 +265,29 @@ struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offs
         errno = error;
         return NULL;
     }
+    return source;
+}
+
+struct pgl_source *pgl_source_new_memory(struct pgl_files *files, const struct pgl_uffd_source *from, uint64_t offset,
+                                         uint64_t length, size_t page_size)
+{
+    struct pgl_source *source;
+
+    if (!from->memory || offset > from->size || length > from->size - offset) {
+        errno = EINVAL;
+        return NULL;
+    }
+    source = pgl_arena_heap_ops.alloc(files->arena, sizeof(*source));
+    if (!source) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    source->kind = PGL_UFFD_MEMORY;
+    source->files = files;
+    source->refs = 1;
+    source->size = from->size;
+    source->range = (struct pgl_pager_range){offset / page_size, (offset + length) / page_size - 1};
+    pgl_mapping_init_memory(&source->mapping, (const unsigned char *)from->memory + offset, length);
     return source;
 }
 

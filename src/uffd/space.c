@@ -3,7 +3,7 @@
  * One address space that faults: its userfaultfd, the map of what it shows, and its end.
  *
  * OBJECTS      A space is this process or a forked child. It has a userfaultfd and a map from page numbers to objects.
- *              Each pgl_uffd_map() makes one object, and each fork one for every object that the parent shows.
+ *              Each pgl_uffd_map_region() makes one object, and each fork one for every object that the parent shows.
  *              The pager's lock protects the list of spaces, their counts of references, the addresses of parked
  *              threads, and the list of bad pages.
  *              The layout protects the maps. It is held for writing while events are read and applied, and while a
@@ -171,12 +171,13 @@ void pgl_space_drop_ended(struct pgl_uffd *uffd)
 }
 
 struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_pager_ops *pager_ops,
-                                       struct pgl_source *source, enum pgl_advice advice)
+                                       struct pgl_shown *shown, enum pgl_advice advice)
 {
+    const struct pgl_source *source = shown->source;
     const struct pgl_object_config config = {
         .last = source->range.last - source->range.first,
         .pager_ops = pager_ops,
-        .pager = source,
+        .pager = shown,
         .pager_range = source->range,
         .advice = advice,
         .table = &uffd->table,
@@ -212,4 +213,16 @@ void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last)
 
         pgl_object_remove(part.object, part.view.object_first, object_last);
     }
+}
+
+void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last)
+{
+    struct pgl_map_entry part;
+
+    for (uint64_t next = first; pgl_space_next_part(space, &next, last, &part);) {
+        uint64_t object_last = part.view.object_first + (part.view.last - part.view.first);
+
+        pgl_shown_give_back(part.object->config.pager, part.view.object_first, object_last);
+    }
+    pgl_space_forget(space, first, last);
 }

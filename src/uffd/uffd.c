@@ -48,8 +48,8 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
     if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->handlers ||
         epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &stop) != 0 ||
-        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 || (fd = pgl_uffd_open(config)) < 0 ||
-        !(uffd->self = pgl_space_add(uffd, fd))) {
+        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 ||
+        (fd = pgl_uffd_open(config, &uffd->features)) < 0 || !(uffd->self = pgl_space_add(uffd, fd))) {
         error = errno;
     }
     if (error == 0 && config->handover == PGL_UFFD_SIGBUS) {
@@ -174,21 +174,17 @@ static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, s
     }
 }
 
-bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset, enum pgl_advice advice)
+bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
 {
     PGL_UNCANCELLED;
-    const struct uffdio_range range = {(uintptr_t)addr, length};
+    const struct uffdio_range range = {(uintptr_t)region->addr, region->length};
     struct pgl_object *object;
-    struct pgl_source *source;
+    struct pgl_shown *shown;
     uint64_t first, last;
     bool mapped;
     int error;
 
-    if (!pgl_advice_valid((int)advice) || offset < 0 || offset % (off_t)uffd->page_size != 0) {
-        errno = EINVAL;
-        return false;
-    }
-    if (!to_pages(uffd, addr, length, &first, &last)) {
+    if (!to_pages(uffd, region->addr, region->length, &first, &last)) {
         return false;
     }
     error = pgl_memory_check(&range);
@@ -196,13 +192,13 @@ bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_
         errno = error;
         return false;
     }
-    source = pgl_source_new(&uffd->files, fd, (uint64_t)offset, length, uffd->page_size);
-    if (!source) {
+    shown = pgl_shown_new(uffd, region);
+    if (!shown) {
         return false;
     }
-    object = pgl_uffd_object_new(uffd, &pgl_uffd_pager_ops, source, advice);
+    object = pgl_uffd_object_new(uffd, &pgl_uffd_pager_ops, shown, region->advice);
     if (!object) {
-        pgl_source_unref(source);
+        pgl_shown_free(shown);
         errno = ENOMEM;
         return false;
     }
@@ -211,6 +207,19 @@ bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_
     pgl_object_unref(object); /* the map has its own reference */
     errno = error;
     return mapped;
+}
+
+bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset, enum pgl_advice advice)
+{
+    const struct pgl_uffd_region region = {
+        .addr = addr,
+        .length = length,
+        .source = {.kind = PGL_UFFD_FILE, .fd = fd},
+        .offset = (uint64_t)offset, /* a negative one is larger than any file */
+        .advice = advice,
+    };
+
+    return pgl_uffd_map_region(uffd, &region);
 }
 
 static bool is_mapped(const struct pgl_space *space, uint64_t first, uint64_t last)

@@ -11,6 +11,7 @@
  *   latency.c   histograms of times
  *   event.c     remove, unmap, remap, fork
  *   space.c     one address space: its userfaultfd, its map, its end
+ *   region.c    what a region shows: its source, and its policies
  *   source.c    the files, and what is read from them
  *   mapping.c   a file in the memory of this process
  *   memory.c    the memory of a region
@@ -32,6 +33,7 @@
 #include <pagelock/uffd.h>
 
 #include "arena_internal.h"
+#include "linux_internal.h"
 #include "../fault/map_internal.h"
 
 #define PGL_UFFD_BATCH 64      /* messages that one read returns at most, to the only handler or at the end */
@@ -63,22 +65,37 @@ struct pgl_files {
     struct pgl_file *first;
 };
 
-/* A part of a file in the memory of this process. */
+/* A part of a file, or of the caller's memory, in the memory of this process. */
 struct pgl_mapping {
     const unsigned char *bytes; /* NULL: it cannot be mapped, or was opened with O_DIRECT */
     size_t length;
 };
 
-/* A part of a file that some memory shows: the pager of an object. A forked child's object shares it. */
+/* A part of a file, or of memory, that some memory shows. A forked child shares it. */
 struct pgl_source {
+    enum pgl_uffd_source_kind kind;
     struct pgl_files *files;
-    struct pgl_file *file;         /* referenced */
+    struct pgl_file *file;         /* referenced; NULL: no file */
     unsigned refs;                 /* atomic */
     uint64_t size;                 /* bytes of the file when it was mapped; if it has fewer later, that is an error */
-    struct pgl_pager_range range;  /* the file's pages */
+    struct pgl_pager_range range;  /* the source's pages */
     struct pgl_pager_range *holes; /* whole pages, as they were when the file was mapped: ascending */
     size_t nholes;
     struct pgl_mapping mapping; /* of the range */
+};
+
+/* What the memory of one region shows: the pager of an object. region.c has its protocol. */
+struct pgl_shown {
+    struct pgl_source *source;     /* referenced */
+    enum pgl_uffd_remedy on_error; /* not PGL_UFFD_DEFAULT */
+    uint64_t *removed; /* a bit for each page that was given back; NULL: they show the source again. Atomic */
+};
+
+/* The bytes of consecutive pages. */
+enum pgl_run {
+    PGL_RUN_DATA,
+    PGL_RUN_HOLE,    /* of the file: zeros if the file still reaches there */
+    PGL_RUN_REMOVED, /* zeros, whatever the source has */
 };
 
 /* An address space that faults: this process, or a forked child. */
@@ -128,6 +145,7 @@ struct pgl_uffd {
     struct pgl_uffd_config config;
     struct pgl_advice_table table;
     size_t page_size;
+    uint64_t features; /* UFFD_FEATURE_... of the kernel */
     int epoll;
     int stop;  /* readable when the handlers are to end */
     int timer; /* readable when the bad pages are due */
@@ -167,6 +185,7 @@ struct pgl_delivery {
     unsigned char *buffer; /* holds the widest cluster */
     bool answered;         /* the faulting thread was woken */
     bool put_off;          /* the faulting thread sleeps until its page is due */
+    bool poisoned;         /* the page was */
     uint64_t put_first;    /* between these addresses pages were installed; none while put_first > put_last */
     uint64_t put_last;
     int error; /* the reason why the demand page could not be read or installed */
@@ -196,9 +215,15 @@ void pgl_self_free(struct pgl_self *self);
 bool pgl_handler_init(struct pgl_uffd *uffd, struct pgl_handler *handler);
 void pgl_handler_fini(struct pgl_handler *handler);
 
-/* Serve a fault. Returns whether its page was put off: its thread waits until it is tried again. */
-bool pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
-                       uint64_t start_ns);
+/* What became of a fault. */
+enum pgl_served {
+    PGL_SERVED_WOKEN,    /* its thread tries its access again */
+    PGL_SERVED_PUT_OFF,  /* its thread waits until the page is tried again */
+    PGL_SERVED_POISONED, /* its thread gets SIGBUS when it tries again */
+};
+
+enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
+                                  uint64_t start_ns);
 
 /* Start a handler thread. Returns 0 or an errno. */
 int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler);
@@ -233,6 +258,9 @@ uint64_t pgl_now_ns(void);
 
 /* Install a zero page at the fault's address unless there is another page by now. Returns whether it did. */
 bool pgl_delivery_zero(struct pgl_delivery *delivery);
+
+/* Poison the fault's address unless there is a page by now. Returns whether it did. */
+bool pgl_delivery_poison(struct pgl_delivery *delivery);
 
 /* Remove the write protection of the page if the map still shows the same one. Returns 0 or an errno. */
 int pgl_delivery_unprotect(struct pgl_delivery *delivery);
@@ -305,9 +333,9 @@ int pgl_space_probe(const struct pgl_uffd *uffd, const struct pgl_space *space);
 /* Unregister all memory of a space. Closing its userfaultfd is not enough, because a forked child may hold it, too. */
 void pgl_space_unregister(const struct pgl_uffd *uffd, const struct pgl_space *space);
 
-/* Make an object that shows a source, and that takes over a reference of it. Returns NULL when there is no memory. */
+/* Make an object of what a region shows, which it owns from then on. Returns NULL when there is no memory. */
 struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_pager_ops *pager_ops,
-                                       struct pgl_source *source, enum pgl_advice advice);
+                                       struct pgl_shown *shown, enum pgl_advice advice);
 
 /*
  * Fill in the first part of an entry that lies in [*first, last], and move *first behind it. Returns false when no
@@ -318,6 +346,29 @@ bool pgl_space_next_part(const struct pgl_space *space, uint64_t *first, uint64_
 /* Remove pages from their objects: the kernel does not have them any more. The layout is locked. */
 void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last);
 
+/* Remove pages that the program has given back from their objects. The layout is locked for writing. */
+void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last);
+
+/* region.c */
+
+/* Returns NULL with errno when the region cannot be filled that way. */
+struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
+
+/* The same for the memory of a forked child. Returns NULL when there is no memory. */
+struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown);
+
+void pgl_shown_free(struct pgl_shown *shown);
+
+/* The pages [first, last] of the object were given back. The layout is locked for writing. */
+void pgl_shown_give_back(struct pgl_shown *shown, uint64_t first, uint64_t last);
+
+/* Whether one of these pages of the source shows zeros because it was given back. Exact while the layout is locked. */
+bool pgl_shown_was_given_back(const struct pgl_shown *shown, uint64_t first, uint64_t npages);
+
+/* Returns the part of a range around a page whose bytes come from one place, and which that is. */
+struct pgl_pager_range pgl_shown_find_run(const struct pgl_shown *shown, struct pgl_pager_range range, uint64_t page,
+                                          enum pgl_run *kind);
+
 /* source.c */
 
 bool pgl_files_init(struct pgl_files *files, struct pgl_arena *arena);
@@ -327,6 +378,10 @@ void pgl_files_fini(struct pgl_files *files);
 
 /* Returns one reference, or NULL with errno when these pages of the file cannot be shown. */
 struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offset, uint64_t length, size_t page_size);
+
+/* The same for memory of this process. */
+struct pgl_source *pgl_source_new_memory(struct pgl_files *files, const struct pgl_uffd_source *from, uint64_t offset,
+                                         uint64_t length, size_t page_size);
 void pgl_source_unref(struct pgl_source *source);
 
 /*
@@ -351,6 +406,9 @@ struct pgl_pager_range pgl_source_find_run(const struct pgl_source *source, stru
 void pgl_mapping_init(struct pgl_mapping *mapping, int fd, off_t offset, size_t length);
 void pgl_mapping_fini(struct pgl_mapping *mapping);
 
+/* Show the caller's memory, which stays mapped. */
+void pgl_mapping_init_memory(struct pgl_mapping *mapping, const unsigned char *bytes, size_t length);
+
 /* Bring pages into memory, and return their address in the source's mapping, or NULL when they have to be read. */
 const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t first, uint64_t npages,
                                       size_t page_size);
@@ -369,7 +427,7 @@ int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct 
 
 /* open.c */
 
-/* Returns a userfaultfd of the form that the configuration asks for, or -1 with errno. */
-int pgl_uffd_open(const struct pgl_uffd_config *config);
+/* Returns a userfaultfd of the form that the configuration asks for, and the kernel's features; or -1 with errno. */
+int pgl_uffd_open(const struct pgl_uffd_config *config, uint64_t *features);
 
 #endif

@@ -334,6 +334,8 @@ static bool wakes_by_itself(unsigned long request, const void *arg)
            (request == UFFDIO_ZEROPAGE && !(zero->mode & UFFDIO_ZEROPAGE_MODE_DONTWAKE));
 }
 
+bool no_poison;
+
 int __real_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, void *arg)
@@ -361,6 +363,9 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
         return -1;
     }
     result = __real_ioctl(fd, request, arg);
+    if (request == UFFDIO_API && no_poison) {
+        ((struct uffdio_api *)arg)->features &= ~(__u64)FEATURE_POISON;
+    }
     __atomic_fetch_add(&self_wakes, result == 0 && wakes_by_itself(request, arg), __ATOMIC_RELAXED);
     return result;
 }
@@ -442,7 +447,7 @@ int tear_down(void **state)
     doors.device = -1;
     doors.restricted = false;
     __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
-    direct = mappable = nothing_drops = false;
+    direct = mappable = nothing_drops = no_poison = false;
     extents = NULL;
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);
@@ -510,7 +515,7 @@ void undo_new(struct fixture *f)
 
 bool try_map(struct fixture *f)
 {
-    return pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_SEQUENTIAL);
+    return map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_SEQUENTIAL);
 }
 
 bool try_unmap(struct fixture *f)

@@ -83,6 +83,9 @@ extern const off_t *extents;
 /* Memory keeps its pages, whatever is advised. */
 extern bool nothing_drops;
 
+/* The kernel does not know UFFDIO_POISON. */
+extern bool no_poison;
+
 /* So many threads open the file at the same time: each waits for the others. Atomic. */
 extern unsigned to_open;
 

@@ -79,7 +79,7 @@ void start_pager(struct fixture *f)
 void map_all(struct fixture *f, enum pgl_advice advice)
 {
     start_pager(f);
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, advice));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, advice));
 }
 
 void assert_count_at(struct fixture *f, size_t at, uint64_t value)

@@ -2,11 +2,26 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/userfaultfd.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../cm.h"
 #include "pages.h"
+
+bool kernel_has_poison(void)
+{
+    struct uffdio_api api = {.api = UFFD_API};
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    bool has = fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0 && (api.features & FEATURE_POISON) != 0;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return has;
+}
 
 uint64_t word_at(uint64_t offset)
 {
@@ -72,6 +87,20 @@ void assert_fds(unsigned n)
         usleep(1000);
     }
     assert_int_equal(count_fds(), n);
+}
+
+bool map_zeroing(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset, enum pgl_advice advice)
+{
+    const struct pgl_uffd_region region = {
+        .addr = addr,
+        .length = length,
+        .source.fd = fd,
+        .offset = (uint64_t)offset,
+        .advice = advice,
+        .on_error = PGL_UFFD_ZERO,
+    };
+
+    return pgl_uffd_map_region(uffd, &region);
 }
 
 struct pgl_uffd_stats stats_of(const struct fixture *f)

@@ -15,6 +15,10 @@
 
 #define PAGE 4096
 
+/* Of newer headers. */
+#define FEATURE_POISON (1 << 14)
+#define IOCTL_POISON 0xc020aa08UL
+
 /* A file in memory whose words tell where they are, some memory, and a pager between the two. */
 struct fixture {
     int file;
@@ -39,6 +43,16 @@ struct fixture {
 #define FOLLOW_FORKS(f) ((f)->config.follow_forks = true)
 #endif
 
+/* Whether the kernel has UFFDIO_POISON. */
+bool kernel_has_poison(void);
+
+#define SKIP_WITHOUT_POISON()                                                                                          \
+    do {                                                                                                               \
+        if (!kernel_has_poison()) {                                                                                    \
+            SKIP_BECAUSE("the kernel has no UFFDIO_POISON, which came with Linux 6.6");                                \
+        }                                                                                                              \
+    } while (0)
+
 /* The word at an offset of a file: each names its place. */
 uint64_t word_at(uint64_t offset);
 
@@ -62,6 +76,9 @@ unsigned count_fds(void);
  * or looks where a thread runs.
  */
 void assert_fds(unsigned n);
+
+/* As pgl_uffd_map(), but pages that cannot be read become zeros. */
+bool map_zeroing(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset, enum pgl_advice advice);
 
 struct pgl_uffd_stats stats_of(const struct fixture *f);
 

@@ -19,7 +19,7 @@ static void test_uffd_bad_page_spoils_no_neighbour(void **state)
     struct fixture *f = *state;
 
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     __atomic_store_n(&bad_offset, 8 * PAGE, __ATOMIC_RELEASE);
     for (uint64_t i = 0; i < NPAGES; i++) {
         uint64_t page = (i + 9) % NPAGES;
@@ -82,7 +82,7 @@ static void test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler(vo
 
     f->config.failed = on_failure_again;
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
     __atomic_store_n(&enough, false, __ATOMIC_RELEASE);
     __atomic_store_n(&bad_offset, 5 * PAGE, __ATOMIC_RELEASE);

@@ -111,7 +111,7 @@ static void *map_another(void *arg)
     struct change *c = arg;
 
     __atomic_store_n(&c->tid, gettid(), __ATOMIC_RELEASE);
-    __atomic_store_n(&c->done, pgl_uffd_map(c->f->uffd, c->from, 64 * PAGE, c->file, 100 * PAGE, PGL_ADVICE_RANDOM),
+    __atomic_store_n(&c->done, map_zeroing(c->f->uffd, c->from, 64 * PAGE, c->file, 100 * PAGE, PGL_ADVICE_RANDOM),
                      __ATOMIC_RELEASE);
     return NULL;
 }
@@ -133,8 +133,8 @@ static void use_address_again(struct fixture *f, void *(*let_go)(void *arg), boo
     f->config.failed = on_failure_wait;
     start_pager(f);
     fill(empty, 0, 8);
-    assert_true(pgl_uffd_map(f->uffd, f->memory, 64 * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
-    assert_true(pgl_uffd_map(f->uffd, bad, 8 * PAGE, empty, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, 64 * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, bad, 8 * PAGE, empty, 0, PGL_ADVICE_RANDOM));
     assert_int_equal(ftruncate(empty, 0), 0);
     threads[0] = touch_bad_page(bad);
     assert_int_equal(pthread_create(&threads[1], NULL, touch_zero_page, bad + PAGE), 0);
@@ -174,7 +174,7 @@ static void test_uffd_memory_that_grew_is_plain_beyond_its_file(void **state)
     unsigned char *grown;
 
     start_pager(f);
-    assert_true(pgl_uffd_map(f->uffd, small, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_true(map_zeroing(f->uffd, small, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     grown = mremap(small, 8 * PAGE, 64 * PAGE, MREMAP_MAYMOVE);
     assert_true(grown != MAP_FAILED);
     assert_pages(grown, 8, 0);
@@ -197,10 +197,10 @@ static void test_uffd_nothing_of_a_region_waits_for_a_pager_that_ended(void **st
 
     FOLLOW_FORKS(f);
     start_pager(f);
-    assert_true(pgl_uffd_map(f->uffd, small, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_true(map_zeroing(f->uffd, small, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     grown = mremap(small, 8 * PAGE, 64 * PAGE, MREMAP_MAYMOVE);
     assert_true(grown != MAP_FAILED);
-    assert_true(pgl_uffd_map(f->uffd, f->memory, 64 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_true(map_zeroing(f->uffd, f->memory, 64 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     moved = mremap(f->memory, 64 * PAGE, 64 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
     assert_true(moved != MAP_FAILED);
     assert_int_equal(pipe(held), 0);
@@ -270,7 +270,7 @@ static void test_uffd_region_cut_into_two_mappings_comes_whole(void **state)
                 struct pgl_uffd_stats before = stats_of(f);
 
                 assert_true(
-                    pgl_uffd_map(f->uffd, memory, npages * PAGE, f->file, (off_t)(at * PAGE), PGL_ADVICE_NORMAL));
+                    map_zeroing(f->uffd, memory, npages * PAGE, f->file, (off_t)(at * PAGE), PGL_ADVICE_NORMAL));
                 assert_int_equal(mprotect(memory + cut * PAGE, (npages - cut) * PAGE, PROT_READ), 0);
                 alarm(20); /* it would fault for ever */
                 assert_true(is_page(memory + touched * PAGE, at + touched));

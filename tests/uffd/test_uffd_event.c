@@ -106,7 +106,7 @@ static void gather(struct crowd *crowd, struct fixture *f)
     crowd->memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(crowd->memory != MAP_FAILED);
     fill(f->file, 0, MANY + SPARE);
-    assert_true(pgl_uffd_map(f->uffd, crowd->memory, length, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, crowd->memory, length, f->file, 0, PGL_ADVICE_RANDOM));
 }
 
 static void *touch_own_page(void *arg)

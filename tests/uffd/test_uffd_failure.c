@@ -86,7 +86,7 @@ static void test_uffd_zeros_of_a_bad_page_do_not_enter_another_file(void **state
     thread = touch_bad_page(f->memory + 3 * PAGE);
     assert_int_equal(munmap(f->memory, NPAGES * PAGE), 0);
     assert_ptr_equal(mmap(f->memory, NPAGES * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0), f->memory);
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, other, 100 * PAGE, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, other, 100 * PAGE, PGL_ADVICE_RANDOM));
     /* The thread sees the other file. Then its page is absent again, and no thread waits for it. */
     assert_true(is_page(f->memory + 3 * PAGE, 103));
     pthread_join(thread, NULL);

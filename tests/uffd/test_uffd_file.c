@@ -26,7 +26,7 @@ static unsigned char *map_regions(struct fixture *f, unsigned nregions, uint64_t
     for (unsigned i = 0; i < nregions; i++) {
         off_t offset = (off_t)(i * 7 % file_pages * PAGE);
 
-        assert_true(pgl_uffd_map(f->uffd, room + (size_t)i * 2 * PAGE, PAGE, f->file, offset, PGL_ADVICE_NORMAL));
+        assert_true(map_zeroing(f->uffd, room + (size_t)i * 2 * PAGE, PAGE, f->file, offset, PGL_ADVICE_NORMAL));
     }
     return room;
 }
@@ -83,7 +83,7 @@ static void test_uffd_files_are_told_apart_by_inode_and_flags(void **state)
         unsigned char *memory = f->memory + (size_t)i * 8 * PAGE;
 
         assert_true(files[i] >= 0);
-        assert_true(pgl_uffd_map(f->uffd, memory, 8 * PAGE, files[i], 100 * PAGE, PGL_ADVICE_NORMAL));
+        assert_true(map_zeroing(f->uffd, memory, 8 * PAGE, files[i], 100 * PAGE, PGL_ADVICE_NORMAL));
         close(files[i]); /* the pager has its own */
         assert_int_equal(count_fds(), nfds + (i < 2 ? 1 : i) - (i + 1));
     }
@@ -112,7 +112,7 @@ static void *map_and_unmap(void *arg)
     for (unsigned round = 0; round < 300; round++) {
         uint64_t page = (m->first + round) % NPAGES;
 
-        m->failures += !pgl_uffd_map(m->f->uffd, m->memory, PAGE, m->f->file, (off_t)(page * PAGE), PGL_ADVICE_RANDOM);
+        m->failures += !map_zeroing(m->f->uffd, m->memory, PAGE, m->f->file, (off_t)(page * PAGE), PGL_ADVICE_RANDOM);
         m->failures += !is_page(m->memory, page);
         m->failures += !pgl_uffd_unmap(m->f->uffd, m->memory, PAGE);
     }
@@ -190,7 +190,7 @@ static void test_uffd_reads_directly_what_was_opened_so(void **state)
     f->config.failed = on_failure_note;
     f->config.arg = f;
     start_pager(f);
-    assert_true(pgl_uffd_map(f->uffd, f->memory, 64 * PAGE, direct, 0, PGL_ADVICE_NORMAL));
+    assert_true(map_zeroing(f->uffd, f->memory, 64 * PAGE, direct, 0, PGL_ADVICE_NORMAL));
     assert_pages(f->memory, 63, 0);
     assert_int_equal(*(uint64_t *)(void *)(f->memory + 63 * PAGE), word_at(63 * PAGE));
     for (size_t i = 100; i < PAGE; i++) {
@@ -217,7 +217,7 @@ static void test_uffd_file_that_grew_shows_what_it_had(void **state)
 
     assert_int_equal(ftruncate(f->file, 7 * PAGE + 100), 0);
     start_pager(f);
-    assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_true(map_zeroing(f->uffd, f->memory, 8 * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     fill(f->file, 7, 2);
     assert_pages(f->memory, 7, 0);
     assert_memory_not_equal(f->memory + 7 * PAGE, (unsigned char[100]){0}, 100);
@@ -237,7 +237,7 @@ static int check_in_jail(struct fixture *f, const char *jail)
     }
     f->uffd = pgl_uffd_new(&f->config);
     if (!f->uffd || lseek(f->file, 123, SEEK_SET) != 123 ||
-        !pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
+        !map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL)) {
         return 2;
     }
     for (uint64_t page = 0; page < NPAGES; page++) {
@@ -279,7 +279,7 @@ static void test_uffd_partial_last_page_of_a_hole_is_zeros(void **state)
     assert_int_equal(ftruncate(f->file, 10 * PAGE), 0);
     assert_int_equal(ftruncate(f->file, 20 * PAGE + 100), 0);
     start_pager(f);
-    assert_true(pgl_uffd_map(f->uffd, f->memory, 21 * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, 21 * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     assert_true(is_zero(f->memory + 20 * PAGE));
     assert_count(f, pages_zeroed, 1);
     assert_count(f, errors, 0);

@@ -64,8 +64,8 @@ static void try_failing(struct fixture *f, enum call call, unsigned long request
         f->config.threads = 1;
         f->config.failed = on_failure;
         assert_true(try_new(f));
-        assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0,
-                                 mode & 2 ? PGL_ADVICE_SEQUENTIAL : PGL_ADVICE_RANDOM));
+        assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0,
+                                mode & 2 ? PGL_ADVICE_SEQUENTIAL : PGL_ADVICE_RANDOM));
         fault_failing(f, call, request, error, times, outcome);
         undo_new(f);
         renew_memory(f);
@@ -144,7 +144,7 @@ static void test_uffd_answers_of_the_kernel_are_counted(void **state)
         struct pgl_uffd_stats stats;
 
         assert_true(try_new(f));
-        assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+        assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
         assert_true(shows_page(f, 7));
         fail_theirs(CALL_IOCTL, UFFDIO_COPY, all[i].error, 1);
         assert_true(shows_page(f, 9));
@@ -180,7 +180,7 @@ static void test_uffd_latencies_are_those_of_the_clock(void **state)
     uint64_t total = 0;
 
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     __atomic_store_n(&clock_stopped, true, __ATOMIC_RELEASE);
     for (unsigned i = 0; i < 3; i++) {
         __atomic_store_n(&read_takes, takes[i], __ATOMIC_RELAXED);
@@ -218,7 +218,7 @@ static void test_uffd_latencies_are_in_their_buckets(void **state)
     struct fixture *f = *state;
 
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     __atomic_store_n(&clock_stopped, true, __ATOMIC_RELEASE);
     for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
         struct pgl_uffd_stats before = stats_of(f), after;
@@ -248,7 +248,7 @@ static void test_uffd_latencies_are_counted_by_the_kind_of_fault(void **state)
     f->config.threads = 2;
     f->config.write_protect = true;
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     assert_true(shows_zeros(f, 50));
     f->memory[50 * PAGE] = 'w';
     assert_unlocks(f, 1);
@@ -294,7 +294,7 @@ static void test_uffd_late_write_unprotects_no_other_file(void **state)
     f->config.threads = 2;
     f->config.write_protect = true;
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     assert_int_equal(ftruncate(f->file, 0), 0);
     assert_true(shows_zeros(f, 3)); /* protected, and not from the file */
     assert_errors(f, 1);
@@ -306,7 +306,7 @@ static void test_uffd_late_write_unprotects_no_other_file(void **state)
     }
     assert_int_equal(munmap(f->memory, NPAGES * PAGE), 0);
     assert_ptr_equal(mmap(f->memory, NPAGES * PAGE, PROT_READ | PROT_WRITE, fixed, -1, 0), f->memory);
-    assert_true(pgl_uffd_map(f->uffd, f->memory, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
     assert_int_equal(pthread_join(thread, NULL), 0); /* the old memory was unmapped, and its thread woken */
     assert_unlocks(f, 0);
     assert_int_equal(madvise(f->memory, PAGE * NPAGES, MADV_DONTNEED), 0);
@@ -332,7 +332,7 @@ static void test_uffd_late_pages_do_not_enter_what_is_mapped_next(void **state)
         usleep(100);
     }
     assert_true(try_unmap(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory + 2 * PAGE, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory + 2 * PAGE, 8 * PAGE, f->file, 20 * PAGE, PGL_ADVICE_RANDOM));
     __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
     for (uint64_t page = 2; page < 10; page++) {
         assert_true(shows(f, page, page + 18));
@@ -369,7 +369,7 @@ static void test_uffd_page_that_is_waited_for_comes_first(void **state)
     assert_int_equal(ftruncate(f->file, 26 * PAGE), 0); /* page 25 is a hole */
     fill(f->file, 26, NPAGES - 26);
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
     __atomic_store_n(&slow_offset, 20 * PAGE, __ATOMIC_RELEASE);
     assert_int_equal(pthread_create(&thread, NULL, touch_page_30, &w), 0);
     for (unsigned tries = 0; tries < 2000 && !__atomic_load_n(&w.came, __ATOMIC_ACQUIRE); tries++) {
@@ -430,7 +430,7 @@ static void test_uffd_signals_run_on_no_thread_of_the_pager(void **state)
     sigaction(SIGALRM, &action, &before);
     f->config.threads = 1;
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     setitimer(ITIMER_REAL, &often, NULL);
     touch_under_signals(f, 50);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* now they can only go to other threads */
@@ -464,7 +464,7 @@ static void test_uffd_threads_that_want_a_page_read_it_once(void **state)
     pthread_t threads[4];
 
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     __atomic_store_n(&slow_offset, 0, __ATOMIC_RELEASE);
     assert_int_equal(pthread_create(&threads[0], NULL, touch_page_0, f), 0);
     while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW) {
@@ -496,7 +496,7 @@ static void test_uffd_whatever_is_refused_is_done_by_the_same_fault(void **state
 
     f->config.write_protect = true;
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
     assert_true(shows_page(f, 1));
     fail_theirs(CALL_IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, 2);
     f->memory[PAGE] = 'w'; /* a page that is there */

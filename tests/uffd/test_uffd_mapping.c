@@ -43,7 +43,7 @@ static void show_file(struct fixture *f, uint32_t npages)
     table.row[PGL_ADVICE_NORMAL].after = npages - 1;
     f->config.table = &table;
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
 }
 
 static void assert_shows_file(const struct fixture *f)

@@ -28,7 +28,7 @@ static void show_file(struct fixture *f, enum pgl_advice advice)
 {
     f->config.handover = PGL_UFFD_SIGBUS;
     assert_true(try_new(f));
-    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, advice));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, advice));
 }
 
 static void test_uffd_self_threads_bring_their_pages(void **state)

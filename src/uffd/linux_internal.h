@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What Linux offers and older headers do not declare. Whether the running kernel has it is another question. Private. */
+#ifndef PGL_UFFD_LINUX_INTERNAL_H
+#define PGL_UFFD_LINUX_INTERNAL_H
+
+#include <linux/userfaultfd.h>
+
+#ifndef UFFDIO_POISON /* Linux 6.6 */
+struct uffdio_poison {
+    struct uffdio_range range;
+    __u64 mode;
+    __s64 updated;
+};
+#define UFFDIO_POISON_MODE_DONTWAKE ((__u64)1 << 0)
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#define UFFD_FEATURE_POISON (1 << 14)
+#endif
+
+#endif

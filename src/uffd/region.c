@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What a region shows: its source, and the policies that were chosen for it.
+ *
+ * OBJECTS      Each object of a space has one, and no other holder. Its source is shared with forked children. The
+ *              policies do not change. A bit of `removed` is set with the layout locked for writing, and is never
+ *              cleared.
+ * INVARIANTS   S3: a page that was given back, and is to show zeros then, never shows the source again. Bytes that were
+ *              read before the event are not installed after it, because a bit is looked at with the layout locked for
+ *              reading from then until the page has been installed.
+ *              (test_uffd_page_given_back_shows_zeros, test_uffd_late_bytes_do_not_enter_a_page_given_back)
+ * READERS      A run is chosen without a lock, and may be stale. S3 does not depend on it, and zeros for a page whose
+ *              bit is set are right for ever.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "uffd_internal.h"
+
+#define WORD_BITS 64
+
+static size_t bitmap_size(const struct pgl_source *source)
+{
+    return (size_t)((source->range.last - source->range.first) / WORD_BITS + 1) * sizeof(uint64_t);
+}
+
+static struct pgl_shown *shown_alloc(struct pgl_source *source, bool keeps_zeros)
+{
+    struct pgl_arena *arena = source->files->arena;
+    struct pgl_shown *shown = pgl_arena_heap_ops.alloc(arena, sizeof(*shown));
+
+    if (!shown) {
+        return NULL;
+    }
+    shown->source = source;
+    if (keeps_zeros) {
+        shown->removed = pgl_arena_heap_ops.alloc(arena, bitmap_size(source));
+        if (!shown->removed) {
+            pgl_arena_heap_ops.free(arena, shown);
+            return NULL;
+        }
+    }
+    return shown;
+}
+
+static bool policies_exist(const struct pgl_uffd_region *region)
+{
+    return pgl_advice_valid((int)region->advice) && region->source.kind <= PGL_UFFD_MEMORY &&
+           region->removed <= PGL_UFFD_ZEROS && region->on_error <= PGL_UFFD_POISON;
+}
+
+/* Whether the memory of a source is in a region. Its pages would be brought while a handler waits for them. */
+static bool is_paged(const struct pgl_uffd *uffd, const struct pgl_uffd_source *from)
+{
+    uint64_t first = (uintptr_t)from->memory / uffd->page_size;
+    struct pgl_map_entry entry;
+
+    return pgl_map_lookup(uffd->self->map, first, &entry) &&
+           entry.view.first <= ((uintptr_t)from->memory + from->size - 1) / uffd->page_size;
+}
+
+static struct pgl_source *source_of(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
+{
+    if (region->source.kind == PGL_UFFD_FILE) {
+        return pgl_source_new(&uffd->files, region->source.fd, region->offset, region->length, uffd->page_size);
+    }
+    if (is_paged(uffd, &region->source)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    return pgl_source_new_memory(&uffd->files, &region->source, region->offset, region->length, uffd->page_size);
+}
+
+struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
+{
+    bool has_poison = (uffd->features & UFFD_FEATURE_POISON) != 0;
+    struct pgl_source *source;
+    struct pgl_shown *shown;
+
+    if (!policies_exist(region) || region->offset > INT64_MAX || region->offset % uffd->page_size != 0) {
+        errno = EINVAL;
+        return NULL;
+    }
+    if (region->on_error == PGL_UFFD_POISON && !has_poison) {
+        errno = EOPNOTSUPP;
+        return NULL;
+    }
+    source = source_of(uffd, region);
+    if (!source) {
+        return NULL;
+    }
+    shown = shown_alloc(source, region->removed == PGL_UFFD_ZEROS);
+    if (!shown) {
+        pgl_source_unref(source);
+        errno = ENOMEM;
+        return NULL;
+    }
+    shown->on_error = region->on_error != PGL_UFFD_DEFAULT ? region->on_error
+                      : has_poison                         ? PGL_UFFD_POISON
+                                                           : PGL_UFFD_AGAIN;
+    return shown;
+}
+
+struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown)
+{
+    struct pgl_shown *copy = shown_alloc(shown->source, shown->removed);
+
+    if (copy) {
+        __atomic_fetch_add(&shown->source->refs, 1, __ATOMIC_RELAXED);
+        copy->on_error = shown->on_error;
+        if (shown->removed) {
+            memcpy(copy->removed, shown->removed, bitmap_size(shown->source));
+        }
+    }
+    return copy;
+}
+
+void pgl_shown_free(struct pgl_shown *shown)
+{
+    struct pgl_source *source = shown->source;
+    struct pgl_arena *arena = source->files->arena;
+
+    if (shown->removed) {
+        pgl_arena_heap_ops.free(arena, shown->removed);
+    }
+    pgl_arena_heap_ops.free(arena, shown);
+    pgl_source_unref(source);
+}
+
+void pgl_shown_give_back(struct pgl_shown *shown, uint64_t first, uint64_t last)
+{
+    uint64_t next;
+
+    for (uint64_t index = first; shown->removed && index <= last; index = next) {
+        uint64_t bits = UINT64_MAX << index % WORD_BITS;
+
+        next = index - index % WORD_BITS + WORD_BITS;
+        if (last < next - 1) {
+            bits &= UINT64_MAX >> (next - 1 - last);
+        }
+        __atomic_fetch_or(&shown->removed[index / WORD_BITS], bits, __ATOMIC_RELAXED);
+    }
+}
+
+/* A page of the source. */
+static bool is_given_back(const struct pgl_shown *shown, uint64_t page)
+{
+    uint64_t index = page - shown->source->range.first;
+
+    return shown->removed &&
+           (__atomic_load_n(&shown->removed[index / WORD_BITS], __ATOMIC_RELAXED) >> index % WORD_BITS & 1) != 0;
+}
+
+bool pgl_shown_was_given_back(const struct pgl_shown *shown, uint64_t first, uint64_t npages)
+{
+    for (uint64_t i = 0; shown->removed && i < npages; i++) {
+        if (is_given_back(shown, first + i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Returns the part of a range around a page that was given back as a whole, or of which no page was. */
+static struct pgl_pager_range part_around(const struct pgl_shown *shown, struct pgl_pager_range range, uint64_t page,
+                                          bool given_back)
+{
+    struct pgl_pager_range part = {page, page};
+
+    while (part.first > range.first && is_given_back(shown, part.first - 1) == given_back) {
+        part.first--;
+    }
+    while (part.last < range.last && is_given_back(shown, part.last + 1) == given_back) {
+        part.last++;
+    }
+    return part;
+}
+
+struct pgl_pager_range pgl_shown_find_run(const struct pgl_shown *shown, struct pgl_pager_range range, uint64_t page,
+                                          enum pgl_run *kind)
+{
+    bool given_back = is_given_back(shown, page);
+    bool hole;
+
+    if (shown->removed) {
+        range = part_around(shown, range, page, given_back);
+    }
+    if (given_back) {
+        *kind = PGL_RUN_REMOVED;
+        return range;
+    }
+    range = pgl_source_find_run(shown->source, range, page, &hole);
+    *kind = hole ? PGL_RUN_HOLE : PGL_RUN_DATA;
+    return range;
+}

@@ -99,6 +99,7 @@ bool pager_permitted(void)
 
 unsigned asked;
 unsigned may_answer;
+enum pgl_uffd_remedy answer_after_wait = PGL_UFFD_ZERO;
 
 enum pgl_uffd_remedy on_failure_wait(void *arg, const void *addr, int error)
 {
@@ -110,7 +111,7 @@ enum pgl_uffd_remedy on_failure_wait(void *arg, const void *addr, int error)
     while (__atomic_load_n(&may_answer, __ATOMIC_ACQUIRE) < number) {
         usleep(1000);
     }
-    return PGL_UFFD_ZERO;
+    return answer_after_wait;
 }
 
 void *touch_zero_page(void *arg)

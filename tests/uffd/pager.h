@@ -38,7 +38,9 @@ bool pager_permitted(void);
 extern unsigned asked;
 extern unsigned may_answer;
 
-/* For failed(): wait until let_answer() allows so many answers, and answer PGL_UFFD_ZERO. */
+extern enum pgl_uffd_remedy answer_after_wait; /* PGL_UFFD_ZERO, until a test says otherwise */
+
+/* For failed(): wait until let_answer() allows so many answers. */
 enum pgl_uffd_remedy on_failure_wait(void *arg, const void *addr, int error);
 
 /* Returns NULL when the page at an address is all zeros. */

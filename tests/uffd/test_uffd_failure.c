@@ -70,10 +70,9 @@ static void test_uffd_failed_page_is_read_again_if_asked_to(void **state)
 }
 
 /* By the time it is known what becomes of a bad page, another file is mapped there. */
-static void test_uffd_zeros_of_a_bad_page_do_not_enter_another_file(void **state)
+static void map_another_while_a_page_is_bad(struct fixture *f)
 {
     const int fixed = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-    struct fixture *f = *state;
     int other = memfd_create("other", MFD_CLOEXEC);
     pthread_t thread;
     uint64_t ns_total;
@@ -97,8 +96,21 @@ static void test_uffd_zeros_of_a_bad_page_do_not_enter_another_file(void **state
         usleep(100);
     }
     assert_pages(f->memory, NPAGES, 100);
-    assert_count(f, errors, 0); /* nothing became zeros */
+    assert_count(f, errors, 0);
     close(other);
+}
+
+static void test_uffd_zeros_of_a_bad_page_do_not_enter_another_file(void **state)
+{
+    map_another_while_a_page_is_bad(*state);
+}
+
+static void test_uffd_poison_of_a_bad_page_does_not_enter_another_file(void **state)
+{
+    SKIP_WITHOUT_POISON();
+    answer_after_wait = PGL_UFFD_POISON;
+    map_another_while_a_page_is_bad(*state);
+    answer_after_wait = PGL_UFFD_ZERO;
 }
 
 static enum pgl_uffd_remedy on_failure_again(void *arg, const void *addr, int error)
@@ -176,6 +188,7 @@ int main(void)
         TEST(test_uffd_sparse_file_that_shrank_is_no_hole),
         TEST(test_uffd_failed_page_is_read_again_if_asked_to),
         TEST(test_uffd_zeros_of_a_bad_page_do_not_enter_another_file),
+        TEST(test_uffd_poison_of_a_bad_page_does_not_enter_another_file),
         TEST(test_uffd_page_that_stays_bad_holds_nothing_else_up),
         TEST(test_uffd_fault_waits_for_no_other_while_a_handler_is_idle),
     };

@@ -14,6 +14,7 @@
 
 #include "../cm.h"
 #include "calls.h"
+#include "sigbus.h"
 #include "waits.h"
 
 #ifdef SANITIZED
@@ -110,6 +111,28 @@ static void test_uffd_self_page_that_cannot_be_read_is_zeros_or_tried_again(void
     assert_true(shows_page(f, 8));
     assert_int_equal(tries, 3);
     assert_errors(f, 0);
+}
+
+/* J4: the first touch, which finds that the page cannot be read, and later ones. */
+static void test_uffd_self_poison_is_a_signal_for_the_handler_before(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_region region = {.addr = f->memory, .length = NPAGES * PAGE, .source.fd = f->file};
+
+    SKIP_WITHOUT_POISON();
+    sigbus_install();
+    __atomic_store_n(&bad_offset, 8 * PAGE, __ATOMIC_RELEASE);
+    f->config.handover = PGL_UFFD_SIGBUS;
+    assert_true(try_new(f));
+    region.advice = PGL_ADVICE_RANDOM;
+    assert_true(pgl_uffd_map_region(f->uffd, &region));
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(sigbus_at(f->memory + 8 * PAGE + 9, PAGE));
+        assert_true(shows_page(f, 7));
+    }
+    assert_errors(f, 1);
+    assert_int_equal(stats_of(f).poisoned, 1);
+    undo_new(f); /* before cmocka installs a handler of its own */
 }
 
 /* J1 */
@@ -587,6 +610,7 @@ int main(void)
         TEST(test_uffd_self_refuses_protection_and_forks),
         TEST(test_uffd_self_system_call_on_an_absent_page_fails),
         TEST(test_uffd_self_page_that_cannot_be_read_is_zeros_or_tried_again),
+        TEST(test_uffd_self_poison_is_a_signal_for_the_handler_before),
         TEST(test_uffd_self_no_signal_interrupts_the_service),
         TEST(test_uffd_self_touch_leaves_errno_alone),
         TEST(test_uffd_self_touch_is_no_cancellation_point),

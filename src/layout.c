@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The layout of the public structs. tests/package/binding.py compares it with the headers. */
+/*
+ * The layout of the public structs, which tests/package/binding.py compares with the headers; and that of a table, for
+ * machine code that checks stores.
+ */
+#include <errno.h>
+
 #include <pagelock/layout.h>
 #include <pagelock/pagelock.h>
 
@@ -8,6 +13,7 @@
 SIZE(tb);
 SIZE(extent);
 SIZE(bracket);
+SIZE(check_layout);
 SIZE(collection);
 SIZE(store);
 SIZE(table_config);
@@ -61,6 +67,18 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(table_stats, contended)},
     {MEMBER(table_stats, slept)},
     {MEMBER(table_stats, slept_ns_max)},
+    {MEMBER(check_layout, root)},
+    {MEMBER(check_layout, last_index)},
+    {MEMBER(check_layout, root_shift)},
+    {MEMBER(check_layout, level_bits)},
+    {MEMBER(check_layout, page_bits)},
+    {MEMBER(check_layout, descriptor_size)},
+    {MEMBER(check_layout, head)},
+    {MEMBER(check_layout, head_lock)},
+    {MEMBER(check_layout, mask)},
+    {MEMBER(check_layout, tb_state)},
+    {MEMBER(check_layout, tb_live)},
+    {MEMBER(check_layout, fence)},
     {MEMBER(breach, kind)},
     {MEMBER(breach, what)},
     {MEMBER(breach, index)},
@@ -210,3 +228,30 @@ const struct pgl_member pgl_members[] = {
     {.name = NULL},
 };
 /* NOLINTEND(bugprone-sizeof-expression) */
+
+/* Increase it when the steps in the header no longer describe a store check that is right. */
+#define CHECK_VERSION 1u
+_Static_assert(offsetof(struct pgl_leaf, pages) == 0, "a leaf begins with its descriptors");
+
+bool pgl_table_get_check_layout(const struct pgl_table *table, unsigned version, struct pgl_check_layout *layout)
+{
+    if (version != CHECK_VERSION) {
+        errno = ENOTSUP;
+        return false;
+    }
+    *layout = (struct pgl_check_layout){
+        .root = table + 1,
+        .last_index = table->last_index,
+        .root_shift = table->top_shift,
+        .level_bits = PGL_LEVEL_BITS,
+        .page_bits = table->page_bits,
+        .descriptor_size = sizeof(struct pgl_page),
+        .head = offsetof(struct pgl_page, head),
+        .head_lock = PGL_HEAD_LOCK,
+        .mask = offsetof(struct pgl_page, mask),
+        .tb_state = offsetof(struct pgl_tb, state),
+        .tb_live = PGL_TB_LIVE,
+        .fence = !(pgl_table_special(table) & PGL_SPECIAL_FENCES),
+    };
+    return true;
+}

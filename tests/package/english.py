@@ -6,7 +6,7 @@ import pathlib
 import re
 import sys
 
-FOLDERS = ("bench", "include", "src", "tests")
+FOLDERS = ("bench", "docs", "include", "src", "tests")
 # A string or a character may hold what looks like a comment.
 TOKEN = re.compile(r"/\*.*?\*/|//[^\n]*(?:\n[ \t]*//[^\n]*)*|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)
 # Sentences begin at the start of a comment, of a paragraph, of what follows a label or a number, and after an end.

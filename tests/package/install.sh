@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: install.sh C++-COMPILER C-COMPILER..., with MESON_SOURCE_ROOT and MESON_BUILD_ROOT: install into an empty root, and
 # link a program with what is there: shared, static, as C++, and with the library as a meson subproject, of either kind.
+# Each example of docs/examples, by the command in its first comment, without a warning, and run.
 # Then the README's own line for installing, without GLib, on a machine that has nothing but meson, ninja and a C compiler.
 set -eu
 cxx=$1
@@ -47,6 +48,22 @@ readelf -d shared | grep -q 'NEEDED.*libpagelock\.so\.0'
 prints_version ./cplusplus
 "$@" -std=c11 -static -o static program.c $(pkg-config --static --cflags --libs pagelock)
 prints_version env LD_LIBRARY_PATH= ./static
+
+cp -R "$MESON_SOURCE_ROOT/docs/examples" examples
+for source in examples/*.c examples/*.cpp examples/*/*.c; do
+    command=$(sed -nE 's/^ \*     (cc|c\+\+) (.*-o .*)$/\2/p' "$source")
+    packages=$(echo "$command" | sed -n 's/.*pkg-config --cflags --libs \([^)]*\)).*/\1/p')
+    pkg-config --exists $packages || { echo "$source is left out: there is no $packages"; continue; }
+    case $source in
+    *.cpp) compiler=$cxx ;;
+    *) compiler=$* ;;
+    esac
+    (
+        cd "${source%/*}"
+        eval "$compiler -Wall -Wextra -Werror $command"
+        "$MESON_SOURCE_ROOT/tests/package/example.sh" "${source##*/}" "./$(expr "$command" : '.*-o \([^ ]*\)')" || [ $? -eq 77 ]
+    ) || { echo "FAILED: $source"; exit 1; }
+done
 
 mkdir -p project/subprojects
 ln -s "$MESON_SOURCE_ROOT" project/subprojects/libpagelock

@@ -14,7 +14,7 @@ static void test_version_has_three_numbers(void **state)
     assert_int_equal(sscanf(pgl_version(), "%d.%d.%d%c", &major, &minor, &micro, &after), 3);
 }
 
-/* The library has its version from meson.build. */
+/* The library has its version from meson, which reads it in the header. */
 static void test_version_of_headers_is_the_librarys(void **state)
 {
     int major, minor, micro;

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Every public header of libpagelock, which has page locks for code pages and clusters for faulting pages. */
+/*
+ * Every public header of libpagelock, which has page locks for code pages and clusters for faulting pages.
+ *
+ * The licence is the LGPL. pagelock/inline/macros.h adds a permission: object code that contains material from the
+ * headers may be distributed under terms of your choice.
+ */
 #ifndef PGL_PAGELOCK_PAGELOCK_H
 #define PGL_PAGELOCK_PAGELOCK_H
 

@@ -23,8 +23,14 @@ extern "C" {
 #define PGL_PAGE_BITS_MIN 10u
 #define PGL_PAGE_BITS_MAX 21u
 
-/* A page descriptor, and a table. Their members are private, and inline/table.h has them. */
+/**
+ * struct pgl_page - the descriptor of a page: its lock, and the blocks that are on it. Private members.
+ */
 struct pgl_page;
+
+/**
+ * struct pgl_table - a table of pages. Private members.
+ */
 struct pgl_table;
 
 struct pgl_tb_ops;

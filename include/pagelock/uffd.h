@@ -18,7 +18,10 @@
 extern "C" {
 #endif
 
-struct pgl_uffd; /* a pager: its userfaultfd, its regions, its handler threads */
+/**
+ * struct pgl_uffd - a pager: its userfaultfd, its regions, its handler threads
+ */
+struct pgl_uffd;
 
 /**
  * enum pgl_uffd_remedy - the answer to a page that could not be read

@@ -7,7 +7,10 @@
 
 #include <pagelock/inline/macros.h>
 
-/* The version of these headers, for the preprocessor. pgl_version() returns that of the library. */
+/*
+ * The version of these headers, for the preprocessor. pgl_version() returns that of the library. Everything else that
+ * names the version takes it from these three lines.
+ */
 #define PGL_VERSION_MAJOR 0
 #define PGL_VERSION_MINOR 1
 #define PGL_VERSION_MICRO 0
@@ -19,7 +22,7 @@ extern "C" {
 /**
  * pgl_version() - return the version of the library that is running
  *
- * Returns a static string such as "0.1.0". It is the shared library's own version, which may be newer than the headers
+ * Returns a static string such as "1.2.3". It is the shared library's own version, which may be newer than the headers
  * that the caller was compiled with.
  *
  * Locks:    none.

@@ -13,7 +13,7 @@ fail() {
     failed=1
 }
 
-for doc in README.md docs/*.md docs/*.[17]; do
+for doc in README.md docs/*.md docs/*.[157]; do
     gone=
     [ "$doc" != docs/CHANGELOG.md ] || gone='s/^| `[^|]*|/|/' # the first column of its tables
     for name in $(sed "$gone" "$doc" | grep -oE '\b(pgl|PGL)_[A-Za-z0-9_]*[A-Za-z0-9]' | sort -u); do
@@ -57,9 +57,17 @@ for package in ${needs:-none}; do
     *) fail "README.md does not name the package $package" ;;
     esac
 done
-for page in docs/*.[17]; do
-    grep -qE '^\.TH [A-Z-]+ [17] [0-9]{4}-[0-9]{2}-[0-9]{2} ' "$page" || fail "$page has no date"
+for page in docs/*.[157]; do
+    grep -qE '^\.TH [A-Z-]+ [157] [0-9]{4}-[0-9]{2}-[0-9]{2} "libpagelock @VERSION@" ' "$page" ||
+        fail "$page has no date, or not the version that meson fills in"
 done
+# The permission for what the headers' inline functions become, word for word in both places.
+permission='the distribution, under terms of your choice, of object code that contains material from the(se)? headers'
+for file in README.md include/pagelock/inline/macros.h; do
+    tr '\n' ' ' <"$file" | sed 's/  *\* / /g' | grep -qE "$permission" || fail "$file lacks the permission for headers"
+done
+# The hosted CI runs the steps of this one, and no list of its own.
+grep -qE '^ +- run: \.ci/run$' .github/workflows/*.yml || fail "no workflow calls .ci/run"
 for file in $(git ls-files 2>/dev/null | grep -vE '\.(md|patch|gz|svg)$|^LICENSE$|^tests/fuzz/(corpus|found)/'); do
     case $file in
     tests/qemu/port/*) licence='GPL-2\.0-or-later' ;; # compiled into QEMU

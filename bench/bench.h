@@ -21,6 +21,8 @@ int micro_main(int argc, char **argv);
 int latency_main(int argc, char **argv);
 int pager_main(int argc, char **argv);
 int list_main(int argc, char **argv);
+int machine_main(int argc, char **argv);
+int draw_main(int argc, char **argv);
 
 /*
  * Parses the options of one subcommand, with --format, which all have. On success *json says which format was asked
@@ -35,6 +37,13 @@ bool option_in_bounds(const char *option, int value, int min, int max);
 /* Prints "pagelock-bench: message" on standard error; returns STATUS_USAGE. */
 int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
+/*
+ * The same for a word that is none of an array of strings: "unknown policy: norml (did you mean normal?)". hint_of()
+ * returns the end of it, from the blank before the bracket on, or an empty string; the caller frees it.
+ */
+int unknown_word(const char *what, const char *word, const GPtrArray *words);
+char *hint_of(const char *word, const GPtrArray *words);
+
 /* Sends on what was printed; false, with errno, where that or anything printed before could not be written. */
 bool output_flush(void);
 
@@ -46,9 +55,19 @@ void row_flag(JsonBuilder *row, const char *key, bool value);
 void row_real(JsonBuilder *row, const char *key, double value); /* to six digits */
 void row_end(JsonBuilder *row);
 
-/* A progress bar on standard error, where that is a terminal. */
+/* Tables are narrower than 100 columns. */
+enum { TABLE_COLUMNS = 99 };
+
+/* Prints a line of a table; words that do not fit go to more lines, which begin with @indent blanks. */
+void print_wrapped(unsigned indent, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+/* The columns of the terminal that standard error is, or 80. */
+unsigned terminal_columns(void);
+
+/* A progress bar on standard error, where that is a terminal; and its line, which the caller frees. */
 void progress_show(const char *what, unsigned done, unsigned total);
 void progress_clear(void);
+char *progress_line(const char *what, unsigned done, unsigned total, unsigned columns);
 
 struct spread {
     double median;

@@ -6,7 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+#include "closest.h"
 
 int usage_error(const char *format, ...)
 {
@@ -21,12 +24,68 @@ int usage_error(const char *format, ...)
     return STATUS_USAGE;
 }
 
+char *hint_of(const char *word, const GPtrArray *words)
+{
+    const char *meant = closest(word, words);
+
+    return meant ? g_strdup_printf(" (did you mean %s?)", meant) : g_strdup("");
+}
+
+int unknown_word(const char *what, const char *word, const GPtrArray *words)
+{
+    char *hint = hint_of(word, words);
+    int status = usage_error("unknown %s: %s%s", what, word, hint);
+
+    g_free(hint);
+    return status;
+}
+
+/* Of an option that is not known GLib says "Unknown option --thread". */
+static void option_error(const GError *error, const GOptionEntry *const *entries, unsigned nentries)
+{
+    GPtrArray *words = g_ptr_array_new_with_free_func(g_free);
+    const char *word = strrchr(error->message, ' ');
+    char *hint;
+
+    g_ptr_array_add(words, g_strdup("--help"));
+    for (unsigned i = 0; i < nentries; i++) {
+        for (const GOptionEntry *entry = entries[i]; entry && entry->long_name; entry++) {
+            g_ptr_array_add(words, g_strconcat("--", entry->long_name, NULL));
+        }
+    }
+    if (g_error_matches(error, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION) && word) {
+        hint = hint_of(word + 1, words);
+    } else {
+        hint = g_strdup("");
+    }
+    usage_error("%s%s", error->message, hint);
+    g_free(hint);
+    g_ptr_array_unref(words);
+}
+
+static bool format_good(const char *format)
+{
+    GPtrArray *words = g_ptr_array_new();
+    char *hint;
+    bool good = !format || !strcmp(format, "json") || !strcmp(format, "table");
+
+    if (!good) {
+        g_ptr_array_add(words, (gpointer) "json");
+        g_ptr_array_add(words, (gpointer) "table");
+        hint = hint_of(format, words);
+        usage_error("--format is neither table nor json: %s%s", format, hint);
+        g_free(hint);
+    }
+    g_ptr_array_unref(words);
+    return good;
+}
+
 bool options_parse(const GOptionEntry *entries, const char *usage, const char *summary, int *argc, char ***argv,
                    bool *json)
 {
     char *format = NULL;
     const GOptionEntry common[] = {
-        {"format", 0, 0, G_OPTION_ARG_STRING, &format, "table (for people) or json (an object a line)", "FORMAT"},
+        {"format", 0, 0, G_OPTION_ARG_STRING, &format, "json: an object a line; default: table, for people", "FORMAT"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
     GOptionContext *context = g_option_context_new(usage);
@@ -40,12 +99,10 @@ bool options_parse(const GOptionEntry *entries, const char *usage, const char *s
     g_option_context_add_main_entries(context, common, NULL);
     good = g_option_context_parse(context, argc, argv, &error);
     if (!good) {
-        usage_error("%s", error->message);
+        option_error(error, (const GOptionEntry *const[]){entries, common}, 2);
         g_error_free(error);
-    } else if (format && strcmp(format, "json") && strcmp(format, "table")) {
-        usage_error("--format is neither table nor json: %s", format);
-        good = false;
     }
+    good = good && format_good(format);
     *json = format && !strcmp(format, "json");
     g_free(format);
     g_option_context_free(context);
@@ -138,26 +195,82 @@ void row_end(JsonBuilder *row)
     g_object_unref(row);
 }
 
+void print_wrapped(unsigned indent, const char *format, ...)
+{
+    unsigned column = 0;
+    va_list args;
+    char *text, **words;
+
+    va_start(args, format);
+    text = g_strdup_vprintf(format, args);
+    va_end(args);
+    words = g_strsplit(text, " ", -1); /* of two blanks one is an empty word */
+    for (char **word = words; *word; word++) {
+        unsigned length = (unsigned)g_utf8_strlen(*word, -1);
+        bool first = word == words;
+
+        if (!first && column + 1 + length > TABLE_COLUMNS) {
+            printf("\n%*s%s", (int)indent, "", *word);
+            column = indent + length;
+        } else {
+            printf("%s%s", first ? "" : " ", *word);
+            column += length + !first;
+        }
+    }
+    printf("\n");
+    g_strfreev(words);
+    g_free(text);
+}
+
+unsigned terminal_columns(void)
+{
+    enum { USUAL = 80 };
+    struct winsize size;
+
+    return !ioctl(STDERR_FILENO, TIOCGWINSZ, &size) && size.ws_col > 0 ? size.ws_col : USUAL;
+}
+
+/* The last column stays empty: a terminal may begin a new line after it. On a narrow one only the share is left. */
+char *progress_line(const char *what, unsigned done, unsigned total, unsigned columns)
+{
+    enum { LABEL = 24, SHARE = 8, LEAST = 5 }; /* "] 100 %" and a blank; the shortest bar worth while */
+    unsigned room = columns > LABEL + SHARE + LEAST + 2 ? columns - LABEL - SHARE - 2 : 0, share = done * 100 / total;
+    unsigned filled = room * done / total;
+    GString *line = g_string_new(NULL);
+    char *valid = g_utf8_make_valid(what, -1);
+    char *label = g_utf8_substring(valid, 0, MIN((long)LABEL, g_utf8_strlen(valid, -1)));
+
+    if (room > 0) {
+        g_string_printf(line, "%s%*s [", label, LABEL - (int)g_utf8_strlen(label, -1), "");
+        for (unsigned i = 0; i < room; i++) {
+            g_string_append_c(line, i < filled ? '#' : '.');
+        }
+        g_string_append_printf(line, "] %3u %%", share);
+    } else if (columns > SHARE) {
+        g_string_printf(line, "%3u %%", share);
+    }
+    g_free(label);
+    g_free(valid);
+    return g_string_free(line, FALSE);
+}
+
 void progress_show(const char *what, unsigned done, unsigned total)
 {
-    enum { WIDTH = 30 };
-    unsigned filled = done * WIDTH / total;
+    char *line;
 
     if (!isatty(STDERR_FILENO)) {
         return;
     }
-    fprintf(stderr, "\r%-24.24s [", what);
-    for (unsigned i = 0; i < WIDTH; i++) {
-        fputc(i < filled ? '#' : '.', stderr);
-    }
-    fprintf(stderr, "] %3u %%", done * 100 / total);
+    line = progress_line(what, done, total, terminal_columns());
+    fprintf(stderr, "\r%s", line);
     fflush(stderr);
+    g_free(line);
 }
 
 void progress_clear(void)
 {
     if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\r%66s\r", "");
+        fprintf(stderr, "\r%*s\r", (int)terminal_columns() - 1, "");
     }
 }
 

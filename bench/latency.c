@@ -30,15 +30,20 @@ enum {
     MAX_SECONDS = 3600,
 };
 
+/* The defaults, which --help tells. */
+#define DEFAULT_SECONDS 2
+#define DEFAULT_THREADS 2
+#define DEFAULT_BLOCKS 20000
+
 enum op { CLOCK, CHECK, BRACKET, KILL, OPS };
 
 static const struct {
     const char *name;
     const char *what;
 } ops[OPS] = {
-    {"clock", "nothing: each time below has this much in it"},
-    {"check", "a store check that hits nothing, between two blocks"},
-    {"bracket", "a block translated: begin and commit"},
+    {"clock", "nothing; a part of each time below"},
+    {"check", "a store check that hits nothing"},
+    {"bracket", "a block translated: begin, commit"},
     {"kill", "a store check that kills a block"},
 };
 
@@ -190,9 +195,11 @@ static void measure(struct latency *latency, double seconds)
 static void print(const struct latency *latency, unsigned threads, uint64_t blocks, bool json)
 {
     if (!json) {
-        printf("times in ns, beside %u threads with %" G_GUINT64_FORMAT " blocks on %" G_GUINT64_FORMAT
-               " pages that translate, invalidate ranges and flush\n  %-10s %12s %10s %10s %10s %12s\n",
-               threads, blocks, latency->pages, "", "calls", "p50", "p99", "p99.9", "longest");
+        print_wrapped(2,
+                      "times in ns, beside %u threads with %" G_GUINT64_FORMAT " blocks on %" G_GUINT64_FORMAT
+                      " pages that translate, invalidate ranges and flush",
+                      threads, blocks, latency->pages);
+        printf("  %-8s %11s %8s %8s %8s %11s\n", "", "calls", "p50", "p99", "p99.9", "longest");
     }
     for (enum op op = 0; op < OPS; op++) {
         const struct histogram *histogram = &latency->histograms[op];
@@ -201,8 +208,8 @@ static void print(const struct latency *latency, unsigned threads, uint64_t bloc
         JsonBuilder *row;
 
         if (!json) {
-            printf("  %-10s %12" G_GUINT64_FORMAT " %10" G_GUINT64_FORMAT " %10" G_GUINT64_FORMAT
-                   " %10" G_GUINT64_FORMAT " %12" G_GUINT64_FORMAT "   %s\n",
+            printf("  %-8s %11" G_GUINT64_FORMAT " %8" G_GUINT64_FORMAT " %8" G_GUINT64_FORMAT " %8" G_GUINT64_FORMAT
+                   " %11" G_GUINT64_FORMAT "   %s\n",
                    ops[op].name, histogram->n, p50, p99, p999, histogram->max, ops[op].what);
             continue;
         }
@@ -226,10 +233,11 @@ static void print_figures(const struct latency *latency, bool json)
 
     pgl_table_get_stats(latency->table, &stats);
     if (!json) {
-        printf("figures of the table: %" G_GUINT64_FORMAT " kills, %" G_GUINT64_FORMAT " hits, %" G_GUINT64_FORMAT
-               " false alarms, %" G_GUINT64_FORMAT " waits, %" G_GUINT64_FORMAT
-               " with a sleep, the longest %" G_GUINT64_FORMAT " ns\n",
-               stats.kills, stats.hits, stats.false_alarms, stats.contended, stats.slept, stats.slept_ns_max);
+        print_wrapped(2,
+                      "figures of the table: %" G_GUINT64_FORMAT " kills, %" G_GUINT64_FORMAT
+                      " hits, %" G_GUINT64_FORMAT " false alarms, %" G_GUINT64_FORMAT " waits, %" G_GUINT64_FORMAT
+                      " with a sleep, the longest %" G_GUINT64_FORMAT " ns",
+                      stats.kills, stats.hits, stats.false_alarms, stats.contended, stats.slept, stats.slept_ns_max);
         output_flush();
         return;
     }
@@ -287,18 +295,20 @@ static int run(unsigned threads, uint64_t blocks, double seconds, bool json)
 
 int latency_main(int argc, char **argv)
 {
-    int threads = 2, blocks = 20000;
-    double seconds = 2;
+    int threads = DEFAULT_THREADS, blocks = DEFAULT_BLOCKS;
+    double seconds = DEFAULT_SECONDS;
     bool json;
     const GOptionEntry entries[] = {
-        {"seconds", 0, 0, G_OPTION_ARG_DOUBLE, &seconds, "how long to measure", "SECONDS"},
-        {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "threads beside the one that measures", "N"},
-        {"blocks", 0, 0, G_OPTION_ARG_INT, &blocks, "blocks of these threads, 40 for each page", "N"},
+        {"seconds", 0, 0, G_OPTION_ARG_DOUBLE, &seconds, "how long to measure; default: " G_STRINGIFY(DEFAULT_SECONDS),
+         "SECONDS"},
+        {"threads", 0, 0, G_OPTION_ARG_INT, &threads,
+         "threads beside the one that measures; default: " G_STRINGIFY(DEFAULT_THREADS), "N"},
+        {"blocks", 0, 0, G_OPTION_ARG_INT, &blocks,
+         "blocks of these threads, 40 for each page; default: " G_STRINGIFY(DEFAULT_BLOCKS), "N"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
 
-    if (!options_parse(entries, "- time single calls while other threads translate, invalidate ranges and flush", NULL,
-                       &argc, &argv, &json) ||
+    if (!options_parse(entries, "- time single calls while other threads are at work", NULL, &argc, &argv, &json) ||
         !option_in_bounds("--threads", threads, 1, MAX_THREADS) ||
         !option_in_bounds("--blocks", blocks, 1, MAX_BLOCKS)) {
         return STATUS_USAGE;

@@ -22,7 +22,9 @@ static const struct command {
     {"micro", micro_main, "measure single operations"},
     {"latency", latency_main, "time single calls while other threads are at work"},
     {"pager", pager_main, "page a file in through userfaultfd and through mmap"},
+    {"draw", draw_main, "draw what was measured before"},
     {"list", list_main, "what there is to compare"},
+    {"machine", machine_main, "the machine and the day, for results that are kept"},
 };
 
 /* One thing that can be named on the command line. */
@@ -31,7 +33,7 @@ static void print_name(bool json, const char *kind, const char *name, const char
     JsonBuilder *row;
 
     if (!json) {
-        printf("  %-26s %s\n", name, what);
+        print_wrapped(29, "  %-26s %s", name, what);
         return;
     }
     row = row_begin("list");
@@ -83,7 +85,7 @@ static void help(FILE *out)
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
         fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].what);
     }
-    fprintf(out, "\npagelock-bench COMMAND --help describes the options of one.\n");
+    fprintf(out, "\npagelock-bench COMMAND --help describes the options of one, with their defaults.\n");
 }
 
 /* No file that is opened later takes the number of a standard stream; false where standard output was closed. */
@@ -109,6 +111,21 @@ static void output_end(void)
         g_printerr("pagelock-bench: cannot write: %s\n", g_strerror(errno));
         _exit(STATUS_FAILED);
     }
+}
+
+static int unknown_command(const char *word)
+{
+    GPtrArray *words = g_ptr_array_new();
+    int status;
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
+        g_ptr_array_add(words, (gpointer)commands[i].name);
+    }
+    g_ptr_array_add(words, (gpointer) "--help");
+    g_ptr_array_add(words, (gpointer) "--version");
+    status = unknown_word("command", word, words);
+    g_ptr_array_unref(words);
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -143,5 +160,5 @@ int main(int argc, char **argv)
             return commands[i].run(argc - 1, argv + 1);
         }
     }
-    return usage_error("unknown command: %s", argv[1]);
+    return unknown_command(argv[1]);
 }

@@ -11,8 +11,12 @@
 #include "clock.h"
 #include "plot.h"
 
-enum { MAX_REPEAT = 1000, DEFAULT_REPEAT = 5, MAX_MS = 60000, DEFAULT_MS = 50 };
+enum { MAX_REPEAT = 1000, MAX_MS = 60000 };
 enum { BURST = 8 }; /* operations between two looks at whether time is up */
+
+/* The defaults, which --help tells. */
+#define DEFAULT_REPEAT 5
+#define DEFAULT_MS 50
 
 struct options {
     bool json;
@@ -167,8 +171,9 @@ static char *label(const struct variant *variant, const struct variant *other)
     return g_string_free(text, FALSE);
 }
 
+/* A row of JSON, or the end of a line of the table. */
 static void print_pair(const struct options *options, const struct micro_case *one, const struct pair *pair,
-                       const struct result *results)
+                       const struct result *results, GString *line)
 {
     const struct variant *a = variant_at(one, pair->a), *b = variant_at(one, pair->b);
     struct spread ratio = spread_of_ratios(results[pair->a].ns_per_op, results[pair->b].ns_per_op, options->repeat);
@@ -177,40 +182,49 @@ static void print_pair(const struct options *options, const struct micro_case *o
     if (options->json) {
         row_ratio("case", one->name, b->threads, &b->pages, a_label, b_label, ratio);
     } else {
-        printf("   %.2f x %s", ratio.median, b_label);
+        g_string_append_printf(line, "   %.2f x %s", ratio.median, b_label);
     }
     g_free(a_label);
     g_free(b_label);
 }
 
-/* JSON has the pairs after all variants; the table has them at the end of their first variant's line. */
+/* A line of the table: a variant, and the pairs that it is the first one of. */
+static void print_variant(const struct options *options, const struct micro_case *one, unsigned number,
+                          const struct result *results)
+{
+    const struct variant *variant = variant_at(one, number);
+    struct spread ns = spread_of(results[number].ns_per_op, options->repeat);
+    GString *line = g_string_new(NULL);
+
+    g_string_printf(line, "  %-14s %7u %10" G_GUINT64_FORMAT " %12.1f (%11.1f - %11.1f)", variant->subject->name,
+                    variant->threads, variant->pages, ns.median, ns.min, ns.max);
+    for (unsigned i = 0; i < one->pairs->len; i++) {
+        const struct pair *pair = &g_array_index(one->pairs, struct pair, i);
+
+        if (pair->a == number) {
+            print_pair(options, one, pair, results, line);
+        }
+    }
+    print_wrapped(17, "%s", line->str);
+    g_string_free(line, TRUE);
+}
+
+/* JSON has the pairs after all variants. */
 static void print_case(const struct options *options, const struct micro_case *one, const struct result *results)
 {
     if (!options->json) {
-        printf("%s: %s\n  %-14s %7s %10s %12s %27s\n", one->name, one->what, "", "threads", "pages", "ns/op",
-               "(min - max)");
+        print_wrapped(2, "%s: %s", one->name, one->what);
+        printf("  %-14s %7s %10s %12s %27s\n", "", "threads", "pages", "ns/op", "(min - max)");
     }
     for (unsigned i = 0; i < one->variants->len; i++) {
-        const struct variant *variant = variant_at(one, i);
-        struct spread ns = spread_of(results[i].ns_per_op, options->repeat);
-
         if (options->json) {
-            print_json(options, one, variant, &results[i]);
-            continue;
+            print_json(options, one, variant_at(one, i), &results[i]);
+        } else {
+            print_variant(options, one, i, results);
         }
-        printf("  %-14s %7u %10" G_GUINT64_FORMAT " %12.1f (%11.1f - %11.1f)", variant->subject->name, variant->threads,
-               variant->pages, ns.median, ns.min, ns.max);
-        for (unsigned j = 0; j < one->pairs->len; j++) {
-            const struct pair *pair = &g_array_index(one->pairs, struct pair, j);
-
-            if (pair->a == i) {
-                print_pair(options, one, pair, results);
-            }
-        }
-        printf("\n");
     }
     for (unsigned i = 0; i < one->pairs->len && options->json; i++) {
-        print_pair(options, one, &g_array_index(one->pairs, struct pair, i), results);
+        print_pair(options, one, &g_array_index(one->pairs, struct pair, i), results, NULL);
     }
     if (!options->json) {
         printf("\n");
@@ -227,14 +241,14 @@ static void plot_case(const struct options *options, struct plot *plot, const st
     if (!plot || one->plot == MICRO_NO_PLOT) {
         return;
     }
-    plot_panel(plot, threads ? PLOT_LINES : PLOT_LOG, one->what, threads ? "threads" : "pages",
+    plot_panel(plot, threads ? PLOT_LINES : PLOT_LOG, one->name, threads ? "threads" : "pages",
                threads ? "million a second" : "ns");
     for (unsigned i = 0; i < one->variants->len; i++) {
         const struct variant *variant = variant_at(one, i);
-        double ns = spread_of(results[i].ns_per_op, options->repeat).median;
+        const struct spread ns = spread_of(results[i].ns_per_op, options->repeat);
 
         snprintf(x, sizeof(x), "%" G_GUINT64_FORMAT, threads ? variant->threads : variant->pages);
-        plot_add(plot, variant->subject->name, x, threads ? 1000 / ns : ns);
+        plot_add(plot, variant->subject->name, x, threads ? plot_rate(ns) : ns);
     }
 }
 
@@ -272,19 +286,34 @@ static bool is_named(const struct micro_case *one, int argc, char **argv)
     return named;
 }
 
+/* All words by which cases can be named. */
+static GPtrArray *case_words(const GPtrArray *cases)
+{
+    GPtrArray *words = g_ptr_array_new_with_free_func(g_free);
+
+    for (unsigned i = 0; i < cases->len; i++) {
+        const char *name = ((const struct micro_case *)g_ptr_array_index(cases, i))->name;
+
+        for (const char *dash = strchr(name, '-'); dash; dash = strchr(dash + 1, '-')) {
+            g_ptr_array_add(words, g_strndup(name, (gsize)(dash - name)));
+        }
+        g_ptr_array_add(words, g_strdup(name));
+    }
+    return words;
+}
+
 static int check_names(const GPtrArray *cases, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        bool known = false;
+    GPtrArray *words = case_words(cases);
+    int status = STATUS_GOOD;
 
-        for (unsigned j = 0; j < cases->len && !known; j++) {
-            known = names(argv[i], g_ptr_array_index(cases, j));
-        }
-        if (!known) {
-            return usage_error("unknown case: %s", argv[i]);
+    for (int i = 1; i < argc && status == STATUS_GOOD; i++) {
+        if (!g_ptr_array_find_with_equal_func(words, argv[i], g_str_equal, NULL)) {
+            status = unknown_word("case", argv[i], words);
         }
     }
-    return STATUS_GOOD;
+    g_ptr_array_unref(words);
+    return status;
 }
 
 static bool any_drawn(const GPtrArray *cases, int argc, char **argv)
@@ -304,9 +333,12 @@ int micro_main(int argc, char **argv)
     int repeat = DEFAULT_REPEAT, ms = DEFAULT_MS;
     char *plot_path = NULL;
     const GOptionEntry entries[] = {
-        {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "runs that are timed, after one that is not", "N"},
-        {"ms", 0, 0, G_OPTION_ARG_INT, &ms, "length of a run of threads that contend", "MS"},
-        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &plot_path, "draw the cases that vary threads or pages", "FILE"},
+        {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat,
+         "timed runs, after one that is not; default: " G_STRINGIFY(DEFAULT_REPEAT), "N"},
+        {"ms", 0, 0, G_OPTION_ARG_INT, &ms,
+         "length of a run of threads that contend; default: " G_STRINGIFY(DEFAULT_MS), "MS"},
+        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &plot_path,
+         "draw cases over threads or pages: .svg, .png or .pdf; default: none", "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
     GPtrArray *cases = micro_all();

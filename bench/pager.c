@@ -9,8 +9,13 @@
 #include "bench.h"
 #include "plot.h"
 
-enum { DEFAULT_MIB = 256, MAX_MIB = 1 << 20, DEFAULT_REPEAT = 3, MAX_REPEAT = 1000, MAX_THREADS = 64 };
+enum { MAX_MIB = 1 << 20, MAX_REPEAT = 1000, MAX_THREADS = 64 };
 enum { MAX_WAYS = 16, MAX_WINDOW = 1 << 20, NOT_GIVEN = INT_MIN };
+
+/* The defaults, which --help tells. */
+#define DEFAULT_MIB 256
+#define DEFAULT_REPEAT 3
+#define DEFAULT_THREADS 1
 
 struct options {
     bool json;
@@ -71,11 +76,11 @@ static void print_results(const struct options *options, const struct pager_file
     for (unsigned i = 0; pager_ways[i].name; i++) {
         const struct pager_way *way = &pager_ways[i];
         const struct pager_run *run = &results[i].last;
-        double seconds = spread_of(results[i].seconds, options->repeat).median;
-        double mb_per_s = (double)bytes_needed / seconds / 1e6;
+        const struct spread seconds = spread_of(results[i].seconds, options->repeat);
+        double mb = (double)bytes_needed / 1e6, mb_per_s = mb / seconds.median;
 
         if (options->json) {
-            print_json(order, way, run, bytes_needed, seconds);
+            print_json(order, way, run, bytes_needed, seconds.median);
         } else {
             printf("  %-5s %-11s %6s %10.1f %12.1f %12.1f %10" G_GUINT64_FORMAT, way->via, way->name,
                    run->cold ? "cold" : "warm", mb_per_s, (double)bytes_needed / (1 << 20),
@@ -85,10 +90,7 @@ static void print_results(const struct options *options, const struct pager_file
             printf("\n");
         }
         if (options->plot) {
-            char *label = g_strdup_printf("%s %s", way->via, way->name);
-
-            plot_add(options->plot, "touched", label, mb_per_s);
-            g_free(label);
+            plot_add(options->plot, way->name, way->via, (struct spread){mb_per_s, mb / seconds.max, mb / seconds.min});
         }
     }
     if (!options->json) {
@@ -128,6 +130,7 @@ static bool find_handover(const char *name, enum pgl_uffd_handover *handover)
 {
     static const char *const names[] = {
         [PGL_UFFD_FOLLOW] = "follow", [PGL_UFFD_ANYWHERE] = "anywhere", [PGL_UFFD_SIGBUS] = "sigbus"};
+    GPtrArray *words;
 
     for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
         if (!strcmp(name, names[i])) {
@@ -135,28 +138,36 @@ static bool find_handover(const char *name, enum pgl_uffd_handover *handover)
             return true;
         }
     }
-    usage_error("no such hand-over: %s", name);
+    words = g_ptr_array_new();
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_ptr_array_add(words, (gpointer)names[i]);
+    }
+    unknown_word("hand-over", name, words);
+    g_ptr_array_unref(words);
     return false;
 }
 
 static bool parse_options(int *argc, char ***argv, struct options *options)
 {
-    int mib = NOT_GIVEN, repeat = DEFAULT_REPEAT, threads = 1, before = NOT_GIVEN, after = NOT_GIVEN;
+    int mib = NOT_GIVEN, repeat = DEFAULT_REPEAT, threads = DEFAULT_THREADS, before = NOT_GIVEN, after = NOT_GIVEN;
     char *handover = NULL;
     const GOptionEntry entries[] = {
-        {"file", 0, 0, G_OPTION_ARG_FILENAME, &options->file, "what to page in; without it, a file is made", "FILE"},
-        {"size", 0, 0, G_OPTION_ARG_INT, &mib, "size of the file that is made", "MIB"},
-        {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "handler threads of userfaultfd", "N"},
-        {"before", 0, 0, G_OPTION_ARG_INT, &before, "userfaultfd: pages before the demand page", "N"},
-        {"after", 0, 0, G_OPTION_ARG_INT, &after, "userfaultfd: pages after the demand page", "N"},
-        {"handover", 0, 0, G_OPTION_ARG_STRING, &handover, "userfaultfd: follow (as shipped), anywhere or sigbus",
-         "HOW"},
-        {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "runs that are timed", "N"},
-        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &options->plot_path, "draw what came of it", "FILE"},
+        {"file", 0, 0, G_OPTION_ARG_FILENAME, &options->file, "what to page in; default: a file is made", "FILE"},
+        {"size", 0, 0, G_OPTION_ARG_INT, &mib, "size of the file that is made; default: " G_STRINGIFY(DEFAULT_MIB),
+         "MIB"},
+        {"threads", 0, 0, G_OPTION_ARG_INT, &threads,
+         "handler threads of userfaultfd; default: " G_STRINGIFY(DEFAULT_THREADS), "N"},
+        {"before", 0, 0, G_OPTION_ARG_INT, &before, "userfaultfd: pages before the demand page; default: as shipped",
+         "N"},
+        {"after", 0, 0, G_OPTION_ARG_INT, &after, "userfaultfd: pages after the demand page; default: as shipped", "N"},
+        {"handover", 0, 0, G_OPTION_ARG_STRING, &handover, "userfaultfd: anywhere or sigbus; default: follow", "HOW"},
+        {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "timed runs; default: " G_STRINGIFY(DEFAULT_REPEAT), "N"},
+        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &options->plot_path, "draw into a .svg, .png or .pdf; default: none",
+         "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
-    bool good = options_parse(entries, "[sequential|random|TRACE...] - userfaultfd against the kernel's own mmap", NULL,
-                              argc, argv, &options->json) &&
+    bool good = options_parse(entries, "[sequential|random|TRACE...] - userfaultfd against mmap", NULL, argc, argv,
+                              &options->json) &&
                 (mib == NOT_GIVEN || option_in_bounds("--size", mib, 1, MAX_MIB)) &&
                 option_in_bounds("--threads", threads, 1, MAX_THREADS) &&
                 (before == NOT_GIVEN || option_in_bounds("--before", before, 0, MAX_WINDOW)) &&

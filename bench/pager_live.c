@@ -6,6 +6,7 @@
 
 #include <pagelock/uffd.h>
 
+#include "bench.h"
 #include "clock.h"
 #include "pager.h"
 
@@ -63,17 +64,18 @@ static void *show(void *arg)
         gint64 until = g_get_monotonic_time() + PERIOD_MS * G_TIME_SPAN_MILLISECOND;
 
         if (!g_cond_wait_until(&live->end, &live->lock, until)) {
+            const int columns = (int)terminal_columns() - 1;
             char *line =
                 pager_live_line(live->order, live->way, live->progress, count_faults(live->uffd) - live->faults_before,
                                 (double)(clock_ns() - live->start_ns) / 1e9);
 
-            fprintf(stderr, "\r%-78.78s", line);
+            fprintf(stderr, "\r%-*.*s", columns, columns, line);
             fflush(stderr);
             g_free(line);
         }
     }
     g_mutex_unlock(&live->lock);
-    fprintf(stderr, "\r%78s\r", "");
+    fprintf(stderr, "\r%*s\r", (int)terminal_columns() - 1, "");
     return NULL;
 }
 

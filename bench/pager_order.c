@@ -173,7 +173,15 @@ int pager_order_make(struct pager_order *order, const char *name, struct pager_f
         struct trace *trace = trace_read(name, &error);
 
         if (!trace) {
-            g_printerr("%s\n", error->message);
+            GPtrArray *words = g_ptr_array_new();
+            char *hint;
+
+            g_ptr_array_add(words, (gpointer) "sequential");
+            g_ptr_array_add(words, (gpointer) "random");
+            hint = access(name, F_OK) ? hint_of(name, words) : g_strdup("");
+            g_printerr("%s%s\n", error->message, hint);
+            g_free(hint);
+            g_ptr_array_unref(words);
             g_error_free(error);
             return STATUS_USAGE;
         }

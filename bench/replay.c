@@ -7,31 +7,41 @@
 
 #include "engine.h"
 
-enum { MAX_REPEAT = 1000, DEFAULT_REPEAT = 5, MAX_WINDOW = 1 << 20 };
+enum { MAX_REPEAT = 1000, MAX_WINDOW = 1 << 20, MAX_NS = 1000000000 };
 
 /* No number that a user may give. */
 enum { NOT_GIVEN = INT_MIN };
 
-enum { DEFAULT_FAULT_NS = PGL_COSTS_FAULT_NS, DEFAULT_PAGE_NS = PGL_COSTS_PAGE_NS, MAX_NS = 1000000000 };
+/* The defaults, which --help tells. */
+#define DEFAULT_IMPLS "plain,global,pagelock"
+#define DEFAULT_POLICIES "none,random,normal,sequential,adaptive"
+#define DEFAULT_THREADS 1
+#define DEFAULT_REPEAT 5
 
-static void *find_impl(const char *name)
+static void *find_impl(const char *name, GPtrArray *words)
 {
+    for (const struct impl *const *impl = impl_all; *impl; impl++) {
+        g_ptr_array_add(words, (gpointer)(*impl)->name);
+    }
     return (void *)impl_find(name);
 }
 
-static void *find_policy(const char *name)
+static void *find_policy(const char *name, GPtrArray *words)
 {
+    void *found = NULL;
+
     for (const struct policy *policy = policies; policy->name; policy++) {
-        if (!strcmp(policy->name, name)) {
-            return (void *)policy;
-        }
+        g_ptr_array_add(words, (gpointer)policy->name);
+        found = strcmp(policy->name, name) ? found : (void *)policy;
     }
-    return NULL;
+    return found;
 }
 
-/* "plain,pagelock", say: what each name stands for, in that order. */
-static bool parse_names(const char *what, const char *names, void *(*find)(const char *name), GPtrArray *found)
+/* "plain,pagelock", say: what each name stands for, in that order. @find also adds all names that there are. */
+static bool parse_names(const char *what, const char *names, void *(*find)(const char *name, GPtrArray *words),
+                        GPtrArray *found)
 {
+    GPtrArray *words = g_ptr_array_new();
     char **list = g_strsplit(names, ",", -1);
     bool good = *list;
 
@@ -39,17 +49,18 @@ static bool parse_names(const char *what, const char *names, void *(*find)(const
         usage_error("no %s is named", what);
     }
     for (char **name = list; *name && good; name++) {
-        void *one = find(*name);
+        void *one = find(*name, words);
 
         good = one && !g_ptr_array_find(found, one, NULL);
         if (!one) {
-            usage_error("unknown %s: %s", what, *name);
+            unknown_word(what, *name, words);
         } else if (!good) {
             usage_error("the %s is named twice: %s", what, *name);
         }
         g_ptr_array_add(found, one);
     }
     g_strfreev(list);
+    g_ptr_array_unref(words);
     return good;
 }
 
@@ -87,16 +98,25 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
     gboolean yardstick = FALSE;
     char *impls = NULL, *names = NULL;
     const GOptionEntry entries[] = {
-        {"impl", 0, 0, G_OPTION_ARG_STRING, &impls, "code traces: what to replay them through, in turn", "NAME[,...]"},
-        {"threads", 0, 0, G_OPTION_ARG_INT, &threads, "code traces: how many threads share the vCPUs", "N"},
-        {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "code traces: runs that are timed, after one that is not", "N"},
-        {"policy", 0, 0, G_OPTION_ARG_STRING, &names, "fault traces: what to replay them with", "NAME[,...]"},
-        {"before", 0, 0, G_OPTION_ARG_INT, &before, "fault traces: pages before the demand page", "N"},
-        {"after", 0, 0, G_OPTION_ARG_INT, &after, "fault traces: pages after the demand page", "N"},
-        {"fault-ns", 0, 0, G_OPTION_ARG_INT, &fault_ns, "fault traces: the cost of a request", "NS"},
-        {"page-ns", 0, 0, G_OPTION_ARG_INT, &page_ns, "fault traces: the cost of a page", "NS"},
-        {"yardstick", 0, 0, G_OPTION_ARG_NONE, &yardstick, "fault traces: print every fixed window too", NULL},
-        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &named->plot_path, "draw what came of it", "FILE"},
+        {"impl", 0, 0, G_OPTION_ARG_STRING, &impls, "code traces: through what, in turn; default: " DEFAULT_IMPLS,
+         "NAME[,...]"},
+        {"threads", 0, 0, G_OPTION_ARG_INT, &threads,
+         "code traces: threads that share the vCPUs; default: " G_STRINGIFY(DEFAULT_THREADS), "N"},
+        {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat,
+         "code traces: timed runs, after one that is not; default: " G_STRINGIFY(DEFAULT_REPEAT), "N"},
+        {"policy", 0, 0, G_OPTION_ARG_STRING, &names, "fault traces: how; default: " DEFAULT_POLICIES, "NAME[,...]"},
+        {"before", 0, 0, G_OPTION_ARG_INT, &before, "fault traces: pages before the demand page; default: as shipped",
+         "N"},
+        {"after", 0, 0, G_OPTION_ARG_INT, &after, "fault traces: pages after the demand page; default: as shipped",
+         "N"},
+        {"fault-ns", 0, 0, G_OPTION_ARG_INT, &fault_ns,
+         "fault traces: the cost of a request; default: " G_STRINGIFY(PGL_COSTS_FAULT_NS), "NS"},
+        {"page-ns", 0, 0, G_OPTION_ARG_INT, &page_ns,
+         "fault traces: the cost of a page; default: " G_STRINGIFY(PGL_COSTS_PAGE_NS), "NS"},
+        {"yardstick", 0, 0, G_OPTION_ARG_NONE, &yardstick,
+         "fault traces: print every fixed window; default: the best one", NULL},
+        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &named->plot_path, "draw into a .svg, .png or .pdf; default: none",
+         "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
     bool good =
@@ -105,18 +125,17 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         given_in_bounds("--repeat", repeat, 1, MAX_REPEAT) && given_in_bounds("--before", before, 0, MAX_WINDOW) &&
         given_in_bounds("--after", after, 0, MAX_WINDOW) && given_in_bounds("--fault-ns", fault_ns, 1, MAX_NS) &&
         given_in_bounds("--page-ns", page_ns, 1, MAX_NS) &&
-        parse_names("implementation", impls ? impls : "plain,global,pagelock", find_impl, options->impls) &&
-        parse_names("policy", names ? names : "none,random,normal,sequential,adaptive", find_policy,
-                    options->policies) &&
+        parse_names("implementation", impls ? impls : DEFAULT_IMPLS, find_impl, options->impls) &&
+        parse_names("policy", names ? names : DEFAULT_POLICIES, find_policy, options->policies) &&
         ((before == NOT_GIVEN && after == NOT_GIVEN) || any_window(options->policies));
 
-    options->threads = (unsigned)given_or(threads, 1);
+    options->threads = (unsigned)given_or(threads, DEFAULT_THREADS);
     options->repeat = (unsigned)given_or(repeat, DEFAULT_REPEAT);
     options->before = before;
     options->after = after;
     options->yardstick = yardstick;
-    options->costs.fault_ns = (uint64_t)given_or(fault_ns, DEFAULT_FAULT_NS);
-    options->costs.page_ns = (uint64_t)given_or(page_ns, DEFAULT_PAGE_NS);
+    options->costs.fault_ns = (uint64_t)given_or(fault_ns, PGL_COSTS_FAULT_NS);
+    options->costs.page_ns = (uint64_t)given_or(page_ns, PGL_COSTS_PAGE_NS);
     named->of_code = impls ? "--impl" : threads != NOT_GIVEN ? "--threads" : repeat != NOT_GIVEN ? "--repeat" : NULL;
     named->of_fault = names                   ? "--policy"
                       : before != NOT_GIVEN   ? "--before"

@@ -67,9 +67,9 @@ static void print_ratios(const struct replay_options *options, const struct trac
 static void print_table(const struct replay_options *options, const struct trace *trace, const struct result *results,
                         unsigned nresults)
 {
-    printf("%s, %u thread%s: %u blocks translated, %u stores into code pages, %u ranges invalidated\n", trace->name,
-           options->threads, options->threads == 1 ? "" : "s", trace->blocks->len, count_stores(trace),
-           trace->range_last->len);
+    print_wrapped(2, "%s, %u thread%s: %u blocks translated, %u stores into code pages, %u ranges invalidated",
+                  trace->name, options->threads, options->threads == 1 ? "" : "s", trace->blocks->len,
+                  count_stores(trace), trace->range_last->len);
     printf("  %-10s %9s %19s %10s %14s %8s %8s %8s\n", "", "ns/event", "(min - max)", "stores hit", "unlocked",
            "killed", "alive", "retries");
     for (unsigned i = 0; i < nresults; i++) {
@@ -90,11 +90,13 @@ static void print_table(const struct replay_options *options, const struct trace
 static void plot_results(const struct replay_options *options, const struct trace *trace, const struct result *results,
                          unsigned nresults)
 {
-    plot_panel(options->plot, PLOT_BARS, trace->name, "", "ns");
+    char *x = g_strdup_printf(options->threads == 1 ? "%u thread" : "%u threads", options->threads);
+
+    plot_panel(options->plot, PLOT_BARS, trace->name, "", "ns an event");
     for (unsigned i = 0; i < nresults; i++) {
-        plot_add(options->plot, "an event", results[i].impl->name,
-                 spread_of(results[i].ns_per_event, options->repeat).median);
+        plot_add(options->plot, results[i].impl->name, x, spread_of(results[i].ns_per_event, options->repeat));
     }
+    g_free(x);
 }
 
 /* One warm-up of each, and then all in turn: A B A B. Returns false where an invariant is broken. */

@@ -327,8 +327,9 @@ static void plot_point(struct plot *plot, const char *series, const struct fetch
                        const struct fetches *needed)
 {
     char *x = g_strdup_printf("%" G_GUINT64_FORMAT, fetches->pages - needed->pages);
+    double faults = (double)fetches->requests; /* the same each time */
 
-    plot_add(plot, series, x, (double)fetches->requests);
+    plot_add(plot, series, x, (struct spread){faults, faults, faults});
     g_free(x);
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Write RESULTS/PROCESSOR.md from the outputs of bench/figures in DIRECTORY. Usage: tables.py DIRECTORY RESULTS"""
+"""Write RESULTS/PROCESSOR.md, and PROCESSOR.json with the rows to draw, from the outputs of bench/figures in DIRECTORY. Usage: tables.py DIRECTORY RESULTS"""
 import contextlib
 import io
 import json
@@ -237,31 +237,17 @@ def paged():
         table(title, ("order", "via", "advice", "MB/s", "faults", "bytes read over needed"), lines)
 
 
-def generation(family, model):
-    """The AMD processors of a family and model, which often call themselves AMD EPYC and no more."""
-    if family == 23:
-        return "Zen 2" if model >= 0x30 else "Zen"
-    if family == 25:
-        return "Zen 4" if model >> 4 in (1, 6, 7, 10) else "Zen 3"
-    return {26: "Zen 5"}.get(family)
-
-
-def processor(machine):
-    """The processor's name, from the lines of lscpu."""
-    said = dict(re.findall(r"^([^:\n]+): +(.*)$", machine, re.MULTILINE))
-    name = re.sub(r"\((R|TM)\)| @.*| (CPU|Processor)\b|,? \d+-Core", "", said.get("Model name", "unknown processor")).strip()
-    if not name.startswith("AMD"):
-        return name
-    zen = generation(int(said.get("CPU family", 0)), int(said.get("Model", 0)))
-    return f"{name}, {zen}" if zen else name
+def processor():
+    row = one("machine", bench="machine")
+    return row["processor"] if row else "unknown processor"
 
 
 def file_name(name):
-    return re.sub(r"[^a-z0-9]+", "-", name.lower().replace("zen ", "zen")).strip("-") + ".md"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower().replace("zen ", "zen")).strip("-")
 
 
 def report(machine):
-    print(f"# {processor(machine)}\n")
+    print(f"# {processor()}\n")
     print("`bench/figures` wrote this file. [docs/performance.md](../../docs/performance.md) explains the figures.\n")
     print(f"```text\n{machine.strip()}\n```\n\nTargets\n\n| figure | target | reached | met |\n|---|---|---|---|")
     for part in (replays, locks, collections, kills, faults, replayed, uncontended, growing, contended, waiting, delays, paged):
@@ -272,6 +258,11 @@ MACHINE = (OUT / "machine").read_text()
 with contextlib.redirect_stdout(io.StringIO()) as text:
     report(MACHINE)
 RESULTS.mkdir(exist_ok=True)
-(RESULTS / file_name(processor(MACHINE))).write_text(text.getvalue())
+TABLES = RESULTS / (file_name(processor()) + ".md")
+TABLES.write_text(text.getvalue())
+# What bench/draw draws.
+ROWS = [row for name in ("machine", "replay-1", "replay-2", "replay-4", "replay-8", "contended") for row in rows(name)
+        if row["bench"] != "ratio"]
+TABLES.with_suffix(".json").write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in ROWS))
 print(text.getvalue(), end="")
-print(f"Written to {RESULTS / file_name(processor(MACHINE))}", file=sys.stderr)
+print(f"Written to {TABLES}, and the rows for bench/draw beside it", file=sys.stderr)

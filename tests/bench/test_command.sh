@@ -302,8 +302,8 @@ bad_input_is_named_with_file_and_line() {
 }
 
 wrong_usage_is_named() {
-    expect 2 "pagelock-bench: unknown command: reply" reply
-    expect 2 "pagelock-bench: Unknown option --thread" replay --thread 2 "$good"
+    expect 2 "pagelock-bench: unknown command: nosuch" nosuch
+    expect 2 "pagelock-bench: Unknown option --nosuch" replay --nosuch 2 "$good"
     expect 2 "pagelock-bench: --format is neither table nor json: xml" replay --format=xml "$good"
     expect 2 "pagelock-bench: --threads is not in 1..256: 0" replay --threads 0 "$good"
     expect 2 "pagelock-bench: --threads is not in 1..256: 257" replay --threads 257 "$good"
@@ -320,7 +320,7 @@ wrong_usage_is_named() {
     expect 2 "pagelock-bench: --before and --after are for a window, and the policy none has none" replay \
         --policy none --after 3 "$traces/fault-git-log.trace.gz"
     expect 2 "pagelock-bench: --size is for a file that is made, and --file names one" pager --size 1 --file "$bench"
-    expect 2 "pagelock-bench: unknown case: lin" micro lin
+    expect 2 "pagelock-bench: unknown case: nosuch" micro nosuch
     expect 2 "pagelock-bench: --ms is not in 1..60000: 0" micro --ms 0 link
     expect 2 "pagelock-bench: replay wants a trace" replay
     expect 2 "pagelock-bench: $dir/out is not a file of a page or more" pager --file "$dir/out"
@@ -329,7 +329,7 @@ wrong_usage_is_named() {
         "$traces/fault-vm-resume.trace.gz"
     expect 2 "pagelock-bench: $good is not a fault trace" pager "$good"
     expect 2 "pagelock-bench: --size is not in 1..1048576: 0" pager --size 0
-    expect 2 "pagelock-bench: no such hand-over: over" pager --handover over
+    expect 2 "pagelock-bench: unknown hand-over: over" pager --handover over
     expect 2 "pagelock-bench: list takes no argument: x" list x
     "$bench" >"$dir/out" 2>"$dir/err"
     [ $? -eq 2 ] && grep -q '^Usage: ' "$dir/err" || fail "no command at all"

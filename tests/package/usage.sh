@@ -18,7 +18,7 @@ refused() {
 }
 
 top=$1
-for script in .ci/run bench/figures docs/pictures/draw tests/checkers/run tests/cross/run tests/fresh/run tests/fuzz/run \
+for script in .ci/run bench/draw bench/figures docs/pictures/draw tests/checkers/run tests/cross/run tests/fresh/run tests/fuzz/run \
     tests/long tests/model/run tests/mutants/run tests/qemu/run; do
     timeout 10 "$1/$script" --help >out 2>err
     [ $? -eq 0 ] && grep -q "Usage: .*$script" out && [ ! -s err ] || { echo "FAILED: $script --help"; failed=1; }

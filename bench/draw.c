@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The subcommand draw: plots of rows that other subcommands have printed as JSON. */
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+#include "plot.h"
+
+/* The rows of one trace, or of one case, in the order of the file. */
+struct panel {
+    const char *name; /* a row's */
+    bool replay;
+    GPtrArray *rows; /* of JsonObject *, borrowed */
+};
+
+static void panel_free(void *p)
+{
+    g_ptr_array_unref(((struct panel *)p)->rows);
+    g_free(p);
+}
+
+/* The text or the number of a member; NULL, or 0, where there is none. */
+static const char *text_of(JsonObject *row, const char *key)
+{
+    return json_object_get_string_member_with_default(row, key, NULL);
+}
+
+static gint64 count_of(JsonObject *row, const char *key)
+{
+    return json_object_get_int_member_with_default(row, key, 0);
+}
+
+static struct spread spread_in(JsonObject *row, const char *median)
+{
+    return (struct spread){json_object_get_double_member_with_default(row, median, 0),
+                           json_object_get_double_member_with_default(row, "ns_min", 0),
+                           json_object_get_double_member_with_default(row, "ns_max", 0)};
+}
+
+/* Puts a row into the panel of its trace or case, if it is one that can be drawn, and is named. */
+static void keep_row(GPtrArray *panels, JsonObject *row, char **names)
+{
+    const char *bench = text_of(row, "bench"), *name;
+    const bool replay = !g_strcmp0(bench, "replay") && json_object_has_member(row, "ns_per_event");
+    struct panel *panel = NULL;
+
+    if (!replay && g_strcmp0(bench, "micro")) {
+        return;
+    }
+    name = text_of(row, replay ? "trace" : "case");
+    if (!name || !text_of(row, "impl") || (*names && !g_strv_contains((const char *const *)names, name))) {
+        return;
+    }
+    for (unsigned i = 0; i < panels->len && !panel; i++) {
+        struct panel *one = g_ptr_array_index(panels, i);
+
+        panel = one->replay == replay && !strcmp(one->name, name) ? one : NULL;
+    }
+    if (!panel) {
+        panel = g_new(struct panel, 1);
+        *panel = (struct panel){name, replay, g_ptr_array_new()};
+        g_ptr_array_add(panels, panel);
+    }
+    g_ptr_array_add(panel->rows, row);
+}
+
+/* Whether the rows differ in a member. */
+static bool varies(const struct panel *panel, const char *key)
+{
+    for (unsigned i = 1; i < panel->rows->len; i++) {
+        if (count_of(g_ptr_array_index(panel->rows, i), key) != count_of(g_ptr_array_index(panel->rows, 0), key)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void draw_replay(struct plot *plot, const struct panel *panel)
+{
+    plot_panel(plot, PLOT_BARS, panel->name, "", "ns an event");
+    for (unsigned i = 0; i < panel->rows->len; i++) {
+        JsonObject *row = g_ptr_array_index(panel->rows, i);
+        char *x = g_strdup_printf("threads: %" G_GINT64_FORMAT, count_of(row, "threads"));
+
+        plot_add(plot, text_of(row, "impl"), x, spread_in(row, "ns_per_event"));
+        g_free(x);
+    }
+}
+
+/* A case that varies neither threads nor pages has no plot; false then. */
+static bool draw_case(struct plot *plot, const struct panel *panel)
+{
+    const bool threads = varies(panel, "threads");
+    const char *key = threads ? "threads" : "pages";
+
+    if (!threads && !varies(panel, key)) {
+        return false;
+    }
+    plot_panel(plot, threads ? PLOT_LINES : PLOT_LOG, panel->name, key, threads ? "million a second" : "ns");
+    for (unsigned i = 0; i < panel->rows->len; i++) {
+        JsonObject *row = g_ptr_array_index(panel->rows, i);
+        char *x = g_strdup_printf("%" G_GINT64_FORMAT, count_of(row, key));
+        struct spread ns = spread_in(row, "ns_per_op");
+
+        plot_add(plot, text_of(row, "impl"), x, threads ? plot_rate(ns) : ns);
+        g_free(x);
+    }
+    return true;
+}
+
+/* Reads a file of rows, one a line; false and a message where it is none. */
+static bool read_rows(const char *path, GPtrArray *rows)
+{
+    char *text = NULL, **lines;
+    GError *error = NULL;
+    bool good = g_file_get_contents(path, &text, NULL, &error);
+
+    lines = g_strsplit(good ? text : "", "\n", -1);
+    for (unsigned i = 0; lines[i] && good; i++) {
+        JsonNode *node = *lines[i] ? json_from_string(lines[i], &error) : NULL;
+
+        good = !error && (!node || JSON_NODE_HOLDS_OBJECT(node));
+        if (good && node) {
+            g_ptr_array_add(rows, json_object_ref(json_node_get_object(node)));
+        } else if (!good) {
+            usage_error("%s:%u: not a row as --format=json prints them", path, i + 1);
+        }
+        g_clear_pointer(&node, json_node_unref);
+    }
+    if (!text) {
+        usage_error("%s", error->message);
+    }
+    g_clear_error(&error);
+    g_strfreev(lines);
+    g_free(text);
+    return good;
+}
+
+static void set_origin(struct plot *plot, const GPtrArray *rows)
+{
+    for (unsigned i = 0; i < rows->len; i++) {
+        JsonObject *row = g_ptr_array_index(rows, i);
+
+        if (!g_strcmp0(text_of(row, "bench"), "machine") && text_of(row, "processor") && text_of(row, "date")) {
+            plot_set_origin(plot, text_of(row, "processor"), text_of(row, "date"));
+        }
+    }
+}
+
+static int draw(const char *plot_path, const char *path, const GPtrArray *rows, char **names)
+{
+    GPtrArray *panels = g_ptr_array_new_with_free_func(panel_free);
+    struct plot *plot = NULL;
+    unsigned ndrawn = 0;
+    int status;
+
+    for (unsigned i = 0; i < rows->len; i++) {
+        keep_row(panels, g_ptr_array_index(rows, i), names);
+    }
+    status = plot_new(plot_path, &plot);
+    for (unsigned i = 0; i < panels->len && status == STATUS_GOOD; i++) {
+        const struct panel *panel = g_ptr_array_index(panels, i);
+
+        if (panel->replay) {
+            draw_replay(plot, panel);
+            ndrawn++;
+        } else {
+            ndrawn += draw_case(plot, panel);
+        }
+    }
+    if (status == STATUS_GOOD && !ndrawn) {
+        status = usage_error("%s has nothing to draw: no replay of a code trace, no case that varies threads or pages",
+                             path);
+    } else if (status == STATUS_GOOD) {
+        set_origin(plot, rows);
+        status = plot_draw(plot) ? STATUS_GOOD : STATUS_FAILED;
+    }
+    plot_free(plot);
+    g_ptr_array_unref(panels);
+    return status;
+}
+
+int draw_main(int argc, char **argv)
+{
+    char *plot_path = NULL;
+    const GOptionEntry entries[] = {
+        {"plot", 0, 0, G_OPTION_ARG_FILENAME, &plot_path, "draw into a .svg, .png or .pdf; no default", "FILE"},
+        {NULL, 0, 0, 0, NULL, NULL, NULL},
+    };
+    GPtrArray *rows = g_ptr_array_new_with_free_func((GDestroyNotify)json_object_unref);
+    int status = STATUS_USAGE;
+    bool json;
+
+    if (!options_parse(entries, "ROWS.json [TRACE|CASE...] - draw what was measured before", NULL, &argc, &argv,
+                       &json)) {
+        status = STATUS_USAGE;
+    } else if (!plot_path || argc < 2) {
+        status = usage_error("draw wants --plot, and a file of rows as --format=json prints them");
+    } else if (read_rows(argv[1], rows)) {
+        status = draw(plot_path, argv[1], rows, argv + 2);
+    }
+    g_ptr_array_unref(rows);
+    g_free(plot_path);
+    return status;
+}

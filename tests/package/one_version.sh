@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Usage: version.sh VERSION SOURCES: VERSION, which meson has, is that of the header. No other file repeats it, but for
+# Usage: one_version.sh VERSION SOURCES: VERSION, which meson has, is that of the header. No other file repeats it, but for
 # those that tell what happened to which version.
 set -u
 export LC_ALL=C

@@ -33,6 +33,7 @@ SIZE(object_config);
 SIZE(object_stats);
 SIZE(pager_ops);
 SIZE(uffd_config);
+SIZE(uffd_range);
 SIZE(uffd_region);
 SIZE(uffd_source);
 SIZE(uffd_stats);
@@ -193,6 +194,9 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_config, failed)},
     {MEMBER(uffd_config, arg)},
     {MEMBER(uffd_config, handover)},
+    {MEMBER(uffd_config, track_dirty)},
+    {MEMBER(uffd_range, addr)},
+    {MEMBER(uffd_range, length)},
     {MEMBER(uffd_region, addr)},
     {MEMBER(uffd_region, length)},
     {MEMBER(uffd_region, source)},

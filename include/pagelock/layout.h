@@ -50,6 +50,7 @@ PGL_API extern const size_t pgl_sizeof_object_stats;
 PGL_API extern const size_t pgl_sizeof_pager_ops;
 
 PGL_API extern const size_t pgl_sizeof_uffd_config;
+PGL_API extern const size_t pgl_sizeof_uffd_range;
 PGL_API extern const size_t pgl_sizeof_uffd_region;
 PGL_API extern const size_t pgl_sizeof_uffd_source;
 PGL_API extern const size_t pgl_sizeof_uffd_stats;

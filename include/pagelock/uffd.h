@@ -79,6 +79,9 @@ enum pgl_uffd_handover {
  *      PGL_UFFD_DEFAULT always
  * @arg: handed to @failed
  * @handover: how faults get to handlers
+ * @track_dirty: pgl_uffd_dirty_take() can be asked which pages were written. Pages are installed write-protected. If
+ *      the kernel keeps a record of writes (Linux 6.7, and /proc), a first write to a page costs what a fault in the
+ *      kernel does; otherwise, or with write_protect, it is a fault of its own as with write_protect
  */
 struct pgl_uffd_config {
     unsigned threads;
@@ -89,6 +92,7 @@ struct pgl_uffd_config {
     enum pgl_uffd_remedy (*failed)(void *arg, const void *addr, int error) PGL_NOEXCEPT;
     void *arg;
     enum pgl_uffd_handover handover;
+    bool track_dirty;
 };
 
 #define PGL_UFFD_BUCKETS 40 /* of a histogram of times */
@@ -169,7 +173,8 @@ struct pgl_uffd_stats {
  * Locks:    none.
  * Owns:     the caller; release with pgl_uffd_free().
  * Errors:   NULL with errno EPERM: no privilege, or none for follow_forks (pgl_uffd_explain() says what to set);
- *           ENOSYS: the kernel has no userfaultfd; EOPNOTSUPP: its userfaultfd lacks a feature that is needed; ENOMEM:
+ *           ENOSYS: the kernel has no userfaultfd; EOPNOTSUPP: its userfaultfd lacks a feature that is needed, which
+ *           includes a record of writes if track_dirty is wanted with PGL_UFFD_SIGBUS; ENOMEM:
  *           as usual, or the table has clusters too wide for memory; EMFILE, EAGAIN: as usual.
  */
 PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
@@ -341,6 +346,48 @@ PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
  *           here; ENOMEM.
  */
 PGL_API bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_advice advice);
+
+/**
+ * struct pgl_uffd_range - a range of memory
+ * @addr, @length: page-aligned
+ */
+struct pgl_uffd_range {
+    void *addr;
+    size_t length;
+};
+
+/**
+ * pgl_uffd_dirty_take - report the pages that were written, and protect them again
+ * @rest: in: the memory to look at, all of it mapped by pgl_uffd_map(); out: the part that was not looked at, because
+ *      the answer is full
+ * @written: receives ranges in ascending order
+ * @nwritten: the room for them, at least 1
+ *
+ * A page is reported if it was written since it was fetched, or since it was last reported. It is protected again
+ * before this returns: the caller reads its bytes afterwards, and finds every write that the report stands for. A write
+ * beside that reading shows in the next report. Therefore the bytes of all reports, saved one over the other after each
+ * of them, are the memory's as soon as no thread writes any more. Threads may write, fault and change memory meanwhile.
+ *
+ *     struct pgl_uffd_range rest = {memory, length};
+ *
+ *     while (rest.length > 0 && (n = pgl_uffd_dirty_take(pager, &rest, written, 64)) >= 0) {
+ *         ...save the n ranges
+ *     }
+ *
+ * A page that was given back (madvise()) counts as written, because it shows other bytes than before. A page of a
+ * transparent huge page is reported with all of it; MADV_NOHUGEPAGE keeps the kernel from making one. A write through
+ * another mapping, or by a forked child, is not reported.
+ *
+ * Returns the number of ranges, or -1 with errno. After an error some pages may have been left out, and no report was
+ * lost: the call can be repeated.
+ *
+ * Locks:    entry: none; not from the failed() callback. One thread at a time asks about the same memory.
+ * Blocks:   while handlers install pages; while the event of a change of memory is unread.
+ * Errors:   EINVAL: not page-aligned, or no room for an answer; ENOTSUP: the pager has no track_dirty; ENOENT: part of
+ *           the memory is not mapped here; the errors of UFFDIO_WRITEPROTECT and PAGEMAP_SCAN.
+ */
+PGL_API ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range *rest, struct pgl_uffd_range *written,
+                                    size_t nwritten);
 
 /**
  * pgl_uffd_get_stats - read the figures of a pager

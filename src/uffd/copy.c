@@ -107,7 +107,8 @@ static void note_put(struct pgl_delivery *delivery, uint64_t first, uint64_t las
 static int make_zeros(struct pgl_delivery *delivery, void *arg)
 {
     size_t page_size = delivery->pager->page_size;
-    bool protects = delivery->pager->config.write_protect && !delivery->writes;
+    bool opens = delivery->pager->withholds && delivery->writes;
+    bool protects = delivery->pager->protects && !opens;
     /* The kernel's zero page cannot be protected. */
     const unsigned char *data = protects ? memset(delivery->buffer, 0, page_size) : NULL;
     int error = ENOENT;
@@ -116,6 +117,9 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
     pthread_rwlock_rdlock(&delivery->pager->layout);
     if (is_same(delivery)) {
         error = make_pages(delivery->space->fd, delivery->addr, data, page_size, protects) > 0 ? 0 : errno;
+    }
+    if (error == 0 && opens) {
+        pgl_dirty_note(delivery);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;
@@ -130,6 +134,9 @@ static int make_poison(struct pgl_delivery *delivery, void *arg)
     pthread_rwlock_rdlock(&delivery->pager->layout);
     if (is_same(delivery)) {
         error = ioctl(delivery->space->fd, UFFDIO_POISON, &poison) != 0 ? errno : 0;
+    }
+    if (error == 0) {
+        pgl_dirty_note_poison(delivery);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;
@@ -166,6 +173,9 @@ static int unprotect(struct pgl_delivery *delivery, void *arg)
     pthread_rwlock_rdlock(&delivery->pager->layout);
     if (is_same(delivery)) {
         error = ioctl(delivery->space->fd, UFFDIO_WRITEPROTECT, &protect) != 0 ? errno : 0;
+    }
+    if (error == 0) {
+        pgl_dirty_note(delivery);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;
@@ -209,7 +219,7 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
                    uint64_t *done)
 {
     size_t page_size = delivery->pager->page_size;
-    bool protects = delivery->pager->config.write_protect;
+    bool protects = delivery->pager->protects;
     int uffd = delivery->space->fd;
     uint64_t addr = delivery->addr + (stretch->first - request->pager_demand) * page_size;
     int error;
@@ -249,14 +259,14 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
 {
     uint64_t demand = request->pager_demand;
     uint64_t addr = delivery->addr + (first - demand) * delivery->pager->page_size;
-    bool protects = delivery->pager->config.write_protect && request->access == PGL_ACCESS_WRITE;
-    enum pgl_access access = delivery->pager->config.write_protect ? PGL_ACCESS_READ : PGL_ACCESS_WRITE;
+    bool opens = delivery->pager->withholds && request->access == PGL_ACCESS_WRITE;
+    enum pgl_access access = delivery->pager->withholds ? PGL_ACCESS_READ : PGL_ACCESS_WRITE;
     struct pgl_pager_range range = {first, first + npages - 1};
 
     if (npages == 0) {
         return;
     }
-    if (protects && demand - first < npages && unprotect(delivery, NULL) == 0) {
+    if (opens && demand - first < npages && unprotect(delivery, NULL) == 0) {
         struct pgl_pager_range before = {first, demand - 1};
         struct pgl_pager_range page = {demand, demand};
 
@@ -270,7 +280,7 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
     if (range.first <= range.last) {
         pgl_pager_supply(request->object, request->id, range, NULL, access);
     }
-    if (!protects) {
+    if (!opens) {
         wake(delivery, addr, npages * delivery->pager->page_size);
     }
 }
@@ -373,7 +383,7 @@ static int bring_zeros(struct pgl_delivery *delivery, struct placing *placing, c
     }
     rest->zeros = true;
     rest->counter = &delivery->pager->stats.pages_zeroed;
-    if (delivery->pager->config.write_protect) { /* the kernel's zero page cannot be protected */
+    if (delivery->pager->protects) { /* the kernel's zero page cannot be protected */
         rest->data = memset(delivery->buffer, 0, rest->npages * page_size);
     }
     error = rest->npages > 0 ? deliver(delivery, placing) : 0;

@@ -146,6 +146,7 @@ void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struc
     case UFFD_EVENT_REMOVE:
         pgl_count(&uffd->stats.removes, 1);
         pgl_space_give_back(space, first, last);
+        pgl_dirty_note_removed(space, first, last);
         break;
     case UFFD_EVENT_UNMAP:
         pgl_count(&uffd->stats.unmaps, 1);

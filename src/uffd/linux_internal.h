@@ -16,4 +16,8 @@ struct uffdio_poison {
 #define UFFD_FEATURE_POISON (1 << 14)
 #endif
 
+#ifndef UFFD_FEATURE_WP_ASYNC /* Linux 6.7 */
+#define UFFD_FEATURE_WP_ASYNC (1 << 15)
+#endif
+
 #endif

@@ -91,7 +91,8 @@ int pgl_memory_claim(int uffd, const struct uffdio_range *range, const struct pg
 {
     struct uffdio_register claim = {
         .range = *range,
-        .mode = UFFDIO_REGISTER_MODE_MISSING | (config->write_protect ? UFFDIO_REGISTER_MODE_WP : 0),
+        .mode =
+            UFFDIO_REGISTER_MODE_MISSING | (config->write_protect || config->track_dirty ? UFFDIO_REGISTER_MODE_WP : 0),
     };
     int error = enlist(uffd, &claim);
 

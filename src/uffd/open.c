@@ -65,21 +65,15 @@ static int open_any(bool allow_user_mode)
     return fd;
 }
 
-int pgl_uffd_open(const struct pgl_uffd_config *config, uint64_t *features)
+/* Open a userfaultfd with these features. Returns -1 with errno. */
+static int open_with(struct pgl_uffd *uffd, uint64_t features)
 {
-    struct uffdio_api api = {
-        .api = UFFD_API,
-        .features =
-            UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_THREAD_ID,
-    };
-    int fd = open_any(config->allow_user_mode);
+    struct uffdio_api api = {.api = UFFD_API, .features = features};
+    int fd = open_any(uffd->config.allow_user_mode);
     int error;
 
-    api.features |= config->handover == PGL_UFFD_SIGBUS ? UFFD_FEATURE_SIGBUS : 0;
-    api.features |= config->follow_forks ? UFFD_FEATURE_EVENT_FORK : 0;
-    api.features |= config->write_protect ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;
     if (fd >= 0 && ioctl(fd, UFFDIO_API, &api) == 0) {
-        *features = api.features; /* all that the kernel has, also those that were not asked for */
+        uffd->features = api.features; /* all that the kernel has, also those that were not asked for */
         return fd;
     }
     error = errno == EINVAL ? EOPNOTSUPP : errno; /* this kernel does not know a flag or a feature */
@@ -88,4 +82,43 @@ int pgl_uffd_open(const struct pgl_uffd_config *config, uint64_t *features)
     }
     errno = error;
     return -1;
+}
+
+/* As open_with(), and the kernel keeps a record of written pages. If it cannot, handlers do. */
+static int open_recording(struct pgl_uffd *uffd, uint64_t features)
+{
+    int fd = -1;
+
+    uffd->pagemap = pgl_pagemap_open();
+    if (uffd->pagemap >= 0) {
+        fd = open_with(uffd, features | UFFD_FEATURE_WP_ASYNC);
+    }
+    if (fd < 0 && uffd->pagemap >= 0) {
+        close(uffd->pagemap);
+        uffd->pagemap = -1;
+    }
+    return fd;
+}
+
+int pgl_uffd_open(struct pgl_uffd *uffd)
+{
+    const struct pgl_uffd_config *config = &uffd->config;
+    uint64_t features =
+        UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_THREAD_ID;
+    int fd = -1;
+
+    uffd->protects = config->write_protect || config->track_dirty;
+    uffd->pagemap = -1;
+    features |= config->handover == PGL_UFFD_SIGBUS ? UFFD_FEATURE_SIGBUS : 0;
+    features |= config->follow_forks ? UFFD_FEATURE_EVENT_FORK : 0;
+    features |= uffd->protects ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;
+    if (config->track_dirty && !config->write_protect) {
+        fd = open_recording(uffd, features);
+    }
+    uffd->withholds = uffd->protects && fd < 0;
+    if (uffd->withholds && config->handover == PGL_UFFD_SIGBUS) { /* no thread can serve its own first write */
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    return fd >= 0 ? fd : open_with(uffd, features);
 }

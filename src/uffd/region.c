@@ -95,6 +95,15 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
         errno = ENOMEM;
         return NULL;
     }
+    if (uffd->config.track_dirty) {
+        shown->dirty = pgl_arena_heap_ops.alloc(&uffd->arena, bitmap_size(source));
+        shown->poisoned = pgl_arena_heap_ops.alloc(&uffd->arena, bitmap_size(source));
+    }
+    if (uffd->config.track_dirty && (!shown->dirty || !shown->poisoned)) {
+        pgl_shown_free(shown);
+        errno = ENOMEM;
+        return NULL;
+    }
     shown->on_error = region->on_error != PGL_UFFD_DEFAULT ? region->on_error
                       : has_poison                         ? PGL_UFFD_POISON
                                                            : PGL_UFFD_AGAIN;
@@ -122,6 +131,12 @@ void pgl_shown_free(struct pgl_shown *shown)
 
     if (shown->removed) {
         pgl_arena_heap_ops.free(arena, shown->removed);
+    }
+    if (shown->dirty) {
+        pgl_arena_heap_ops.free(arena, shown->dirty);
+    }
+    if (shown->poisoned) {
+        pgl_arena_heap_ops.free(arena, shown->poisoned);
     }
     pgl_arena_heap_ops.free(arena, shown);
     pgl_source_unref(source);

@@ -42,14 +42,15 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     uffd->epoll = epoll_create1(EPOLL_CLOEXEC);
     uffd->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     uffd->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    uffd->pagemap = -1;
     uffd->spare = pgl_event_open_spare();
     uffd->last_number = PGL_UFFD_NUMBER_LAST;
     uffd->share = nhandlers > 1 ? 1 : PGL_UFFD_BATCH;
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
     if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->handlers ||
         epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &stop) != 0 ||
-        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 ||
-        (fd = pgl_uffd_open(config, &uffd->features)) < 0 || !(uffd->self = pgl_space_add(uffd, fd))) {
+        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 || (fd = pgl_uffd_open(uffd)) < 0 ||
+        !(uffd->self = pgl_space_add(uffd, fd))) {
         error = errno;
     }
     if (error == 0 && config->handover == PGL_UFFD_SIGBUS) {
@@ -105,6 +106,9 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     }
     if (uffd->timer >= 0) {
         close(uffd->timer);
+    }
+    if (uffd->pagemap >= 0) {
+        close(uffd->pagemap);
     }
     pgl_files_fini(&uffd->files);
     pgl_arena_fini(&uffd->arena);

@@ -10,12 +10,14 @@
  *   copy.c      how pages get into memory: the pager of the fault driver
  *   latency.c   histograms of times
  *   event.c     remove, unmap, remap, fork
+ *   dirty.c     which pages were written, by epochs
  *   space.c     one address space: its userfaultfd, its map, its end
  *   region.c    what a region shows: its source, and its policies
  *   source.c    the files, and what is read from them
  *   mapping.c   a file in the memory of this process
  *   memory.c    the memory of a region
  *   open.c      the ways to a userfaultfd
+ *   pagemap.c   the kernel's record of written pages
  *   arena.c     a heap that is not malloc()
  *
  * Private.
@@ -88,7 +90,9 @@ struct pgl_source {
 struct pgl_shown {
     struct pgl_source *source;     /* referenced */
     enum pgl_uffd_remedy on_error; /* not PGL_UFFD_DEFAULT */
-    uint64_t *removed; /* a bit for each page that was given back; NULL: they show the source again. Atomic */
+    uint64_t *removed;  /* a bit for each page that was given back; NULL: they show the source again. Atomic */
+    uint64_t *dirty;    /* a bit for each page that was written; dirty.c has its protocol. NULL: no record. Atomic */
+    uint64_t *poisoned; /* and for each page that was poisoned; with `dirty` */
 };
 
 /* The bytes of consecutive pages. */
@@ -146,6 +150,9 @@ struct pgl_uffd {
     struct pgl_advice_table table;
     size_t page_size;
     uint64_t features; /* UFFD_FEATURE_... of the kernel */
+    bool protects;     /* pages come write-protected */
+    bool withholds;    /* the first write to a page is a fault; otherwise the kernel keeps a record of it */
+    int pagemap;       /* that record, or -1 */
     int epoll;
     int stop;  /* readable when the handlers are to end */
     int timer; /* readable when the bad pages are due */
@@ -299,6 +306,17 @@ void pgl_event_read_last(const struct pgl_uffd *uffd, const struct pgl_space *sp
 int pgl_delivery_persist(struct pgl_delivery *delivery, int (*attempt)(struct pgl_delivery *delivery, void *arg),
                          void *arg);
 
+/* dirty.c */
+
+/* The page of the fault has no protection any more. The layout is locked for reading since before that. */
+void pgl_dirty_note(const struct pgl_delivery *delivery);
+
+/* The page of the fault was poisoned. The layout is locked for reading since before that. */
+void pgl_dirty_note_poison(const struct pgl_delivery *delivery);
+
+/* These pages were given back. The layout is locked for writing. */
+void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t last);
+
 /* space.c */
 
 /* Lock the pager, and the layout for writing. */
@@ -427,7 +445,22 @@ int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct 
 
 /* open.c */
 
-/* Returns a userfaultfd of the form that the configuration asks for, and the kernel's features; or -1 with errno. */
-int pgl_uffd_open(const struct pgl_uffd_config *config, uint64_t *features);
+/*
+ * Returns a userfaultfd of the form that the pager's configuration asks for, or -1 with errno. Sets how the pager
+ * protects pages.
+ */
+int pgl_uffd_open(struct pgl_uffd *uffd);
+
+/* pagemap.c */
+
+/* Returns a descriptor of the kernel's record of this process's written pages, or -1 when it has none. */
+int pgl_pagemap_open(void);
+
+/*
+ * Find the written pages between two addresses, and protect them: found() gets their ranges in ascending order. Returns
+ * 0 or an errno.
+ */
+int pgl_pagemap_take(int pagemap, uint64_t start, uint64_t end, void (*found)(void *arg, uint64_t start, uint64_t end),
+                     void *arg);
 
 #endif

@@ -172,6 +172,26 @@ int __wrap_madvise(void *addr, size_t length, int advice)
     return __real_madvise(addr, length, advice);
 }
 
+enum record record;
+
+/* Whether the kernel refuses its record of written pages here. */
+static bool refuses_record(unsigned long request, const void *arg)
+{
+    enum record at = __atomic_load_n(&record, __ATOMIC_RELAXED);
+    const struct uffdio_api *api = arg;
+    const uint64_t asynchronous = 1 << 15;
+
+    if (at == NO_SCAN && request == PAGEMAP_SCAN_REQUEST) {
+        errno = ENOTTY;
+        return true;
+    }
+    if (at == NO_ASYNC && request == UFFDIO_API && (api->features & asynchronous) != 0) {
+        errno = EINVAL;
+        return true;
+    }
+    return false;
+}
+
 unsigned to_open;
 
 static void meet_to_open(void)
@@ -226,6 +246,10 @@ int __wrap_open64(const char *path, int flags)
     }
     if (strncmp(path, "/proc/self/fd/", 14) == 0) {
         meet_to_open();
+    }
+    if (strcmp(path, "/proc/self/pagemap") == 0 && __atomic_load_n(&record, __ATOMIC_RELAXED) == NO_PAGEMAP) {
+        errno = ENOENT;
+        return -1;
     }
     if (strcmp(path, "/dev/userfaultfd") != 0) {
         return __real_open64(path, direct ? flags & ~O_DIRECT : flags);
@@ -359,7 +383,7 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
         errno = EAGAIN;
         return -1;
     }
-    if (error > 0) {
+    if (error > 0 || refuses_record(request, arg)) {
         return -1;
     }
     result = __real_ioctl(fd, request, arg);
@@ -448,6 +472,7 @@ int tear_down(void **state)
     doors.restricted = false;
     __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
     direct = mappable = nothing_drops = no_poison = false;
+    __atomic_store_n(&record, RECORD, __ATOMIC_RELAXED);
     extents = NULL;
     munmap(f->memory, NPAGES * PAGE);
     close(f->file);

@@ -100,6 +100,13 @@ enum {
 extern int processor;
 extern unsigned looks; /* at that file. Atomic. */
 
+/* The kernel's record of written pages: it has one, or refuses it at one of these places. Atomic. */
+enum record { RECORD, NO_PAGEMAP, NO_SCAN, NO_ASYNC, RECORDS };
+
+extern enum record record;
+
+#define PAGEMAP_SCAN_REQUEST 0xc0606610ul /* the number of that ioctl() */
+
 /* The ways to a userfaultfd that there are. */
 struct doors {
     int device;      /* the descriptor that /dev/userfaultfd is opened as; -1: there is none */

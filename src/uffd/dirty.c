@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Which pages were written, by epochs. An epoch of a page ends when the page is taken: it is reported and protected
+ * again, and the next write to it belongs to the next epoch.
+ *
+ * OBJECTS      With track_dirty, each region of this process has a record, one bit per page: the page was written, or
+ *              given back, and is not reported yet. A forked child has none. The bits are set by handlers that hold the
+ *              layout for reading, several at once, and cleared by the one thread that holds it for writing.
+ *              There are two ways to know of writes. With asynchronous protection the kernel keeps the record, and
+ *              scan() moves it to the bits. Otherwise the first write to a protected page is a fault, and the handler
+ *              that removes the protection sets the bit.
+ * INVARIANTS   O1: a page without a bit is absent, or protected, or (asynchronous) its write is on the kernel's record.
+ *              O2: without asynchronous protection, the handler removes a page's protection and sets its bit, and the
+ *              taker protects the page and clears its bit, each under one hold of the layout. Otherwise a handler could
+ *              remove the protection after the taker has cleared the bit, and later writes would be lost.
+ *              O3: a page is protected before it is reported. The caller reads its bytes afterwards: it finds every
+ *              write of the epoch, and a write that it misses belongs to the next one.
+ *              O4: what was found and does not fit in the answer keeps its bit.
+ *              O5: a page that was given back shows other bytes than before. It counts as written.
+ *              (test_uffd_dirty_*)
+ * PROGRESS     While an event is unread, the kernel does not protect pages. The taker then unlocks the layout, so that
+ *              a handler reads the event, and goes on.
+ * NOT PROMISED That each reported page was written. The kernel joins pages to a transparent huge page, unless
+ *              MADV_NOHUGEPAGE forbids it, and a write to one of them is then a write to all of them. A page that was
+ *              given back may show its old bytes.
+ */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "../cancel_internal.h"
+#include "../fault/object_internal.h"
+#include "uffd_internal.h"
+
+#define PORTION 4096 /* pages that are looked at in one hold of the layout */
+
+static void set_bits(uint64_t *dirty, uint64_t index, uint64_t end)
+{
+    for (; index < end; index++) {
+        __atomic_fetch_or(&dirty[index / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
+    }
+}
+
+static void clear_bits(uint64_t *dirty, uint64_t index, uint64_t end)
+{
+    for (; index < end; index++) {
+        __atomic_fetch_and(&dirty[index / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELAXED);
+    }
+}
+
+/* Returns the first page in [index, end) whose bit is as wanted, or end. */
+static uint64_t find_bit(const uint64_t *dirty, uint64_t index, uint64_t end, bool wanted)
+{
+    while (index < end) {
+        uint64_t word = __atomic_load_n(&dirty[index / 64], __ATOMIC_RELAXED);
+
+        word = (wanted ? word : ~word) >> index % 64;
+        if (word != 0) {
+            index += (uint64_t)__builtin_ctzll(word);
+            break;
+        }
+        index += 64 - index % 64;
+    }
+    return index < end ? index : end;
+}
+
+static const struct pgl_shown *shown_by(const struct pgl_object *object)
+{
+    return object->config.pager;
+}
+
+void pgl_dirty_note(const struct pgl_delivery *delivery)
+{
+    uint64_t *dirty = delivery->placed ? shown_by(delivery->place.object)->dirty : NULL;
+
+    if (dirty) {
+        set_bits(dirty, delivery->place.index, delivery->place.index + 1);
+    }
+}
+
+void pgl_dirty_note_poison(const struct pgl_delivery *delivery)
+{
+    uint64_t *poisoned = delivery->placed ? shown_by(delivery->place.object)->poisoned : NULL;
+
+    if (poisoned) {
+        set_bits(poisoned, delivery->place.index, delivery->place.index + 1);
+    }
+}
+
+void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t last)
+{
+    struct pgl_map_entry part;
+
+    while (pgl_space_next_part(space, &first, last, &part)) {
+        const struct pgl_shown *shown = shown_by(part.object);
+        uint64_t index = part.view.object_first;
+        uint64_t end = index + (part.view.last - part.view.first) + 1;
+
+        if (shown->dirty) {
+            set_bits(shown->dirty, index, end); /* O5 */
+            clear_bits(shown->poisoned, index, end);
+        }
+    }
+}
+
+/* An answer that is being filled. */
+struct taking {
+    struct pgl_uffd *uffd;
+    struct pgl_uffd_range *written;
+    size_t room;
+    size_t n;
+};
+
+/* Pages that the kernel is asked about. */
+struct scanning {
+    const struct pgl_map_entry *part;
+    size_t page_size;
+};
+
+/* Note pages that the kernel found written. It takes poison for a page without protection. */
+static void note_found(void *arg, uint64_t start, uint64_t end)
+{
+    const struct scanning *scanning = arg;
+    const struct pgl_view *view = &scanning->part->view;
+    const struct pgl_shown *shown = shown_by(scanning->part->object);
+    uint64_t stop = view->object_first + (end / scanning->page_size - view->first);
+    uint64_t index = view->object_first + (start / scanning->page_size - view->first);
+
+    for (; (index = find_bit(shown->poisoned, index, stop, false)) < stop; index++) {
+        set_bits(shown->dirty, index, index + 1);
+    }
+}
+
+/* Have the kernel's record in the bits. Returns 0 or an errno. The layout is held for writing. */
+static int scan(const struct pgl_uffd *uffd, const struct pgl_map_entry *part)
+{
+    struct scanning scanning = {part, uffd->page_size};
+
+    return pgl_pagemap_take(uffd->pagemap, part->view.first * uffd->page_size, (part->view.last + 1) * uffd->page_size,
+                            note_found, &scanning);
+}
+
+/* Whether the answer has room for pages that begin at this address. */
+static bool has_room(const struct taking *taking, uint64_t addr)
+{
+    const struct pgl_uffd_range *last = taking->n > 0 ? &taking->written[taking->n - 1] : NULL;
+
+    return taking->n < taking->room || (last && (uintptr_t)last->addr + last->length == addr);
+}
+
+static void report(struct taking *taking, uint64_t addr, uint64_t length)
+{
+    struct pgl_uffd_range *last = taking->n > 0 ? &taking->written[taking->n - 1] : NULL;
+
+    if (last && (uintptr_t)last->addr + last->length == addr) {
+        last->length += (size_t)length;
+    } else {
+        taking->written[taking->n++] = (struct pgl_uffd_range){(void *)(uintptr_t)addr, (size_t)length};
+    }
+}
+
+/* Protect pages of one mapping. Returns 0 or an errno. */
+static int protect_once(const struct pgl_uffd *uffd, uint64_t addr, uint64_t length)
+{
+    struct uffdio_writeprotect protection = {{addr, length}, UFFDIO_WRITEPROTECT_MODE_WP};
+
+    return ioctl(uffd->self->fd, UFFDIO_WRITEPROTECT, &protection) != 0 ? errno : 0;
+}
+
+/*
+ * Protect pages. If they are not one mapping, protect them one by one; a page that is not there any more needs no
+ * protection. Returns 0 or an errno.
+ */
+static int protect(const struct pgl_uffd *uffd, uint64_t addr, uint64_t length)
+{
+    int error = protect_once(uffd, addr, length);
+
+    if (error != ENOENT) {
+        return error;
+    }
+    for (uint64_t at = 0; at < length; at += uffd->page_size) {
+        error = protect_once(uffd, addr + at, uffd->page_size);
+        if (error != 0 && error != ENOENT) {
+            return error;
+        }
+    }
+    return 0;
+}
+
+/*
+ * Take the pages of a part of a region. Returns 0, ENOSPC when the answer is full, or the errno of the kernel; *first
+ * is the first page that was not taken. The layout is held for writing.
+ */
+static int take_part(struct taking *taking, const struct pgl_map_entry *part, uint64_t *first)
+{
+    const struct pgl_uffd *uffd = taking->uffd;
+    uint64_t *dirty = shown_by(part->object)->dirty;
+    uint64_t pager_first = part->object->config.pager_range.first;
+    uint64_t index = part->view.object_first;
+    uint64_t end = index + (part->view.last - part->view.first) + 1;
+    uint64_t stop;
+
+    for (; (index = find_bit(dirty, index, end, true)) < end; index = stop) {
+        uint64_t addr = (part->view.first + (index - part->view.object_first)) * uffd->page_size;
+        int error = 0;
+
+        stop = find_bit(dirty, index, end, false);
+        *first = addr / uffd->page_size;
+        if (!has_room(taking, addr)) { /* O4 */
+            return ENOSPC;
+        }
+        if (uffd->withholds) { /* O2 */
+            error = protect(uffd, addr, (stop - index) * uffd->page_size);
+        }
+        if (error != 0) {
+            return error;
+        }
+        if (uffd->withholds) {
+            pgl_pager_withhold(part->object, (struct pgl_pager_range){pager_first + index, pager_first + stop - 1},
+                               PGL_ACCESS_READ);
+        }
+        clear_bits(dirty, index, stop);
+        report(taking, addr, (stop - index) * uffd->page_size);
+    }
+    *first = part->view.last + 1;
+    return 0;
+}
+
+/* As take_part(), for a range, which may not be mapped throughout: ENOENT. */
+static int take_portion(struct taking *taking, uint64_t *first, uint64_t last)
+{
+    const struct pgl_uffd *uffd = taking->uffd;
+    struct pgl_map_entry part;
+    uint64_t next = *first;
+    int error = 0;
+
+    while (error == 0 && *first <= last) {
+        if (!pgl_space_next_part(uffd->self, &next, last, &part) || part.view.first != *first) {
+            return ENOENT;
+        }
+        if (!uffd->withholds) {
+            error = scan(uffd, &part);
+        }
+        error = error != 0 ? error : take_part(taking, &part, first);
+    }
+    return error;
+}
+
+ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range *rest, struct pgl_uffd_range *written,
+                            size_t nwritten)
+{
+    PGL_UNCANCELLED;
+    struct taking taking = {uffd, written, nwritten, 0};
+    uintptr_t start = (uintptr_t)rest->addr;
+    uint64_t first = start / uffd->page_size;
+    uint64_t end = first + rest->length / uffd->page_size;
+    int error = 0;
+
+    if (start % uffd->page_size != 0 || rest->length % uffd->page_size != 0 || start + rest->length < start ||
+        nwritten == 0) {
+        error = EINVAL;
+    } else if (!uffd->config.track_dirty) {
+        error = ENOTSUP;
+    }
+    while (error == 0 && first < end) {
+        uint64_t last = end - first > PORTION ? first + PORTION - 1 : end - 1;
+
+        pthread_rwlock_wrlock(&uffd->layout);
+        error = take_portion(&taking, &first, last);
+        pthread_rwlock_unlock(&uffd->layout);
+        if (error == EAGAIN) { /* a handler reads the event */
+            usleep(PGL_UFFD_PAUSE_US / 10);
+            error = 0;
+        }
+    }
+    if (error != 0 && error != ENOSPC && taking.n == 0) {
+        errno = error;
+        return -1;
+    }
+    rest->addr = (void *)(uintptr_t)(first * uffd->page_size);
+    rest->length = (size_t)((end - first) * uffd->page_size);
+    return (ssize_t)taking.n;
+}

@@ -24,14 +24,25 @@ class Failed(Exception):
     """The guest hung, or QEMU ended in another way than it should."""
 
 
-def command(root, kind, smp, tb_size, report):
-    """QEMU in the chroot, without a process between it and this one."""
-    accel = "tcg,thread=multi" + (f",tb-size={tb_size}" if tb_size else "")
+def entered(root, tree, kind, report):
+    """The beginning of a command in the chroot, with a tree as /src/qemu."""
     env = [f"PAGELOCK_REPORT={report}"]
     if kind == "debug":
         env.append("LD_LIBRARY_PATH=/opt/debug/lib")
-    return ["unshare", "--mount", str(HERE / "enter"), str(root), "stock" if kind == "stock" else "ported", *env,
-            "/src/qemu/build/qemu-system-x86_64", "-machine", "q35", "-L", "/usr/share/qemu", "-L", "/usr/share/seabios",
+    return ["unshare", "--mount", str(HERE / "enter"), str(root), tree, *env]
+
+
+def user_command(root, kind, report):
+    """The guest's programs one after the other, each in a QEMU of its own, which are children of this one process."""
+    tree = "user-stock" if kind == "stock" else "user-ported"
+    return [*entered(root, tree, kind, report), "/bin/sh", "/mnt/tests/qemu/guest/user"]
+
+
+def command(root, kind, smp, tb_size, report):
+    """QEMU in the chroot, without a process between it and this one."""
+    accel = "tcg,thread=multi" + (f",tb-size={tb_size}" if tb_size else "")
+    return [*entered(root, "stock" if kind == "stock" else "ported", kind, report), "/src/qemu/build/qemu-system-x86_64",
+            "-machine", "q35", "-L", "/usr/share/qemu", "-L", "/usr/share/seabios",
             "-accel", accel, "-smp", str(smp), "-m", "1024", "-display", "none", "-nodefaults", "-serial", "stdio",
             "-no-reboot", "-kernel", "/build/guest/kernel", "-initrd", "/build/guest/initrd", "-append", APPEND]
 
@@ -42,9 +53,12 @@ def clean_line(raw):
 
 
 def ticks_of(stat):
-    """User and system time, in seconds, from the text of /proc/PID/stat. The process's name may contain anything."""
-    fields = stat.rsplit(")", 1)[1].split()
-    return int(fields[11]) / TICK, int(fields[12]) / TICK
+    """User and system time, in seconds, of a process and its children that have ended, from the text of /proc/PID/stat.
+
+    The process's name may contain anything.
+    """
+    user, system, children_user, children_system = map(int, stat.rsplit(")", 1)[1].split()[11:15])
+    return (user + children_user) / TICK, (system + children_system) / TICK
 
 
 class Phases:

@@ -16,14 +16,16 @@ import table
 class Place:
     """The folder of one guest: a folder for each boot, named by its number and its kind."""
 
-    def __init__(self, cache, smp, tb_size):
+    def __init__(self, cache, smp, tb_size, user=False):
         self.cache = cache
-        self.folder = cache / "boots" / f"smp{smp}-tb{tb_size}"
+        self.user = user
+        self.folder = cache / "boots" / ("user" if user else f"smp{smp}-tb{tb_size}")
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def made_of(self, kind):
         """The steps that made this QEMU and its guest: with another QEMU an old boot means nothing."""
-        steps = {"stock": ["stock"], "port": ["ported", "library"], "debug": ["ported", "debug"]}[kind]
+        mode = "user-" if self.user else ""
+        steps = [mode + "stock"] if kind == "stock" else [mode + "ported", "debug" if kind == "debug" else "library"]
         return [(self.cache / "done" / step).read_text(encoding="utf-8") for step in [*steps, "guest"]]
 
     def kept(self):
@@ -60,7 +62,10 @@ def boot_once(place, args, kind, pair):
     entry = {"kind": kind, "pair": pair, "made_of": place.made_of(kind), "folder": str(folder), "failed": None,
              "phases": {}, "wrongs": {}, "report": {}, "violations": []}
     try:
-        arguments = boot.command(place.cache / "root", kind, args.smp, args.tb_size, "/build/report")
+        if place.user:
+            arguments = boot.user_command(place.cache / "root", kind, "/build/report")
+        else:
+            arguments = boot.command(place.cache / "root", kind, args.smp, args.tb_size, "/build/report")
         entry["phases"] = boot.boot(arguments, args.deadline, folder)
         if kind != "stock" and not report.exists():
             entry["failed"] = "it has left no report"
@@ -114,13 +119,14 @@ def parse(arguments):
     parser.add_argument("--only", choices=["both", "stock", "port"], required=True)
     parser.add_argument("--add", action="store_true")
     parser.add_argument("--debug", action="store_true")
+    parser.add_argument("--user", action="store_true")
     parser.add_argument("cache", type=pathlib.Path)
     return parser.parse_args(arguments)
 
 
 def main():
     args = parse(sys.argv[1:])
-    place = Place(args.cache, args.smp, args.tb_size)
+    place = Place(args.cache, args.smp, args.tb_size, args.user)
     ported = "debug" if args.debug else "port"
     kinds = {"both": ["stock", ported], "stock": ["stock"], "port": [ported]}[args.only]
     if not args.add:
@@ -150,9 +156,10 @@ def main():
 def show(args, boots):
     count = sum(entry["kind"] != "stock" for entry in boots)
     buffer = f"code buffer of {args.tb_size} MiB, " if args.tb_size else ""
-    print(f"\n{processor()}: {args.smp} vCPUs, {buffer}{len(boots) - count} stock boots and {count} ported ones"
+    machine = "user mode, " if args.user else f"{args.smp} vCPUs, {buffer}"
+    print(f"\n{processor()}: {machine}{len(boots) - count} stock boots and {count} ported ones"
           f"{' with a lock_debug library' if args.debug else ''}, {len(table.pairs(boots))} pairs\n")
-    for lines in (table.phase_table(boots, args.tb_size), table.wrong_table(boots), table.report_lines(boots)):
+    for lines in (table.phase_table(boots, table.targets(args.tb_size, args.user)), table.wrong_table(boots), table.report_lines(boots)):
         print("\n".join(lines) + "\n")
 
 

@@ -40,12 +40,12 @@ def wrongs(serial):
 
 
 def report(text):
-    """The report of a ported QEMU: its values by name, and the violations that it found, as text."""
+    """The reports of ported QEMUs: the sums of their values by name, and the violations that they found, as text."""
     values, violations = {}, []
     for line in text.splitlines():
         if line.startswith("#"):
             violations.append(line[1:].strip())
         elif line.strip():
             name, value = line.split()
-            values[name] = int(value)
+            values[name] = values.get(name, 0) + int(value)
     return values, violations

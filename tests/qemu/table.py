@@ -7,7 +7,9 @@ TARGETS = {"boot": 1.02, "self": 0.2, "own": 0.3, "luajit": 0.73, "node": 0.87, 
 SMALL_BUFFER = {"boot": 0.95}  # of 8 MiB: other targets do not hold there
 
 
-def targets(tb_size):
+def targets(tb_size, user=False):
+    if user:
+        return {}
     if not tb_size:
         return TARGETS
     return SMALL_BUFFER if tb_size <= 8 else {}
@@ -43,8 +45,7 @@ def row(boots, phase, limit):
     return "| " + " | ".join(cells) + " |"
 
 
-def phase_table(boots, tb_size):
-    limits = targets(tb_size)
+def phase_table(boots, limits):
     return ["| phase | user s, stock | ported | ratio of pairs | at most | wall s, stock | ported |", "|---|---|---|---|---|---|---|",
             *(row(boots, phase, limits.get(phase)) for phase in boots[0]["phases"])]
 

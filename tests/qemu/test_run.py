@@ -54,6 +54,9 @@ class Output(unittest.TestCase):
         found = output.wrongs("x\n# cross: wrong 3 of 20000, 1.250 s: WRONG\n# no such line\n")
         self.assertEqual(found, {"cross": {"wrong": 3, "of": 20000, "s": 1.25}})
 
+    def test_reports_of_several_processes_are_added_up(self):
+        self.assertEqual(output.report("checks 5\nkills 1\nchecks 7\n"), ({"checks": 12, "kills": 1}, []))
+
     def test_report_has_values_and_violations(self):
         self.assertEqual(output.report("violations 1\nchecks 5\n# page 3 is locked\n"),
                          ({"violations": 1, "checks": 5}, ["page 3 is locked"]))
@@ -82,12 +85,15 @@ class Table(unittest.TestCase):
 
     def test_one_kind_alone_makes_a_table(self):
         rounds = [made_up("port", 1, {"boot": 1.0})]
-        self.assertEqual(table.phase_table(rounds, 0)[2], "| boot | - | 1.00 | - | 1.02: - | - | 0.50 |")
+        self.assertEqual(table.phase_table(rounds, table.TARGETS)[2], "| boot | - | 1.00 | - | 1.02: - | - | 0.50 |")
 
     def test_small_code_buffer_has_a_target_of_its_own(self):
         self.assertEqual(table.targets(8), {"boot": 0.95})
         self.assertEqual(table.targets(0)["boot"], 1.02)
         self.assertEqual(table.targets(64), {})
+
+    def test_user_mode_has_no_targets(self):
+        self.assertEqual(table.targets(0, user=True), {})
 
     def test_wrongs_are_summed(self):
         rounds = [made_up("stock", 1, {}, wrong=2), made_up("stock", 2, {}, wrong=1), made_up("port", 1, {})]
@@ -139,6 +145,10 @@ class Boot(unittest.TestCase):
         stat = "7 (a) b (c) S 1 7 7 0 -1 0 1 0 0 0 250 50 0 0"
         self.assertEqual(boot.ticks_of(stat), (250 / os.sysconf("SC_CLK_TCK"), 50 / os.sysconf("SC_CLK_TCK")))
 
+    def test_times_include_those_of_children_that_have_ended(self):
+        stat = "7 (sh) S 1 7 7 0 -1 0 1 0 0 0 1 2 30 40"
+        self.assertEqual(boot.ticks_of(stat), (31 / os.sysconf("SC_CLK_TCK"), 42 / os.sysconf("SC_CLK_TCK")))
+
     def test_good_boot_has_no_complaints(self):
         self.assertEqual(self.complaints("port", SERIAL), [])
 
@@ -161,7 +171,7 @@ class Kept(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             cache = pathlib.Path(folder)
             (cache / "done").mkdir()
-            for step in ("stock", "guest", "ported", "library", "debug"):
+            for step in ("stock", "guest", "ported", "library", "debug", "user-stock", "user-ported"):
                 (cache / "done" / step).write_text("1", encoding="utf-8")
             place = boots.Place(cache, 4, 0)
             for kind in ("stock", "port"):
@@ -172,6 +182,7 @@ class Kept(unittest.TestCase):
             self.assertEqual([entry["kind"] for entry in place.kept()], ["stock"])
             self.assertEqual([path.name for path in place.folder.iterdir()], ["0001-stock"])
             self.assertEqual(place.new("port").name, "0002-port")
+            self.assertEqual(boots.Place(cache, 4, 0, user=True).kept(), [])
 
 
 if __name__ == "__main__":

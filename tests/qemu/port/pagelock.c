@@ -143,7 +143,7 @@ static void say_violation(const char *what, void *opaque)
 static void report(void)
 {
     const char *path = getenv("PAGELOCK_REPORT");
-    FILE *file = path ? fopen(path, "w") : NULL;
+    FILE *file = path ? fopen(path, "a") : NULL;
     struct pgl_table_stats stats;
 
     if (!file) {

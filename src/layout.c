@@ -236,6 +236,7 @@ const struct pgl_member pgl_members[] = {
 /* Increase it when the steps in the header no longer describe a store check that is right. */
 #define CHECK_VERSION 1u
 _Static_assert(offsetof(struct pgl_leaf, pages) == 0, "a leaf begins with its descriptors");
+_Static_assert(sizeof(struct pgl_page) < 128 && PGL_HEAD_LOCK < 128 && PGL_TB_LIVE < 128, "as the header says");
 
 bool pgl_table_get_check_layout(const struct pgl_table *table, unsigned version, struct pgl_check_layout *layout)
 {

@@ -14,9 +14,10 @@
 #include <pagelock/pagelock.h>
 #include <stdio.h>
 
-struct block { /* The emulator's own struct begins with the library's part, ... */
+/* A translation block of the emulator. The library's part comes first, and the emulator adds what it wants. */
+struct block {
     struct pgl_tb tb;
-    const char *name; /* ... and has anything else that the emulator wants. */
+    const char *name;
 };
 
 /* The library calls this with a chain of blocks that have just died. */

@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <pagelock/pagelock.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -25,7 +24,8 @@ int main(void)
 {
     const size_t page_size = (size_t)sysconf(_SC_PAGESIZE), length = PAGES * page_size;
     FILE *snapshot = tmpfile();
-    struct pgl_uffd_config config = {.allow_user_mode = true}; /* no system call meets an absent page here */
+    /* The pager needs no privilege. Without one a system call fails on an absent page; this program makes no such call. */
+    struct pgl_uffd_config config = {.allow_user_mode = true};
     struct pgl_uffd_stats stats;
     struct pgl_uffd *pager;
     unsigned char *memory;
@@ -50,7 +50,7 @@ int main(void)
         err(1, "pgl_uffd_map");
     }
 
-    /* The guest would run here. This one touches one page after the other. */
+    /* The guest would run here. It touches one page after the other. */
     for (unsigned i = 0; i < TOUCHED; i++) {
         wrong += memory[i * page_size] != (unsigned char)i;
     }

@@ -52,7 +52,7 @@ struct Vcpu {
             /* First the store, then the check: it kills the blocks that have this word among their instructions. */
             ram[n / 4].fetch_add(1, std::memory_order_relaxed);
             return !(pgl_store_check(table, n, 4, &block) & PGL_RUNNING_DEAD);
-        default:
+        default: /* LOOP */
             pc = n;
             rounds_left--;
             return false;

@@ -83,11 +83,11 @@ struct pgl_table;
  * @page_bits: log2 of the guest's page size
  * @last_index: the last page of the table
  * @descriptor_size: bytes of a page's descriptor; a leaf begins with an array of them
- * @head: offset in a descriptor of a word as large as a pointer
- * @head_lock: the bit of that word which says that a thread holds the page
- * @mask: offset in a descriptor of a word of 64 bits, one for each 1/64 of the page
+ * @head: offset in a descriptor, below 128, of a word as large as a pointer
+ * @head_lock: the bit of that word, below 128, which says that a thread holds the page
+ * @mask: offset in a descriptor, below 128, of a word of 64 bits, one for each 1/64 of the page
  * @tb_state: offset in struct pgl_tb of a word of 16 bits
- * @tb_live: the value of that word in a block that is alive
+ * @tb_live: the value, below 128, of that word in a block that is alive
  * @fence: whether the check needs a full fence of its own
  *
  * These are the steps of version 1. They follow the guest's store of the bytes [first, last]. Each load is an acquire,

@@ -33,7 +33,7 @@ static void execute(struct vcpu *vcpu, uint32_t insn)
     case INC:
         vcpu->ram[n / 4]++;
         break;
-    default:
+    default: /* LOOP */
         vcpu->pc = n;
         vcpu->rounds--;
     }

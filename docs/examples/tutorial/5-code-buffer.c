@@ -49,7 +49,7 @@ static bool execute(struct vcpu *vcpu, uint32_t insn, const struct block *block)
         /* First the store, then the check: it kills the blocks that have this word among their instructions. */
         __atomic_fetch_add(&vcpu->ram[n / 4], 1, __ATOMIC_RELAXED);
         return !(pgl_store_check(vcpu->table, n, 4, &block->tb) & PGL_RUNNING_DEAD);
-    default:
+    default: /* LOOP */
         vcpu->pc = n;
         vcpu->rounds--;
         return false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* What Linux offers and older headers do not declare. Whether the running kernel has it is another question. Private. */
+/* Declarations that older headers lack. Whether the running kernel has it is another question. Private. */
 #ifndef PGL_UFFD_LINUX_INTERNAL_H
 #define PGL_UFFD_LINUX_INTERNAL_H
 

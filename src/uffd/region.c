@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What a region shows: its source, and the policies that were chosen for it.
+ * The contents of a region: its source, and the policies that were chosen for it.
  *
  * OBJECTS      Each object of a space has one, and no other holder. Its source is shared with forked children. The
  *              policies do not change. A bit of `removed` is set with the layout locked for writing, and is never

@@ -86,7 +86,7 @@ struct pgl_source {
     struct pgl_mapping mapping; /* of the range */
 };
 
-/* What the memory of one region shows: the pager of an object. region.c has its protocol. */
+/* The contents of one region: the pager of an object. region.c has its protocol. */
 struct pgl_shown {
     struct pgl_source *source;     /* referenced */
     enum pgl_uffd_remedy on_error; /* not PGL_UFFD_DEFAULT */
@@ -222,7 +222,7 @@ void pgl_self_free(struct pgl_self *self);
 bool pgl_handler_init(struct pgl_uffd *uffd, struct pgl_handler *handler);
 void pgl_handler_fini(struct pgl_handler *handler);
 
-/* What became of a fault. */
+/* The outcome of a fault. */
 enum pgl_served {
     PGL_SERVED_WOKEN,    /* its thread tries its access again */
     PGL_SERVED_PUT_OFF,  /* its thread waits until the page is tried again */

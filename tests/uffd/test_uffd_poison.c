@@ -103,7 +103,7 @@ static void test_uffd_kernel_without_poison_refuses_it(void **state)
     assert_true(shows_zeros(f, 8));
 }
 
-/* What failed() answers comes before what the region says, unless it leaves the answer to the region. */
+/* The answer of failed() comes before that of the region, unless it leaves the answer to the region. */
 static void test_uffd_remedy_is_the_callbacks_before_the_regions(void **state)
 {
     struct fixture *f = *state;

@@ -5,11 +5,14 @@
 
 #include "bench.h"
 #include "plot.h"
+#include "yardstick.h"
+
+enum kind { CODE, FAULT, CASE, NEITHER };
 
 /* The rows of one trace, or of one case, in the order of the file. */
 struct panel {
     const char *name; /* a row's */
-    bool replay;
+    enum kind kind;
     GPtrArray *rows; /* of JsonObject *, borrowed */
 };
 
@@ -37,28 +40,48 @@ static struct spread spread_in(JsonObject *row, const char *median)
                            json_object_get_double_member_with_default(row, "ns_max", 0)};
 }
 
+/* The series that a row is a point of; NULL: it is none. */
+static const char *series_of(JsonObject *row)
+{
+    const char *impl = text_of(row, "impl"), *policy = text_of(row, "policy"), *window = text_of(row, "window");
+
+    return impl ? impl : policy ? policy : window ? yardstick_series(window) : NULL;
+}
+
+static enum kind kind_of(JsonObject *row)
+{
+    const char *bench = text_of(row, "bench");
+
+    if (!series_of(row)) {
+        return NEITHER;
+    }
+    if (!g_strcmp0(bench, "micro")) {
+        return CASE;
+    }
+    if (!g_strcmp0(bench, "replay") && text_of(row, "impl")) {
+        return CODE;
+    }
+    return g_strcmp0(bench, "replay") && g_strcmp0(bench, "yardstick") ? NEITHER : FAULT;
+}
+
 /* Puts a row into the panel of its trace or case, if it is one that can be drawn, and is named. */
 static void keep_row(GPtrArray *panels, JsonObject *row, char **names)
 {
-    const char *bench = text_of(row, "bench"), *name;
-    const bool replay = !g_strcmp0(bench, "replay") && json_object_has_member(row, "ns_per_event");
+    const enum kind kind = kind_of(row);
+    const char *name = text_of(row, kind == CASE ? "case" : "trace");
     struct panel *panel = NULL;
 
-    if (!replay && g_strcmp0(bench, "micro")) {
-        return;
-    }
-    name = text_of(row, replay ? "trace" : "case");
-    if (!name || !text_of(row, "impl") || (*names && !g_strv_contains((const char *const *)names, name))) {
+    if (kind == NEITHER || !name || (*names && !g_strv_contains((const char *const *)names, name))) {
         return;
     }
     for (unsigned i = 0; i < panels->len && !panel; i++) {
         struct panel *one = g_ptr_array_index(panels, i);
 
-        panel = one->replay == replay && !strcmp(one->name, name) ? one : NULL;
+        panel = one->kind == kind && !strcmp(one->name, name) ? one : NULL;
     }
     if (!panel) {
         panel = g_new(struct panel, 1);
-        *panel = (struct panel){name, replay, g_ptr_array_new()};
+        *panel = (struct panel){name, kind, g_ptr_array_new()};
         g_ptr_array_add(panels, panel);
     }
     g_ptr_array_add(panel->rows, row);
@@ -75,14 +98,33 @@ static bool varies(const struct panel *panel, const char *key)
     return false;
 }
 
-static void draw_replay(struct plot *plot, const struct panel *panel)
+static void draw_code(struct plot *plot, const struct panel *panel)
 {
     plot_panel(plot, PLOT_BARS, panel->name, "", "ns an event");
     for (unsigned i = 0; i < panel->rows->len; i++) {
         JsonObject *row = g_ptr_array_index(panel->rows, i);
         char *x = g_strdup_printf("threads: %" G_GINT64_FORMAT, count_of(row, "threads"));
 
-        plot_add(plot, text_of(row, "impl"), x, spread_in(row, "ns_per_event"));
+        plot_add(plot, series_of(row), x, spread_in(row, "ns_per_event"));
+        g_free(x);
+    }
+}
+
+/* Faults against pages that were fetched in vain: those beyond the pages of the row that fetched the fewest. */
+static void draw_faults(struct plot *plot, const struct panel *panel)
+{
+    gint64 needed = G_MAXINT64;
+
+    plot_panel(plot, PLOT_POINTS, panel->name, "pages fetched in vain", "faults");
+    for (unsigned i = 0; i < panel->rows->len; i++) {
+        needed = MIN(needed, count_of(g_ptr_array_index(panel->rows, i), "pages_fetched"));
+    }
+    for (unsigned i = 0; i < panel->rows->len; i++) {
+        JsonObject *row = g_ptr_array_index(panel->rows, i);
+        char *x = g_strdup_printf("%" G_GINT64_FORMAT, count_of(row, "pages_fetched") - needed);
+        double faults = (double)count_of(row, "requests");
+
+        plot_add(plot, series_of(row), x, (struct spread){faults, faults, faults});
         g_free(x);
     }
 }
@@ -102,7 +144,7 @@ static bool draw_case(struct plot *plot, const struct panel *panel)
         char *x = g_strdup_printf("%" G_GINT64_FORMAT, count_of(row, key));
         struct spread ns = spread_in(row, "ns_per_op");
 
-        plot_add(plot, text_of(row, "impl"), x, threads ? plot_rate(ns) : ns);
+        plot_add(plot, series_of(row), x, threads ? plot_rate(ns) : ns);
         g_free(x);
     }
     return true;
@@ -161,16 +203,15 @@ static int draw(const char *plot_path, const char *path, const GPtrArray *rows, 
     for (unsigned i = 0; i < panels->len && status == STATUS_GOOD; i++) {
         const struct panel *panel = g_ptr_array_index(panels, i);
 
-        if (panel->replay) {
-            draw_replay(plot, panel);
-            ndrawn++;
-        } else {
+        if (panel->kind == CASE) {
             ndrawn += draw_case(plot, panel);
+            continue;
         }
+        (panel->kind == CODE ? draw_code : draw_faults)(plot, panel);
+        ndrawn++;
     }
     if (status == STATUS_GOOD && !ndrawn) {
-        status = usage_error("%s has nothing to draw: no replay of a code trace, no case that varies threads or pages",
-                             path);
+        status = usage_error("%s has nothing to draw: no replay, no case that varies threads or pages", path);
     } else if (status == STATUS_GOOD) {
         set_origin(plot, rows);
         status = plot_draw(plot) ? STATUS_GOOD : STATUS_FAILED;

@@ -353,9 +353,12 @@ static void add_series(GString *script, const struct panel *panel, unsigned numb
     if (panel->style == PLOT_BARS) {
         g_string_append(script, "2:3:4:xtic(1) with histograms");
     } else if (has_spread(series)) {
-        g_string_append(script, "(real(strcol(1))):2:3:4 with yerrorlines pointtype 7 pointsize 0.6");
+        g_string_append(script, "(real(strcol(1))):2:3:4 with yerrorlines");
     } else {
-        g_string_append(script, "(real(strcol(1))):2 with linespoints pointtype 7 pointsize 0.6");
+        g_string_append(script, "(real(strcol(1))):2 with linespoints");
+    }
+    if (panel->style != PLOT_BARS) { /* one that stands alone is larger */
+        g_string_append_printf(script, " pointtype 7 pointsize %s", series->points->len == 1 ? "1.0" : "0.4");
     }
     g_string_append_printf(script, " linecolor rgb \"%s\" title ", colour_of(series->name));
     add_quoted(script, series->name);
@@ -410,8 +413,8 @@ bool plot_draw(struct plot *plot)
     bool inches = !strcmp(plot->terminal, "pdf"), good;
     GString *script = g_string_new(NULL);
 
-    g_string_printf(script, "set terminal %s size %u,%u noenhanced\nset key outside\nset grid y\n", plot->terminal,
-                    inches ? 9u : 900u, plot->panels->len * (inches ? 4u : 360u));
+    g_string_printf(script, "set terminal %s size %u,%u noenhanced\nset key outside spacing 1.3\nset grid y\n",
+                    plot->terminal, inches ? 9u : 900u, plot->panels->len * (inches ? 4u : 360u));
     g_string_append_printf(script, "set multiplot layout %u,1\n", plot->panels->len);
     for (unsigned i = 0; i < plot->panels->len; i++) {
         if (i + 1 == plot->panels->len) { /* each panel draws it anew */

@@ -335,14 +335,8 @@ static void plot_point(struct plot *plot, const char *series, const struct fetch
 
 static void plot_yardsticks(struct plot *plot, const struct yard *yard)
 {
-    static const char *const shapes[] = {
-        [WINDOW_FORWARD] = "forward 1 to 64",
-        [WINDOW_CENTRED] = "centred 2 to 64",
-        [WINDOW_ALIGNED] = "aligned 4 to 64",
-    };
-
     for (unsigned i = 0; i < YARDSTICK_WINDOWS; i++) {
-        plot_point(plot, shapes[yardstick_windows[i].shape], &yard->fixed[i], &yard->fixed[0]);
+        plot_point(plot, yardstick_shape(yardstick_windows[i].shape), &yard->fixed[i], &yard->fixed[0]);
     }
     plot_point(plot, "clairvoyant", &yard->clairvoyant, &yard->fixed[0]);
 }

@@ -261,8 +261,8 @@ RESULTS.mkdir(exist_ok=True)
 TABLES = RESULTS / (file_name(processor()) + ".md")
 TABLES.write_text(text.getvalue())
 # What bench/draw draws.
-ROWS = [row for name in ("machine", "replay-1", "replay-2", "replay-4", "replay-8", "contended") for row in rows(name)
-        if row["bench"] != "ratio"]
+ROWS = [row for name in ("machine", "replay-1", "replay-2", "contended", "faults") for row in rows(name)
+        if row["bench"] in ("machine", "replay", "micro", "yardstick")]
 TABLES.with_suffix(".json").write_text("".join(json.dumps(row, separators=(",", ":")) + "\n" for row in ROWS))
 print(text.getvalue(), end="")
 print(f"Written to {TABLES}, and the rows for bench/draw beside it", file=sys.stderr)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "yardstick.h"
 
+#include <string.h>
+
 #include "resident.h"
 
 enum { WIDEST = 64 };
@@ -13,6 +15,27 @@ const struct window yardstick_windows[YARDSTICK_WINDOWS] = {
     {"centred-64", WINDOW_CENTRED, 64}, {"aligned-4", WINDOW_ALIGNED, 4},   {"aligned-8", WINDOW_ALIGNED, 8},
     {"aligned-16", WINDOW_ALIGNED, 16}, {"aligned-32", WINDOW_ALIGNED, 32}, {"aligned-64", WINDOW_ALIGNED, 64},
 };
+
+const char *yardstick_shape(enum window_shape shape)
+{
+    static const char *const names[] = {
+        [WINDOW_FORWARD] = "forward 1 to 64",
+        [WINDOW_CENTRED] = "centred 2 to 64",
+        [WINDOW_ALIGNED] = "aligned 4 to 64",
+    };
+
+    return names[shape];
+}
+
+const char *yardstick_series(const char *window)
+{
+    for (unsigned i = 0; i < YARDSTICK_WINDOWS; i++) {
+        if (!strcmp(yardstick_windows[i].name, window)) {
+            return yardstick_shape(yardstick_windows[i].shape);
+        }
+    }
+    return window;
+}
 
 uint64_t fetches_ns(const struct fetches *fetches, const struct pgl_costs *costs)
 {

@@ -26,6 +26,10 @@ struct window {
 #define YARDSTICK_WINDOWS 18
 extern const struct window yardstick_windows[YARDSTICK_WINDOWS];
 
+/* The name of the windows of one shape together, in plots; of a window's name: that of its shape, or the name itself. */
+const char *yardstick_shape(enum window_shape shape);
+const char *yardstick_series(const char *window);
+
 struct fetches {
     uint64_t requests;
     uint64_t pages;

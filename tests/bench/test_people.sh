@@ -164,7 +164,7 @@ plots_can_be_compared() {
     "$bench" draw --plot "$dir/same.svg" "$dir/same.json" one
     ! cmp -s "$dir/wide.svg" "$dir/same.svg" || fail "the spread is not drawn"
     "$bench" draw --plot "$dir/plot.png" "$dir/rows.json" && [ "$(head -c 4 "$dir/plot.png" | tail -c 3)" = PNG ] || fail "png"
-    hint "pagelock-bench: $dir/rows.json has nothing to draw: no replay of a code trace, no case that varies threads or pages" \
+    hint "pagelock-bench: $dir/rows.json has nothing to draw: no replay, no case that varies threads or pages" \
         draw --plot "$dir/none.svg" "$dir/rows.json" still
     hint 'pagelock-bench: draw wants --plot, and a file of rows as --format=json prints them' draw "$dir/rows.json"
     printf '{"bench":"micro"}\n{' >"$dir/bad.json"
@@ -172,8 +172,15 @@ plots_can_be_compared() {
     printf '[]\n' >"$dir/bad.json"
     hint "pagelock-bench: $dir/bad.json:1: not a row as --format=json prints them" draw --plot "$dir/none.svg" "$dir/bad.json"
     [ ! -e "$dir/none.svg" ] || fail "a plot that was not drawn left a file"
-    # As it is measured: the same corner, from this machine.
-    "$bench" replay --policy none --plot "$dir/plot.svg" "$fault" >"$dir/out" 2>"$dir/err"
+    # As it is measured: the same corner, from this machine; the rows of a fault trace are drawn as the replay draws them.
+    "$bench" replay --plot "$dir/plot.svg" "$fault" >"$dir/out" 2>"$dir/err"
+    {
+        "$bench" machine --format=json
+        "$bench" replay --yardstick --format=json "$fault" | grep yardstick
+        "$bench" replay --format=json "$fault"
+    } >"$dir/fault.json"
+    "$bench" draw --plot "$dir/again.svg" "$dir/fault.json" && cmp -s "$dir/plot.svg" "$dir/again.svg" ||
+        fail "the rows of a fault trace are drawn in another way"
     grep -q ">$("$bench" machine --format=json | sed -n 's/.*"processor":"\([^"]*\)".*"date":"\([^"]*\)".*/\1, \2/p')<" \
         "$dir/plot.svg" || fail "a plot does not say processor and date"
 }

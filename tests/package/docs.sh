@@ -68,7 +68,7 @@ for file in README.md include/pagelock/inline/macros.h; do
 done
 # The hosted CI runs the steps of this one, and no list of its own.
 grep -qE '^ +- run: \.ci/run$' .github/workflows/*.yml || fail "no workflow calls .ci/run"
-for file in $(git ls-files 2>/dev/null | grep -vE '\.(md|patch|gz|svg)$|^LICENSE$|^tests/fuzz/(corpus|found)/'); do
+for file in $(git ls-files 2>/dev/null | grep -vE '\.(md|patch|gz|svg)$|^bench/results/.*\.json$|^LICENSE$|^tests/fuzz/(corpus|found)/'); do
     case $file in
     tests/qemu/port/*) licence='GPL-2\.0-or-later' ;; # compiled into QEMU
     *) licence='LGPL-2\.1-or-later' ;;

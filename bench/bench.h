@@ -20,6 +20,8 @@ int replay_main(int argc, char **argv);
 int micro_main(int argc, char **argv);
 int latency_main(int argc, char **argv);
 int pager_main(int argc, char **argv);
+int record_main(int argc, char **argv);
+int workset_main(int argc, char **argv);
 int list_main(int argc, char **argv);
 int machine_main(int argc, char **argv);
 int draw_main(int argc, char **argv);

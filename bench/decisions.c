@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "resident.h"
+#include "sets.h"
 
 /* A decision that was taken. */
 struct decision {
@@ -17,6 +18,7 @@ struct state {
     struct pgl_advice_row row;
     struct resident resident;
     struct pgl_advisor **advisors;
+    const struct pgl_workset **sets; /* of each object; or NULL */
 };
 
 /* Returns false if there is no memory. */
@@ -39,6 +41,7 @@ static void state_clear(struct state *state)
         pgl_advisor_free(state->advisors[i]);
     }
     g_free(state->advisors);
+    g_free(state->sets);
     resident_clear(&state->resident);
 }
 
@@ -46,8 +49,15 @@ static void state_clear(struct state *state)
 static void decide(const struct state *state, uint32_t object, struct pgl_cluster_args *args,
                    struct pgl_cluster *cluster)
 {
+    const struct pgl_workset *set = state->sets[object];
+    struct pgl_pager_range recorded;
+
     args->row = state->row;
-    if (state->policy->advice == PGL_ADVICE_ADAPTIVE) {
+    if (set && pgl_workset_find(set, args->demand, &recorded)) {
+        args->row.before = (uint32_t)(args->demand - recorded.first);
+        args->row.after = (uint32_t)(recorded.last - args->demand);
+        pgl_cluster_decide(args, cluster);
+    } else if (state->policy->advice == PGL_ADVICE_ADAPTIVE) {
         pgl_advisor_decide(state->advisors[object], args, cluster);
     } else {
         pgl_cluster_decide(args, cluster);
@@ -96,7 +106,7 @@ static uint64_t take_none(struct state *state, const GArray *decisions)
 }
 
 const char *decisions_time(const struct trace *trace, const struct policy *policy, const struct pgl_advice_row *row,
-                           const struct pgl_costs *costs, uint64_t expected, double ns[DECISION_ROUNDS])
+                           const struct replay_options *options, uint64_t expected, double ns[DECISION_ROUNDS])
 {
     struct state state = {
         .trace = trace,
@@ -104,11 +114,15 @@ const char *decisions_time(const struct trace *trace, const struct policy *polic
         .row = *row,
         .resident = resident_new(trace),
         .advisors = g_new0(struct pgl_advisor *, trace->objects->len),
+        .sets = g_new0(const struct pgl_workset *, trace->objects->len),
     };
     GArray *decisions = g_array_new(FALSE, FALSE, sizeof(struct decision));
     const char *broken = NULL;
 
-    if (!state_reset(&state, costs)) {
+    for (unsigned i = 0; i < trace->objects->len; i++) {
+        state.sets[i] = sets_find(options->sets, g_array_index(trace->objects, struct trace_object, i).name);
+    }
+    if (!state_reset(&state, &options->costs)) {
         broken = "there is no memory for an advisor";
     } else {
         take_all(&state, decisions);
@@ -117,7 +131,7 @@ const char *decisions_time(const struct trace *trace, const struct policy *polic
     for (unsigned round = 0; round < DECISION_ROUNDS && !broken; round++) {
         uint64_t all;
 
-        if (!state_reset(&state, costs)) {
+        if (!state_reset(&state, &options->costs)) {
             broken = "there is no memory for an advisor";
             break;
         }

@@ -12,6 +12,6 @@ enum { DECISION_ROUNDS = 5 };
  * is wrong: there are not @expected decisions, as the driver has taken, or no memory.
  */
 const char *decisions_time(const struct trace *trace, const struct policy *policy, const struct pgl_advice_row *row,
-                           const struct pgl_costs *costs, uint64_t expected, double ns[DECISION_ROUNDS]);
+                           const struct replay_options *options, uint64_t expected, double ns[DECISION_ROUNDS]);
 
 #endif

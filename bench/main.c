@@ -23,6 +23,8 @@ static const struct command {
     {"latency", latency_main, "time single calls while other threads are at work"},
     {"pager", pager_main, "page a file in through userfaultfd and through mmap"},
     {"draw", draw_main, "draw what was measured before"},
+    {"record", record_main, "record the pages of its files that a program touches"},
+    {"workset", workset_main, "show and combine working sets"},
     {"list", list_main, "what there is to compare"},
     {"machine", machine_main, "the machine and the day, for results that are kept"},
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine.h"
+#include "sets.h"
 
 enum { MAX_REPEAT = 1000, MAX_WINDOW = 1 << 20, MAX_NS = 1000000000 };
 
@@ -68,6 +69,7 @@ struct named {
     const char *of_code;  /* an option for code traces that was given, or NULL: an error if there are none */
     const char *of_fault; /* the same for fault traces */
     char *plot_path;
+    char *workset_path;
 };
 
 static bool any_window(const GPtrArray *chosen)
@@ -113,6 +115,8 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
          "fault traces: the cost of a request; default: " G_STRINGIFY(PGL_COSTS_FAULT_NS), "NS"},
         {"page-ns", 0, 0, G_OPTION_ARG_INT, &page_ns,
          "fault traces: the cost of a page; default: " G_STRINGIFY(PGL_COSTS_PAGE_NS), "NS"},
+        {"workset", 0, 0, G_OPTION_ARG_FILENAME, &named->workset_path,
+         "fault traces: bring clusters of these working sets; default: none", "FILE"},
         {"yardstick", 0, 0, G_OPTION_ARG_NONE, &yardstick,
          "fault traces: print every fixed window; default: the best one", NULL},
         {"plot", 0, 0, G_OPTION_ARG_FILENAME, &named->plot_path, "draw into a .svg, .png or .pdf; default: none",
@@ -143,10 +147,21 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
                       : fault_ns != NOT_GIVEN ? "--fault-ns"
                       : page_ns != NOT_GIVEN  ? "--page-ns"
                       : yardstick             ? "--yardstick"
+                      : named->workset_path   ? "--workset"
                                               : NULL;
     g_free(impls);
     g_free(names);
     return good;
+}
+
+/* Read the working sets, for the costs of the replay. Returns false after it has said what is wrong. */
+static bool read_sets(const struct named *named, struct replay_options *options)
+{
+    if (named->workset_path) {
+        options->sets = sets_new();
+        return sets_read(named->workset_path, &options->costs, options->sets);
+    }
+    return true;
 }
 
 static int replay_file(const struct replay_options *options, const char *path, unsigned *nkinds)
@@ -192,7 +207,9 @@ int replay_main(int argc, char **argv)
     g_array_set_clear_func(options.standings, standing_clear);
     if (parse_options(&argc, &argv, &options, &named)) {
         g_array_set_size(options.standings, options.policies->len);
-        status = argc > 1 ? plot_new(named.plot_path, &options.plot) : usage_error("replay wants a trace");
+        status = argc <= 1                      ? usage_error("replay wants a trace")
+                 : !read_sets(&named, &options) ? STATUS_USAGE
+                                                : plot_new(named.plot_path, &options.plot);
         for (int i = 1; i < argc && status == STATUS_GOOD; i++) {
             status = replay_file(&options, argv[i], nkinds);
         }
@@ -208,6 +225,10 @@ int replay_main(int argc, char **argv)
     }
     plot_free(options.plot);
     g_free(named.plot_path);
+    g_free(named.workset_path);
+    if (options.sets) {
+        g_ptr_array_unref(options.sets);
+    }
     g_array_unref(options.standings);
     g_ptr_array_unref(options.impls);
     g_ptr_array_unref(options.policies);

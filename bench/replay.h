@@ -28,6 +28,7 @@ struct replay_options {
     int after;
     bool yardstick; /* print each fixed window, and the clairvoyant */
     struct pgl_costs costs;
+    GPtrArray *sets;   /* working sets, by which objects are replayed that have their names; or NULL */
     GArray *standings; /* of struct standing, by policy */
     struct plot *plot; /* gets a panel a trace; or NULL */
 };

@@ -10,6 +10,7 @@
 #include "decisions.h"
 #include "replay.h"
 #include "resident.h"
+#include "sets.h"
 #include "yardstick.h"
 
 const struct policy policies[] = {
@@ -96,7 +97,7 @@ static void guest_free(struct guest *guest)
 
 /* Returns false, with errno, where something cannot be made; the guest is to be freed all the same. */
 static bool guest_make(struct guest *guest, const struct trace *trace, const struct policy *policy,
-                       const struct pgl_advice_table *table, const struct pgl_costs *costs)
+                       const struct pgl_advice_table *table, const struct replay_options *options)
 {
     uint64_t first = 0;
 
@@ -107,7 +108,8 @@ static bool guest_make(struct guest *guest, const struct trace *trace, const str
         return false;
     }
     for (unsigned i = 0; i < trace->objects->len; i++) {
-        uint64_t last = g_array_index(trace->objects, struct trace_object, i).npages - 1;
+        const struct trace_object *object = &g_array_index(trace->objects, struct trace_object, i);
+        uint64_t last = object->npages - 1;
 
         guest->objects[i] = pgl_object_new(&(struct pgl_object_config){
             .last = last,
@@ -115,11 +117,12 @@ static bool guest_make(struct guest *guest, const struct trace *trace, const str
             .pager_range = {0, last},
             .advice = policy->advice,
             .table = table,
-            .costs = *costs,
+            .costs = options->costs,
         });
         if (!guest->objects[i]) {
             return false;
         }
+        pgl_object_set_workset(guest->objects[i], sets_find(options->sets, object->name));
     }
     for (unsigned i = 0; i < trace->entries->len; i++) {
         const struct trace_entry *entry = &g_array_index(trace->entries, struct trace_entry, i);
@@ -203,12 +206,12 @@ static void run(const struct replay_options *options, const struct trace *trace,
     struct pgl_advice_table table = table_of(options, policy);
     struct guest guest;
 
-    if (guest_make(&guest, trace, policy, &table, &options->costs)) {
+    if (guest_make(&guest, trace, policy, &table, options)) {
         touch_all(&guest, result);
         count_all(&guest, result);
         if (!result->broken) {
-            result->broken = decisions_time(trace, policy, &table.row[policy->advice], &options->costs,
-                                            result->counts.requests, result->decide_ns);
+            result->broken = decisions_time(trace, policy, &table.row[policy->advice], options, result->counts.requests,
+                                            result->decide_ns);
         }
     } else {
         result->broken = g_strerror(errno);

@@ -303,12 +303,13 @@ static void clear_object(void *object)
     g_free(((struct trace_object *)object)->name);
 }
 
-struct trace *trace_read(const char *path, GError **error)
+struct trace *trace_new(const char *name)
 {
     struct trace *trace = g_new0(struct trace, 1);
-    struct reader r;
 
-    trace->name = name_of(path);
+    trace->name = g_strdup(name);
+    trace->kind = TRACE_FAULT;
+    trace->page_bits = 12;
     trace->blocks = g_array_new(FALSE, FALSE, sizeof(struct trace_block));
     trace->events = g_array_new(FALSE, FALSE, sizeof(struct trace_event));
     trace->range_last = g_array_new(FALSE, FALSE, sizeof(uint64_t));
@@ -316,6 +317,16 @@ struct trace *trace_read(const char *path, GError **error)
     g_array_set_clear_func(trace->objects, clear_object);
     trace->entries = g_array_new(FALSE, FALSE, sizeof(struct trace_entry));
     trace->touches = g_array_new(FALSE, FALSE, sizeof(struct trace_touch));
+    return trace;
+}
+
+struct trace *trace_read(const char *path, GError **error)
+{
+    char *name = name_of(path);
+    struct trace *trace = trace_new(name);
+    struct reader r;
+
+    g_free(name);
     if (!reader_open(&r, path) || !read_header(&r, trace) ||
         !(trace->kind == TRACE_CODE ? read_code(&r, trace) : read_fault(&r, trace))) {
         g_propagate_error(error, g_steal_pointer(&r.error));

@@ -75,6 +75,9 @@ struct trace {
     GArray *touches; /* of struct trace_touch */
 };
 
+/* A fault trace of nothing. */
+struct trace *trace_new(const char *name);
+
 /* Returns NULL where the file is not a well-formed trace, with "file:line: what is wrong" in @error; without a line
  * where it cannot be opened. */
 struct trace *trace_read(const char *path, GError **error);

@@ -37,6 +37,7 @@ SIZE(uffd_range);
 SIZE(uffd_region);
 SIZE(uffd_source);
 SIZE(uffd_stats);
+SIZE(workset_info);
 
 const size_t pgl_alignof_tb = _Alignof(struct pgl_tb);
 const size_t pgl_alignof_extent = _Alignof(struct pgl_extent);
@@ -221,6 +222,8 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_stats, unmaps)},
     {MEMBER(uffd_stats, remaps)},
     {MEMBER(uffd_stats, forks)},
+    {MEMBER(uffd_stats, prefetches)},
+    {MEMBER(uffd_stats, pages_prefetched)},
     {MEMBER(uffd_stats, errors)},
     {MEMBER(uffd_stats, poisoned)},
     {MEMBER(uffd_stats, ns_total)},
@@ -229,6 +232,11 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_stats, latency_zero)},
     {MEMBER(uffd_stats, latency_unlock)},
     {MEMBER(uffd_stats, latency_found)},
+    {MEMBER(workset_info, name)},
+    {MEMBER(workset_info, recordings)},
+    {MEMBER(workset_info, pages)},
+    {MEMBER(workset_info, clusters)},
+    {MEMBER(workset_info, cluster_pages)},
     {.name = NULL},
 };
 /* NOLINTEND(bugprone-sizeof-expression) */

@@ -232,6 +232,8 @@ struct pgl_advisor;
  * @PGL_REASON_UP: the fault continues a stream of faults that goes up
  * @PGL_REASON_DOWN: the fault continues a stream that goes down
  * @PGL_REASON_START: the fault continues no stream; the window is what earlier faults of the kind were worth
+ * @PGL_REASON_RECORDED: a working set has the page, and the window is its cluster there, see pgl_object_set_workset()
+ * @PGL_REASON_PREFETCH: no fault: the pages were to be brought before they are touched, see pgl_uffd_prefetch()
  *
  * A reason says how the window was chosen, and not that it is wider than the demand page.
  */
@@ -242,8 +244,10 @@ enum pgl_reason {
     PGL_REASON_UP,
     PGL_REASON_DOWN,
     PGL_REASON_START,
+    PGL_REASON_RECORDED,
+    PGL_REASON_PREFETCH,
 };
-#define PGL_REASON_COUNT 6
+#define PGL_REASON_COUNT 8
 
 /**
  * pgl_reason_name() - return the word for a reason, such as "start"

@@ -17,5 +17,6 @@
 #include <pagelock/tb.h>
 #include <pagelock/uffd.h>
 #include <pagelock/version.h>
+#include <pagelock/workset.h>
 
 #endif

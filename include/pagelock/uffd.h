@@ -13,6 +13,7 @@
 
 #include <pagelock/advice.h>
 #include <pagelock/version.h>
+#include <pagelock/workset.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -112,6 +113,8 @@ struct pgl_uffd_config {
  * @unmaps: events of munmap()
  * @remaps: events of mremap()
  * @forks: events of fork(), with follow_forks; the child's faults are served, too
+ * @prefetches: reads of clusters for pgl_uffd_prefetch(); they are among @requests
+ * @pages_prefetched: pages that came with them; they are among @pages_fetched, @pages_zeroed and @present
  * @errors: pages that could not be read and became zeros or poison, and children that cannot be served because
  *      descriptors or memory ran out
  * @poisoned: those of these pages that became poison
@@ -128,7 +131,8 @@ struct pgl_uffd_config {
  * forked finds its event counted. A page that was read ahead is counted before it can be touched; therefore
  * pages_fetched and pages_zeroed may include pages that a handler is about to install. Two kinds may be counted a
  * moment after they can be seen: in unlocks, ns_total, ns_max and the histograms a fault that was answered together
- * with another thread's; in present and gone a cluster of which some pages were installed. bytes_read includes pages
+ * with another thread's; in present and gone a cluster of which some pages were installed. A
+ * prefetch is counted as one when it is over. bytes_read includes pages
  * that a handler is about to copy out of a mapping.
  *
  * A fault that is put off because the kernel would refuse its page is counted when its thread faults again. A fault
@@ -148,6 +152,8 @@ struct pgl_uffd_stats {
     uint64_t unmaps;
     uint64_t remaps;
     uint64_t forks;
+    uint64_t prefetches;
+    uint64_t pages_prefetched;
     uint64_t errors;
     uint64_t poisoned;
     uint64_t ns_total;
@@ -388,6 +394,52 @@ struct pgl_uffd_range {
  */
 PGL_API ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range *rest, struct pgl_uffd_range *written,
                                     size_t nwritten);
+
+/**
+ * pgl_uffd_watch - have each page reported that a fault on a region asks for
+ * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map(). The watch is of each whole region that has a
+ *      part in the range
+ * @touched, @arg: as for pgl_object_watch(), with a page of the region's file. NULL ends the watch
+ *
+ * A page that comes as a neighbour is not reported, because its touch is no fault. Therefore a region that is to be
+ * recorded has PGL_ADVICE_RANDOM. @touched is called by a handler, or with PGL_UFFD_SIGBUS by the thread itself in its
+ * signal handler; it follows the rules of the failed() callback.
+ *
+ * Locks:    entry: none; not from the failed() callback.
+ * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here.
+ */
+PGL_API bool pgl_uffd_watch(struct pgl_uffd *uffd, void *addr, size_t length,
+                            void (*touched)(void *arg, uint64_t index) PGL_NOEXCEPT, void *arg);
+
+/**
+ * pgl_uffd_set_workset - have the faults of a region ask for whole clusters of a working set
+ * @addr, @length: as for pgl_uffd_watch()
+ * @workset: of pages of the region's file; borrowed until the pager is freed, or without follow_forks until another set
+ *      was set for each region that has it; NULL: none
+ *
+ * As pgl_object_set_workset(). A forked child that is followed has the sets of its parent.
+ *
+ * Locks:    entry: none; not from the failed() callback.
+ * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here.
+ */
+PGL_API bool pgl_uffd_set_workset(struct pgl_uffd *uffd, void *addr, size_t length, const struct pgl_workset *workset);
+
+/**
+ * pgl_uffd_prefetch - bring the absent pages of a range before they are touched
+ * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map()
+ *
+ * The calling thread brings them in ascending order, PGL_WORKSET_CLUSTER at a time, and waits for pages that are on
+ * their way already. A fault on any page is served meanwhile; on a page of the cluster that is being brought it waits
+ * for that cluster. Pages that are given back or unmapped meanwhile may stay absent.
+ *
+ * A page that cannot be read is left to its fault; the others of the range are brought all the same.
+ *
+ * Locks:    entry: none; not from the failed() callback. The range may be touched meanwhile.
+ * Blocks:   until all pages are there; allocates.
+ * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here; ENOMEM; the first error of
+ *           a page that cannot be read.
+ */
+PGL_API bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t length);
 
 /**
  * pgl_uffd_get_stats - read the figures of a pager

@@ -11,8 +11,10 @@ static const char *const names[PGL_ADVICE_COUNT] = {
 };
 
 static const char *const reasons[PGL_REASON_COUNT] = {
-    [PGL_REASON_OUTSIDE] = "outside", [PGL_REASON_ALONE] = "alone", [PGL_REASON_ROW] = "row",
-    [PGL_REASON_UP] = "up",           [PGL_REASON_DOWN] = "down",   [PGL_REASON_START] = "start",
+    [PGL_REASON_OUTSIDE] = "outside",   [PGL_REASON_ALONE] = "alone",
+    [PGL_REASON_ROW] = "row",           [PGL_REASON_UP] = "up",
+    [PGL_REASON_DOWN] = "down",         [PGL_REASON_START] = "start",
+    [PGL_REASON_RECORDED] = "recorded", [PGL_REASON_PREFETCH] = "prefetch",
 };
 
 /*

@@ -293,6 +293,7 @@ static bool begin(struct pgl_fault *fault, const struct pgl_fault_args *args, bo
     }
     fault->args = *args;
     fault->keeps = keeps;
+    fault->prefetch = 0;
     fault->counted = false;
     fault->hit = true;
     fault->waiter.uninterruptible = (args->flags & PGL_FAULT_FLAG_UNINTERRUPTIBLE) != 0;
@@ -304,6 +305,21 @@ enum pgl_fault_result pgl_fault_keep(struct pgl_fault *fault, const struct pgl_f
                                      struct pgl_fault_page *page)
 {
     return begin(fault, args, true) ? drive(fault, page) : PGL_FAULT_INVALID;
+}
+
+/*
+ * Bring pages before they are touched: the page of @args, and up to @npages - 1 absent ones after it, in one request. It
+ * counts neither as a touch nor as a fault, and all its pages are neighbours that may be touched later.
+ */
+enum pgl_fault_result pgl_fault_prefetch(struct pgl_fault *fault, const struct pgl_fault_args *args, uint64_t npages)
+{
+    if (!begin(fault, args, false)) {
+        return PGL_FAULT_INVALID;
+    }
+    fault->prefetch = npages;
+    fault->counted = true;
+    fault->hit = false;
+    return drive(fault, NULL);
 }
 
 enum pgl_fault_result pgl_fault_start(struct pgl_fault *fault, const struct pgl_fault_args *args,

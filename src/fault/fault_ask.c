@@ -12,17 +12,40 @@
 #include "fault_internal.h"
 #include "heap_internal.h"
 
-/* The pages of the current object that a choice looks at: the window of the advice, and what the advisor watches. */
+/* The window of a prefetch. */
+static struct pgl_advice_row prefetched_row(const struct pgl_fault *fault)
+{
+    uint64_t after = fault->prefetch - 1;
+
+    return (struct pgl_advice_row){.after = after < UINT32_MAX ? (uint32_t)after : UINT32_MAX};
+}
+
+static uint32_t wider(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+/*
+ * The pages of the current object that a choice looks at: the window of the advice, what the advisor watches, and the
+ * cluster of the working set; or the pages of a prefetch.
+ */
 static void window_of(const struct pgl_fault *fault, uint64_t *first, uint64_t *last)
 {
     const struct pgl_object *object = fault->object;
     enum pgl_advice advice = pgl_advice_effective(fault->place.advice, object->advice);
     struct pgl_advice_row row = object->table.row[advice];
     uint64_t end = fault->last < object->config.last ? fault->last : object->config.last;
+    struct pgl_advice_row recorded;
 
     if (advice == PGL_ADVICE_ADAPTIVE && (row.before > 0 || row.after > 0)) {
-        row.before = row.before > PGL_ADVISOR_ROOM ? row.before : PGL_ADVISOR_ROOM;
-        row.after = row.after > PGL_ADVISOR_ROOM ? row.after : PGL_ADVISOR_ROOM;
+        row.before = wider(row.before, PGL_ADVISOR_ROOM);
+        row.after = wider(row.after, PGL_ADVISOR_ROOM);
+    }
+    if (fault->prefetch > 0) {
+        row = prefetched_row(fault);
+    } else if (pgl_object_recorded_row(object, fault->index, &recorded)) {
+        row.before = wider(row.before, recorded.before);
+        row.after = wider(row.after, recorded.after);
     }
 
     *first = fault->index - fault->first > row.before ? fault->index - row.before : fault->first;
@@ -131,7 +154,14 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
                      .arg = object},
     };
 
-    if (adapts) {
+    if (fault->prefetch > 0) {
+        args.row = prefetched_row(fault);
+        pgl_cluster_decide(&args, &cluster);
+        reason = PGL_REASON_PREFETCH;
+    } else if (data && npages > 0 && pgl_object_recorded_row(object, fault->index, &args.row)) {
+        pgl_cluster_decide(&args, &cluster);
+        reason = PGL_REASON_RECORDED;
+    } else if (adapts) {
         reason = adapt(object, &args, &cluster);
     } else if (advice != PGL_ADVICE_ADAPTIVE || !data) {
         pgl_cluster_decide(&args, &cluster);
@@ -298,9 +328,12 @@ static bool ask_with_neighbours(struct pgl_fault *fault, bool data, bool in_erro
     fault->asked_first = cluster.first;
     fault->asked_last = cluster.last;
     counts->requests += data;
-    counts->demanded += data;
-    counts->speculative += data ? cluster.last - cluster.first : 0;
+    counts->demanded += data && fault->prefetch == 0;
+    counts->speculative += data ? cluster.last - cluster.first + (fault->prefetch > 0) : 0;
     counts->unlocks += !data;
+    if (data && fault->prefetch == 0) {
+        pgl_object_report_touch(object, fault->index);
+    }
     pgl_fault_unlock(fault);
     pgl_wake_all(&list);
     return send_request(fault, &cluster, data, pgl_fault_wanted(fault));
@@ -339,5 +372,8 @@ bool pgl_fault_ask(struct pgl_fault *fault, struct pgl_object_page page)
     fault->asked = object;
     fault->id = pgl_object_new_id(object, fault->index);
     pgl_object_page_mark(page, fault->id, true);
+    if (fault->prefetch > 0) {
+        pgl_object_page_speculate(page, true);
+    }
     return ask_with_neighbours(fault, data, in_error);
 }

@@ -18,6 +18,7 @@ struct pgl_fault {
     bool counted; /* it was counted as a touch, at the first look */
     bool hit;     /* the page was found at each look so far */
     enum pgl_fault_result result;
+    uint64_t prefetch; /* it is no fault, but brings so many pages before they are touched; otherwise 0 */
     struct pgl_fault_page found;
     const struct pgl_object *hits_of; /* the object in which hit_slot is valid, maybe freed since */
     unsigned hit_slot;
@@ -93,9 +94,10 @@ static inline void pgl_fault_count_miss(struct pgl_fault *fault, bool resident)
 /* Count the first touch of a page that was requested as a neighbour. The page is locked. */
 static inline void pgl_fault_count_use(const struct pgl_fault *fault, struct pgl_object_page page)
 {
-    if (pgl_object_page_is(page, page.chunk->speculative)) {
+    if (pgl_object_page_is(page, page.chunk->speculative) && fault->prefetch == 0) {
         pgl_fault_counts(fault)->used++;
         pgl_object_page_speculate(page, false);
+        pgl_object_report_touch(fault->object, fault->index);
     }
 }
 
@@ -110,7 +112,7 @@ static inline void pgl_fault_go_to_top(struct pgl_fault *fault)
 }
 
 /*
- * The steps. Each is entered with the page of fault->object locked, by pgl_fault_lock(), and returns with nothing
+ * pgl_fault_keep() and pgl_fault_prefetch() run a whole fault. The others are its steps. Each is entered with the page of fault->object locked, by pgl_fault_lock(), and returns with nothing
  * locked; only pgl_fault_hit(), pgl_fault_fail() and pgl_fault_drop_credit() are entered with nothing locked. The
  * result is true if the fault is done, with fault->result set. If it is false, the fault goes on, and waits first if
  * fault->waiting is set. pgl_fault_ask() may return with the page locked, and fault->widened set: then the step begins
@@ -118,6 +120,7 @@ static inline void pgl_fault_go_to_top(struct pgl_fault *fault)
  */
 enum pgl_fault_result pgl_fault_keep(struct pgl_fault *fault, const struct pgl_fault_args *args,
                                      struct pgl_fault_page *page);
+enum pgl_fault_result pgl_fault_prefetch(struct pgl_fault *fault, const struct pgl_fault_args *args, uint64_t npages);
 bool pgl_fault_hit(struct pgl_fault *fault);
 bool pgl_fault_fail(struct pgl_fault *fault, enum pgl_fault_result result);
 bool pgl_fault_unlock_and_fail(struct pgl_fault *fault, enum pgl_fault_result result);

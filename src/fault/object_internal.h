@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include <pagelock/fault.h>
+#include <pagelock/workset.h>
 
 #include "advisor_internal.h"
 #include "waiter_internal.h"
@@ -95,6 +96,9 @@ struct pgl_object {
     struct pgl_advice_table table;
     bool ready;
     bool terminated;
+    const struct pgl_workset *workset;                       /* or NULL */
+    void (*touched)(void *arg, uint64_t index) PGL_NOEXCEPT; /* or NULL */
+    void *touched_arg;
     char apart[128]; /* what every fault reads shares no cache line with what some faults write */
 
     struct pgl_hits hits[PGL_HIT_SLOTS];
@@ -212,6 +216,20 @@ void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first
 
 /* Free all chunks and frames. No fault is under way. */
 void pgl_object_pages_free(struct pgl_object *object);
+
+/* Find the window around a page that is its cluster in the working set. Returns false if there is none. */
+bool pgl_object_recorded_row(const struct pgl_object *object, uint64_t index, struct pgl_advice_row *row);
+
+/* Have an object the watcher and the working set of another one. Neither is locked. */
+void pgl_object_record_as(struct pgl_object *object, struct pgl_object *other);
+
+/* Tell the watcher that a fault needs a page which the pager has, or has brought. */
+static inline void pgl_object_report_touch(const struct pgl_object *object, uint64_t index)
+{
+    if (object->touched && object->config.pager_ops) {
+        object->touched(object->touched_arg, index + object->config.pager_range.first);
+    }
+}
 
 static inline bool pgl_object_has_pager_for(const struct pgl_object *object, uint64_t index)
 {

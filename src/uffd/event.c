@@ -94,6 +94,7 @@ static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_
                  pgl_uffd_object_new(uffd, entry->object->config.pager_ops, shown, pgl_object_advice(entry->object)))) {
         usleep(PGL_UFFD_PAUSE_US);
     }
+    pgl_object_record_as(object, entry->object);
     return object;
 }
 

@@ -284,7 +284,7 @@ static void *handle(void *arg)
 /* Returns the bytes of the widest cluster. */
 static uint64_t widest_cluster(const struct pgl_uffd *uffd)
 {
-    uint64_t widest = 1;
+    uint64_t widest = PGL_WORKSET_CLUSTER; /* a cluster of a working set, or of a prefetch */
 
     for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
         uint64_t npages = (uint64_t)uffd->table.row[i].before + uffd->table.row[i].after + 1;

@@ -204,6 +204,30 @@ bool pgl_space_next_part(const struct pgl_space *space, uint64_t *first, uint64_
     return true;
 }
 
+bool pgl_space_shows_all(const struct pgl_space *space, uint64_t first, uint64_t last)
+{
+    struct pgl_map_entry part;
+    uint64_t next = first;
+
+    while (next <= last && pgl_space_next_part(space, &next, last, &part) && part.view.first == first) {
+        first = next;
+    }
+    return first > last;
+}
+
+bool pgl_uffd_to_pages(const struct pgl_uffd *uffd, const void *addr, size_t length, uint64_t *first, uint64_t *last)
+{
+    uintptr_t start = (uintptr_t)addr;
+
+    if (start % uffd->page_size != 0 || length % uffd->page_size != 0 || length == 0 || start + length < start) {
+        errno = EINVAL;
+        return false;
+    }
+    *first = start / uffd->page_size;
+    *last = *first + length / uffd->page_size - 1;
+    return true;
+}
+
 void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last)
 {
     struct pgl_map_entry part;

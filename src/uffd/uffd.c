@@ -118,20 +118,6 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     free(uffd);
 }
 
-/* Convert a range of memory to page numbers. Returns false with EINVAL when it is empty or not page-aligned. */
-static bool to_pages(const struct pgl_uffd *uffd, const void *addr, size_t length, uint64_t *first, uint64_t *last)
-{
-    uintptr_t start = (uintptr_t)addr;
-
-    if (start % uffd->page_size != 0 || length % uffd->page_size != 0 || length == 0 || start + length < start) {
-        errno = EINVAL;
-        return false;
-    }
-    *first = start / uffd->page_size;
-    *last = *first + length / uffd->page_size - 1;
-    return true;
-}
-
 /* Enter the object in the map and register the range. The pager's lock is held, and the layout for writing. */
 static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object)
 {
@@ -188,7 +174,7 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
     bool mapped;
     int error;
 
-    if (!to_pages(uffd, region->addr, region->length, &first, &last)) {
+    if (!pgl_uffd_to_pages(uffd, region->addr, region->length, &first, &last)) {
         return false;
     }
     error = pgl_memory_check(&range);
@@ -226,17 +212,6 @@ bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_
     return pgl_uffd_map_region(uffd, &region);
 }
 
-static bool is_mapped(const struct pgl_space *space, uint64_t first, uint64_t last)
-{
-    struct pgl_map_entry part;
-    uint64_t next = first;
-
-    while (next <= last && pgl_space_next_part(space, &next, last, &part) && part.view.first == first) {
-        first = next;
-    }
-    return first > last;
-}
-
 bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
 {
     PGL_UNCANCELLED;
@@ -244,11 +219,11 @@ bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
     uint64_t first, last;
     int error = ENOENT;
 
-    if (!to_pages(uffd, addr, length, &first, &last)) {
+    if (!pgl_uffd_to_pages(uffd, addr, length, &first, &last)) {
         return false;
     }
     pgl_uffd_lock(uffd);
-    if (is_mapped(uffd->self, first, last)) {
+    if (pgl_space_shows_all(uffd->self, first, last)) {
         error = pgl_memory_release(uffd->self->fd, &range, &uffd->config);
     }
     if (error == 0 && !pgl_map_remove(uffd->self->map, first, last)) {
@@ -265,7 +240,7 @@ bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_
 {
     uint64_t first, last;
 
-    return to_pages(uffd, addr, length, &first, &last) && pgl_map_advise(uffd->self->map, first, last, advice);
+    return pgl_uffd_to_pages(uffd, addr, length, &first, &last) && pgl_map_advise(uffd->self->map, first, last, advice);
 }
 
 void pgl_uffd_get_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats)

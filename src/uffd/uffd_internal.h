@@ -3,6 +3,8 @@
  * The types that the files of the userfaultfd pager share, and their functions by file. Calls go down only:
  *
  *   uffd.c      the calls
+ *   prefetch.c  pages that are brought before they are touched
+ *   record.c    regions whose faults are recorded, or follow a recording
  *   self.c      threads that serve their own faults
  *   serve.c     the handler threads: one fault from its message to its answer
  *   follow.c    the processor that a handler runs on
@@ -360,6 +362,12 @@ struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_p
  * entry is left.
  */
 bool pgl_space_next_part(const struct pgl_space *space, uint64_t *first, uint64_t last, struct pgl_map_entry *part);
+
+/* Whether all pages of a range have an entry. The layout is locked. */
+bool pgl_space_shows_all(const struct pgl_space *space, uint64_t first, uint64_t last);
+
+/* Convert a range of memory to page numbers. Returns false with EINVAL when it is empty or not page-aligned. */
+bool pgl_uffd_to_pages(const struct pgl_uffd *uffd, const void *addr, size_t length, uint64_t *first, uint64_t *last);
 
 /* Remove pages from their objects: the kernel does not have them any more. The layout is locked. */
 void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last);

@@ -491,7 +491,7 @@ static void test_advisor_is_exact_at_both_ends_of_64_bits(void **state)
 
 static void test_advisor_names_its_reasons(void **state)
 {
-    static const char *const names[] = {"outside", "alone", "row", "up", "down", "start"};
+    static const char *const names[] = {"outside", "alone", "row", "up", "down", "start", "recorded", "prefetch"};
 
     (void)state;
     assert_int_equal(sizeof(names) / sizeof(names[0]), PGL_REASON_COUNT);

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The subcommand record: runs a program with the shim, and writes the pages that it touched. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include <zlib.h>
+
+#include "bench.h"
+#include "program.h"
+#include "sets.h"
+
+/* The touches of an area that were filled in, in the order in which they happened. */
+static gint compare_touches(gconstpointer a, gconstpointer b)
+{
+    const struct area_touch *one = a, *other = b;
+
+    return one->ns < other->ns ? -1 : one->ns > other->ns;
+}
+
+static GArray *touches_of(const struct area *area)
+{
+    GArray *touches = g_array_new(FALSE, FALSE, sizeof(struct area_touch));
+    uint64_t n = MIN(area->ntouches, AREA_TOUCHES);
+
+    for (uint64_t i = 0; i < n; i++) {
+        if (area->touches[i].object > 0) {
+            g_array_append_val(touches, area->touches[i]);
+        }
+    }
+    g_array_sort(touches, compare_touches);
+    return touches;
+}
+
+static unsigned objects_of(const struct area *area)
+{
+    return (unsigned)MIN(area->nobjects, AREA_OBJECTS);
+}
+
+/* Each entry once. */
+static void put_entries(GString *text, const struct area *area)
+{
+    unsigned n = (unsigned)MIN(area->nentries, AREA_ENTRIES);
+
+    for (unsigned i = 0; i < n; i++) {
+        const struct area_entry *entry = &area->entries[i];
+        bool is_new = entry->npages > 0;
+
+        for (unsigned j = 0; j < i && is_new; j++) {
+            is_new = area->entries[j].object != entry->object || area->entries[j].first != entry->first ||
+                     area->entries[j].npages != entry->npages;
+        }
+        if (is_new) {
+            g_string_append_printf(text, "# entry %u %" G_GUINT64_FORMAT " %" G_GUINT64_FORMAT "\n", entry->object,
+                                   entry->first, entry->npages);
+        }
+    }
+}
+
+/* A file may have grown since it was mapped first. */
+static uint64_t npages_of(const struct area *area, unsigned object)
+{
+    uint64_t npages = MAX(area->objects[object].npages, 1);
+    unsigned n = (unsigned)MIN(area->nentries, AREA_ENTRIES);
+
+    for (unsigned i = 0; i < n; i++) {
+        if (area->entries[i].object == object) {
+            npages = MAX(npages, area->entries[i].first + area->entries[i].npages);
+        }
+    }
+    return npages;
+}
+
+static GString *trace_text(const struct area *area, char *const *argv)
+{
+    GString *text = g_string_new("# pagelock-trace 1 kind=fault page_bits=12\n");
+    char *command = g_strjoinv(" ", (char **)argv);
+    GArray *touches = touches_of(area);
+
+    g_strdelimit(command, "\n\r", ' ');
+    g_string_append_printf(text,
+                           "# source: pagelock-bench record, %s: first touch of each page of the files that the "
+                           "program maps for reading\n",
+                           command);
+    for (unsigned i = 0; i < objects_of(area); i++) {
+        g_string_append_printf(text, "# object %u %" G_GUINT64_FORMAT " %s\n", i, npages_of(area, i),
+                               *area->objects[i].path ? area->objects[i].path : "?");
+    }
+    put_entries(text, area);
+    for (unsigned i = 0; i < touches->len; i++) {
+        const struct area_touch *touch = &g_array_index(touches, struct area_touch, i);
+
+        g_string_append_printf(text, "%" G_GUINT64_FORMAT " %u %u r\n", touch->ns, touch->object - 1, touch->page);
+    }
+    g_array_unref(touches);
+    g_free(command);
+    return text;
+}
+
+static bool write_trace(const char *path, const struct area *area, char *const *argv)
+{
+    GString *text = trace_text(area, argv);
+    gzFile gz = gzopen(path, "wbe9");
+    bool good = gz && gzwrite(gz, text->str, (unsigned)text->len) == (int)text->len;
+
+    good = gz && gzclose(gz) == Z_OK && good;
+    if (!good) {
+        g_printerr("pagelock-bench: %s: %s\n", path, g_strerror(errno));
+    }
+    g_string_free(text, TRUE);
+    return good;
+}
+
+/* A fault trace of the area, for sets_of_trace(). */
+static struct trace *trace_of(const struct area *area)
+{
+    struct trace *trace = trace_new("record");
+    GArray *touches = touches_of(area);
+
+    for (unsigned i = 0; i < objects_of(area); i++) {
+        struct trace_object object = {npages_of(area, i), g_strdup(area->objects[i].path)};
+
+        g_array_append_val(trace->objects, object);
+    }
+    for (unsigned i = 0; i < touches->len; i++) {
+        const struct area_touch *touch = &g_array_index(touches, struct area_touch, i);
+        struct trace_touch one = {.page = touch->page, .object = touch->object - 1};
+
+        g_array_append_val(trace->touches, one);
+    }
+    g_array_unref(touches);
+    return trace;
+}
+
+static bool write_sets(const char *path, const struct area *area)
+{
+    GPtrArray *sets = sets_new();
+    struct trace *trace = trace_of(area);
+    bool good = sets_of_trace(trace, NULL, sets) && sets_write(path, sets);
+
+    trace_free(trace);
+    g_ptr_array_unref(sets);
+    return good;
+}
+
+/* Each file, with the pages of it that were touched in all processes. */
+static void print_objects(const struct area *area, bool json)
+{
+    unsigned n = objects_of(area);
+    uint64_t *touched = g_new0(uint64_t, n + 1);
+    GArray *touches = touches_of(area);
+
+    for (unsigned i = 0; i < touches->len; i++) {
+        touched[g_array_index(touches, struct area_touch, i).object - 1]++;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        if (json) {
+            JsonBuilder *row = row_begin("record");
+
+            row_text(row, "file", area->objects[i].path);
+            row_count(row, "pages", npages_of(area, i));
+            row_count(row, "touched", touched[i]);
+            row_end(row);
+        } else {
+            printf("%10" G_GUINT64_FORMAT " of %10" G_GUINT64_FORMAT " pages of %s\n", touched[i], npages_of(area, i),
+                   area->objects[i].path);
+        }
+    }
+    g_array_unref(touches);
+    g_free(touched);
+}
+
+static void warn_of_losses(const struct area *area)
+{
+    if (area->ntouches > AREA_TOUCHES || area->nobjects > AREA_OBJECTS || area->nentries > AREA_ENTRIES) {
+        g_printerr("pagelock-bench: warning: there were more touches, files or mappings than can be recorded\n");
+    }
+    if (area->refused > 0) {
+        g_printerr("pagelock-bench: warning: %" G_GUINT64_FORMAT " mappings could not be recorded: %s\n", area->refused,
+                   g_strerror((int)area->error));
+    }
+}
+
+/* Says so if the program has failed. */
+static int judge(const char *program, int status)
+{
+    if (WIFSIGNALED(status)) {
+        g_printerr("pagelock-bench: %s was ended by signal %d\n", program, WTERMSIG(status));
+    } else if (WEXITSTATUS(status) != 0) {
+        g_printerr("pagelock-bench: %s ended with status %d\n", program, WEXITSTATUS(status));
+    }
+    return status == 0 ? STATUS_GOOD : STATUS_FAILED;
+}
+
+static int record(char *const *argv, const char *trace_path, const char *workset_path, bool json)
+{
+    struct area *area = area_new();
+    int status = STATUS_FAILED;
+    int ended;
+    uint64_t ns;
+
+    if (!area) {
+        return STATUS_FAILED;
+    }
+    area->advice = PGL_ADVICE_RANDOM; /* each first touch is a fault */
+    area->records = true;
+    if (program_run(argv, area, false, &ended, &ns) && !program_explain(area)) {
+        warn_of_losses(area);
+        print_objects(area, json);
+        status = judge(argv[0], ended);
+        if ((trace_path && !write_trace(trace_path, area, argv)) || (workset_path && !write_sets(workset_path, area))) {
+            status = STATUS_FAILED;
+        }
+    }
+    area_free(area);
+    return status;
+}
+
+int record_main(int argc, char **argv)
+{
+    char *trace_path = NULL, *workset_path = NULL;
+    const GOptionEntry entries[] = {
+        {"trace", 0, 0, G_OPTION_ARG_FILENAME, &trace_path, "write the touches, for replay and pager", "FILE"},
+        {"workset", 0, 0, G_OPTION_ARG_FILENAME, &workset_path, "write a working set of each file", "FILE"},
+        {NULL, 0, 0, 0, NULL, NULL, NULL},
+    };
+    int status = STATUS_USAGE;
+    bool json;
+
+    if (options_parse(entries, "-- PROGRAM [ARGUMENT...] - record the pages that a program touches", NULL, &argc, &argv,
+                      &json)) {
+        int first = argc > 1 && !strcmp(argv[1], "--") ? 2 : 1;
+
+        if (first >= argc) {
+            status = usage_error("record wants a program");
+        } else if (!trace_path && !workset_path) {
+            status = usage_error("record wants --trace or --workset, or both");
+        } else {
+            status = record(argv + first, trace_path, workset_path, json);
+        }
+    }
+    g_free(trace_path);
+    g_free(workset_path);
+    return status;
+}

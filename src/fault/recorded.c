@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * An object whose faults are recorded, or follow a recording.
+ *
+ * OBJECTS      The watcher and the working set of an object change only while all of it is locked. A fault reads them
+ *              with the shard of its page locked. Therefore a watcher that was replaced is not called any more, and a
+ *              set that was replaced is not read any more, once the call returns.
+ */
+#include "object_internal.h"
+
+void pgl_object_watch(struct pgl_object *object, void (*touched)(void *arg, uint64_t index), void *arg)
+{
+    pgl_object_lock_all(object);
+    object->touched = touched;
+    object->touched_arg = arg;
+    pgl_object_unlock_all(object);
+}
+
+void pgl_object_set_workset(struct pgl_object *object, const struct pgl_workset *workset)
+{
+    pgl_object_lock_all(object);
+    object->workset = workset;
+    pgl_object_unlock_all(object);
+}
+
+bool pgl_object_recorded_row(const struct pgl_object *object, uint64_t index, struct pgl_advice_row *row)
+{
+    uint64_t page = index + object->config.pager_range.first;
+    struct pgl_pager_range cluster;
+
+    if (!object->workset || !pgl_workset_find(object->workset, page, &cluster)) {
+        return false;
+    }
+    *row =
+        (struct pgl_advice_row){.before = (uint32_t)(page - cluster.first), .after = (uint32_t)(cluster.last - page)};
+    return true;
+}
+
+void pgl_object_record_as(struct pgl_object *object, struct pgl_object *other)
+{
+    const struct pgl_workset *workset;
+    void (*touched)(void *arg, uint64_t index);
+    void *arg;
+
+    pgl_object_lock(other, 0, 0);
+    workset = other->workset;
+    touched = other->touched;
+    arg = other->touched_arg;
+    pgl_object_unlock(other, 0, 0);
+    pgl_object_watch(object, touched, arg);
+    pgl_object_set_workset(object, workset);
+}

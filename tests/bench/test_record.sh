@@ -1,0 +1,116 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Usage: test_record.sh PAGELOCK-BENCH MAPPED: which pages of a program's files are recorded, and that the program finds
+# them right. MAPPED is the program of mapped.c.
+set -u
+bench=$(realpath "$1") || exit 1
+mapped=$(realpath "$2") || exit 1
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+failed=0
+head -c 409600 /dev/urandom >"$dir/file"
+
+fail() {
+    echo "FAILED: $*"
+    failed=1
+}
+
+# record ARGUMENT...: record MAPPED with these, into trace and set
+record() {
+    "$bench" record --trace "$dir/trace.gz" --workset "$dir/set" -- "$mapped" "$dir/file" "$@" >"$dir/out" 2>"$dir/err"
+}
+
+# touches: the pages of the trace, in order
+touches() {
+    gzip -dc "$dir/trace.gz" | sed '/^#/d' | cut -d ' ' -f 3 | tr '\n' ' '
+}
+
+# recorded EXPECTED ARGUMENT...: the program ends well, and these pages were touched in this order
+recorded() {
+    expected=$1
+    shift
+    record "$@" || fail "$*: $(cat "$dir/err")"
+    [ "$(touches)" = "$expected" ] || fail "$*: touched $(touches)"
+    [ -s "$dir/err" ] && fail "$* said: $(cat "$dir/err")"
+}
+
+each_page_is_recorded_at_its_first_touch() {
+    recorded '5 3 99 0 ' 5 3 99 3 0 5
+    gzip -dc "$dir/trace.gz" | grep -qx "# object 0 100 $dir/file" || fail "the object is not named"
+    gzip -dc "$dir/trace.gz" | grep -qx '# entry 0 0 100' || fail "the entry is not there"
+    [ "$(cat "$dir/out")" = "         4 of        100 pages of $dir/file" ] || fail "it printed: $(cat "$dir/out")"
+}
+
+# However the program ends.
+a_program_that_does_not_return_is_recorded() {
+    recorded '7 ' 7 x
+    record 8 k && fail "a program that was killed is good"
+    [ "$(touches)" = '8 ' ] || fail "killed: touched $(touches)"
+    grep -q 'was ended by signal 9' "$dir/err" || fail "killed: it said $(cat "$dir/err")"
+    record 9 ? && fail "a program that fails is good"
+    grep -q 'ended with status 1' "$dir/err" || fail "failed: it said $(cat "$dir/err")"
+}
+
+# The child has its file, but is not recorded. A program that replaces itself is another process with the same files.
+children_have_their_files() {
+    recorded '5 ' 5 f 5 6 99
+    recorded '5 5 6 ' 5 e 5 6
+}
+
+changes_of_the_mapping_are_followed() {
+    recorded '5 60 ' 5 u 5 60 6
+    recorded '5 5 6 ' 5 s 5 6
+    recorded '5 5 ' 5 s w 5
+    recorded '5 6 ' 5 g 6
+}
+
+the_trace_and_the_set_are_what_the_commands_read() {
+    recorded '5 6 7 50 ' 5 6 7 50
+    "$bench" replay --policy none --format=json "$dir/trace.gz" | grep -q '"faults":4,' || fail "the trace has no four faults"
+    "$bench" replay --policy none --workset "$dir/set" --format=json "$dir/trace.gz" | grep -q '"requests":2,' ||
+        fail "a replay with the set does not take two requests"
+    [ "$("$bench" workset --format=json "$dir/set")" = \
+        '{"bench":"workset","name":"'"$dir"'/file","runs":1,"pages":4,"clusters":2,"cluster_pages":4}' ] ||
+        fail "the set is $("$bench" workset --format=json "$dir/set")"
+    cp "$dir/set" "$dir/first"
+    recorded '6 90 ' 6 90
+    "$bench" workset --output "$dir/both" "$dir/first" "$dir/trace.gz" >/dev/null || fail "the sets cannot be combined"
+    "$bench" workset --format=json "$dir/both" | grep -q '"runs":2,"pages":5,' || fail "combined: $("$bench" workset "$dir/both")"
+    "$bench" workset --least 2 --format=json "$dir/both" | grep -q '"pages":1,' || fail "touched twice: $("$bench" workset "$dir/both")"
+}
+
+# says MESSAGE STATUS ARGUMENT...
+says() {
+    message=$1
+    status=$2
+    shift 2
+    "$bench" "$@" >"$dir/out" 2>"$dir/err"
+    [ $? -eq "$status" ] && grep -qF "$message" "$dir/err" || fail "$* said: $(cat "$dir/err")"
+}
+
+wrong_usage_and_damage_are_named() {
+    says 'record wants a program' 2 record --trace x
+    says 'record wants --trace or --workset' 2 record -- true
+    says '/nowhere/x' 1 record --trace "$dir/x" -- /nowhere/x
+    says 'mapped no file' 1 record --trace "$dir/x" -- true
+    says 'workset wants a trace' 2 workset
+    head -c 40 "$dir/first" >"$dir/cut"
+    says "$dir/cut: set 1: it is cut short" 2 workset "$dir/cut"
+    says "$dir/cut: set 1: it is cut short" 2 replay --workset "$dir/cut" "$dir/trace.gz"
+    cat "$dir/first" "$dir/cut" >"$dir/second"
+    says "set 2: it is cut short" 2 workset "$dir/second"
+    tr '\005' '\004' <"$dir/first" >"$dir/changed"
+    says "its checksum is wrong" 2 workset "$dir/changed"
+}
+
+if ! record 0 && grep -q 'userfaultfd is not permitted' "$dir/err"; then
+    echo "SKIP: $(cat "$dir/err")"
+    exit 77
+fi
+each_page_is_recorded_at_its_first_touch
+a_program_that_does_not_return_is_recorded
+children_have_their_files
+changes_of_the_mapping_are_followed
+the_trace_and_the_set_are_what_the_commands_read
+wrong_usage_and_damage_are_named
+exit $failed

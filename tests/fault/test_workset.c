@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Working sets: what a recording becomes, how sets combine, and which bytes are refused. One claim per test. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <pagelock/workset.h>
+
+#include "../cm.h"
+
+static const struct pgl_costs two_pages = {2000, 1000};
+static const struct pgl_costs no_gap = {1, 1000};
+
+/* The call number `failing` (from 1) of calloc() fails; 0: none does. */
+static unsigned callocs, failing;
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return ++callocs == failing ? NULL : __real_calloc(n, size);
+}
+
+/* A set of ranges, given as first and last in turn, up to a pair of which the first is above the last. */
+static struct pgl_workset *set_of(const uint64_t *ranges, const struct pgl_costs *costs)
+{
+    struct pgl_recording *recording = pgl_recording_new(100000);
+    struct pgl_workset *set;
+
+    for (; ranges[0] <= ranges[1]; ranges += 2) {
+        for (uint64_t page = ranges[0]; page <= ranges[1]; page++) {
+            pgl_recording_touch(recording, page);
+        }
+    }
+    set = pgl_workset_new(recording, "file", costs);
+    assert_non_null(set);
+    pgl_recording_free(recording);
+    return set;
+}
+
+#define SET(costs, ...) set_of((const uint64_t[]){__VA_ARGS__, 1, 0}, costs)
+
+/* The clusters are these ranges, and no others. */
+static void assert_clusters(const struct pgl_workset *set, const uint64_t *ranges)
+{
+    struct pgl_pager_range cluster = {0, UINT64_MAX};
+    struct pgl_workset_info info;
+    uint64_t n = 0, npages = 0;
+
+    for (uint64_t at = 0; ranges[0] <= ranges[1]; ranges += 2, at = cluster.last + 1) {
+        assert_true(pgl_workset_next(set, at, &cluster));
+        assert_int_equal(cluster.first, ranges[0]);
+        assert_int_equal(cluster.last, ranges[1]);
+        npages += cluster.last - cluster.first + 1;
+        n++;
+    }
+    assert_false(pgl_workset_next(set, n > 0 ? cluster.last + 1 : 0, &cluster));
+    pgl_workset_get_info(set, &info);
+    assert_int_equal(info.clusters, n);
+    assert_int_equal(info.cluster_pages, npages);
+}
+
+#define CLUSTERS(set, ...) assert_clusters(set, (const uint64_t[]){__VA_ARGS__, 1, 0})
+
+static void test_recording_counts_each_page_once(void **state)
+{
+    struct pgl_recording *recording = pgl_recording_new(130);
+
+    (void)state;
+    assert_int_equal(pgl_recording_count(recording), 0);
+    for (unsigned times = 0; times < 3; times++) {
+        pgl_recording_touch(recording, 0);
+        pgl_recording_touch(recording, 63);
+        pgl_recording_touch(recording, 64);
+    }
+    assert_int_equal(pgl_recording_count(recording), 3);
+    pgl_recording_free(recording);
+}
+
+static void test_recording_has_room_for_its_pages_and_no_more(void **state)
+{
+    (void)state;
+    for (uint64_t npages = 63; npages <= 65; npages++) {
+        struct pgl_recording *recording = pgl_recording_new(npages);
+
+        pgl_recording_touch(recording, npages - 1);
+        assert_int_equal(pgl_recording_count(recording), 1);
+        pgl_recording_touch(recording, npages);
+        pgl_recording_touch(recording, UINT64_MAX);
+        assert_int_equal(pgl_recording_count(recording), 1);
+        pgl_recording_free(recording);
+    }
+}
+
+static void test_recording_refuses_no_pages_and_too_many(void **state)
+{
+    (void)state;
+    errno = 0;
+    assert_null(pgl_recording_new(0));
+    assert_int_equal(errno, EINVAL);
+    errno = 0;
+    assert_null(pgl_recording_new((uint64_t)PGL_WORKSET_PAGES_MAX + 1));
+    assert_int_equal(errno, EINVAL);
+}
+
+static void test_workset_of_nothing_has_no_cluster(void **state)
+{
+    struct pgl_workset *set = SET(NULL, 1, 0);
+    struct pgl_pager_range cluster;
+
+    (void)state;
+    assert_false(pgl_workset_find(set, 0, &cluster));
+    assert_false(pgl_workset_next(set, 0, &cluster));
+    pgl_workset_free(set);
+}
+
+static void test_workset_finds_the_cluster_of_a_page_and_none_elsewhere(void **state)
+{
+    struct pgl_workset *set = SET(&no_gap, 0, 0, 100, 109, 300, 300);
+    struct pgl_pager_range cluster = {7, 7};
+
+    (void)state;
+    assert_false(pgl_workset_find(set, 99, &cluster));
+    assert_false(pgl_workset_find(set, 110, &cluster));
+    assert_false(pgl_workset_find(set, 1, &cluster));
+    assert_false(pgl_workset_find(set, UINT64_MAX, &cluster));
+    assert_int_equal(cluster.first, 7);
+    for (uint64_t page = 100; page <= 109; page++) {
+        assert_true(pgl_workset_find(set, page, &cluster));
+        assert_int_equal(cluster.first, 100);
+        assert_int_equal(cluster.last, 109);
+    }
+    assert_true(pgl_workset_find(set, 0, &cluster));
+    assert_true(pgl_workset_find(set, 300, &cluster));
+    pgl_workset_free(set);
+}
+
+static void test_workset_bridges_a_gap_that_costs_no_more_than_a_request(void **state)
+{
+    struct pgl_workset *set = SET(&two_pages, 10, 10, 13, 13, 17, 17);
+
+    (void)state;
+    CLUSTERS(set, 10, 13, 17, 17);
+    pgl_workset_free(set);
+}
+
+static void test_workset_goes_by_the_costs_of_advice_h_where_none_are_known(void **state)
+{
+    struct pgl_workset *set = SET(NULL, 10, 10, 10 + PGL_COSTS_FAULT_NS / PGL_COSTS_PAGE_NS + 1,
+                                  10 + PGL_COSTS_FAULT_NS / PGL_COSTS_PAGE_NS + 1, 20, 20);
+
+    (void)state;
+    CLUSTERS(set, 10, 13, 20, 20);
+    pgl_workset_free(set);
+}
+
+static void test_workset_cluster_has_64_pages_at_most(void **state)
+{
+    struct pgl_workset *of_63 = SET(&two_pages, 5, 67);
+    struct pgl_workset *of_64 = SET(&two_pages, 5, 68);
+    struct pgl_workset *of_65 = SET(&two_pages, 5, 69);
+    struct pgl_workset *bridged = SET(&two_pages, 5, 5, 7, 68);
+    struct pgl_workset *too_long = SET(&two_pages, 5, 5, 7, 69);
+
+    (void)state;
+    CLUSTERS(of_63, 5, 67);
+    CLUSTERS(of_64, 5, 68);
+    CLUSTERS(of_65, 5, 68, 69, 69);
+    CLUSTERS(bridged, 5, 68);
+    CLUSTERS(too_long, 5, 5, 7, 69);
+    pgl_workset_free(of_63);
+    pgl_workset_free(of_64);
+    pgl_workset_free(of_65);
+    pgl_workset_free(bridged);
+    pgl_workset_free(too_long);
+}
+
+static void test_workset_cuts_a_long_stretch_and_shares_its_last_part(void **state)
+{
+    struct pgl_workset *set = SET(&two_pages, 0, 199, 202, 210);
+    struct pgl_pager_range cluster;
+
+    (void)state;
+    CLUSTERS(set, 0, 63, 64, 127, 128, 191, 192, 210);
+    assert_true(pgl_workset_find(set, 127, &cluster));
+    assert_int_equal(cluster.first, 64);
+    pgl_workset_free(set);
+}
+
+static void test_workset_knows_its_name_and_its_pages(void **state)
+{
+    struct pgl_workset *set = SET(&two_pages, 10, 19, 21, 21);
+    struct pgl_workset_info info;
+
+    (void)state;
+    pgl_workset_get_info(set, &info);
+    assert_string_equal(info.name, "file");
+    assert_int_equal(info.recordings, 1);
+    assert_int_equal(info.pages, 11);
+    assert_int_equal(info.clusters, 1);
+    assert_int_equal(info.cluster_pages, 12);
+    pgl_workset_free(set);
+}
+
+static void test_workset_name_has_its_limit(void **state)
+{
+    struct pgl_recording *recording = pgl_recording_new(1);
+    char name[PGL_WORKSET_NAME_MAX + 2];
+    struct pgl_workset *set;
+
+    (void)state;
+    memset(name, 'x', sizeof(name));
+    name[PGL_WORKSET_NAME_MAX] = '\0';
+    set = pgl_workset_new(recording, name, NULL);
+    assert_non_null(set);
+    pgl_workset_free(set);
+    name[PGL_WORKSET_NAME_MAX] = 'x';
+    name[PGL_WORKSET_NAME_MAX + 1] = '\0';
+    errno = 0;
+    assert_null(pgl_workset_new(recording, name, NULL));
+    assert_int_equal(errno, EINVAL);
+    pgl_recording_free(recording);
+}
+
+static void test_workset_refuses_unreasonable_costs(void **state)
+{
+    static const struct pgl_costs refused = {PGL_COSTS_MAX_NS + 1, 1};
+    struct pgl_recording *recording = pgl_recording_new(1);
+    const struct pgl_workset *set = SET(NULL, 0, 0);
+    unsigned char bytes[100];
+    size_t size = pgl_workset_save(set, bytes, sizeof(bytes));
+    const char *why = NULL;
+
+    (void)state;
+    errno = 0;
+    assert_null(pgl_workset_new(recording, NULL, &refused));
+    assert_int_equal(errno, EINVAL);
+    errno = 0;
+    assert_null(pgl_workset_combine(&set, 1, 1, &refused));
+    assert_int_equal(errno, EINVAL);
+    assert_null(pgl_workset_load(bytes, size, &refused, NULL, &why));
+    assert_string_equal(why, pgl_costs_explain(&refused));
+    pgl_workset_free((struct pgl_workset *)(uintptr_t)set);
+    pgl_recording_free(recording);
+}
+
+static void test_workset_combined_has_the_pages_of_each(void **state)
+{
+    const struct pgl_workset *sets[] = {SET(&no_gap, 0, 9, 50, 50), SET(&no_gap, 5, 14, 80, 81), SET(&no_gap, 1, 0)};
+    struct pgl_workset *all = pgl_workset_combine(sets, 3, 1, &no_gap);
+    struct pgl_workset *both = pgl_workset_combine(sets, 3, 2, &no_gap);
+    struct pgl_workset *none = pgl_workset_combine(sets, 3, 3, &no_gap);
+    struct pgl_workset_info info;
+
+    (void)state;
+    pgl_workset_get_info(all, &info);
+    assert_int_equal(info.recordings, 3);
+    assert_int_equal(info.pages, 18);
+    assert_string_equal(info.name, "file");
+    CLUSTERS(all, 0, 14, 50, 50, 80, 81);
+    CLUSTERS(both, 5, 9);
+    CLUSTERS(none, 1, 0);
+    pgl_workset_free(all);
+    pgl_workset_free(both);
+    pgl_workset_free(none);
+    for (unsigned i = 0; i < 3; i++) {
+        pgl_workset_free((struct pgl_workset *)(uintptr_t)sets[i]);
+    }
+}
+
+/* A set that was combined before counts as often as it was recorded. */
+static void test_workset_combined_twice_counts_all_runs(void **state)
+{
+    const struct pgl_workset *two[] = {SET(&no_gap, 0, 4), SET(&no_gap, 3, 9)};
+    const struct pgl_workset *again[] = {pgl_workset_combine(two, 2, 1, NULL), SET(&no_gap, 4, 4)};
+    struct pgl_workset *thrice = pgl_workset_combine(again, 2, 3, &no_gap);
+    struct pgl_workset_info info;
+
+    (void)state;
+    pgl_workset_get_info(thrice, &info);
+    assert_int_equal(info.recordings, 3);
+    CLUSTERS(thrice, 4, 4);
+    pgl_workset_free(thrice);
+    for (unsigned i = 0; i < 2; i++) {
+        pgl_workset_free((struct pgl_workset *)(uintptr_t)two[i]);
+        pgl_workset_free((struct pgl_workset *)(uintptr_t)again[i]);
+    }
+}
+
+static void test_workset_of_no_set_is_refused(void **state)
+{
+    (void)state;
+    errno = 0;
+    assert_null(pgl_workset_combine(NULL, 0, 1, NULL));
+    assert_int_equal(errno, EINVAL);
+}
+
+/* Against counts per page. */
+static void test_workset_agrees_with_counts_of_each_page(void **state)
+{
+    enum { SETS = 5, PAGES = 600 };
+    const struct pgl_workset *sets[SETS];
+    unsigned counts[PAGES] = {0};
+    uint32_t random = 1;
+
+    (void)state;
+    for (unsigned i = 0; i < SETS; i++) {
+        struct pgl_recording *recording = pgl_recording_new(PAGES);
+
+        for (unsigned page = 0; page < PAGES; page++) {
+            random = random * 1664525 + 1013904223;
+            if (random >> 30 != 0 || (page > 200 && page < 400)) {
+                pgl_recording_touch(recording, page);
+                counts[page]++;
+            }
+        }
+        sets[i] = pgl_workset_new(recording, NULL, NULL);
+        pgl_recording_free(recording);
+    }
+    for (unsigned least = 1; least <= SETS; least++) {
+        struct pgl_workset *set = pgl_workset_combine(sets, SETS, least, &no_gap);
+        struct pgl_pager_range cluster;
+
+        for (unsigned page = 0; page < PAGES; page++) {
+            assert_int_equal(pgl_workset_find(set, page, &cluster), counts[page] >= least);
+            if (counts[page] >= least) {
+                assert_true(cluster.first <= page && page <= cluster.last && cluster.last - cluster.first < 64);
+            }
+        }
+        pgl_workset_free(set);
+    }
+    for (unsigned i = 0; i < SETS; i++) {
+        pgl_workset_free((struct pgl_workset *)(uintptr_t)sets[i]);
+    }
+}
+
+/* Each allocation in turn fails. */
+static void test_workset_without_memory_is_none(void **state)
+{
+    struct pgl_recording *recording = pgl_recording_new(1000);
+    const struct pgl_workset *set;
+    unsigned char bytes[100];
+    size_t size;
+
+    (void)state;
+    pgl_recording_touch(recording, 5);
+    set = pgl_workset_new(recording, NULL, NULL);
+    size = pgl_workset_save(set, bytes, sizeof(bytes));
+    callocs = 0;
+    failing = 1;
+    assert_null(pgl_recording_new(1));
+    for (unsigned way = 0; way < 3; way++) {
+        struct pgl_workset *made = NULL;
+        unsigned nfailed = 0;
+
+        for (unsigned at = 1; !made; at++, nfailed++) {
+            callocs = 0;
+            failing = at;
+            errno = 0;
+            made = way == 0   ? pgl_workset_new(recording, NULL, NULL)
+                   : way == 1 ? pgl_workset_combine(&set, 1, 1, NULL)
+                              : pgl_workset_load(bytes, size, NULL, NULL, NULL);
+            assert_true(made || errno == ENOMEM);
+        }
+        assert_true(nfailed > 3);
+        pgl_workset_free(made);
+    }
+    failing = 0;
+    pgl_workset_free((struct pgl_workset *)(uintptr_t)set);
+    pgl_recording_free(recording);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_recording_counts_each_page_once),
+        cmocka_unit_test(test_recording_has_room_for_its_pages_and_no_more),
+        cmocka_unit_test(test_recording_refuses_no_pages_and_too_many),
+        cmocka_unit_test(test_workset_of_nothing_has_no_cluster),
+        cmocka_unit_test(test_workset_finds_the_cluster_of_a_page_and_none_elsewhere),
+        cmocka_unit_test(test_workset_bridges_a_gap_that_costs_no_more_than_a_request),
+        cmocka_unit_test(test_workset_goes_by_the_costs_of_advice_h_where_none_are_known),
+        cmocka_unit_test(test_workset_cluster_has_64_pages_at_most),
+        cmocka_unit_test(test_workset_cuts_a_long_stretch_and_shares_its_last_part),
+        cmocka_unit_test(test_workset_knows_its_name_and_its_pages),
+        cmocka_unit_test(test_workset_name_has_its_limit),
+        cmocka_unit_test(test_workset_refuses_unreasonable_costs),
+        cmocka_unit_test(test_workset_combined_has_the_pages_of_each),
+        cmocka_unit_test(test_workset_combined_twice_counts_all_runs),
+        cmocka_unit_test(test_workset_of_no_set_is_refused),
+        cmocka_unit_test(test_workset_agrees_with_counts_of_each_page),
+        cmocka_unit_test(test_workset_without_memory_is_none),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

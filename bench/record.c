@@ -221,15 +221,15 @@ int record_main(int argc, char **argv)
 {
     char *trace_path = NULL, *workset_path = NULL;
     const GOptionEntry entries[] = {
-        {"trace", 0, 0, G_OPTION_ARG_FILENAME, &trace_path, "write the touches, for replay and pager", "FILE"},
-        {"workset", 0, 0, G_OPTION_ARG_FILENAME, &workset_path, "write a working set of each file", "FILE"},
+        {"trace", 0, 0, G_OPTION_ARG_FILENAME, &trace_path, "write the touches, for replay; default: none", "FILE"},
+        {"workset", 0, 0, G_OPTION_ARG_FILENAME, &workset_path, "write a working set of each file; default: none",
+         "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
     int status = STATUS_USAGE;
     bool json;
 
-    if (options_parse(entries, "-- PROGRAM [ARGUMENT...] - record the pages that a program touches", NULL, &argc, &argv,
-                      &json)) {
+    if (options_parse(entries, "-- PROGRAM... - record the pages that it touches", NULL, &argc, &argv, &json)) {
         int first = argc > 1 && !strcmp(argv[1], "--") ? 2 : 1;
 
         if (first >= argc) {

@@ -116,7 +116,7 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
         {"page-ns", 0, 0, G_OPTION_ARG_INT, &page_ns,
          "fault traces: the cost of a page; default: " G_STRINGIFY(PGL_COSTS_PAGE_NS), "NS"},
         {"workset", 0, 0, G_OPTION_ARG_FILENAME, &named->workset_path,
-         "fault traces: bring clusters of these working sets; default: none", "FILE"},
+         "fault traces: bring clusters of these sets; default: none", "FILE"},
         {"yardstick", 0, 0, G_OPTION_ARG_NONE, &yardstick,
          "fault traces: print every fixed window; default: the best one", NULL},
         {"plot", 0, 0, G_OPTION_ARG_FILENAME, &named->plot_path, "draw into a .svg, .png or .pdf; default: none",

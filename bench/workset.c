@@ -94,15 +94,14 @@ int workset_main(int argc, char **argv)
     char *output = NULL;
     int least = 1;
     const GOptionEntry entries[] = {
-        {"output", 0, 0, G_OPTION_ARG_FILENAME, &output, "write the sets", "FILE"},
-        {"least", 0, 0, G_OPTION_ARG_INT, &least, "keep the pages that so many runs touched (default 1)", "N"},
+        {"output", 0, 0, G_OPTION_ARG_FILENAME, &output, "write the sets; default: none", "FILE"},
+        {"least", 0, 0, G_OPTION_ARG_INT, &least, "pages that so many runs touched; default: 1", "N"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
     int status = STATUS_USAGE;
     bool json;
 
-    if (options_parse(entries, "FILE... - show and combine working sets, of traces or of files with sets", NULL, &argc,
-                      &argv, &json) &&
+    if (options_parse(entries, "FILE... - show and combine working sets", NULL, &argc, &argv, &json) &&
         option_in_bounds("--least", least, 1, INT_MAX)) {
         status = argc > 1 ? run(argc - 1, argv + 1, output, (unsigned)least, json)
                           : usage_error("workset wants a trace or a file of working sets");

@@ -3,11 +3,11 @@
  * A working set, and how it is made. Private.
  *
  * INVARIANTS   of a set. pgl_workset_load() refuses bytes that would break one of the first three.
- *   O1  The stretches are in ascending order and have no page in common. None is empty, and each ends below
+ *   U11  The stretches are in ascending order and have no page in common. None is empty, and each ends below
  *       PGL_WORKSET_PAGES_MAX.
- *   O2  The times of two stretches differ if one begins right behind the other.
- *   O3  A stretch was touched in at least one of the recorded runs, and at most in all of them.
- *   O4  The pieces are in ascending order and have no page in common. A piece has at most PGL_WORKSET_CLUSTER pages, or
+ *   U12  The times of two stretches differ if one begins right behind the other.
+ *   U13  A stretch was touched in at least one of the recorded runs, and at most in all of them.
+ *   U14  The pieces are in ascending order and have no page in common. A piece has at most PGL_WORKSET_CLUSTER pages, or
  *       is a part of one stretch that is cut into clusters of that many. Each page of a stretch is in a piece, and each
  *       cluster begins and ends with a page of a stretch.
  */

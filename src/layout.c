@@ -8,6 +8,8 @@
 #include <pagelock/layout.h>
 #include <pagelock/pagelock.h>
 
+const unsigned pgl_layout = PGL_LAYOUT;
+
 #define SIZE(name) const size_t pgl_sizeof_##name = sizeof(struct pgl_##name)
 
 SIZE(tb);

@@ -16,6 +16,9 @@
 extern "C" {
 #endif
 
+/* PGL_LAYOUT of the library: what pgl_table_new() compares with that of the caller's headers. */
+PGL_API extern const unsigned pgl_layout;
+
 /*
  * The sizes in bytes of the structs that a caller allocates. The alignment of malloc() is enough for each of them,
  * except for struct pgl_tb, which is a member of the caller's own block, and for struct pgl_extent, of which a large

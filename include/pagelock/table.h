@@ -114,9 +114,25 @@ struct pgl_table_stats {
  * Blocks:   allocates.
  * Owns:     the caller; free with pgl_table_free().
  * Errors:   NULL; EINVAL for a @config out of its bounds, ENOMEM; ENOTSUP for asymmetric fences where the system has
- *           none.
+ *           none; ENOEXEC when the caller was compiled with headers of another layout (PGL_LAYOUT) than the library's.
  */
 PGL_API struct pgl_table *pgl_table_new(const struct pgl_table_config *config);
+
+/**
+ * pgl_table_new_for() - allocate a table for inline functions of a given layout
+ * @config: borrowed for the call
+ * @layout: the PGL_LAYOUT of the headers whose inline functions will use the table
+ *
+ * In C and C++ pgl_table_new() is a macro that passes the PGL_LAYOUT of its headers to this function. The exported
+ * function pgl_table_new(), which other languages bind, passes the library's own: code that calls the library for each
+ * operation needs no check.
+ *
+ * Locks:    none.
+ * Blocks:   allocates.
+ * Owns:     the caller; free with pgl_table_free().
+ * Errors:   as pgl_table_new(). With ENOEXEC the library has read nothing of @config.
+ */
+PGL_API struct pgl_table *pgl_table_new_for(const struct pgl_table_config *config, unsigned layout);
 
 /**
  * pgl_table_free() - free a table, its descriptors and its maps

@@ -17,6 +17,11 @@
 /* The place that is reported for a call through one of these functions. */
 #define NO_PLACE "an unknown place"
 
+struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
+{
+    return pgl_table_new_for(config, PGL_LAYOUT);
+}
+
 void pgl_page_lock(struct pgl_table *table, struct pgl_page *page)
 {
     pgl_page_lock_at(table, page, NO_PLACE);

@@ -37,6 +37,7 @@
 #undef pgl_store_u32
 #undef pgl_store_u64
 #undef pgl_store_u8
+#undef pgl_table_new
 #undef pgl_table_reset
 #undef pgl_table_trim
 #undef pgl_tb_link_unlisted

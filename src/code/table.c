@@ -42,13 +42,17 @@ _Static_assert(sizeof(struct pgl_leaf) - sizeof(struct pgl_page[PGL_LEVEL_SIZE])
                    sizeof(struct pgl_page[PGL_LEVEL_SIZE]) / 50,
                "a leaf's header costs at most 2 % of its pages");
 
-struct pgl_table *pgl_table_new(const struct pgl_table_config *config)
+struct pgl_table *pgl_table_new_for(const struct pgl_table_config *config, unsigned layout)
 {
     struct pgl_table *table;
     unsigned index_bits, top_shift, root_bits;
     void *memory;
     size_t bytes;
 
+    if (layout != PGL_LAYOUT) {
+        errno = ENOEXEC;
+        return NULL;
+    }
     if (config->page_bits < PGL_PAGE_BITS_MIN || config->page_bits > PGL_PAGE_BITS_MAX ||
         config->addr_bits < config->page_bits || config->addr_bits > 64 || (config->ops && !config->ops->retired)) {
         errno = EINVAL;

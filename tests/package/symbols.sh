@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: symbols.sh LIBRARY ARCHIVE MAP HEADER...: what the library exports, its version script and its headers'
-# prototypes agree; each operation that the headers document is exported under its own name; and nothing global in the
-# archive can be taken for a name of its user's.
+# prototypes agree; its symbols have the version of its soname; each operation that the headers document is exported
+# under its own name; and nothing global in the archive can be taken for a name of its user's.
 set -u
 export LC_ALL=C
 library=$1
@@ -23,6 +23,12 @@ sed -nE 's/^PGL_(API|INLINE) .*[ *](pgl_[a-z0-9_]*)[(;[].*/\2/p' "$@" | sort -u 
 
 [ -s "$dir/library" ] || { echo "FAILED: no symbol in $library"; failed=1; }
 sort -cu "$dir/map" || { echo "FAILED: $map is not sorted"; failed=1; }
+# A program that was linked with another interface does not start: the soname and the symbols' version say which it is.
+soname=$(readelf -d "$library" | sed -n 's/.*SONAME.*\[libpagelock\.so\.\(.*\)\]/\1/p')
+versions=$(nm -D --defined-only "$library" | sed -n 's/.*@//p' | sort -u)
+[ -n "$soname" ] && [ "$versions" = "PAGELOCK_$soname" ] ||
+    { echo "FAILED: the soname ends in .so.$soname, and the symbols have the versions: $versions"; failed=1; }
+
 same library map
 same map headers
 

@@ -112,6 +112,8 @@ struct pgl_table {
     struct pgl_tally tallies[PGL_TALLIES];
 };
 
+#define pgl_table_new(config) pgl_table_new_for(config, PGL_LAYOUT)
+
 #define pgl_table_trim(table) pgl_table_trim_at(table, PGL_HERE)
 PGL_API uint64_t pgl_table_trim_at(struct pgl_table *table, const char *place);
 

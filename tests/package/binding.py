@@ -4,14 +4,19 @@
 their plain names, memory and members by the library's constants. The headers in INCLUDE say which there must be."""
 import ctypes
 import errno
+import os
 import pathlib
 import re
 import sys
 import threading
 import unittest
-from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_int, c_uint, c_uint64, c_void_p
 
-LIBRARY, INCLUDE = sys.argv.pop(1), pathlib.Path(sys.argv.pop(1))
+os.environ["PAGELOCK_LIBRARY"], INCLUDE = sys.argv.pop(1), pathlib.Path(sys.argv.pop(1))
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "docs/examples/python"))
+from pagelock import (  # noqa: E402
+    MEMBERS, ON_CODE, ON_PUBLISH, ON_RETIRED, Struct, bind, lib, place, read, size_of)
 
 # ---- what the headers say ----
 
@@ -41,108 +46,20 @@ def declared_members():
     return found
 
 
-# ---- the binding ----
-
-class Member(ctypes.Structure):
-    _fields_ = [("name", c_char_p), ("offset", c_size_t), ("size", c_size_t)]
-
+# ---- the binding: pagelock.py has the structs and most of the prototypes ----
 
 class Range(ctypes.Structure):  # struct pgl_pager_range, which is passed by value
     _fields_ = [("first", c_uint64), ("last", c_uint64)]
 
 
-lib = ctypes.CDLL(LIBRARY, use_errno=True)
-
-
-def members():
-    """{"table_config.ops": (offset, size), ...}"""
-    found = {}
-    entry = ctypes.addressof(Member.in_dll(lib, "pgl_members"))
-    while Member.from_address(entry).name:
-        member = Member.from_address(entry)
-        assert member.name.decode() not in found
-        found[member.name.decode()] = (member.offset, member.size)
-        entry += ctypes.sizeof(Member)
-    return found
-
-
-MEMBERS = members()
-
-
-def size_of(struct):
-    return c_size_t.in_dll(lib, "pgl_sizeof_" + struct).value
-
-
-class Memory:
-    """A struct of the caller's, zeroed."""
-
-    def __init__(self, struct, **values):
-        self.struct, self.kept = struct, []
-        align = c_size_t.in_dll(lib, "pgl_alignof_tb").value  # the largest there is
-        self.buffer = ctypes.create_string_buffer(size_of(struct) + align)
-        self._as_parameter_ = c_void_p(-(-ctypes.addressof(self.buffer) // align) * align)
-        self.address = self._as_parameter_.value
-        for member, value in values.items():
-            self[member] = value
-
-    def __getitem__(self, member):
-        return read(self.address, self.struct, member)
-
-    def __setitem__(self, member, value):
-        offset, size = MEMBERS[f"{self.struct}.{member}"]
-        self.kept.append(value)
-        if isinstance(value, Memory):
-            value = value.address
-        elif isinstance(value, ctypes._CFuncPtr):
-            value = ctypes.cast(value, c_void_p).value
-        ctypes.memmove(self.address + offset, int(value).to_bytes(size, sys.byteorder), size)
-
-
-def read(address, struct, member):
-    """A member of a struct of the library's, as a number."""
-    offset, size = MEMBERS[f"{struct}.{member}"]
-    return int.from_bytes(ctypes.string_at(address + offset, size), sys.byteorder)
-
-
-def bind(result, name, *arguments):
-    function = getattr(lib, name)
-    function.restype, function.argtypes = result, arguments
-
-
-TABLE = PAGE = TB = BRACKET = STORE = COLLECTION = OBJECT = MAP = FAULT = c_void_p
-bind(TABLE, "pgl_table_new", c_void_p)
-bind(None, "pgl_table_free", TABLE)
-bind(c_uint, "pgl_table_check", TABLE, c_void_p, c_void_p)
-bind(None, "pgl_table_get_stats", TABLE, c_void_p)
-bind(PAGE, "pgl_page_find", TABLE, c_uint64)
-bind(PAGE, "pgl_page_get", TABLE, c_uint64)
-bind(None, "pgl_page_lock", TABLE, PAGE)
-bind(c_bool, "pgl_page_trylock", TABLE, PAGE)
-bind(None, "pgl_page_unlock", TABLE, PAGE)
-bind(c_bool, "pgl_bracket_begin", BRACKET, TABLE, c_uint64)
-bind(c_bool, "pgl_bracket_is_open", BRACKET)
-bind(c_int, "pgl_bracket_cross", BRACKET, c_uint64)
-bind(c_int, "pgl_bracket_store", BRACKET, c_uint64, c_uint64)
-bind(c_int, "pgl_bracket_commit", BRACKET, TB, POINTER(c_void_p))
-bind(None, "pgl_bracket_abort", BRACKET)
-bind(None, "pgl_tb_init", TB)
-bind(None, "pgl_tb_set_bytes", TB, c_uint, c_uint64, c_uint64)
-bind(c_bool, "pgl_tb_is_live", TB)
+TB = STORE = OBJECT = FAULT = TABLE = c_void_p
 bind(c_bool, "pgl_cache_tb", POINTER(c_void_p), TB)
-bind(TB, "pgl_tb_chain_next", TB)
-bind(c_int, "pgl_invalidate_tb", TABLE, TB, TB)
-bind(c_int, "pgl_flush", TABLE, TB)
-bind(c_bool, "pgl_store_is_clean", TABLE, c_uint64, c_uint64)
-bind(c_int, "pgl_store_check", TABLE, c_uint64, c_uint64, TB)
 for bits, c_value in ((8, ctypes.c_uint8), (16, ctypes.c_uint16), (32, ctypes.c_uint32), (64, c_uint64)):
     bind(c_int, "pgl_store_u%d" % bits, TABLE, c_void_p, c_uint64, c_value, TB)
 bind(c_int, "pgl_store_begin", STORE, TABLE, c_uint64, c_uint64, TB)
 bind(c_int, "pgl_store_begin_pair", STORE, TABLE, c_uint64, c_uint64, c_uint64, c_uint64, TB)
 bind(None, "pgl_store_end", STORE)
-bind(c_bool, "pgl_collection_lock", COLLECTION, TABLE, c_uint64, c_uint64)
-bind(None, "pgl_collection_unlock", COLLECTION)
-bind(PAGE, "pgl_collection_next", COLLECTION, POINTER(c_uint64))
-bind(c_uint64, "pgl_collection_max", COLLECTION)
+bind(c_uint64, "pgl_collection_max", c_void_p)
 bind(None, "pgl_fence")
 bind(c_bool, "pgl_has_lock_debug")
 bind(None, "pgl_witness_set_hook", c_void_p, c_void_p)
@@ -155,9 +72,6 @@ bind(None, "pgl_fault_free", FAULT)
 bind(c_int, "pgl_fault_run", FAULT, c_void_p, c_void_p)
 bind(c_bool, "pgl_cluster_decide", c_void_p, c_void_p)
 
-ON_CODE = CFUNCTYPE(None, c_uint64, c_void_p)
-ON_PUBLISH = CFUNCTYPE(c_void_p, TB, c_void_p)
-ON_RETIRED = CFUNCTYPE(None, TB, c_void_p)
 ON_BREACH = CFUNCTYPE(None, c_void_p, c_void_p)
 ON_REQUEST = CFUNCTYPE(c_int, c_void_p, c_void_p)
 
@@ -170,10 +84,10 @@ class Emulator:
 
     def __init__(self):
         self.log, self.blocks, self.equal = [], [], None
-        self.ops = Memory("tb_ops", first_code=ON_CODE(lambda index, _: self.log.append(("first_code", index))),
+        self.ops = Struct("tb_ops", first_code=ON_CODE(lambda index, _: self.log.append(("first_code", index))),
                           no_code=ON_CODE(lambda index, _: self.log.append(("no_code", index))),
                           publish=ON_PUBLISH(lambda tb, _: self.equal), retired=ON_RETIRED(self.retired))
-        self.table = lib.pgl_table_new(Memory("table_config", page_bits=12, addr_bits=48, ops=self.ops))
+        self.table = lib.pgl_table_new(Struct("table_config", page_bits=12, addr_bits=48, ops=self.ops))
         assert self.table
 
     def retired(self, tb, _):
@@ -186,7 +100,7 @@ class Emulator:
 
     def translate(self, *extents):
         """A block of these bytes, and the answer of the commit."""
-        tb, bracket, equal = Memory("tb"), Memory("bracket"), c_void_p()
+        tb, bracket, equal = Struct("tb"), Struct("bracket"), c_void_p()
         assert lib.pgl_bracket_begin(bracket, self.table, extents[0][0] >> 12)
         lib.pgl_tb_init(tb)
         for which, (first, last) in enumerate(extents):
@@ -204,6 +118,9 @@ class Emulator:
 
 
 class Layout(unittest.TestCase):
+    def test_layout_number_is_that_of_the_headers(self):
+        self.assertEqual(c_uint.in_dll(lib, "pgl_layout").value, CONSTANTS["PGL_LAYOUT"])
+
     def test_layout_names_each_member_of_the_headers(self):
         self.assertEqual(set(MEMBERS), declared_members())  # or src/layout.c lacks one
 
@@ -233,7 +150,7 @@ class CodePages(unittest.TestCase):
 
     def test_table_of_bad_size_is_refused(self):
         ctypes.set_errno(0)
-        self.assertIsNone(lib.pgl_table_new(Memory("table_config", page_bits=9, addr_bits=48)))
+        self.assertIsNone(lib.pgl_table_new(Struct("table_config", page_bits=9, addr_bits=48)))
         self.assertEqual(ctypes.get_errno(), errno.EINVAL)
 
     def test_block_lives_until_its_bytes_are_stored_to(self):
@@ -266,7 +183,7 @@ class CodePages(unittest.TestCase):
         self.assertEqual(lib.pgl_flush(self.table, None), HIT)
 
     def test_store_in_a_bracket_restarts_it(self):
-        bracket, tb = Memory("bracket"), Memory("tb")
+        bracket, tb = Struct("bracket"), Struct("tb")
         self.assertTrue(lib.pgl_bracket_begin(bracket, self.table, 7))
         lib.pgl_tb_init(tb)
         lib.pgl_tb_set_bytes(tb, 0, 0x7010, 0x7043)
@@ -276,7 +193,7 @@ class CodePages(unittest.TestCase):
         self.assertEqual(self.emulator.events()[-1], ("no_code", 7))
 
     def test_store_bracket_keeps_its_page(self):
-        store = Memory("store")
+        store = Struct("store")
         tb, _ = self.emulator.translate((0x7010, 0x7043))
         self.assertEqual(lib.pgl_store_begin(store, self.table, 0x7040, 8, None), HIT)
         self.assertFalse(self.try_elsewhere(7))
@@ -285,7 +202,7 @@ class CodePages(unittest.TestCase):
         self.assertFalse(lib.pgl_tb_is_live(tb))
 
     def test_store_bracket_over_two_places_keeps_both_pages(self):
-        store = Memory("store")
+        store = Struct("store")
         low, _ = self.emulator.translate((0x7010, 0x7043))
         high, _ = self.emulator.translate((0x9010, 0x9043))
         self.assertEqual(lib.pgl_store_begin_pair(store, self.table, 0x9040, 8, 0x7040, 8, None), HIT)
@@ -313,7 +230,7 @@ class CodePages(unittest.TestCase):
         self.assertIsNone(slot.value)
 
     def test_collection_holds_the_pages_of_its_blocks(self):
-        collection, index, seen = Memory("collection"), c_uint64(0), []
+        collection, index, seen = Struct("collection"), c_uint64(0), []
         self.emulator.translate((0x7ff0, 0x7fff), (0x9000, 0x9003))
         self.assertTrue(lib.pgl_collection_lock(collection, self.table, 0x7000, 0x7fff))
         self.assertEqual(lib.pgl_collection_max(collection), 9)
@@ -333,7 +250,7 @@ class CodePages(unittest.TestCase):
             self.assertTrue(answer and not answer & (HIT | RUNNING_DEAD))
             self.assertEqual(ctypes.get_errno(), errno.EINVAL)
         ctypes.set_errno(0)
-        self.assertFalse(lib.pgl_bracket_begin(Memory("bracket"), self.table, 1 << 36))
+        self.assertFalse(lib.pgl_bracket_begin(Struct("bracket"), self.table, 1 << 36))
         self.assertEqual(ctypes.get_errno(), errno.EINVAL)
         self.assertIsNone(lib.pgl_page_find(self.table, 1 << 36))
 
@@ -377,7 +294,7 @@ class CodePages(unittest.TestCase):
         def translate():
             for _ in range(rounds):
                 gate.wait()
-                bracket, tb = Memory("bracket"), Memory("tb")
+                bracket, tb = Struct("bracket"), Struct("tb")
                 lib.pgl_bracket_begin(bracket, self.table, 7)
                 made["from"] = memory[0]
                 lib.pgl_tb_init(tb)
@@ -420,7 +337,7 @@ class FaultingPages(unittest.TestCase):
         asked = []
 
         def data_request(_, request):
-            offset, size = MEMBERS["request.range"]
+            offset, size = place("request", "range")
             self.assertEqual(size, ctypes.sizeof(Range))
             pages = Range.from_buffer_copy(ctypes.string_at(request + offset, size))
             asked.append((pages.first, pages.last, read(request, "request", "pager_demand")))
@@ -428,12 +345,11 @@ class FaultingPages(unittest.TestCase):
                                  CONSTANTS["PGL_ACCESS_WRITE"])
             return 0
 
-        ops = Memory("pager_ops", data_request=ON_REQUEST(data_request))
-        config = Memory("object_config", last=99, pager_ops=ops, advice=CONSTANTS["PGL_ADVICE_RANDOM"])
-        offset, _ = MEMBERS["object_config.pager_range"]
-        ctypes.memmove(config.address + offset, byref(Range(1000, 1099)), ctypes.sizeof(Range))
-        target, fault, page = lib.pgl_object_new(config), lib.pgl_fault_new(), Memory("fault_page")
-        args = Memory("fault_args", object=target, index=42, access=CONSTANTS["PGL_ACCESS_READ"])
+        ops = Struct("pager_ops", data_request=ON_REQUEST(data_request))
+        config = Struct("object_config", last=99, pager_ops=ops, advice=CONSTANTS["PGL_ADVICE_RANDOM"],
+                        parts={"pager_range.first": 1000, "pager_range.last": 1099})
+        target, fault, page = lib.pgl_object_new(config), lib.pgl_fault_new(), Struct("fault_page")
+        args = Struct("fault_args", object=target, index=42, access=CONSTANTS["PGL_ACCESS_READ"])
         self.assertEqual(lib.pgl_fault_run(fault, args, page), CONSTANTS["PGL_FAULT_SUCCESS"])
         self.assertEqual((page["object"], page["index"], page["hit"]), (target, 42, 0))
         self.assertEqual(asked, [(1042, 1042, 1042)])
@@ -444,11 +360,8 @@ class FaultingPages(unittest.TestCase):
         lib.pgl_object_unref(target)
 
     def test_cluster_is_decided(self):
-        args, cluster = Memory("cluster_args", demand=50, object_last=51, budget=10), Memory("cluster")
-        row = MEMBERS["cluster_args.row"][0]
-        for member, pages in (("before", 2), ("after", 8)):
-            offset, size = MEMBERS["advice_row." + member]
-            ctypes.memmove(args.address + row + offset, pages.to_bytes(size, sys.byteorder), size)
+        args = Struct("cluster_args", demand=50, object_last=51, budget=10, parts={"row.before": 2, "row.after": 8})
+        cluster = Struct("cluster")
         self.assertTrue(lib.pgl_cluster_decide(args, cluster))
         self.assertEqual((cluster["first"], cluster["last"]), (48, 51))
 

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Usage: module.py LIBRARY: docs/examples/python/pagelock.py does what it says, on that shared library."""
+import errno
+import os
+import pathlib
+import sys
+import threading
+import unittest
+
+os.environ["PAGELOCK_LIBRARY"] = sys.argv.pop(1)
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "docs/examples/python"))
+import pagelock  # noqa: E402
+from pagelock import Block, Kill  # noqa: E402
+
+
+class CodePages(unittest.TestCase):
+    def setUp(self):
+        self.log = []
+        self.found = None
+        self.table = pagelock.Table(first_code=lambda index: self.log.append(("trap", index)),
+                                    no_code=lambda index: self.log.append(("no trap", index)),
+                                    publish=lambda block: self.found,
+                                    retired=lambda blocks: self.log.append(("dead", *blocks)))
+
+    def tearDown(self):
+        self.assertEqual(self.table.check(), [])
+        self.table.close()
+
+    def translate(self, *ranges):
+        with self.table.bracket(ranges[0][0] >> 12) as bracket:
+            for first, _ in ranges[1:]:
+                bracket.cross(first >> 12)
+            return bracket.commit(Block(*ranges))
+
+    def test_table_of_bad_size_raises(self):
+        with self.assertRaises(OSError) as raised:
+            pagelock.Table(page_bits=9)
+        self.assertEqual(raised.exception.errno, errno.EINVAL)
+
+    def test_page_exists_once_it_was_locked(self):
+        self.assertFalse(self.table.exists(5))
+        with self.table.locked(5):
+            self.assertTrue(self.table.exists(5))
+        self.assertEqual(self.table.stats()["leaves"], 1)
+
+    def test_page_keeps_another_thread_out(self):
+        order, begun = [], threading.Event()
+
+        def lock():
+            begun.set()
+            with self.table.locked(5):
+                order.append("thread")
+
+        thread = threading.Thread(target=lock)
+        with self.table.locked(5):
+            thread.start()
+            begun.wait()
+            order.append("main")
+        thread.join()
+        self.assertEqual(order, ["main", "thread"])
+
+    def test_range_holds_the_pages_of_its_blocks(self):
+        self.translate((0x7ff0, 0x7fff), (0x9000, 0x9003))
+        with self.table.locked_range(0x7000, 0x7fff) as indices:
+            self.assertEqual(indices, [7, 9])
+
+    def test_store_check_kills_the_blocks_that_it_meets(self):
+        block = self.translate((0x7010, 0x7043))
+        self.assertTrue(block.live)
+        self.assertEqual(self.table.store_check(0x7044, 8, block), 0)
+        self.assertTrue(self.table.is_clean(0x7080, 8))
+        self.assertEqual(self.table.store_check(0x7040, 8, block), Kill.HIT | Kill.RUNNING_DEAD)
+        self.assertFalse(block.live)
+        self.assertEqual(self.log, [("trap", 7), ("dead", block), ("no trap", 7)])
+
+    def test_store_check_beyond_the_table_raises(self):
+        with self.assertRaises(OSError) as raised:
+            self.table.store_check(1 << 48, 1)
+        self.assertEqual(raised.exception.errno, errno.EINVAL)
+
+    def test_invalidation_kills_by_block_page_range_and_all(self):
+        for kill in (lambda block: self.table.invalidate(block), lambda _: self.table.invalidate_page(7),
+                     lambda _: self.table.invalidate_range(0x7040, 0x7043), lambda _: self.table.flush()):
+            block = self.translate((0x7010, 0x7043))
+            self.assertEqual(kill(block), Kill.HIT)
+            self.assertFalse(block.live)
+        self.assertEqual(self.table.stats()["kills"], 4)
+
+    def test_linked_blocks_are_kept_from_the_garbage_collector(self):
+        address = self.translate((0x7010, 0x7043)).address
+        self.assertEqual([block.address for block in self.table.blocks.values()], [address])
+        self.table.flush()
+        self.assertEqual(self.table.blocks, {})
+
+    def test_block_may_have_any_number_of_ranges(self):
+        block = self.translate((0x7000, 0x7003), (0x9000, 0x9003), (0x8000, 0x8003))
+        self.assertEqual(self.table.store_check(0x8003, 1), Kill.HIT)
+        self.assertFalse(block.live)
+
+    def test_equal_block_is_returned_in_place_of_a_new_one(self):
+        self.found = self.translate((0x7010, 0x7043))
+        self.assertIs(self.translate((0x7010, 0x7043)), self.found)
+        self.assertEqual(len(self.table.blocks), 1)
+
+    def test_store_in_a_bracket_restarts_it(self):
+        with self.table.bracket(7) as bracket:
+            with self.assertRaises(pagelock.Restart):
+                bracket.store(0x7010, 8)
+                bracket.commit(Block((0x7010, 0x7043)))
+        self.assertEqual(self.table.blocks, {})
+        self.assertEqual(self.log[-1], ("no trap", 7))
+
+    def test_bracket_ends_with_an_exception(self):
+        with self.assertRaises(KeyError):
+            with self.table.bracket(7):
+                raise KeyError
+        with self.table.locked(7):
+            pass
+
+
+class Advice(unittest.TestCase):
+    def test_advisor_follows_a_stream(self):
+        with pagelock.Advisor(fault_ns=100000, page_ns=1000) as advisor:
+            resident, faults, reasons = set(), 0, set()
+            for page in range(1000):
+                if page not in resident:
+                    reason, first, last = advisor.decide(page, 999, absent=lambda index: index not in resident)
+                    self.assertTrue(first <= page <= last)
+                    resident.update(range(first, last + 1))
+                    faults += 1
+                    reasons.add(reason)
+        self.assertEqual(reasons, {"start", "up"})
+        self.assertLess(faults, 100)
+
+    def test_advisor_stays_in_the_object_and_the_budget(self):
+        with pagelock.Advisor() as advisor:
+            self.assertEqual(advisor.decide(9, 9, budget=0), ("alone", 9, 9))
+            with self.assertRaises(IndexError):
+                advisor.decide(10, 9)
+
+    def test_costs_that_are_refused_say_why(self):
+        with self.assertRaisesRegex(ValueError, "page_ns is more than ten seconds"):
+            pagelock.Advisor(page_ns=10 ** 11)
+        with pagelock.Advisor() as advisor:
+            advisor.set_costs(3200, 1130)
+            with self.assertRaises(ValueError):
+                advisor.set_costs(10 ** 10, 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

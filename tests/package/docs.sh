@@ -71,6 +71,7 @@ grep -qE '^ +- run: \.ci/run$' .github/workflows/*.yml || fail "no workflow call
 for file in $(git ls-files 2>/dev/null | grep -vE '\.(md|patch|gz|svg)$|^bench/results/.*\.json$|^LICENSE$|^tests/fuzz/(corpus|found)/'); do
     case $file in
     tests/qemu/port/*) licence='GPL-2\.0-or-later' ;; # compiled into QEMU
+    docs/debian/changelog | docs/debian/copyright | docs/debian/source/format) continue ;; # they have no comments
     *) licence='LGPL-2\.1-or-later' ;;
     esac
     head -n 2 "$file" | grep -q "SPDX-License-Identifier: $licence" || fail "$file does not say its licence"

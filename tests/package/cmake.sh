@@ -9,11 +9,12 @@ shift
 cc=$*
 command -v cmake >/dev/null || { echo "SKIP: there is no cmake"; exit 77; }
 . "$(dirname "$0")/installed.sh"
+example=$MESON_SOURCE_ROOT/tests/package/example.sh
 prefix=$(dirname "$(dirname "$(find "$dir/root" -name pagelock -path '*/include/*')")")
 sed -n '/^```cmake$/,/^```$/{/^```/!p}' "$MESON_SOURCE_ROOT/docs/linking.md" >CMakeLists.txt
 [ -s CMakeLists.txt ] || fail "docs/linking.md has no project for CMake"
 # The other ways, in the document's words.
-sed 's/program C)/program CXX)/; s/program\.c)/program.cpp)/; s/^target/set(CMAKE_CXX_STANDARD 17)\n&/' CMakeLists.txt >cxx.txt
+sed 's/ C)/ CXX)/; s/one-block\.c)/program.cpp)/; s/^find/set(CMAKE_CXX_STANDARD 17)\n&/' CMakeLists.txt >cxx.txt
 sed 's/pagelock::pagelock/pagelock::static/' CMakeLists.txt >static.txt
 sed 's/pagelock::pagelock/pagelock::static/' cxx.txt >cxx-static.txt
 
@@ -27,13 +28,17 @@ configure() {
 for way in CMakeLists cxx static cxx-static; do
     mkdir $way.d
     cp $way.txt $way.d/CMakeLists.txt
-    cp program.c program.cpp $way.d
+    cp "$MESON_SOURCE_ROOT/docs/examples/one-block.c" program.cpp $way.d
     run configure.log configure $way.d
     run build.log ninja -C $way.d/build
-    prints_version env -u LD_LIBRARY_PATH $way.d/build/program
+    program=$way.d/build/one-block
     case $way in
-    *static) needs_nothing $way.d/build/program ;;
-    *) needs_soname $way.d/build/program ;;
+    cxx*) prints_version env -u LD_LIBRARY_PATH $program ;;
+    *) run example.log env -u LD_LIBRARY_PATH "$example" $way.d/one-block.c $program ;;
+    esac
+    case $way in
+    *static) needs_nothing $program ;;
+    *) needs_soname $program ;;
     esac
 done
 
@@ -66,4 +71,4 @@ prefix=$dir/moved${prefix#"$dir/root"}
 rm -rf CMakeLists.d/build
 run configure.log configure CMakeLists.d
 run build.log ninja -C CMakeLists.d/build
-prints_version CMakeLists.d/build/program
+run example.log "$example" CMakeLists.d/one-block.c CMakeLists.d/build/one-block

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Build the Debian packages of docs/debian, let lintian look at them and at their source, and link the README's program
+# Build the Debian packages of docs/debian, let lintian look at them and at their source, and link a program
 # with what they contain, in C, in C++, and statically. Usage: tests/package/debian.sh
 # Needs dpkg-dev, debhelper, lintian and what docs/debian/control wants. It takes about a minute.
 set -eu
@@ -37,15 +37,12 @@ for package in ./*.deb; do
 done
 libdir=$(dirname "$(find "$dir/root" -name libpagelock.a)")
 export PKG_CONFIG_SYSROOT_DIR="$dir/root" PKG_CONFIG_PATH="$libdir/pkgconfig" LD_LIBRARY_PATH="$libdir"
-sed -n '/^```c$/,/^```$/{/^```/!p}' "$top/README.md" >program.c
-sed -n '/^```text$/,/^```$/{/^```/!p}' "$top/README.md" >text
+cp "$top/docs/examples/one-block.c" .
 printf '%s\n' '#include <pagelock/pagelock.h>' 'int main() { return !pgl_version(); }' >program.cpp
-cc -std=c11 -o program program.c $(pkg-config --cflags --libs pagelock)
-./program >said
-diff text said || fail "the program, linked with the packages"
-cc -std=c11 -static -o static program.c $(pkg-config --static --cflags --libs pagelock)
-./static >said
-diff text said || fail "the program, linked with the archive"
+cc -o one-block one-block.c $(pkg-config --cflags --libs pagelock)
+"$top/tests/package/example.sh" one-block.c ./one-block
+cc -static -o static one-block.c $(pkg-config --static --cflags --libs pagelock)
+"$top/tests/package/example.sh" one-block.c ./static
 c++ -std=c++17 -o cplusplus program.cpp $(pkg-config --cflags --libs pagelock)
 ./cplusplus || fail "the program in C++"
 root/usr/bin/pagelock-bench --version >/dev/null || fail "pagelock-bench"

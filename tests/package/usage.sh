@@ -32,7 +32,7 @@ for script in .ci/run tests/checkers/run tests/cross/run tests/fuzz/run tests/lo
     refused 'unknown name: nosuch (there are: ' $script nosuch
 done
 refused 'unknown name: nosuch (there are: bookworm trixie)' tests/fresh/run nosuch
-refused 'unknown name: nosuch (there are: root user short)' tests/fresh/run bookworm nosuch
+refused 'unknown name: nosuch (there are: root user short links)' tests/fresh/run bookworm nosuch
 refused 'name a release: bookworm trixie' tests/fresh/run
 refused '--mirror wants a URL' tests/fresh/run --mirror
 refused 'no such mutant: nosuch' tests/mutants/run claim-twice nosuch

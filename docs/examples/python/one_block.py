@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The README's program in Python. PAGELOCK_LIBRARY=libpagelock.so program.py"""
+"""one-block.c in Python: one translation block, one store beside it, and one store into it."""
 import pagelock
 
 

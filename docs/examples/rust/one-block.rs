@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-//! The README's program in Rust, with a small safe binding in front. The functions have their plain names; the library
-//! says how large its structs are and where their members lie.
+//! one-block.c in Rust, with a small safe binding in front: one translation block, one store beside it, and one store
+//! into it. The functions have their plain names; the library says how large its structs are and where their members lie.
 //!
-//!     rustc --edition 2021 program.rs && ./program
+//!     rustc --edition 2021 one-block.rs && ./one-block
 
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
 use std::collections::HashMap;

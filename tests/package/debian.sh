@@ -18,9 +18,9 @@ fail() {
     exit 1
 }
 
-version=$(sed -n "s/^ *version: '\([0-9.]*\)'.*/\1/p" "$top/meson.build" | head -n 1)
+version=$(sed -n 's/^#define PGL_VERSION_[A-Z]* //p' "$top/include/pagelock/version.h" | paste -sd .)
 packaged=$(dpkg-parsechangelog -l "$top/docs/debian/changelog" -S Version)
-[ "${packaged%-*}" = "$version" ] || fail "docs/debian/changelog has version $packaged, and meson.build $version"
+[ "${packaged%-*}" = "$version" ] || fail "docs/debian/changelog has version $packaged, and the headers have $version"
 
 # The files of this checkout as they are: the source that was released, and its packaging.
 mkdir "$dir/root" "$dir/libpagelock-$version"

@@ -95,19 +95,24 @@ struct pgl_table;
  * @fence: whether the check needs a full fence of its own
  *
  * These are the steps of version 1. They follow the guest's store of the bytes [first, last]. Each load is an acquire,
- * which on x86 is an ordinary load. To *ask* is to call pgl_store_check(), which answers in every case.
+ * which on x86 is an ordinary load. To ask is to call pgl_store_check(), which answers in every case.
  *
- * 1. If @fence is set, a full fence (pgl_fence()).
- * 2. index = first >> @page_bits. If last >> @page_bits is another page, or if index is above @last_index, ask.
- * 3. node = the pointer number (index >> shift) in @root, with shift = @root_shift. While shift is above @level_bits,
- *    subtract @level_bits from shift, and node = the pointer number (index >> shift) modulo 2^@level_bits in node. If
- *    one of these pointers is NULL, the store is clean: go on with step 6. The last pointer leads to the leaf.
- * 4. The descriptor is number index modulo 2^@level_bits in the leaf. Load the word at @head. If it has the bit
- *    @head_lock, ask.
- * 5. Load the mask. Bit (address >> (@page_bits - 6)) modulo 64 stands for the byte at an address. If any bit from that
- *    of first to that of last is set, ask. Otherwise the store is clean.
- * 6. If the vCPU is in a block, load the word at @tb_state of the block. If it is not @tb_live, ask: another vCPU has
- *    killed the block, and the filters may no longer know its bytes. Therefore this step comes last.
+ * Step 1: if @fence is set, a full fence (pgl_fence()).
+ *
+ * Step 2: index = first >> @page_bits. If last >> @page_bits is another page, or if index is above @last_index, ask.
+ *
+ * Step 3: node = the pointer number (index >> shift) in @root, with shift = @root_shift. While shift is above
+ * @level_bits, subtract @level_bits from shift, and node = the pointer number (index >> shift) modulo 2^@level_bits in
+ * node. If one of these pointers is NULL, the store is clean: go on with step 6. The last pointer leads to the leaf.
+ *
+ * Step 4: the descriptor is number index modulo 2^@level_bits in the leaf. Load the word at @head. If it has the bit
+ * @head_lock, ask.
+ *
+ * Step 5: load the mask. Bit (address >> (@page_bits - 6)) modulo 64 stands for the byte at an address. If any bit from
+ * that of first to that of last is set, ask. Otherwise the store is clean.
+ *
+ * Step 6: if the vCPU is in a block, load the word at @tb_state of the block. If it is not @tb_live, ask. Another vCPU
+ * may have killed the block, and then the mask no longer knows its bytes; therefore this step comes last.
  *
  * The steps leave the exact maps of hot pages out. Therefore they ask more often than pgl_store_is_clean().
  */

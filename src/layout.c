@@ -7,6 +7,7 @@
 
 #include <pagelock/layout.h>
 #include <pagelock/pagelock.h>
+#include <pagelock/uffd.h>
 
 const unsigned pgl_layout = PGL_LAYOUT;
 

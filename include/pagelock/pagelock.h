@@ -12,11 +12,16 @@
 #include <pagelock/collection.h>
 #include <pagelock/fault.h>
 #include <pagelock/layout.h>
+#include <pagelock/message.h>
 #include <pagelock/page.h>
 #include <pagelock/table.h>
 #include <pagelock/tb.h>
-#include <pagelock/uffd.h>
 #include <pagelock/version.h>
 #include <pagelock/workset.h>
+
+/* A library for a system without userfaultfd comes without this header. */
+#if __has_include(<pagelock/uffd.h>)
+#include <pagelock/uffd.h>
+#endif
 
 #endif

@@ -48,6 +48,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../probe_internal.h"
 #include "bracket_internal.h"
 #include "fence_internal.h"
 #include "filter_internal.h"
@@ -92,6 +93,7 @@ static void take(struct pgl_table *table, const struct pgl_bracket_page *page)
 /* Take the bracket's pages from page @from on again, in ascending order. Each page is one pass over the few pages. */
 static void take_from(struct pgl_bracket *bracket, uint64_t from)
 {
+    PGL_PROBE(restart, bracket->table, from, bracket->npages);
     pgl_tally_add(bracket->table, PGL_TALLY_RESTARTS, 1);
     for (;;) {
         const struct pgl_bracket_page *page = pgl_bracket_pages(bracket), *lowest = NULL;

@@ -34,6 +34,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "../probe_internal.h"
 #include "leaves_internal.h"
 #include "spin_internal.h"
 #include "filter_internal.h"
@@ -245,6 +246,7 @@ enum pgl_set_change pgl_set_add(struct pgl_collection *set, uint64_t index)
     if (!set->members || index > set->max) {
         lock_page(set, page, index);
     } else if (!pgl_page_trylock_at(set->table, page, pgl_witness_place())) {
+        PGL_PROBE(retry, set->table, index);
         pgl_count(&set->table->retries, 1);
         unlock_from(set, index + 1);
         lock_page(set, page, index);

@@ -21,6 +21,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../message_internal.h"
+
 #if defined(PGL_EXPLORE)
 void pgl_explore_fence_all_threads(void);
 
@@ -34,9 +36,11 @@ void pgl_fence_all_threads(void)
     pgl_explore_fence_all_threads();
 }
 #elif defined(__linux__)
-#include <linux/membarrier.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* The kernel's numbers, because not every C library comes with the kernel's headers. */
+enum { PRIVATE_EXPEDITED = 1 << 3, REGISTER_PRIVATE_EXPEDITED = 1 << 4 };
 
 static bool membarrier(int command)
 {
@@ -45,7 +49,7 @@ static bool membarrier(int command)
 
 bool pgl_fence_register(void)
 {
-    if (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)) {
+    if (membarrier(REGISTER_PRIVATE_EXPEDITED)) {
         return true;
     }
     errno = ENOTSUP;
@@ -54,12 +58,12 @@ bool pgl_fence_register(void)
 
 void pgl_fence_all_threads(void)
 {
-    if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) {
+    if (membarrier(PRIVATE_EXPEDITED)) {
         return;
     }
     /* The system may ask again for what it was told before, in the child of a fork for example. */
-    if (!pgl_fence_register() || !membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)) {
-        abort(); /* a sandbox forbids the call since; without the fence, stale code would run */
+    if (!pgl_fence_register() || !membarrier(PRIVATE_EXPEDITED)) {
+        pgl_abort("membarrier(2) is forbidden by now, and without its fence stale code would run");
     }
 }
 #else

@@ -34,6 +34,7 @@
  */
 #include "kill_internal.h"
 
+#include "../probe_internal.h"
 #include "collection_internal.h"
 #include "filter_internal.h"
 #include "table_internal.h"
@@ -196,6 +197,7 @@ static void unlink_dead(struct pgl_table *table, struct pgl_page *page, uint64_t
 
 void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain)
 {
+    PGL_PROBE(kill, table, chain.first, chain.n);
     pgl_tally_add(table, PGL_TALLY_KILLS, chain.n);
     /* Pairs with the fence of a thread that caches a block without a lock, before it calls pgl_tb_is_live(). */
     pgl_fence();

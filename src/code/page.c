@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 
+#include "../probe_internal.h"
 #include "filter_internal.h"
 #include "page_internal.h"
 #include "spin_internal.h"
@@ -25,13 +26,14 @@
 #include "witness_internal.h"
 
 /* Add a wait to the table's figures. */
-static void note_wait(struct pgl_table *table, const struct pgl_spin_wait *wait)
+static void note_wait(struct pgl_table *table, const struct pgl_page *page, const struct pgl_spin_wait *wait)
 {
     uint64_t asleep_ns = pgl_spin_asleep_ns(wait);
 
     if (!wait->rounds) {
         return;
     }
+    PGL_PROBE(contention, table, page, wait->rounds, asleep_ns);
     pgl_count(&table->contended, 1);
     if (!asleep_ns) {
         return;
@@ -94,7 +96,7 @@ static bool lock_in_turn(struct pgl_table *table, struct pgl_page *page, const s
     if (queued) {
         pgl_turn_leave(table, &turn);
     }
-    note_wait(table, &wait);
+    note_wait(table, page, &wait);
     return !answered;
 }
 

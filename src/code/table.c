@@ -32,6 +32,7 @@
 
 #include <pagelock/tb.h>
 
+#include "../os_internal.h"
 #include "fence_internal.h"
 #include "tally_internal.h"
 #include "tblist_internal.h"
@@ -46,7 +47,6 @@ struct pgl_table *pgl_table_new_for(const struct pgl_table_config *config, unsig
 {
     struct pgl_table *table;
     unsigned index_bits, top_shift, root_bits;
-    void *memory;
     size_t bytes;
 
     if (layout != PGL_LAYOUT) {
@@ -68,11 +68,12 @@ struct pgl_table *pgl_table_new_for(const struct pgl_table_config *config, unsig
     }
     root_bits = index_bits > top_shift ? index_bits - top_shift : 1;
     bytes = sizeof(*table) + pgl_node_bytes((size_t)1 << root_bits);
-    if (posix_memalign(&memory, 64, bytes)) {
+    table = pgl_os_aligned_alloc(64, bytes);
+    if (!table) {
         errno = ENOMEM;
         return NULL;
     }
-    table = memset(memory, 0, bytes);
+    memset(table, 0, bytes);
     table->last_index = index_bits ? UINT64_MAX >> (64u - index_bits) : 0;
     table->page_bits = (uint8_t)config->page_bits;
     table->addr_bits = (uint8_t)config->addr_bits;
@@ -108,7 +109,7 @@ static void free_leaf(struct pgl_leaf *leaf)
         }
     }
     free(leaf->hot);
-    free(leaf);
+    pgl_os_aligned_free(leaf);
 }
 
 /* Free the subtrees below @node, whose slots are chosen by index bits from @shift on. */
@@ -152,7 +153,7 @@ void pgl_table_free(struct pgl_table *table)
     }
     pgl_witness_forget(table);
     free_children(table, pgl_table_root(table), table->top_shift);
-    free(table);
+    pgl_os_aligned_free(table);
 }
 
 void pgl_table_get_stats(const struct pgl_table *table, struct pgl_table_stats *stats)
@@ -178,13 +179,11 @@ void pgl_table_get_stats(const struct pgl_table *table, struct pgl_table_stats *
 
 static struct pgl_leaf *new_leaf(uint64_t index)
 {
-    void *memory;
-    struct pgl_leaf *leaf;
+    struct pgl_leaf *leaf = pgl_os_aligned_alloc(PGL_LEAF_ALIGN, sizeof(*leaf));
 
-    if (posix_memalign(&memory, PGL_LEAF_ALIGN, sizeof(*leaf))) {
+    if (!leaf) {
         return NULL;
     }
-    leaf = memory;
     memset(leaf, 0, sizeof(*leaf));
     leaf->first_index = index - index % PGL_LEVEL_SIZE;
     return leaf;
@@ -199,7 +198,7 @@ static void free_chain(void *chain, uint64_t index, unsigned shift)
         chain = node[(index >> shift) % PGL_LEVEL_SIZE];
         free(node);
     }
-    free(chain);
+    pgl_os_aligned_free(chain);
 }
 
 /*

@@ -5,8 +5,18 @@
 
 #include <pagelock/table.h>
 
+/*
+ * With glibc a thread-local variable of the library is found by one load and no call, because glibc keeps room for those
+ * of libraries that dlopen() brings. Other C libraries keep none, and musl refuses to load a library that asks for it.
+ */
+#if defined(__GLIBC__)
+#define PGL_TALLY_TLS __attribute__((tls_model("initial-exec")))
+#else
+#define PGL_TALLY_TLS
+#endif
+
 /* One more than the number of the tally on which this thread counts; 0 before it counts for the first time. */
-extern _Thread_local unsigned pgl_tally_of_thread __attribute__((tls_model("initial-exec"))); /* one load, no call */
+extern _Thread_local unsigned pgl_tally_of_thread PGL_TALLY_TLS;
 
 /* Choose the tally of this thread. Returns the new pgl_tally_of_thread. */
 unsigned pgl_tally_choose(void);

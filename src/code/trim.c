@@ -16,6 +16,7 @@
  */
 #include <stdlib.h>
 
+#include "../os_internal.h"
 #include "filter_internal.h"
 #include "table_internal.h"
 #include "tblist_internal.h"
@@ -69,7 +70,11 @@ static bool trim_children(struct pgl_table *table, void **node, unsigned shift)
         }
         __atomic_store_n(&node[slot], NULL, __ATOMIC_RELAXED);
         __atomic_fetch_and(&present[slot / 64], ~(UINT64_C(1) << slot % 64), __ATOMIC_RELAXED);
-        free(child);
+        if (is_leaf) {
+            pgl_os_aligned_free(child);
+        } else {
+            free(child);
+        }
         pgl_count(&table->leaves, -(uint64_t)is_leaf);
         pgl_count(&table->bytes, -(uint64_t)(is_leaf ? sizeof(struct pgl_leaf) : pgl_node_bytes(PGL_LEVEL_SIZE)));
     }

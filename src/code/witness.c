@@ -12,10 +12,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "../message_internal.h"
 #include "table_internal.h"
 
 #ifdef PGL_LOCK_DEBUG
@@ -62,22 +62,25 @@ static const char *const words[] = {
 
 static void print_and_abort(const struct pgl_breach *breach, void *opaque)
 {
+    struct pgl_message message;
+
     (void)opaque;
-    fprintf(stderr, "libpagelock: the call at %s %s", breach->place, breach->what);
+    pgl_message_begin(&message);
+    pgl_message_add(&message, "the call at %s %s", breach->place, breach->what);
     if (breach->index != UINT64_MAX) {
-        fprintf(stderr, " (page %#" PRIx64 ")", breach->index);
+        pgl_message_add(&message, " (page %#" PRIx64 ")", breach->index);
     }
     if (breach->held_place) {
-        fprintf(stderr, "; page %#" PRIx64 " was locked at %s", breach->held_index, breach->held_place);
+        pgl_message_add(&message, "; page %#" PRIx64 " was locked at %s", breach->held_index, breach->held_place);
     }
     if (breach->linked_place) {
-        fprintf(stderr, "; the block was linked at %s", breach->linked_place);
+        pgl_message_add(&message, "; the block was linked at %s", breach->linked_place);
     }
     if (breach->callback) {
-        fprintf(stderr, "; the callback `%s` was called by the call at %s", breach->callback, breach->callback_place);
+        pgl_message_add(&message, "; the callback `%s` was called by the call at %s", breach->callback,
+                        breach->callback_place);
     }
-    fputc('\n', stderr);
-    abort();
+    pgl_message_abort(&message);
 }
 
 static void (*hook)(const struct pgl_breach *, void *) = print_and_abort;
@@ -216,8 +219,7 @@ static void make_room(void)
         held.room = held.room ? 2 * held.room : 64;
         held.memory = realloc(held.memory, held.room * sizeof(*held.memory));
         if (!held.memory) {
-            fputs("libpagelock: no memory for the list of held pages\n", stderr);
-            abort();
+            pgl_abort("no memory for the list of held pages");
         }
     }
     held.pages = held.memory + before;

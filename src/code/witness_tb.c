@@ -19,17 +19,16 @@
  * second page. The list of that page is rebuilt before it is walked next (`stale`).
  * (test_witness_reports_each_of_two_blocks_that_were_changed)
  *
- * The records are the witness's own memory, from mmap(2) and not from malloc(3). The explorer, which runs one thread at
+ * The records are the witness's own memory, and do not come from malloc(3). The explorer, which runs one thread at
  * a time, does not see the accesses of this file.
  */
 #include "witness_internal.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "../message_internal.h"
+#include "../os_internal.h"
 #include "tblist_internal.h"
 
 #ifdef PGL_LOCK_DEBUG
@@ -82,7 +81,7 @@ static void unlock_blocks(void)
 
 static void __attribute__((constructor)) hold_over_fork(void)
 {
-    pthread_atfork(lock_blocks, unlock_blocks, unlock_blocks);
+    pgl_os_at_fork(lock_blocks, unlock_blocks);
 }
 
 #endif
@@ -138,10 +137,9 @@ static PGL_UNSEEN void grow(void)
     size_t n_old = n_slots();
 
     extents.bits = extents.bits ? extents.bits + 1 : 8;
-    extents.slots = mmap(NULL, n_slots() * sizeof(*old), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (extents.slots == MAP_FAILED) {
-        fputs("libpagelock: no memory for the list of linked blocks\n", stderr);
-        abort();
+    extents.slots = pgl_os_pages_alloc(n_slots() * sizeof(*old));
+    if (!extents.slots) {
+        pgl_abort("no memory for the list of linked blocks");
     }
     for (size_t i = 0; i < n_old; i++) {
         if (old[i].span) {
@@ -149,7 +147,7 @@ static PGL_UNSEEN void grow(void)
         }
     }
     if (old) {
-        munmap(old, n_old * sizeof(*old));
+        pgl_os_pages_free(old, n_old * sizeof(*old));
     }
 }
 

@@ -29,6 +29,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "../probe_internal.h"
 #include "fault_internal.h"
 
 struct pgl_fault *pgl_fault_new(void)
@@ -260,12 +261,14 @@ static enum pgl_fault_result drive(struct pgl_fault *fault, struct pgl_fault_pag
         } else if (fault->placed || find_place(fault)) {
             over = pgl_fault_hit(fault) || step(fault);
         } else {
+            PGL_PROBE(fault_end, fault, PGL_FAULT_NO_ENTRY, false);
             return PGL_FAULT_NO_ENTRY;
         }
         if (over && conclude(fault)) {
             if (page && fault->result == PGL_FAULT_SUCCESS) {
                 *page = fault->found;
             }
+            PGL_PROBE(fault_end, fault, fault->result, fault->hit);
             return fault->result;
         }
     }
@@ -291,6 +294,7 @@ static bool begin(struct pgl_fault *fault, const struct pgl_fault_args *args, bo
         errno = EINVAL;
         return false;
     }
+    PGL_PROBE(fault, fault, args->map, args->object, args->index, args->access);
     fault->args = *args;
     fault->keeps = keeps;
     fault->prefetch = 0;

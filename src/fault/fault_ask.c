@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 
+#include "../probe_internal.h"
 #include "fault_internal.h"
 #include "heap_internal.h"
 
@@ -249,6 +250,9 @@ static bool send_request(struct pgl_fault *fault, const struct pgl_cluster *clus
         .neighbour_access = neighbours_wanted(fault, data),
         .cookie = fault->args.cookie,
     };
+
+    PGL_PROBE(request, fault->object, request.id, request.range.first, request.range.last, request.pager_demand,
+              request.access, data);
     int error = data ? config->pager_ops->data_request(config->pager, &request)
                      : config->pager_ops->access_request(config->pager, &request);
 

@@ -6,6 +6,7 @@
  *              are counted: resident ones as duplicates, the rest as aliens.
  * PROGRESS     The answer of a page wakes the faults that wait for it, after the object was unlocked.
  */
+#include "../probe_internal.h"
 #include "object_internal.h"
 
 enum reply_kind { REPLY_SUPPLY, REPLY_NO_DATA, REPLY_ERROR, REPLY_GRANT };
@@ -109,6 +110,7 @@ static uint64_t answer(struct pgl_object *object, struct pgl_pager_range range, 
     shard->duplicates += reply->duplicates;
     shard->aliens += npages - reply->taken - reply->failed - reply->duplicates;
     pgl_object_unlock(object, reply->first, last);
+    PGL_PROBE(reply, object, reply->id, range.first, range.last, reply->kind, reply->taken);
     pgl_wake_all(&reply->list);
     return reply->taken;
 }

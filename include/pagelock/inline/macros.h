@@ -10,8 +10,12 @@
 #ifndef PGL_PAGELOCK_INLINE_MACROS_H
 #define PGL_PAGELOCK_INLINE_MACROS_H
 
-/* Marks what the shared library exports. */
+/* Marks what the shared library exports. For Windows GNU ld exports everything, unless something is marked. */
+#if defined(_WIN32)
+#define PGL_API
+#else
 #define PGL_API __attribute__((visibility("default")))
+#endif
 
 /* Marks an operation that is inline in C and C++. The library also exports it (src/code/exports.c). */
 #define PGL_INLINE static inline

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The smallest emulator with two vCPUs, jump caches, and a guest that modifies its own code.
+ * The smallest emulator with two vCPUs, jump caches, and a guest that modifies its own code: step 4 of the tutorial.
  *
  *     cc -o two-vcpus two-vcpus.c -pthread $(pkg-config --cflags --libs pagelock)
  *     ./two-vcpus

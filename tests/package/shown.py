@@ -9,7 +9,8 @@ names what the block shows:
                                             the first two differences from the one to the other, first comments aside
 
 A document that shows a difference shows all of the two files, in their order. The README and the tutorial have no block
-of C without such a comment, and each example is shown or named by some document. --update writes the blocks anew."""
+of C without such a comment, and each example is shown or named by some document. An example has fewer than 150 lines.
+--update writes the blocks anew."""
 import difflib
 import pathlib
 import re
@@ -18,6 +19,7 @@ import sys
 BLOCK = re.compile(r"^<!-- (docs/examples/\S+)(?: (prints)| (docs/examples/\S+) (\d+)(?:-(\d+))?)? -->\n```(\w+)\n(.*?)^```$",
                    re.MULTILINE | re.DOTALL)
 CONTEXT = 2
+LINES_MAX = 149  # of an example; the steps of the tutorial may have more
 
 
 def code(path):
@@ -94,6 +96,10 @@ def main():
     for path in sorted(top.glob("docs/examples/**/*.c*")):
         if str(path.relative_to(top / "docs")) not in texts:
             print(f"FAILED: no document names {path.relative_to(top)}")
+            failed = True
+    for path in sorted(top.glob("docs/examples/*.c*")):
+        if len(path.read_text().splitlines()) > LINES_MAX:
+            print(f"FAILED: {path.relative_to(top)} has more than {LINES_MAX} lines")
             failed = True
     return failed
 

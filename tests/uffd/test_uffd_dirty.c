@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Which pages were written since they were last reported: by the kernel's record, and by faults where the kernel
- * refuses it.
+ * refuses it. Linked with --wrap for two functions of locks, too.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -351,6 +352,76 @@ static void test_uffd_dirty_survives_an_error_of_one_page(void **state)
     assert_int_equal(take(f, NPAGES), 0xe0); /* these three are protected again */
 }
 
+/* The lock that a taker locks for writing; handlers wait before they lock it for reading until a step is allowed. */
+static pthread_rwlock_t *layout;
+static bool steps_on; /* atomic */
+static unsigned waiting_steps, allowed_steps;
+static __thread bool is_taker;
+
+int __real_pthread_rwlock_wrlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t *lock)
+{
+    layout = is_taker ? lock : layout;
+    return __real_pthread_rwlock_wrlock(lock);
+}
+
+int __real_pthread_rwlock_rdlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_rdlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_rdlock(pthread_rwlock_t *lock)
+{
+    if (__atomic_load_n(&steps_on, __ATOMIC_ACQUIRE) && lock == layout) {
+        unsigned step = __atomic_add_fetch(&waiting_steps, 1, __ATOMIC_ACQ_REL);
+
+        while (__atomic_load_n(&steps_on, __ATOMIC_ACQUIRE) &&
+               __atomic_load_n(&allowed_steps, __ATOMIC_ACQUIRE) < step) {
+        }
+    }
+    return __real_pthread_rwlock_rdlock(lock);
+}
+
+static bool written; /* atomic */
+
+static void *write_page_three(void *arg)
+{
+    *(volatile unsigned char *)arg = 'w';
+    __atomic_store_n(&written, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* Before each step of a handler the pages are taken: the byte of the last report is the one that the page keeps. */
+static void test_uffd_dirty_taken_at_each_step_of_a_handler_loses_no_write(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char *byte = f->memory + 3 * PAGE;
+    unsigned char saved = (unsigned char)word_at(3 * PAGE);
+    pthread_t writer;
+
+    start(f, NO_ASYNC, PGL_ADVICE_SEQUENTIAL);
+    read_all(f);
+    is_taker = true;
+    assert_int_equal(take(f, NPAGES), 0);
+    is_taker = false;
+    __atomic_store_n(&written, false, __ATOMIC_RELEASE);
+    __atomic_store_n(&steps_on, true, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(&writer, NULL, write_page_three, byte), 0);
+    while (!__atomic_load_n(&written, __ATOMIC_ACQUIRE)) {
+        if (__atomic_load_n(&waiting_steps, __ATOMIC_ACQUIRE) > allowed_steps) {
+            if (take(f, NPAGES) == 8) {
+                saved = *byte;
+            }
+            __atomic_fetch_add(&allowed_steps, 1, __ATOMIC_ACQ_REL);
+        }
+    }
+    __atomic_store_n(&steps_on, false, __ATOMIC_RELEASE);
+    pthread_join(writer, NULL);
+    assert_true(allowed_steps > 0);
+    if (take(f, NPAGES) == 8) {
+        saved = *byte;
+    }
+    assert_true(saved == 'w' && *byte == 'w');
+}
+
 /* A child has the pages and not the record. */
 static void test_uffd_dirty_leaves_out_what_a_child_writes(void **state)
 {
@@ -433,6 +504,7 @@ int main(void)
         TEST(test_uffd_dirty_refuses_what_it_cannot_answer),
         TEST(test_uffd_dirty_survives_each_error_of_its_calls),
         TEST(test_uffd_dirty_survives_an_error_of_one_page),
+        TEST(test_uffd_dirty_taken_at_each_step_of_a_handler_loses_no_write),
         TEST(test_uffd_dirty_leaves_out_what_a_child_writes),
         TEST(test_uffd_dirty_with_self_service_needs_the_kernels_record),
         TEST(test_uffd_dirty_with_write_protect_counts_unlocks),

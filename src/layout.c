@@ -206,6 +206,7 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_region, source)},
     {MEMBER(uffd_region, offset)},
     {MEMBER(uffd_region, advice)},
+    {MEMBER(uffd_region, memory)},
     {MEMBER(uffd_region, removed)},
     {MEMBER(uffd_region, on_error)},
     {MEMBER(uffd_source, kind)},

@@ -256,11 +256,26 @@ enum pgl_uffd_removed {
 };
 
 /**
+ * enum pgl_uffd_memory - the kind of a region's memory
+ * @PGL_UFFD_PRIVATE: private and anonymous, in pages of the usual size. Its former contents are dropped
+ * @PGL_UFFD_SHARED: a memfd, a file in tmpfs, or shared anonymous memory, in pages of the usual size. The pages that it
+ *      has already are kept, and found. Every mapping through which absent pages may be touched is a region of its own
+ *      that shows the same source at the same places: the first touch fills the page for all of them. A touch through
+ *      any other mapping, also of another process, makes zeros. Needs Linux 5.14, and with write_protect or track_dirty
+ *      6.4 and a handover that is not PGL_UFFD_SIGBUS
+ */
+enum pgl_uffd_memory {
+    PGL_UFFD_PRIVATE,
+    PGL_UFFD_SHARED,
+};
+
+/**
  * struct pgl_uffd_region - a range of memory, and how it is filled
- * @addr, @length: page-aligned; private anonymous memory of this process, in pages of the usual size
+ * @addr, @length: page-aligned; memory of this process, in pages of the usual size
  * @source: where its bytes come from
  * @offset: page-aligned; the byte of the source that is seen at @addr
  * @advice: of the range, until pgl_uffd_advise() sets another one
+ * @memory: what kind of memory it is
  * @removed: what pages show that the program has given back
  * @on_error: the answer to a page that could not be read, unless the failed() callback gives another one
  *
@@ -273,6 +288,7 @@ struct pgl_uffd_region {
     struct pgl_uffd_source source;
     uint64_t offset;
     enum pgl_advice advice;
+    enum pgl_uffd_memory memory;
     enum pgl_uffd_removed removed;
     enum pgl_uffd_remedy on_error;
 };
@@ -283,7 +299,7 @@ struct pgl_uffd_region {
  *
  * The memory shows its source from now on. Its former contents are dropped, as by mmap() with MAP_FIXED. That includes
  * pages that exist without a touch of their own: by MAP_POPULATE, by mlockall(), or as part of a transparent huge page.
- * No thread touches the range during the call.
+ * No thread touches the range during the call. Shared memory keeps its pages.
  *
  * Without follow_forks the range gets MADV_DONTFORK until pgl_uffd_unmap(): a forked child does not have it. In both
  * cases MADV_WIPEONFORK ends.
@@ -307,9 +323,9 @@ struct pgl_uffd_region {
  *           other threads change regions without pause, and longer while the pager still has an entry at @addr.
  * Errors:   false with errno
  *           EINVAL: not page-aligned, empty, or beyond the source's end; a member with a value that does not exist;
- *           some of the memory is shared, or of a file, or of huge pages (MAP_HUGETLB); some of the source's memory is
+ *           some of the memory is not of its kind, or of huge pages (MAP_HUGETLB); some of the source's memory is
  *           in a region of this pager;
- *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON;
+ *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill this kind of memory;
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;
  *           EEXIST: part of it is mapped here already; or it has pages that cannot be dropped, because they are locked

@@ -89,6 +89,16 @@ static uint64_t make_pages(int uffd, uint64_t addr, const unsigned char *data, u
     return made > 0 ? (uint64_t)made : 0;
 }
 
+/* As make_pages(), for pages that are there already, and that this mapping lacks. */
+static uint64_t show_pages(int uffd, uint64_t addr, uint64_t length, bool protects)
+{
+    uint64_t mode = UFFDIO_CONTINUE_MODE_DONTWAKE | (protects ? UFFDIO_CONTINUE_MODE_WP : 0);
+    struct uffdio_continue show = {{addr, length}, mode, 0};
+
+    ioctl(uffd, UFFDIO_CONTINUE, &show);
+    return show.mapped > 0 ? (uint64_t)show.mapped : 0;
+}
+
 /* Whether the map shows the same at the page as when its fault began. The layout is locked. */
 static bool is_same(const struct pgl_delivery *delivery)
 {
@@ -186,12 +196,34 @@ int pgl_delivery_unprotect(struct pgl_delivery *delivery)
     return pgl_delivery_persist(delivery, unprotect, NULL);
 }
 
+static int show(struct pgl_delivery *delivery, void *arg)
+{
+    size_t page_size = delivery->pager->page_size;
+    int error = ENOENT;
+
+    (void)arg;
+    pthread_rwlock_rdlock(&delivery->pager->layout);
+    if (is_same(delivery)) {
+        error = show_pages(delivery->space->fd, delivery->addr, page_size, delivery->pager->protects) > 0 ? 0 : errno;
+    }
+    pthread_rwlock_unlock(&delivery->pager->layout);
+    return error;
+}
+
+void pgl_delivery_show(struct pgl_delivery *delivery)
+{
+    int error = pgl_delivery_persist(delivery, show, NULL);
+
+    pgl_count(&delivery->pager->stats.present, error == 0);
+}
+
 /* Consecutive pages of a file on their way to memory. */
 struct stretch {
     uint64_t first; /* a page of the file */
     uint64_t npages;
     const unsigned char *data; /* NULL: zeros */
     bool zeros;                /* the data is */
+    bool present;              /* the pages are there already */
     uint64_t *counter;         /* of pages that were installed */
 };
 
@@ -210,7 +242,7 @@ static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_reque
     return pgl_map_lookup(delivery->space->map, index, &entry) && entry.object == request->object &&
            entry.view.first <= index && stretch->npages <= entry.view.last - index + 1 &&
            entry.view.object_first + (index - entry.view.first) == object_index &&
-           (stretch->zeros ||
+           (stretch->zeros || stretch->present ||
             !pgl_shown_was_given_back(request->object->config.pager, stretch->first, stretch->npages));
 }
 
@@ -232,7 +264,9 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
         uint64_t made;
 
         pgl_count(stretch->counter, wanted); /* now, because a thread may touch a page at once */
-        made = make_pages(uffd, addr + *done * page_size, data, wanted * page_size, protects) / page_size;
+        made = stretch->present ? show_pages(uffd, addr + *done * page_size, wanted * page_size, protects)
+                                : make_pages(uffd, addr + *done * page_size, data, wanted * page_size, protects);
+        made /= page_size;
         pgl_count(stretch->counter, made - wanted); /* subtract the pages that were not installed */
         if (made > 0) {
             *done += made;
@@ -390,6 +424,18 @@ static int bring_zeros(struct pgl_delivery *delivery, struct placing *placing, c
     return error != 0 ? error : size_error;
 }
 
+/* Show the page of a minor fault. Returns 0 or an errno; the thread faults again if the page is gone meanwhile. */
+static int bring_present(struct pgl_delivery *delivery, const struct pgl_request *request, struct pgl_pager_range *run)
+{
+    struct placing placing = {
+        .request = request,
+        .rest = {request->pager_demand, 1, .present = true, .counter = &delivery->pager->stats.present},
+    };
+
+    *run = (struct pgl_pager_range){request->pager_demand, request->pager_demand};
+    return deliver(delivery, &placing);
+}
+
 /* Bring the run around a page of the request, and return it in *run. Returns 0 or an errno. */
 static int bring(struct pgl_delivery *delivery, const struct pgl_request *request, const struct pgl_shown *shown,
                  uint64_t page, struct pgl_pager_range *run)
@@ -423,7 +469,8 @@ static int data_request(void *pager, const struct pgl_request *request)
     const struct pgl_shown *shown = pager;
     struct pgl_delivery *delivery = request->cookie;
     struct pgl_pager_range awaited, run;
-    int error = bring(delivery, request, shown, request->pager_demand, &awaited);
+    int error = delivery->present ? bring_present(delivery, request, &awaited)
+                                  : bring(delivery, request, shown, request->pager_demand, &awaited);
 
     for (uint64_t page = request->range.first; error == 0 && page <= request->range.last; page = run.last + 1) {
         run = awaited;

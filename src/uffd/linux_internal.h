@@ -16,6 +16,13 @@ struct uffdio_poison {
 #define UFFD_FEATURE_POISON (1 << 14)
 #endif
 
+#ifndef UFFD_FEATURE_WP_UNPOPULATED /* Linux 6.4, which brought this mode as well */
+#define UFFD_FEATURE_WP_UNPOPULATED (1 << 13)
+#endif
+#ifndef UFFDIO_CONTINUE_MODE_WP
+#define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
+#endif
+
 #ifndef UFFD_FEATURE_WP_ASYNC /* Linux 6.7 */
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif

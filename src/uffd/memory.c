@@ -2,9 +2,11 @@
 /*
  * The memory of a region: it is of a kind that can be filled, it is empty, and it is registered.
  *
- * KIND         Only the kernel knows of which kind memory is, and /proc is not always mounted. Two calls have
- *              documented answers. msync() fails with ENOMEM when something is not mapped, and changes nothing.
- *              MADV_WIPEONFORK fails with EINVAL for all but private anonymous memory, and MADV_KEEPONFORK undoes it.
+ * KIND         Only the kernel knows of which kind memory is, and /proc is not always mounted. The caller says which it
+ *              is meant to be, and some calls have documented answers that tell whether it is. msync() fails with
+ *              ENOMEM when something is not mapped, and changes nothing. MADV_WIPEONFORK fails with EINVAL for all but
+ *              private anonymous memory, and MADV_KEEPONFORK undoes it. Minor faults can be registered for shared
+ *              memory and for huge pages only, and huge pages have no UFFDIO_ZEROPAGE.
  *
  * EMPTY        A page that is present never faults. Such pages come from a neighbour's first touch, which may make a
  *              transparent huge page, from MAP_POPULATE and from mlockall(). pgl_memory_claim() goes four steps:
@@ -14,6 +16,9 @@
  *              3. drop the pages, and register the range again;
  *              4. look whether it is empty, because a neighbour's huge page may have come in between. After the
  *                 registration none can come any more. If it is not empty, unregister it and go back to 3.
+ *              Shared memory keeps its pages, because they are not of this mapping alone. Dropping takes them out of
+ *              this mapping only. They are found at their next touch: the kernel maps them or, if writes are to be
+ *              noticed, reports a minor fault, and the handler maps them protected.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -31,18 +36,6 @@ static int advise(const struct uffdio_range *range, int advice)
         return 0;
     }
     return errno == EAGAIN ? ENOMEM : errno; /* the kernel has no memory to split a mapping */
-}
-
-int pgl_memory_check(const struct uffdio_range *range)
-{
-    int error, undo_error;
-
-    if (msync((void *)(uintptr_t)range->start, (size_t)range->len, MS_ASYNC) != 0) {
-        return errno == ENOMEM ? EFAULT : errno;
-    }
-    error = advise(range, MADV_WIPEONFORK);
-    undo_error = advise(range, MADV_KEEPONFORK);
-    return error != 0 ? error : undo_error;
 }
 
 /* Drop the pages. Old kernels cannot drop locked pages; is_empty() finds those. */
@@ -87,12 +80,56 @@ static int leave(int uffd, const struct uffdio_range *range)
     return ioctl(uffd, UFFDIO_UNREGISTER, &all) != 0 ? errno : 0;
 }
 
-int pgl_memory_claim(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config, size_t page_size)
+/* Whether the kernel can do with shared memory what the pager wants. */
+static bool can_share(const struct pgl_uffd *uffd)
 {
+    const uint64_t with_protection = UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED;
+
+    return (uffd->features & UFFD_FEATURE_MINOR_SHMEM) != 0 &&
+           (!uffd->protects || ((uffd->features & with_protection) == with_protection && !uffd->self_service));
+}
+
+static int check_shared(const struct pgl_uffd *uffd, const struct uffdio_range *range)
+{
+    struct uffdio_register trial = {
+        .range = *range,
+        .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
+    };
+    int error = can_share(uffd) ? enlist(uffd->self->fd, &trial) : EOPNOTSUPP;
+
+    if (error == 0) {
+        error = leave(uffd->self->fd, range);
+    }
+    if (error == 0 && (trial.ioctls & (uint64_t)1 << _UFFDIO_ZEROPAGE) == 0) {
+        error = EINVAL;
+    }
+    return error;
+}
+
+static int check_private(const struct uffdio_range *range)
+{
+    int error = advise(range, MADV_WIPEONFORK);
+    int undo_error = advise(range, MADV_KEEPONFORK);
+
+    return error != 0 ? error : undo_error;
+}
+
+int pgl_memory_check(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory)
+{
+    if (msync((void *)(uintptr_t)range->start, (size_t)range->len, MS_ASYNC) != 0) {
+        return errno == ENOMEM ? EFAULT : errno;
+    }
+    return memory == PGL_UFFD_SHARED ? check_shared(uffd, range) : check_private(range);
+}
+
+int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *range, enum pgl_uffd_memory memory)
+{
+    const struct pgl_uffd_config *config = &pager->config;
+    int uffd = pager->self->fd;
     struct uffdio_register claim = {
         .range = *range,
-        .mode =
-            UFFDIO_REGISTER_MODE_MISSING | (config->write_protect || config->track_dirty ? UFFDIO_REGISTER_MODE_WP : 0),
+        .mode = UFFDIO_REGISTER_MODE_MISSING | (pager->protects ? UFFDIO_REGISTER_MODE_WP : 0) |
+                (pager->protects && memory == PGL_UFFD_SHARED ? UFFDIO_REGISTER_MODE_MINOR : 0),
     };
     int error = enlist(uffd, &claim);
 
@@ -106,7 +143,7 @@ int pgl_memory_claim(int uffd, const struct uffdio_range *range, const struct pg
     for (unsigned tries = 0; error == 0 && tries < ATTEMPTS; tries++) {
         drop(range);
         error = enlist(uffd, &claim);
-        if (error == 0 && is_empty(range, page_size)) {
+        if (error == 0 && (memory == PGL_UFFD_SHARED || is_empty(range, pager->page_size))) {
             return 0;
         }
         if (error == 0) {

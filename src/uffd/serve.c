@@ -94,7 +94,7 @@ static bool is_present(const struct pgl_delivery *delivery)
 /*
  * Run the fault through the driver. A page that is still missing when this returns is left to the next fault: the
  * caller wakes the thread unless it was put off. After a write to a protected page only the driver has to know of the
- * write; the caller removes the protection if this has not.
+ * write; the caller removes the protection if this has not. Likewise it shows a page that is there already.
  */
 static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *delivery, struct pgl_fault_args *args)
 {
@@ -116,7 +116,7 @@ static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *deli
             break;
         case PGL_FAULT_MEMORY_ERROR:
         case PGL_FAULT_NO_DATA:
-            if (delivery->protected) {
+            if (delivery->protected || delivery->present) {
                 return;
             }
             if (failed) {
@@ -166,6 +166,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         .put_first = UINT64_MAX,
         .protected = protected,
         .writes = writes,
+        .present = (flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0,
         .buffer = handler->buffer,
     };
     struct pgl_fault_args args = {
@@ -173,6 +174,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         .index = delivery.addr / uffd->page_size,
         .access = writes ? PGL_ACCESS_WRITE : PGL_ACCESS_READ,
         .cookie = &delivery,
+        .flags = delivery.present ? PGL_FAULT_FLAG_RETRIED : 0, /* no neighbours: only this page is known to be there */
     };
 
     if (!protected && pgl_bad_page_is_listed(uffd, space, delivery.addr)) {
@@ -185,6 +187,9 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
     }
     if (protected && !delivery.answered) {
         pgl_delivery_unprotect(&delivery);
+    }
+    if (delivery.present && !delivery.answered) {
+        pgl_delivery_show(&delivery);
     }
     if (!delivery.answered) {
         pgl_delivery_persist(&delivery, ask_for_events, NULL);

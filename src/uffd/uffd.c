@@ -119,7 +119,8 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
 }
 
 /* Enter the object in the map and register the range. The pager's lock is held, and the layout for writing. */
-static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object)
+static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object,
+                           enum pgl_uffd_memory memory)
 {
     const struct uffdio_range range = {first * uffd->page_size, (last - first + 1) * uffd->page_size};
     int error;
@@ -127,7 +128,7 @@ static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last,
     if (!pgl_map_enter(uffd->self->map, first, last, object, 0, PGL_ADVICE_DEFAULT)) {
         return false;
     }
-    error = pgl_memory_claim(uffd->self->fd, &range, &uffd->config, uffd->page_size);
+    error = pgl_memory_claim(uffd, &range, memory);
     if (error != 0) {
         pgl_map_remove(uffd->self->map, first, last);
         errno = error;
@@ -142,7 +143,8 @@ static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last,
  * moment, add the region after PGL_UFFD_ENOUGH attempts, as soon as the map has no entry there. (Memory that mremap()
  * had added has no entry; that case goes unnoticed.)
  */
-static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object)
+static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object,
+                         enum pgl_uffd_memory memory)
 {
     for (unsigned tries = 0;; tries++) {
         bool settled = pgl_space_probe(uffd, uffd->self) != EAGAIN;
@@ -152,7 +154,7 @@ static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, s
             int error;
 
             pgl_uffd_lock(uffd);
-            entered = register_range(uffd, first, last, object);
+            entered = register_range(uffd, first, last, object, memory);
             error = errno;
             pgl_uffd_unlock(uffd);
             errno = error;
@@ -177,7 +179,7 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
     if (!pgl_uffd_to_pages(uffd, region->addr, region->length, &first, &last)) {
         return false;
     }
-    error = pgl_memory_check(&range);
+    error = region->memory > PGL_UFFD_SHARED ? EINVAL : pgl_memory_check(uffd, &range, region->memory);
     if (error != 0) {
         errno = error;
         return false;
@@ -192,7 +194,7 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
         errno = ENOMEM;
         return false;
     }
-    mapped = enter_region(uffd, first, last, object);
+    mapped = enter_region(uffd, first, last, object, region->memory);
     error = errno;
     pgl_object_unref(object); /* the map has its own reference */
     errno = error;

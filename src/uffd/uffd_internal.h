@@ -191,6 +191,7 @@ struct pgl_delivery {
     struct pgl_place place;
     bool protected;        /* the page was there, and the fault a write to it */
     bool writes;           /* the fault was a write */
+    bool present;          /* the page is there, and only this mapping lacks it: a minor fault */
     unsigned char *buffer; /* holds the widest cluster */
     bool answered;         /* the faulting thread was woken */
     bool put_off;          /* the faulting thread sleeps until its page is due */
@@ -270,6 +271,9 @@ bool pgl_delivery_zero(struct pgl_delivery *delivery);
 
 /* Poison the fault's address unless there is a page by now. Returns whether it did. */
 bool pgl_delivery_poison(struct pgl_delivery *delivery);
+
+/* Show the page of a minor fault, if the map still shows the same one. */
+void pgl_delivery_show(struct pgl_delivery *delivery);
 
 /* Remove the write protection of the page if the map still shows the same one. Returns 0 or an errno. */
 int pgl_delivery_unprotect(struct pgl_delivery *delivery);
@@ -441,12 +445,14 @@ const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t 
 
 /* memory.c */
 
-/* Returns 0 when the range is all private anonymous memory, or EFAULT, EINVAL or ENOMEM. */
-int pgl_memory_check(const struct uffdio_range *range);
+/*
+ * Returns 0 when the range is all memory of that kind, or an errno: EFAULT, EINVAL, EBUSY, ENOMEM, or EOPNOTSUPP when the
+ * kernel cannot fill it.
+ */
+int pgl_memory_check(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory);
 
 /* Empty the range and register it as the configuration says. After an errno it is as it was, or empty. */
-int pgl_memory_claim(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config,
-                     size_t page_size);
+int pgl_memory_claim(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory);
 
 /* Undo pgl_memory_claim(), but keep the pages. Returns 0, or an errno when some of it is still to be undone. */
 int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config);

@@ -353,12 +353,15 @@ static bool wakes_by_itself(unsigned long request, const void *arg)
 {
     const struct uffdio_copy *copy = arg;
     const struct uffdio_zeropage *zero = arg;
+    const struct uffdio_continue *show = arg;
 
-    return (request == UFFDIO_COPY && !(copy->mode & UFFDIO_COPY_MODE_DONTWAKE)) ||
+    return (request == UFFDIO_CONTINUE && !(show->mode & UFFDIO_CONTINUE_MODE_DONTWAKE)) ||
+           (request == UFFDIO_COPY && !(copy->mode & UFFDIO_COPY_MODE_DONTWAKE)) ||
            (request == UFFDIO_ZEROPAGE && !(zero->mode & UFFDIO_ZEROPAGE_MODE_DONTWAKE));
 }
 
 bool no_poison;
+uint64_t hidden_features;
 
 int __real_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, void *arg);
@@ -389,6 +392,9 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
     result = __real_ioctl(fd, request, arg);
     if (request == UFFDIO_API && no_poison) {
         ((struct uffdio_api *)arg)->features &= ~(__u64)FEATURE_POISON;
+    }
+    if (request == UFFDIO_API) {
+        ((struct uffdio_api *)arg)->features &= ~hidden_features;
     }
     __atomic_fetch_add(&self_wakes, result == 0 && wakes_by_itself(request, arg), __ATOMIC_RELAXED);
     return result;
@@ -472,6 +478,7 @@ int tear_down(void **state)
     doors.restricted = false;
     __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
     direct = mappable = nothing_drops = no_poison = false;
+    hidden_features = 0;
     __atomic_store_n(&record, RECORD, __ATOMIC_RELAXED);
     extents = NULL;
     munmap(f->memory, NPAGES * PAGE);

@@ -86,6 +86,8 @@ extern bool nothing_drops;
 /* The kernel does not know UFFDIO_POISON. */
 extern bool no_poison;
 
+extern uint64_t hidden_features; /* UFFD_FEATURE_... that the kernel does not seem to have */
+
 /* So many threads open the file at the same time: each waits for the others. Atomic. */
 extern unsigned to_open;
 

@@ -362,7 +362,9 @@ int __real_pthread_rwlock_wrlock(pthread_rwlock_t *lock);
 int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t *lock);
 int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t *lock)
 {
-    layout = is_taker ? lock : layout;
+    if (is_taker) {
+        layout = lock;
+    }
     return __real_pthread_rwlock_wrlock(lock);
 }
 

@@ -173,18 +173,24 @@ bool pgl_delivery_zero(struct pgl_delivery *delivery)
     return made;
 }
 
+/*
+ * Remove the protection of the page. If pages were taken since the fault was read, its thread may have written already:
+ * leave the page as it is. The thread is woken in any case, and faults again if it still wants to write.
+ */
 static int unprotect(struct pgl_delivery *delivery, void *arg)
 {
     struct uffdio_writeprotect protect = {{delivery->addr, delivery->pager->page_size},
                                           UFFDIO_WRITEPROTECT_MODE_DONTWAKE};
+    bool opens = false;
     int error = ENOENT;
 
     (void)arg;
     pthread_rwlock_rdlock(&delivery->pager->layout);
     if (is_same(delivery)) {
-        error = ioctl(delivery->space->fd, UFFDIO_WRITEPROTECT, &protect) != 0 ? errno : 0;
+        opens = delivery->epoch == delivery->pager->epoch; /* O6 */
+        error = opens && ioctl(delivery->space->fd, UFFDIO_WRITEPROTECT, &protect) != 0 ? errno : 0;
     }
-    if (error == 0) {
+    if (error == 0 && opens) {
         pgl_dirty_note(delivery);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);

@@ -17,6 +17,9 @@
  *              write of the epoch, and a write that it misses belongs to the next one.
  *              O4: what was found and does not fit in the answer keeps its bit.
  *              O5: a page that was given back shows other bytes than before. It counts as written.
+ *              O6: a page is opened for a fault that was read since pages were last taken. The thread of an older one may
+ *              have written its page in an earlier epoch, because another fault on the page was answered: it would open
+ *              a page that nobody writes.
  *              (test_uffd_dirty_*)
  * PROGRESS     While an event is unread, the kernel does not protect pages. The taker then unlocks the layout, so that
  *              a handler reads the event, and goes on.
@@ -194,7 +197,7 @@ static int protect(const struct pgl_uffd *uffd, uint64_t addr, uint64_t length)
  */
 static int take_part(struct taking *taking, const struct pgl_map_entry *part, uint64_t *first)
 {
-    const struct pgl_uffd *uffd = taking->uffd;
+    struct pgl_uffd *uffd = taking->uffd;
     uint64_t *dirty = shown_by(part->object)->dirty;
     uint64_t pager_first = part->object->config.pager_range.first;
     uint64_t index = part->view.object_first;
@@ -212,6 +215,7 @@ static int take_part(struct taking *taking, const struct pgl_map_entry *part, ui
         }
         if (uffd->withholds) { /* O2 */
             error = protect(uffd, addr, (stop - index) * uffd->page_size);
+            uffd->epoch++;
         }
         if (error != 0) {
             return error;

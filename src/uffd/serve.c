@@ -161,6 +161,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         .pager = uffd,
         .space = space,
         .start_ns = start_ns,
+        .epoch = handler->epoch,
         .latency = protected ? uffd->stats.latency_unlock : uffd->stats.latency_found,
         .addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1),
         .put_first = UINT64_MAX,
@@ -218,6 +219,7 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
     if (space) {
         space->refs++;
         n = pgl_event_read(uffd, space, messages, max);
+        handler->epoch = uffd->epoch;
         for (size_t i = 0; i < n; i++) {
             pgl_count(&uffd->stats.faults, messages[i].event == UFFD_EVENT_PAGEFAULT);
             pgl_event_apply(uffd, space, &messages[i]);

@@ -143,6 +143,7 @@ struct pgl_handler {
     struct pgl_fault *fault;
     unsigned char *buffer;              /* holds the widest cluster */
     struct pgl_put put[PGL_UFFD_BATCH]; /* one for each fault of the batch that was handled */
+    uint64_t epoch;                     /* of the pager when the batch was read */
     unsigned nput;
 };
 
@@ -155,6 +156,7 @@ struct pgl_uffd {
     bool protects;     /* pages come write-protected */
     bool withholds;    /* the first write to a page is a fault; otherwise the kernel keeps a record of it */
     int pagemap;       /* that record, or -1 */
+    uint64_t epoch;    /* how often pages were protected again; protected by the layout */
     int epoll;
     int stop;  /* readable when the handlers are to end */
     int timer; /* readable when the bad pages are due */
@@ -185,6 +187,7 @@ struct pgl_delivery {
     struct pgl_uffd *pager;
     struct pgl_space *space; /* the address space that faulted */
     uint64_t start_ns;       /* when the message was read */
+    uint64_t epoch;          /* of the pager at that moment */
     uint64_t *latency;       /* the histogram of faults of its kind */
     uint64_t addr;           /* the page that faulted */
     bool placed;             /* the map had an entry there before the fault was handled; `place` is its copy */

@@ -405,6 +405,7 @@ static void test_uffd_dirty_taken_at_each_step_of_a_handler_loses_no_write(void 
     assert_int_equal(take(f, NPAGES), 0);
     is_taker = false;
     __atomic_store_n(&written, false, __ATOMIC_RELEASE);
+    waiting_steps = allowed_steps = 0;
     __atomic_store_n(&steps_on, true, __ATOMIC_RELEASE);
     assert_int_equal(pthread_create(&writer, NULL, write_page_three, byte), 0);
     while (!__atomic_load_n(&written, __ATOMIC_ACQUIRE)) {
@@ -422,6 +423,39 @@ static void test_uffd_dirty_taken_at_each_step_of_a_handler_loses_no_write(void 
         saved = *byte;
     }
     assert_true(saved == 'w' && *byte == 'w');
+}
+
+/* Two faults on a page; both threads have written when the second one is served, and pages were taken in between. */
+static void test_uffd_dirty_late_fault_opens_no_page(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t writers[2];
+    uint64_t before;
+
+    f->config.threads = 2;
+    start(f, NO_ASYNC, PGL_ADVICE_SEQUENTIAL);
+    read_all(f);
+    is_taker = true;
+    assert_int_equal(take(f, NPAGES), 0);
+    is_taker = false;
+    before = stats_of(f).faults;
+    waiting_steps = allowed_steps = 0;
+    __atomic_store_n(&steps_on, true, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&writers[i], NULL, write_page_three, f->memory + 3 * PAGE), 0);
+    }
+    while (stats_of(f).faults < before + 2 || __atomic_load_n(&waiting_steps, __ATOMIC_ACQUIRE) < 1) {
+    }
+    __atomic_store_n(&allowed_steps, 1, __ATOMIC_RELEASE);
+    for (unsigned i = 0; i < 2; i++) {
+        pthread_join(writers[i], NULL);
+    }
+    while (__atomic_load_n(&waiting_steps, __ATOMIC_ACQUIRE) < 2) {
+    }
+    assert_int_equal(take(f, NPAGES), 8);
+    __atomic_store_n(&steps_on, false, __ATOMIC_RELEASE);
+    assert_unlocks(f, 2);
+    assert_int_equal(take(f, NPAGES), 0);
 }
 
 /* A child has the pages and not the record. */
@@ -507,6 +541,7 @@ int main(void)
         TEST(test_uffd_dirty_survives_each_error_of_its_calls),
         TEST(test_uffd_dirty_survives_an_error_of_one_page),
         TEST(test_uffd_dirty_taken_at_each_step_of_a_handler_loses_no_write),
+        TEST(test_uffd_dirty_late_fault_opens_no_page),
         TEST(test_uffd_dirty_leaves_out_what_a_child_writes),
         TEST(test_uffd_dirty_with_self_service_needs_the_kernels_record),
         TEST(test_uffd_dirty_with_write_protect_counts_unlocks),

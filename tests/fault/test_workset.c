@@ -261,6 +261,9 @@ static void test_workset_combined_has_the_pages_of_each(void **state)
     CLUSTERS(all, 0, 14, 50, 50, 80, 81);
     CLUSTERS(both, 5, 9);
     CLUSTERS(none, 1, 0);
+    pgl_workset_get_info(both, &info);
+    assert_int_equal(info.pages, 5);
+    assert_int_equal(pgl_workset_save(both, NULL, 0), 24 + 4 + 12 + 4); /* one stretch */
     pgl_workset_free(all);
     pgl_workset_free(both);
     pgl_workset_free(none);

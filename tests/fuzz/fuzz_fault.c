@@ -13,6 +13,8 @@
 #include <pagelock/fault.h>
 
 #include "fuzz.h"
+#include <pagelock/workset.h>
+
 #include "../fault/sim.h"
 
 enum {
@@ -71,6 +73,7 @@ struct world {
     struct sim_injector injector;
     struct pgl_object *object[NOBJECTS];
     struct pgl_map *map;
+    struct pgl_workset *set; /* of pages of each pager */
     struct one_fault fault[NFAULTS];
     struct kept kept[NREQUESTS];
     unsigned nkept;
@@ -425,6 +428,23 @@ static void step_unwire(struct world *world)
     *wire = world->wire[--world->nwires];
 }
 
+static void check_touch(void *arg, uint64_t index)
+{
+    CHECK(arg == the_world && index >= PAGER_FIRST + BASE && index < PAGER_FIRST + OBJECT_PAGES);
+}
+
+/* An object follows the working set, or is watched, or no more. */
+static void record(struct world *world, unsigned choice)
+{
+    struct pgl_object *object = any_object(world);
+
+    if (choice % 4 < 2) {
+        pgl_object_set_workset(object, choice % 2 != 0 ? world->set : NULL);
+    } else {
+        pgl_object_watch(object, choice % 2 != 0 ? check_touch : NULL, world);
+    }
+}
+
 static void step_advise(struct world *world)
 {
     unsigned choice = eat(&world->input), first = eat(&world->input) % MAP_PAGES;
@@ -433,6 +453,10 @@ static void step_advise(struct world *world)
     enum pgl_advice advice = (enum pgl_advice)(choice / 4 % (PGL_ADVICE_COUNT + 1));
     struct pgl_costs costs;
 
+    if (choice >= 192) {
+        record(world, choice);
+        return;
+    }
     switch (choice % 4) {
     case 0:
         CHECK(pgl_object_advise(any_object(world), advice) == pgl_advice_valid((int)advice));
@@ -550,8 +574,25 @@ static void make_objects(struct world *world)
     }
 }
 
+/* Stretches of three pages, with two between them and then three. */
+static void make_set(struct world *world)
+{
+    struct pgl_recording *recording = pgl_recording_new(PAGER_FIRST + OBJECT_PAGES);
+
+    CHECK(recording);
+    for (uint64_t page = BASE; page < OBJECT_PAGES; page++) {
+        if (page % 11 < 3 || (page % 11 >= 5 && page % 11 < 8)) {
+            pgl_recording_touch(recording, PAGER_FIRST + page);
+        }
+    }
+    world->set = pgl_workset_new(recording, NULL, NULL);
+    CHECK(world->set);
+    pgl_recording_free(recording);
+}
+
 static void begin(struct world *world)
 {
+    make_set(world);
     world->injector.error = EIO;
     memset(world->mapped, -1, sizeof(world->mapped));
     make_objects(world);
@@ -620,6 +661,7 @@ static void finish(struct world *world)
     for (unsigned i = NOBJECTS; i-- > 0;) {
         pgl_object_unref(world->object[i]);
     }
+    pgl_workset_free(world->set);
     for (unsigned i = 0; i < NOBJECTS; i++) {
         CHECK(world->sim[i].frames_used == 0 && world->sim[i].blocks_used == 0);
     }

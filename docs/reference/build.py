@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 
+sys.dont_write_bytecode = True # the source stays as it is
+import filter as headers
 import man
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -19,13 +21,24 @@ def quoted(paths):
     return " ".join(f'"{path}"' for path in paths)
 
 
+def main_page(options):
+    """The text of the main page, with each header and the first sentence of its comment."""
+    lines = []
+    for header in options.headers:
+        comment = next(piece for piece in headers.PIECE.findall(header.read_text()) if "SPDX" not in piece)
+        about = headers.prose(" ".join(headers.lines_of(comment)).split(". ")[0].rstrip("."))
+        lines.append(f'- @ref {header.name} "pagelock/{header.name}": {about}')
+    return (HERE / "main.dox").read_text().replace("@HEADERS@", "\n * ".join(lines))
+
+
 def doxygen(options, work):
     """HTML and XML in the directory; false if there was a warning."""
     top = options.headers[0].resolve().parent.parent
+    (work / "main.dox").write_text(main_page(options))
     settings = (HERE / "Doxyfile").read_text() + f"""
 PROJECT_NUMBER = {options.version}
 OUTPUT_DIRECTORY = "{work}"
-INPUT = {quoted([HERE / "main.dox"] + [header.resolve() for header in options.headers])}
+INPUT = {quoted([work / "main.dox"] + [header.resolve() for header in options.headers])}
 FILTER_PATTERNS = "*.h=\\"{sys.executable}\\" \\"{HERE / "filter.py"}\\""
 STRIP_FROM_PATH = "{top}"
 STRIP_FROM_INC_PATH = "{top}"

@@ -57,6 +57,9 @@ for package in ${needs:-none}; do
     *) fail "README.md does not name the package $package" ;;
     esac
 done
+for header in include/pagelock/*.h; do
+    grep -q "pagelock/$(basename "$header")" docs/libpagelock.7 || fail "docs/libpagelock.7 does not name $header"
+done
 for page in docs/*.[157]; do
     grep -qE '^\.TH [A-Z-]+ [157] [0-9]{4}-[0-9]{2}-[0-9]{2} "libpagelock @VERSION@" ' "$page" ||
         fail "$page has no date, or not the version that meson fills in"

@@ -5,6 +5,8 @@
 
 #include <stddef.h>
 
+#include "os_internal.h"
+
 /* The longest message, with its end. A longer one is cut. */
 #define PGL_MESSAGE_SIZE 1024
 
@@ -18,7 +20,7 @@ struct pgl_message {
 void pgl_message_begin(struct pgl_message *message);
 
 /* Add to a message, as printf() does. */
-void pgl_message_add(struct pgl_message *message, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void pgl_message_add(struct pgl_message *message, const char *format, ...) PGL_FORMAT(2, 3);
 
 /* Give a message to the hook, and abort. */
 _Noreturn void pgl_message_abort(const struct pgl_message *message);

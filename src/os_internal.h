@@ -8,6 +8,14 @@
 #define PGL_OS_INTERNAL_H
 
 #include <stddef.h>
+#include <stdio.h>
+
+/* Has the compiler check the formats of a function like printf(): argument @at, for the arguments from @first on. */
+#if defined(__MINGW_PRINTF_FORMAT)
+#define PGL_FORMAT(at, first) __attribute__((format(__MINGW_PRINTF_FORMAT, at, first)))
+#else
+#define PGL_FORMAT(at, first) __attribute__((format(printf, at, first)))
+#endif
 
 /* Memory at a multiple of @alignment, a power of two, or NULL. Windows frees it by a function of its own. */
 void *pgl_os_aligned_alloc(size_t alignment, size_t size);

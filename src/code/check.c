@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../os_internal.h"
 #include "filter_internal.h"
 #include "table_internal.h"
 #include "tblist_internal.h"
@@ -20,7 +21,7 @@ struct check {
     uint64_t leaves, bytes, hot_bytes, hot_pages, blocks;
 };
 
-static void __attribute__((format(printf, 2, 3))) violation(struct check *check, const char *format, ...)
+static void PGL_FORMAT(2, 3) violation(struct check *check, const char *format, ...)
 {
     char what[200];
     va_list args;

@@ -9,7 +9,11 @@
 #include "emu.h"
 
 #ifdef __linux__
+#if __has_include(<linux/membarrier.h>)
 #include <linux/membarrier.h>
+#else /* musl may come without the kernel's headers */
+enum { MEMBARRIER_CMD_PRIVATE_EXPEDITED = 1 << 3, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED = 1 << 4 };
+#endif
 
 /* The calls of membarrier(2), and their answers in place of the kernel's. */
 static struct {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The soak: a mix of everything that the library offers, a watchdog for threads that make no progress, and totals. */
-#include <execinfo.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -9,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#if __has_include(<execinfo.h>)
+#include <execinfo.h>
+#endif
 
 #include "code.h"
 #include "fault.h"
@@ -65,10 +68,18 @@ static uint64_t total_ops, longest_ns;
 
 static void print_stack(int signal)
 {
+    (void)signal;
+#if __has_include(<execinfo.h>)
     void *frames[32];
 
-    (void)signal;
     backtrace_symbols_fd(frames, backtrace(frames, 32), STDERR_FILENO);
+#else
+    static const char none[] = "no stack: this C library has no backtrace()\n";
+
+    if (write(STDERR_FILENO, none, sizeof(none) - 1) < 0) {
+        return;
+    }
+#endif
     fsync(STDERR_FILENO);
 }
 

@@ -99,8 +99,9 @@ struct pgl_pager_ops {
  * @zero: fill a frame with zeros
  * @copy: copy a page into a frame
  *
- * All five are needed. They are called with locks of an object held, and call nothing of this library. For one object,
- * one thread at a time calls @alloc, @free and @spare. @zero and @copy may run for several frames at once.
+ * All five are needed. They are called with locks of an object held, and call nothing of this library. Objects that are
+ * configured with the same functions and the same memory share it: one thread at a time calls @alloc, @free and @spare
+ * for it, and no two faults count on the same spare frame. @zero and @copy may run for several frames at once.
  */
 struct pgl_memory_ops {
     void *(*alloc)(void *memory)PGL_NOEXCEPT;

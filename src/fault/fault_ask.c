@@ -54,13 +54,12 @@ static void window_of(const struct pgl_fault *fault, uint64_t *first, uint64_t *
 }
 
 /*
- * The number of pages that may be requested beside the demand page, as memory allows. None on a retry. Until
- * keep_promise(), faults on other stripes do not count on *promised of the spare frames.
+ * The number of pages that may be requested beside the demand page, as memory allows. None on a retry. Until they are
+ * settled, no other fault counts on *promised of the spare frames.
  */
 static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error, uint64_t *promised)
 {
-    struct pgl_object *object = fault->object;
-    const struct pgl_object_config *config = &object->config;
+    const struct pgl_object *object = fault->object;
     uint64_t npages = UINT64_MAX;
     uint64_t first, last;
 
@@ -69,33 +68,15 @@ static uint64_t budget(const struct pgl_fault *fault, bool data, bool in_error, 
         return 0;
     }
     window_of(fault, &first, &last);
-    if (config->credits != 0) { /* reserve no more than there is use for */
+    if (object->config.credits != 0) { /* reserve no more than there is use for */
         npages = last - first;
     }
-    if (config->memory_ops && data) {
-        uint64_t spare, owed;
+    if (object->frames && data) {
+        uint64_t spare = pgl_frames_promise(object->frames, last - first, promised);
 
-        pthread_mutex_lock(&object->memory_lock);
-        owed = object->promised;
-        owed += config->internal ? 0 : pgl_object_outstanding(object); /* frames are allocated at the reply */
-        spare = config->memory_ops->spare(config->memory);
-        spare -= spare < owed ? spare : owed;
         npages = npages < spare ? npages : spare;
-        *promised = npages < last - first ? npages : last - first;
-        object->promised += *promised;
-        pthread_mutex_unlock(&object->memory_lock);
     }
     return npages;
-}
-
-/* The pages are marked, or have their frames: the promise counts no more. */
-static void keep_promise(struct pgl_object *object, uint64_t promised)
-{
-    if (promised > 0) {
-        pthread_mutex_lock(&object->memory_lock);
-        object->promised -= promised;
-        pthread_mutex_unlock(&object->memory_lock);
-    }
 }
 
 /* Let the object's advisor choose, which is made when it is first needed. Without memory for it: the page alone. */
@@ -180,7 +161,7 @@ static bool mark_neighbour(struct pgl_object *object, uint64_t index, uint64_t i
         (object->config.internal && !pgl_object_page_has_frame(object, page))) {
         return false;
     }
-    pgl_object_page_mark(page, id, true);
+    pgl_object_page_mark(object, page, id, true);
     if (pgl_object_page_is(page, page.chunk->busy)) {
         pgl_object_page_speculate(page, true);
     }
@@ -326,7 +307,9 @@ static bool ask_with_neighbours(struct pgl_fault *fault, bool data, bool in_erro
     struct pgl_wake_list list = {NULL};
 
     mark_outward(fault, &cluster, fault->id);
-    keep_promise(object, promised);
+    if (promised > 0) { /* the pages are marked, or have their frames */
+        pgl_frames_settle(object->frames, promised);
+    }
     pgl_credit_spend(object, 1 + npages, 1 + cluster.last - cluster.first, &list);
     fault->credit = NULL;
     fault->asked_first = cluster.first;
@@ -375,7 +358,7 @@ bool pgl_fault_ask(struct pgl_fault *fault, struct pgl_object_page page)
     fault->waiting = true;
     fault->asked = object;
     fault->id = pgl_object_new_id(object, fault->index);
-    pgl_object_page_mark(page, fault->id, true);
+    pgl_object_page_mark(object, page, fault->id, true);
     if (fault->prefetch > 0) {
         pgl_object_page_speculate(page, true);
     }

@@ -106,7 +106,7 @@ bool pgl_fault_go_down(struct pgl_fault *fault)
             return pgl_fault_unlock_and_fail(fault, PGL_FAULT_MEMORY_SHORTAGE);
         }
         fault->placeholder = pgl_object_new_id(object, fault->index);
-        pgl_object_page_mark(page, fault->placeholder, false);
+        pgl_object_page_mark(object, page, fault->placeholder, false);
     }
     pgl_fault_unlock(fault);
 

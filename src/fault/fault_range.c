@@ -73,7 +73,7 @@ enum pgl_fault_result pgl_fault_page_list(struct pgl_fault *fault, const struct 
 static bool unwire_in_chain(struct pgl_object *object, uint64_t index)
 {
     while (object && index <= object->config.last) {
-        if (pgl_object_unwire(object, index)) {
+        if (pgl_object_drop_wire(object, index)) {
             return true;
         }
         if (object->config.backing && index > UINT64_MAX - object->config.backing_first) {

@@ -6,7 +6,7 @@
  * OBJECTS      The pages of an object lie in shards (object_lock.c). The lock of a shard protects its chunks (every
  *              bit, id, frame and wire of their pages), the queues of the faults that wait for its pages, and its
  *              counts. The credits have a lock of their own (object_credit.c), and so have the calls of the caller's
- *              memory, and the advisor. The advice, the table, and whether the pager is ready or gone change only while
+ *              memory (frames.c), and the advisor. The advice, the table, and whether the pager is ready or gone change only while
  *              all shards and the credits are locked. The configuration never changes.
  * IDS          A fault marks pages with an id that the object never uses again. A roll-back names the id, and therefore
  *              removes no other mark, whatever happened to the pages meanwhile.
@@ -82,7 +82,13 @@ struct pgl_object *pgl_object_new(const struct pgl_object_config *config)
         object->shards = (struct pgl_shard *)(object + 1);
         object->last_shard = nshards - 1;
     }
-    if (!object || !pgl_object_locks_init(object)) {
+    if (object && config->memory_ops) {
+        object->frames = pgl_frames_get(config->memory_ops, config->memory);
+    }
+    if (!object || (config->memory_ops && !object->frames) || !pgl_object_locks_init(object)) {
+        if (object && object->frames) {
+            pgl_frames_put(object->frames);
+        }
         pgl_heap_free(config->heap_ops, config->heap, object);
         errno = ENOMEM;
         return NULL;
@@ -108,6 +114,9 @@ struct pgl_object *pgl_object_ref(struct pgl_object *object)
 static void object_free(struct pgl_object *object)
 {
     pgl_object_pages_free(object);
+    if (object->frames) {
+        pgl_frames_put(object->frames);
+    }
     pgl_heap_free(object->config.heap_ops, object->config.heap, object->advisor);
     pgl_object_locks_fini(object);
     pgl_heap_free(object->config.heap_ops, object->config.heap, object);
@@ -237,7 +246,7 @@ uint64_t pgl_object_remove(struct pgl_object *object, uint64_t first, uint64_t l
     return removed;
 }
 
-bool pgl_object_unwire(struct pgl_object *object, uint64_t index)
+bool pgl_object_drop_wire(struct pgl_object *object, uint64_t index)
 {
     struct pgl_object_page page;
     bool wired;
@@ -249,6 +258,13 @@ bool pgl_object_unwire(struct pgl_object *object, uint64_t index)
         page.chunk->wires[page.slot]--;
     }
     pgl_object_unlock(object, index, index);
+    return wired;
+}
+
+bool pgl_object_unwire(struct pgl_object *object, uint64_t index)
+{
+    bool wired = pgl_object_drop_wire(object, index);
+
     if (!wired) {
         errno = EINVAL;
     }

@@ -12,6 +12,7 @@ struct check {
     uint64_t busy;
     uint64_t asked;
     uint64_t waiting;
+    uint64_t awaited; /* pages whose data is asked for, of all shards */
 };
 
 static void require(struct check *check, bool holds, const char *what)
@@ -61,6 +62,7 @@ static void check_chunk(struct check *check, const struct pgl_shard *shard, cons
     check->resident += (unsigned)__builtin_popcountll(chunk->resident);
     check->busy += (unsigned)__builtin_popcountll(chunk->busy);
     check->asked += (unsigned)__builtin_popcountll(chunk->asked);
+    check->awaited += (unsigned)__builtin_popcountll(chunk->asked & chunk->busy);
 }
 
 /* Check the chunks of a shard, and its counts. */
@@ -133,6 +135,10 @@ unsigned pgl_object_check(struct pgl_object *object, void (*say)(const char *wha
         check_shard(&check, &object->shards[i]);
     }
     check_credits(&check);
+    require(&check,
+            !pgl_object_owes_frames(object) ||
+                check.awaited <= __atomic_load_n(&object->frames->promised, __ATOMIC_RELAXED),
+            "N1: a frame that a reply will take is not promised");
     pthread_mutex_lock(&object->advisor_lock);
     if (object->advisor) {
         check_advisor(&check, object->advisor);

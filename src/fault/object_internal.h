@@ -10,6 +10,7 @@
 #include <pagelock/workset.h>
 
 #include "advisor_internal.h"
+#include "frames_internal.h"
 #include "waiter_internal.h"
 
 #define PGL_CHUNK_PAGES 64
@@ -90,6 +91,7 @@ struct pgl_credits {
  */
 struct pgl_object {
     struct pgl_object_config config; /* never changes; its advice and table are only the initial ones */
+    struct pgl_frames *frames;       /* of its memory, or NULL */
     struct pgl_shard *shards;
     uint64_t last_shard;    /* the number of shards, which is a power of two, less one */
     enum pgl_advice advice; /* atomic: pgl_fault_hit() reads it without a lock */
@@ -105,8 +107,6 @@ struct pgl_object {
     unsigned hit_slots; /* atomic: how many slots of `hits` were given out */
     unsigned refs;      /* atomic */
     struct pgl_credits credits;
-    pthread_mutex_t memory_lock;  /* one thread at a time calls alloc(), free() and spare() */
-    uint64_t promised;            /* frames of neighbours that are being chosen; under memory_lock */
     pthread_mutex_t advisor_lock; /* protects the members below */
     struct pgl_costs costs;
     struct pgl_advisor *advisor; /* NULL until a fault with adaptive advice is to choose its window */
@@ -164,8 +164,17 @@ static inline struct pgl_shard *pgl_object_shard(const struct pgl_object *object
 /* An id for marks that begin at a page, whose shard is locked. */
 uint64_t pgl_object_new_id(const struct pgl_object *object, uint64_t index);
 
+/* As pgl_object_unwire(), but leave errno alone. */
+bool pgl_object_drop_wire(struct pgl_object *object, uint64_t index);
+
 /* The pages that are asked for in all shards, whether they are locked or not. */
 uint64_t pgl_object_outstanding(const struct pgl_object *object);
+
+/* Whether replies to this object's requests for data take frames. */
+static inline bool pgl_object_owes_frames(const struct pgl_object *object)
+{
+    return object->frames && !object->config.internal;
+}
 
 /*
  * Credits. A fault that was promised one asks with it, and hands it on if it does not. All are called without the lock
@@ -193,7 +202,7 @@ bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct pgl_
 /* Allocate the page's frame if it has none. Returns false if there is no memory. */
 bool pgl_object_page_has_frame(struct pgl_object *object, struct pgl_object_page page);
 void pgl_object_page_settle(struct pgl_object_page page, enum pgl_outcome outcome, struct pgl_wake_list *list);
-void pgl_object_page_mark(struct pgl_object_page page, uint64_t id, bool asked);
+void pgl_object_page_mark(const struct pgl_object *object, struct pgl_object_page page, uint64_t id, bool asked);
 /* Remove the mark, and return its credit if the page was asked for. */
 void pgl_object_page_unmark(struct pgl_object *object, struct pgl_object_page page, struct pgl_wake_list *list);
 void pgl_object_page_drop_frame(struct pgl_object *object, struct pgl_object_page page);

@@ -28,13 +28,12 @@ static bool init_lock(pthread_mutex_t *lock)
     return made;
 }
 
-enum { OTHER_LOCKS = 3 };
+enum { OTHER_LOCKS = 2 };
 
 /* The locks of an object by number: its shards, then the others. */
 static pthread_mutex_t *lock_at(struct pgl_object *object, uint64_t number)
 {
-    pthread_mutex_t *const others[OTHER_LOCKS] = {&object->credits.room.lock, &object->memory_lock,
-                                                  &object->advisor_lock};
+    pthread_mutex_t *const others[OTHER_LOCKS] = {&object->credits.room.lock, &object->advisor_lock};
     uint64_t nshards = object->last_shard + 1;
 
     return number < nshards ? &object->shards[number].room.lock : others[number - nshards];

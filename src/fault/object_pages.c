@@ -98,15 +98,12 @@ bool pgl_object_page_make(struct pgl_object *object, uint64_t index, struct pgl_
 
 bool pgl_object_page_has_frame(struct pgl_object *object, struct pgl_object_page page)
 {
-    const struct pgl_memory_ops *memory_ops = object->config.memory_ops;
     void *frame;
 
-    if (!memory_ops || page.chunk->frame[page.slot]) {
+    if (!object->frames || page.chunk->frame[page.slot]) {
         return true;
     }
-    pthread_mutex_lock(&object->memory_lock);
-    frame = memory_ops->alloc(object->config.memory);
-    pthread_mutex_unlock(&object->memory_lock);
+    frame = pgl_frames_alloc(object->frames);
     __atomic_store_n(&page.chunk->frame[page.slot], frame, __ATOMIC_RELEASE); /* pairs with pgl_fault_hit(), K2 */
     return frame;
 }
@@ -118,9 +115,7 @@ void pgl_object_page_drop_frame(struct pgl_object *object, struct pgl_object_pag
     if (frame) {
         __atomic_store_n(&page.chunk->drops, page.chunk->drops + 1, __ATOMIC_RELEASE); /* these two pair with */
         __atomic_store_n(&page.chunk->frame[page.slot], NULL, __ATOMIC_RELEASE);       /* pgl_fault_hit(), K2 */
-        pthread_mutex_lock(&object->memory_lock);
-        object->config.memory_ops->free(object->config.memory, frame);
-        pthread_mutex_unlock(&object->memory_lock);
+        pgl_frames_free(object->frames, frame);
     }
 }
 
@@ -129,11 +124,14 @@ static void add_outstanding(struct pgl_shard *shard, int64_t npages)
     __atomic_store_n(&shard->outstanding, shard->outstanding + (uint64_t)npages, __ATOMIC_RELAXED);
 }
 
-/* Clear the page's id; if it was asked for, return its credit. */
+/* Clear the page's id; if it was asked for, return its credit, and settle what the answer to a data request takes. */
 static void page_answered(struct pgl_object *object, struct pgl_object_page page, struct pgl_wake_list *list)
 {
     if (pgl_object_page_is(page, page.chunk->asked)) {
         page.chunk->asked &= ~page.bit;
+        if (pgl_object_owes_frames(object) && !pgl_object_page_is(page, page.chunk->resident)) { /* N1 */
+            pgl_frames_settle(object->frames, 1);
+        }
         add_outstanding(page.shard, -1);
         pgl_credit_return(object, list);
     }
@@ -154,15 +152,20 @@ void pgl_object_page_settle(struct pgl_object_page page, enum pgl_outcome outcom
     }
 }
 
-void pgl_object_page_mark(struct pgl_object_page page, uint64_t id, bool asked)
+void pgl_object_page_mark(const struct pgl_object *object, struct pgl_object_page page, uint64_t id, bool asked)
 {
-    if (!pgl_object_page_is(page, page.chunk->resident)) {
+    bool data = !pgl_object_page_is(page, page.chunk->resident);
+
+    if (data) {
         page.chunk->busy |= page.bit;
         page.shard->busy++;
     }
     if (asked) {
         page.chunk->asked |= page.bit;
         add_outstanding(page.shard, 1);
+    }
+    if (asked && data && pgl_object_owes_frames(object)) { /* N1 */
+        pgl_frames_owe(object->frames, 1);
     }
     page.chunk->id[page.slot] = id;
 }
@@ -333,6 +336,9 @@ static void shard_free(struct pgl_object *object, struct pgl_shard *shard)
         struct pgl_chunk *chunk = table->chunk[slot];
 
         if (chunk) {
+            if (pgl_object_owes_frames(object)) { /* of pages that no reply will bring any more */
+                pgl_frames_settle(object->frames, (unsigned)__builtin_popcountll(chunk->asked & chunk->busy));
+            }
             for (unsigned i = 0; i < PGL_CHUNK_PAGES; i++) {
                 pgl_object_page_drop_frame(object, (struct pgl_object_page){shard, chunk, i, UINT64_C(1) << i});
             }

@@ -10,6 +10,7 @@ extern const struct explore_scenario collection_scenarios[]; /* the ordered set 
 extern const struct explore_scenario fault_scenarios[];      /* the fault driver */
 extern const struct explore_scenario object_scenarios[];     /* many faults on one object */
 extern const struct explore_scenario workset_scenarios[];    /* working sets and recordings */
+extern const struct explore_scenario range_scenarios[];      /* copies, lists of pages, shared frames */
 extern const struct explore_scenario bracket_scenarios[];    /* brackets */
 extern const struct explore_scenario super_scenarios[];      /* brackets on three pages */
 extern const struct explore_scenario tb_scenarios[];         /* stores, invalidation */

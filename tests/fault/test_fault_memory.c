@@ -46,6 +46,57 @@ static void test_fault_speculates_on_frames_that_nobody_is_owed(void **state)
     }
 }
 
+/* A request for access takes no frame. */
+static void test_fault_access_requests_owe_no_frames(void **state)
+{
+    struct fixture *f = *state;
+
+    make_object(f);
+    f->sim.nframes = 14;
+    assert_int_equal(read_page(&f->a, f->object, 100), PGL_FAULT_SUCCESS);
+    f->sim.script = sim_keep;
+    assert_int_equal(write_page(&f->a, f->object, 100), PGL_FAULT_PENDING);
+    assert_int_equal(read_page(&f->b, f->object, 200), PGL_FAULT_PENDING);
+    assert_asked(&f->sim, 198, 204, 200); /* the other seven */
+    pgl_object_terminate(f->object);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_ERROR);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_MEMORY_ERROR);
+}
+
+static void test_fault_objects_that_share_a_memory_count_on_no_frame_twice(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_object_config config = config_of(f);
+    struct pgl_object *other = pgl_object_new(&config);
+
+    make_object(f);
+    f->sim.script = sim_keep;
+    f->sim.nframes = 11;
+    assert_int_equal(read_page(&f->a, other, 100), PGL_FAULT_PENDING);
+    assert_asked(&f->sim, 98, 104, 100); /* seven, of eleven */
+    assert_int_equal(read_page(&f->b, f->object, 200), PGL_FAULT_PENDING);
+    assert_asked(&f->sim, 199, 202, 200); /* the other four */
+    assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 199, 202, PGL_ACCESS_READ), 4);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_SUCCESS);
+    assert_int_equal(read_page(&f->b, f->object, 50), PGL_FAULT_PENDING);
+    assert_asked(&f->sim, 50, 50, 50);
+
+    /* What no reply will bring any more is promised to none. */
+    pgl_fault_interrupt(f->a.fault);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_INTERRUPTED);
+    assert_int_equal(read_page(&f->a, other, 150), PGL_FAULT_PENDING);
+    assert_asked(&f->sim, 148, 153, 150); /* six: the seventh is for page 50 */
+    assert_int_equal(sim_supply(&f->sim, sim_last(&f->sim), 150, 150, PGL_ACCESS_READ), 1);
+    assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
+    pgl_object_unref(other); /* with five pages that were asked for */
+    pgl_fault_interrupt(f->b.fault);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_INTERRUPTED);
+    assert_int_equal(read_page(&f->b, f->object, 20), PGL_FAULT_PENDING);
+    assert_asked(&f->sim, 18, 24, 20); /* all that are not in use */
+    pgl_object_terminate(f->object);
+    assert_int_equal(go_on(&f->b), PGL_FAULT_MEMORY_ERROR);
+}
+
 /* Running short in the middle must cost speculation at the edges, never the demand page. */
 static void test_fault_short_of_memory_cuts_speculation_not_the_demand(void **state)
 {
@@ -262,6 +313,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_fault_without_spare_memory_asks_for_the_demand_page),
         TEST(test_fault_speculates_on_frames_that_nobody_is_owed),
+        TEST(test_fault_access_requests_owe_no_frames),
+        TEST(test_fault_objects_that_share_a_memory_count_on_no_frame_twice),
         TEST(test_fault_short_of_memory_cuts_speculation_not_the_demand),
         TEST(test_fault_without_memory_for_the_demand_page_is_a_shortage),
         TEST(test_fault_shortage_at_the_reply_reaches_every_waiter),

@@ -117,7 +117,9 @@ static void test_fault_unwire_finds_the_object_of_the_chain_that_has_the_page_wi
     args.access = PGL_ACCESS_WRITE;
     wire(f, &args, 1); /* and a copy above it */
     args.index = 100;
+    errno = 0;
     assert_int_equal(pgl_fault_unwire(&args, 2), 2);
+    assert_int_equal(errno, 0);
     assert_int_equal(nwired(top), 0); /* the topmost first */
     assert_int_equal(nwired(f->object), 1);
     pgl_object_unref(top);

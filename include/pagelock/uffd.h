@@ -53,8 +53,8 @@ enum pgl_uffd_remedy {
  *      fails with EFAULT, or does less than it was asked to; no thread that touches a page blocks SIGBUS; the failed()
  *      callback is called in the signal's handler, and calls nothing but async-signal-safe functions; a signal handler
  *      that may interrupt a call of this library touches no absent page; an alternate signal stack has 16 KiB or more.
- *      Not with write_protect or follow_forks. The signal of any other address goes to the handler that was installed
- *      before the first such pager was made. A handler that is installed later passes the signals that it does not know
+ *      Not with write_protect or follow_forks. The signal of any other address, or for another reason, goes to the
+ *      handler that was installed before the first such pager was made. A handler that is installed later passes the signals that it does not know
  *      on to the one that it replaced
  */
 enum pgl_uffd_handover {
@@ -83,6 +83,8 @@ enum pgl_uffd_handover {
  * @track_dirty: pgl_uffd_dirty_take() can be asked which pages were written. Pages are installed write-protected. If
  *      the kernel keeps a record of writes (Linux 6.7, and /proc), a first write to a page costs what a fault in the
  *      kernel does; otherwise, or with write_protect, it is a fault of its own as with write_protect
+ * @costs: what a fault and a page cost, by which PGL_ADVICE_ADAPTIVE decides. A cost that is 0 is measured while faults
+ *      are answered, hand-over included; docs/fault.md says how
  */
 struct pgl_uffd_config {
     unsigned threads;
@@ -94,6 +96,7 @@ struct pgl_uffd_config {
     void *arg;
     enum pgl_uffd_handover handover;
     bool track_dirty;
+    struct pgl_costs costs;
 };
 
 #define PGL_UFFD_BUCKETS 40 /* of a histogram of times */
@@ -126,14 +129,16 @@ struct pgl_uffd_config {
  * @latency_zero: faults whose page became zeros
  * @latency_unlock: first writes to a write-protected page
  * @latency_found: faults whose page was there already, or was brought for another fault
+ * @fault_ns: what a fault costs, as given or as measured; 0 until some requests have been answered. No sum, as the next
+ * @page_ns: what each page of a request costs
  *
  * A thread that waited for a page finds everything counted that was done for the page. A thread that changed memory or
  * forked finds its event counted. A page that was read ahead is counted before it can be touched; therefore
  * pages_fetched and pages_zeroed may include pages that a handler is about to install. Two kinds may be counted a
  * moment after they can be seen: in unlocks, ns_total, ns_max and the histograms a fault that was answered together
- * with another thread's; in present and gone a cluster of which some pages were installed. A
- * prefetch is counted as one when it is over. bytes_read includes pages
- * that a handler is about to copy out of a mapping.
+ * with another thread's; in present and gone a cluster of which some pages were installed. A prefetch is counted as one
+ * when it is over. bytes_read counts pages that are copied out of a mapping after they are installed, and before a
+ * thread that waits for one is woken.
  *
  * A fault that is put off because the kernel would refuse its page is counted when its thread faults again. A fault
  * whose page is tried again because of @failed is counted each time.
@@ -162,6 +167,8 @@ struct pgl_uffd_stats {
     uint64_t latency_zero[PGL_UFFD_BUCKETS];
     uint64_t latency_unlock[PGL_UFFD_BUCKETS];
     uint64_t latency_found[PGL_UFFD_BUCKETS];
+    uint64_t fault_ns;
+    uint64_t page_ns;
 };
 
 /**
@@ -178,9 +185,10 @@ struct pgl_uffd_stats {
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_uffd_free().
- * Errors:   NULL with errno EPERM: no privilege, or none for follow_forks (pgl_uffd_explain() says what to set);
- *           ENOSYS: the kernel has no userfaultfd; EOPNOTSUPP: its userfaultfd lacks a feature that is needed, which
- *           includes a record of writes if track_dirty is wanted with PGL_UFFD_SIGBUS; ENOMEM:
+ * Errors:   NULL with errno EINVAL: write_protect or follow_forks with PGL_UFFD_SIGBUS; costs for which
+ *           pgl_costs_explain() has a reason; EPERM: no privilege, or none for follow_forks (pgl_uffd_explain() says
+ *           what to set); ENOSYS: the kernel has no userfaultfd; EOPNOTSUPP: its userfaultfd lacks a feature that is
+ *           needed, which includes a record of writes if track_dirty is wanted with PGL_UFFD_SIGBUS; ENOMEM:
  *           as usual, or the table has clusters too wide for memory; EMFILE, EAGAIN: as usual.
  */
 PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
@@ -309,6 +317,9 @@ struct pgl_uffd_region {
  * or no permission, it duplicates the descriptor, and does not look for holes. O_DIRECT is for files whose blocks are
  * no larger than a page. Without O_DIRECT the pager also maps this part of the file, and copies clusters of four pages
  * and more out of the mapping; if it cannot map the file, it reads them.
+ *
+ * mlockall(MCL_CURRENT) after this call brings and locks the whole region, and this mapping of the file with it. With
+ * MCL_ONFAULT it does not.
  *
  * A hole of the file becomes zero pages that are not read. Data that is written into a hole after this call is not
  * seen. The last page of the file may be partial; it ends in zeros. Looking for holes costs two system calls and 16

@@ -42,6 +42,10 @@ static void count_answer(struct pgl_delivery *delivery)
     uint64_t max = __atomic_load_n(&stats->ns_max, __ATOMIC_RELAXED);
 
     delivery->answered = true;
+    delivery->answered_ns = delivery->start_ns + ns;
+    if (delivery->npages > 0) {
+        pgl_meter_request(&delivery->pager->meter, delivery->npages, ns, stats);
+    }
     pgl_count(&stats->unlocks, delivery->protected);
     pgl_count(&stats->ns_total, ns);
     pgl_count(&delivery->latency[pgl_latency_bucket(ns)], 1);
@@ -330,7 +334,8 @@ struct placing {
     const struct pgl_request *request;
     struct stretch rest; /* not installed yet */
     bool in_pieces;
-    int error; /* of the first page that could not be installed */
+    bool mapped; /* it is copied out of a mapping: its bytes are counted as they are installed */
+    int error;   /* of the first page that could not be installed */
 };
 
 static void skip(struct stretch *stretch, uint64_t npages, size_t page_size)
@@ -356,6 +361,7 @@ static int place(struct pgl_delivery *delivery, void *arg)
 
         stretch.npages = placing->in_pieces ? 1 : rest->npages;
         error = install(delivery, placing->request, &stretch, &done);
+        pgl_count(&delivery->pager->stats.bytes_read, placing->mapped ? done * delivery->pager->page_size : 0);
         supply(delivery, placing->request, stretch.first, done);
         skip(rest, done, delivery->pager->page_size);
         if (error == EAGAIN || error == EFAULT) {
@@ -381,20 +387,18 @@ static int deliver(struct pgl_delivery *delivery, struct placing *placing)
 }
 
 /*
- * Copy pages out of the mapping of their file. They are counted as read before a thread can touch them. Returns 0 or an
- * errno: EFAULT leaves some of the pages, which have to be read.
+ * Copy pages out of the mapping of their file. Returns 0 or an errno: EFAULT leaves some of the pages, which have to be
+ * read.
  */
 static int bring_mapped(struct pgl_delivery *delivery, struct placing *placing, const unsigned char *mapped)
 {
-    struct stretch *rest = &placing->rest;
-    size_t page_size = delivery->pager->page_size;
     int error;
 
-    pgl_count(&delivery->pager->stats.bytes_read, rest->npages * page_size);
     pgl_count(&delivery->pager->stats.requests, 1);
-    rest->data = mapped;
+    placing->rest.data = mapped;
+    placing->mapped = true;
     error = deliver(delivery, placing);
-    pgl_count(&delivery->pager->stats.bytes_read, -(rest->npages * page_size));
+    placing->mapped = false;
     return error;
 }
 
@@ -458,6 +462,7 @@ static int bring(struct pgl_delivery *delivery, const struct pgl_request *reques
     if (page == request->pager_demand) {
         delivery->latency =
             kind == PGL_RUN_DATA ? delivery->pager->stats.latency_read : delivery->pager->stats.latency_zero;
+        delivery->npages = kind == PGL_RUN_DATA ? placing.rest.npages : 0;
     }
     if (kind != PGL_RUN_DATA) {
         return bring_zeros(delivery, &placing, kind == PGL_RUN_HOLE ? source : NULL);
@@ -485,6 +490,7 @@ static int data_request(void *pager, const struct pgl_request *request)
         }
     }
     delivery->error = error;
+    pgl_meter_tell(&delivery->pager->stats, request->object);
     return error;
 }
 

@@ -11,7 +11,9 @@
  *              Y3: the pages are in memory before they are copied. UFFDIO_COPY is called with the layout locked, and
  *              every handler needs it before it reads a message: none waits for another one's storage there.
  *              (test_uffd_mapping_*)
- * NOT PROMISED An error, if the file shrinks in the middle of a page between the look at its length and the copy. The
+ * NOT PROMISED Y2, if mlockall(MCL_CURRENT) is called after the file was mapped: it reads the whole mapping in, and the
+ *              region that shows it. With MCL_ONFAULT it reads neither.
+ *              An error, if the file shrinks in the middle of a page between the look at its length and the copy. The
  *              rest of that page is zeros then.
  *              Y3, if the kernel takes pages away between the two calls: it reads them again during the copy.
  */

@@ -10,13 +10,16 @@
  *              the list of pagers is taken with all signals blocked.
  *              J2: the handler does not call malloc(), is not cancelled, and leaves errno alone.
  *              J3: a pager is not freed while a thread is in it. From its end until its memory is released no thread
- *              enters it: it touches the page again and again, and finds plain memory at last.
- *              J4: a SIGBUS for an address that is no pager's, or for a page that a pager has poisoned, goes to the
- *              handler that was installed before, as if this one did not exist. It goes there once, also if a handler above this one has outlived the pagers, and
- *              passes on what it does not know.
+ *              enters it: it waits in the handler, and finds plain memory then.
+ *              J4: a SIGBUS for an address that is no pager's, for another reason than an absent page, or for a page
+ *              that is poisoned, goes to the handler that was installed before, as if this one did not exist. It goes
+ *              there once, also if a handler above this one has outlived the pagers, and passes on what it does not know.
  *              J5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held
  *              there for ever, and is not touched.
- *              (test_uffd_self_*)
+ *              J6: a thread whose page is put off stays in the handler until it has the page, or until the memory is no
+ *              pager's any more. Outside of the handler the pager might end between the kernel's signal and the
+ *              handler. It takes its other signals between two tries, when it holds nothing.
+ *              (test_uffd_self_*, test_uffd_signal_*)
  * OBJECTS      The lock of the list protects the list, the counts of threads in each pager, and the handler that was
  *              there before. The lock of a pager's servers protects which of them are idle. A server
  *              is what a handler is but for its thread; there are SERVERS of them, and more threads wait.
@@ -50,7 +53,7 @@ struct pgl_self {
 
 static struct {
     pthread_mutex_t lock;
-    pthread_cond_t left; /* a user */
+    pthread_cond_t left; /* a user has left a pager, or a pager the list */
     pthread_once_t once;
     pid_t process; /* that has the pagers */
     struct pgl_self *first;
@@ -85,28 +88,50 @@ static bool shows(const struct pgl_uffd *uffd, uint64_t addr)
 }
 
 /*
+ * Find out whether this pager has registered a page, and change nothing. To copy the page onto itself fails because it
+ * is absent (EFAULT) or there (EEXIST), or because no userfaultfd has registered it (ENOENT). Registered memory can be
+ * registered again by the same userfaultfd, and by no other one (EBUSY). Returns 0 or an errno.
+ */
+static int ask_registered(const struct pgl_uffd *uffd, uint64_t page)
+{
+    struct uffdio_copy copy = {page, page, uffd->page_size, UFFDIO_COPY_MODE_DONTWAKE, 0};
+    struct uffdio_register claim = {.range = {page, uffd->page_size}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    int error = ioctl(uffd->self->fd, UFFDIO_COPY, &copy) != 0 ? errno : 0;
+
+    if (error != EFAULT && error != EEXIST) {
+        return error;
+    }
+    return ioctl(uffd->self->fd, UFFDIO_REGISTER, &claim) != 0 ? errno : 0;
+}
+
+/*
  * Make zeros of memory for which the map has no entry, if it is registered: mremap() has added it, or it is about to be
- * unmapped. The kernel does that through any userfaultfd, also if another one has registered the memory. Returns 0, or
- * the errno of the kernel.
+ * unmapped. The kernel would do that through any userfaultfd, also if another one has registered the memory; therefore
+ * it is asked before. Returns 0, or the errno of the kernel.
  */
 static int fill_unknown(struct pgl_uffd *uffd, uint64_t addr)
 {
-    struct uffdio_zeropage zero = {
-        {addr & ~(uint64_t)(uffd->page_size - 1), uffd->page_size}, UFFDIO_ZEROPAGE_MODE_DONTWAKE, 0};
+    uint64_t page = addr & ~(uint64_t)(uffd->page_size - 1);
+    struct uffdio_zeropage zero = {{page, uffd->page_size}, UFFDIO_ZEROPAGE_MODE_DONTWAKE, 0};
     int error = EAGAIN;
 
     pthread_rwlock_rdlock(&uffd->layout);
     if (!shows(uffd, addr)) {
-        error = ioctl(uffd->self->fd, UFFDIO_ZEROPAGE, &zero) != 0 ? errno : 0;
+        error = ask_registered(uffd, page);
+        if (error == 0 && ioctl(uffd->self->fd, UFFDIO_ZEROPAGE, &zero) != 0) {
+            error = errno;
+        }
     }
     pthread_rwlock_unlock(&uffd->layout);
     return error == EEXIST ? 0 : error;
 }
 
-/* Returns false when the page was poisoned. */
-static bool serve(struct pgl_self *self, uint64_t addr)
+static enum pgl_served serve(struct pgl_self *self, uint64_t addr)
 {
-    struct uffd_msg message = {.event = UFFD_EVENT_PAGEFAULT, .arg.pagefault.address = addr};
+    struct uffd_msg message = {
+        .event = UFFD_EVENT_PAGEFAULT,
+        .arg.pagefault = {.address = addr, .feat.ptid = (uint32_t)((uintptr_t)pthread_self() >> 6)},
+    };
     struct pgl_handler *server = take_server(self);
     enum pgl_served served;
 
@@ -114,30 +139,38 @@ static bool serve(struct pgl_self *self, uint64_t addr)
     pgl_count(&self->uffd->stats.faults, 1);
     served = pgl_handler_fault(server, self->uffd->self, &message, pgl_now_ns());
     return_server(self, server);
-    if (served == PGL_SERVED_PUT_OFF) {
-        usleep(PGL_UFFD_PAUSE_US);
+    return served;
+}
+
+static struct pgl_self *find(uint64_t addr)
+{
+    struct pgl_self *self = all.first;
+
+    while (self && !shows(self->uffd, addr)) {
+        self = self->next;
     }
-    return served != PGL_SERVED_POISONED;
+    return self;
 }
 
 /*
- * Enter the pager that shows a file at this address. Returns whether there is one; *entered is NULL when it ends, or
- * when there is none. A page of a pager that ends is not unknown: through another pager serve_unknown() would make zeros
- * of it while a thread that has entered before still brings it.
+ * Enter the pager that shows a file at this address, and return it, or NULL when there is none. Wait for a pager that
+ * ends; *known is true then. Its page is not unknown: through another pager serve_unknown() would make zeros of it
+ * while a thread that has entered before still brings it.
  */
-static bool enter(uint64_t addr, struct pgl_self **entered)
+static struct pgl_self *enter(uint64_t addr, bool *known)
 {
     struct pgl_self *self;
 
     pthread_mutex_lock(&all.lock);
-    for (self = all.first; self && !shows(self->uffd, addr); self = self->next) {
+    while ((self = find(addr)) && self->ending) { /* J3 */
+        *known = true;
+        pthread_cond_wait(&all.left, &all.lock);
     }
-    *entered = self && !self->ending ? self : NULL;
-    if (*entered) {
+    if (self) {
         self->users++;
     }
     pthread_mutex_unlock(&all.lock);
-    return self != NULL;
+    return self;
 }
 
 static void leave(struct pgl_self *self)
@@ -164,45 +197,70 @@ static bool serve_unknown(uint64_t addr)
     return error == 0 || error == EAGAIN;
 }
 
-/* Serve the thread that touched an address. Returns false when the address is no pager's, or poisoned. */
-static bool serve_address(uint64_t addr)
+enum service {
+    SERVED, /* the thread touches the page again */
+    PUT_OFF,
+    NOT_OURS, /* or poisoned */
+};
+
+/* Serve the thread that touched an address. @known: it has been in a pager because of this touch. */
+static enum service serve_address(uint64_t addr, bool known)
 {
     PGL_UNCANCELLED;
     struct pgl_self *self;
-    bool served = true;
+    enum pgl_served served;
 
     if (getpid() != all.process) { /* J5 */
-        return false;
+        return NOT_OURS;
     }
-    if (!enter(addr, &self)) {
-        return serve_unknown(addr);
+    self = enter(addr, &known);
+    if (!self) {
+        return known || serve_unknown(addr) ? SERVED : NOT_OURS;
     }
-    if (self) {
-        served = serve(self, addr);
-        leave(self);
-    } else {
-        usleep(PGL_UFFD_PAUSE_US / 10);
+    served = serve(self, addr);
+    leave(self);
+    if (served == PGL_SERVED_PUT_OFF) {
+        usleep(PGL_UFFD_PAUSE_US);
     }
-    return served;
+    return served == PGL_SERVED_PUT_OFF ? PUT_OFF : served == PGL_SERVED_POISONED ? NOT_OURS : SERVED;
+}
+
+/* Let the thread take the signals that wait for it. Their handlers may touch a page themselves, and need not return. */
+static void take_signals(const ucontext_t *interrupted)
+{
+    sigset_t before;
+
+    pthread_sigmask(SIG_SETMASK, &interrupted->uc_sigmask, &before);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static bool has_handler(const struct sigaction *action)
+{
+    return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
 }
 
 /* Do what would have happened without this handler. */
 static void pass_on(int signal, siginfo_t *info, void *context)
 {
     const ucontext_t *interrupted = context;
+    struct sigaction to = all.previous;
     sigset_t mask = interrupted->uc_sigmask;
 
-    sigorset(&mask, &mask, &all.previous.sa_mask);
-    if ((all.previous.sa_flags & SA_NODEFER) == 0) {
-        sigaddset(&mask, signal);
+    if ((to.sa_flags & SA_RESETHAND) != 0 && to.sa_handler != SIG_IGN) { /* for one signal, of whichever thread */
+        to.sa_handler = __atomic_exchange_n(&all.previous.sa_handler, SIG_DFL, __ATOMIC_RELAXED);
     }
-    if ((all.previous.sa_flags & SA_SIGINFO) != 0) {
+    if (has_handler(&to)) {
+        sigorset(&mask, &mask, &to.sa_mask);
+        if ((to.sa_flags & SA_NODEFER) == 0) {
+            sigaddset(&mask, signal);
+        }
         pthread_sigmask(SIG_SETMASK, &mask, NULL);
-        all.previous.sa_sigaction(signal, info, context);
-    } else if (all.previous.sa_handler != SIG_DFL && all.previous.sa_handler != SIG_IGN) {
-        pthread_sigmask(SIG_SETMASK, &mask, NULL);
-        all.previous.sa_handler(signal);
-    } else if (info->si_code > 0 || all.previous.sa_handler == SIG_DFL) { /* the kernel's cannot be ignored */
+        if ((to.sa_flags & SA_SIGINFO) != 0) {
+            to.sa_sigaction(signal, info, context);
+        } else {
+            to.sa_handler(signal);
+        }
+    } else if (info->si_code > 0 || to.sa_handler == SIG_DFL) { /* the kernel's cannot be ignored */
         const struct sigaction deadly = {.sa_handler = SIG_DFL};
 
         sigaction(signal, &deadly, NULL);
@@ -214,12 +272,19 @@ static void pass_on(int signal, siginfo_t *info, void *context)
 
 static void on_sigbus(int signal, siginfo_t *info, void *context)
 {
+    enum service service = NOT_OURS;
     int error = errno;
-    bool poisoned = info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO;
-    bool served = info->si_code > 0 && !poisoned && serve_address((uintptr_t)info->si_addr);
 
+    if (info->si_code == BUS_ADRERR) {
+        service = serve_address((uintptr_t)info->si_addr, false);
+    }
+    while (service == PUT_OFF) { /* J6 */
+        errno = error;
+        take_signals(context);
+        service = serve_address((uintptr_t)info->si_addr, true);
+    }
     errno = error;
-    if (!served) {
+    if (service == NOT_OURS) {
         pass_on(signal, info, context);
     }
 }
@@ -232,18 +297,19 @@ static bool are_same(const struct sigaction *one, const struct sigaction *other)
 /* Whether it is the handler that was above this one when the last pager ended. */
 static bool passes_on(const struct sigaction *action)
 {
-    return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN && are_same(action, &all.above) &&
-           !are_same(action, &all.previous);
+    return has_handler(action) && are_same(action, &all.above) && !are_same(action, &all.previous);
 }
 
 /* Install the handler above the one that is there, unless that passes signals on to it. */
 static void install(void)
 {
-    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
+    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     struct sigaction now;
 
     sigfillset(&action.sa_mask); /* J1 */
     sigaction(SIGBUS, NULL, &now);
+    /* J4: a system call that another process's SIGBUS interrupts goes on, or fails, as it would without this handler. */
+    action.sa_flags |= has_handler(&now) ? now.sa_flags & SA_RESTART : SA_RESTART;
     if (!are_same(&now, &action) && !passes_on(&now)) {
         all.previous = now;
         sigaction(SIGBUS, &action, NULL);
@@ -356,6 +422,7 @@ void pgl_self_free(struct pgl_self *self)
     if (!all.first) {
         uninstall();
     }
+    pthread_cond_broadcast(&all.left);
     unlock_list(&before);
     fini(self);
 }

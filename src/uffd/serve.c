@@ -155,6 +155,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
 {
     struct pgl_uffd *uffd = handler->uffd;
     uint64_t flags = message->arg.pagefault.flags;
+    uint32_t thread = message->arg.pagefault.feat.ptid;
     bool protected = (flags & UFFD_PAGEFAULT_FLAG_WP) != 0;
     bool writes = protected || (flags & UFFD_PAGEFAULT_FLAG_WRITE) != 0;
     struct pgl_delivery delivery = {
@@ -178,6 +179,10 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         .flags = delivery.present ? PGL_FAULT_FLAG_RETRIED : 0, /* no neighbours: only this page is known to be there */
     };
 
+    if (thread != 0 && thread == handler->last_thread) {
+        pgl_meter_handover(&uffd->meter, start_ns - handler->answered_ns);
+    }
+    handler->last_thread = 0;
     if (!protected && pgl_bad_page_is_listed(uffd, space, delivery.addr)) {
         return PGL_SERVED_PUT_OFF;
     }
@@ -197,6 +202,10 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
     }
     if (!delivery.answered && !delivery.put_off) {
         pgl_delivery_wake(&delivery);
+    }
+    if (delivery.answered) {
+        handler->last_thread = thread;
+        handler->answered_ns = delivery.answered_ns;
     }
     if (delivery.placed) {
         pgl_object_unref(delivery.place.object);

@@ -181,6 +181,7 @@ struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_p
         .pager_range = source->range,
         .advice = advice,
         .table = &uffd->table,
+        .costs = uffd->config.costs,
         .heap_ops = &pgl_arena_heap_ops,
         .heap = &uffd->arena,
     };

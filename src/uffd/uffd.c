@@ -25,13 +25,15 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     int error = 0;
     int fd;
 
-    if (config->handover == PGL_UFFD_SIGBUS && (config->follow_forks || config->write_protect)) {
+    if ((config->handover == PGL_UFFD_SIGBUS && (config->follow_forks || config->write_protect)) ||
+        pgl_costs_explain(&config->costs)) {
         errno = EINVAL;
         return NULL;
     }
     uffd = calloc(1, sizeof(*uffd));
     if (!uffd || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
-        !pgl_arena_init(&uffd->arena) || !pgl_files_init(&uffd->files, &uffd->arena)) {
+        !pgl_arena_init(&uffd->arena) || !pgl_files_init(&uffd->files, &uffd->arena) ||
+        !pgl_meter_init(&uffd->meter, &config->costs, &uffd->stats)) {
         free(uffd);
         errno = ENOMEM;
         return NULL;
@@ -112,6 +114,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     }
     pgl_files_fini(&uffd->files);
     pgl_arena_fini(&uffd->arena);
+    pgl_meter_fini(&uffd->meter);
     pthread_rwlock_destroy(&uffd->layout);
     pthread_mutex_destroy(&uffd->lock);
     free(uffd->handlers);

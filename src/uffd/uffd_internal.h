@@ -11,6 +11,7 @@
  *   bad_page.c  pages that failed() wants tried again
  *   copy.c      how pages get into memory: the pager of the fault driver
  *   latency.c   histograms of times
+ *   meter.c     what faults and pages cost
  *   event.c     remove, unmap, remap, fork
  *   dirty.c     which pages were written, by epochs
  *   space.c     one address space: its userfaultfd, its map, its end
@@ -121,6 +122,23 @@ struct pgl_put {
     uint64_t last;
 };
 
+/* What is known of the costs of faults. Sums over requests; each counts less the older it is. */
+struct pgl_meter {
+    pthread_mutex_t lock;
+    struct pgl_costs given; /* by the configuration; 0: measured */
+    uint64_t nrequests;
+    double weight;
+    double pages;
+    double ns;
+    double pages_pages;
+    double pages_ns;
+    double per_request; /* nanoseconds, of a request of no pages */
+    double per_page;
+    unsigned ngaps; /* since shortest_ns began */
+    uint64_t shortest_ns;
+    uint64_t shortest_before_ns;
+};
+
 /* The processor of a handler, and the thread because of which it is there. */
 struct pgl_follow {
     bool able;             /* it has more than one processor to choose from */
@@ -142,6 +160,8 @@ struct pgl_handler {
     struct pgl_follow follow;
     struct pgl_fault *fault;
     unsigned char *buffer;              /* holds the widest cluster */
+    uint32_t last_thread;               /* of the fault that was answered last, or 0 */
+    uint64_t answered_ns;               /* when that was */
     struct pgl_put put[PGL_UFFD_BATCH]; /* one for each fault of the batch that was handled */
     uint64_t epoch;                     /* of the pager when the batch was read */
     unsigned nput;
@@ -175,6 +195,7 @@ struct pgl_uffd {
     struct pgl_bad_page *bad_pages; /* atomic: also read without the lock. The timer runs while the list has a page */
     bool ending;                    /* atomic: give up after some attempts that the kernel refused */
     pthread_rwlock_t layout;        /* of every space's map */
+    struct pgl_meter meter;
 
     struct pgl_uffd_stats stats; /* each count is atomic */
 };
@@ -189,6 +210,8 @@ struct pgl_delivery {
     uint64_t start_ns;       /* when the message was read */
     uint64_t epoch;          /* of the pager at that moment */
     uint64_t *latency;       /* the histogram of faults of its kind */
+    uint64_t npages;         /* that were read together with the page; 0: none */
+    uint64_t answered_ns;    /* when the thread was woken */
     uint64_t addr;           /* the page that faulted */
     bool placed;             /* the map had an entry there before the fault was handled; `place` is its copy */
     struct pgl_place place;
@@ -288,6 +311,21 @@ void pgl_delivery_wake(struct pgl_delivery *delivery);
 
 /* Returns the bucket of a histogram for a time. */
 unsigned pgl_latency_bucket(uint64_t ns);
+
+/* meter.c */
+
+/* Returns false when there is no memory. */
+bool pgl_meter_init(struct pgl_meter *meter, const struct pgl_costs *given, struct pgl_uffd_stats *stats);
+void pgl_meter_fini(struct pgl_meter *meter);
+
+/* A request for some pages took a time, until its thread was woken. */
+void pgl_meter_request(struct pgl_meter *meter, uint64_t npages, uint64_t ns, struct pgl_uffd_stats *stats);
+
+/* A thread was woken, and this time later a handler had its next fault. */
+void pgl_meter_handover(struct pgl_meter *meter, uint64_t ns);
+
+/* Have an object decide by the costs in the statistics. */
+void pgl_meter_tell(const struct pgl_uffd_stats *stats, struct pgl_object *object);
 
 /* event.c */
 

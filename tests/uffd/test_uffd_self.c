@@ -1,27 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Threads that serve their own faults in a handler of SIGBUS, and the other users of that signal. */
+/* Threads that serve their own faults in a handler of SIGBUS. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../cm.h"
 #include "calls.h"
 #include "sigbus.h"
 #include "waits.h"
-
-#ifdef SANITIZED
-#define HAS_OTHER_HANDLERS true /* the sanitizer's */
-#else
-#define HAS_OTHER_HANDLERS false
-#endif
 
 #define SERVERS 16 /* threads that serve themselves at the same time */
 
@@ -277,226 +269,6 @@ static void test_uffd_self_memory_that_changes_is_followed(void **state)
     assert_true(shows_page(f, NPAGES - 1));
 }
 
-/* ---- others' signals ---- */
-
-static sigjmp_buf out;
-static void *volatile told_addr;
-static volatile sig_atomic_t told_signal;
-
-static void on_signal(int signal)
-{
-    told_signal = signal;
-    siglongjmp(out, 1);
-}
-
-static void on_signal_info(int signal, siginfo_t *info, void *context)
-{
-    (void)context;
-    told_addr = info->si_addr;
-    on_signal(signal);
-}
-
-/* Memory of a file that has become shorter. */
-static volatile unsigned char *map_beyond_end(void *at)
-{
-    int file = memfd_create("short", MFD_CLOEXEC);
-    unsigned char *memory;
-
-    mappable = true;
-    ftruncate(file, PAGE);
-    memory = mmap(at, PAGE, PROT_READ, MAP_SHARED | (at ? MAP_FIXED : 0), file, 0);
-    ftruncate(file, 0);
-    close(file);
-    return memory;
-}
-
-static void set_handler(void (*handler)(int), void (*info_handler)(int, siginfo_t *, void *))
-{
-    struct sigaction action = {.sa_flags = info_handler ? SA_SIGINFO : 0};
-
-    if (info_handler) {
-        action.sa_sigaction = info_handler;
-    } else {
-        action.sa_handler = handler;
-    }
-    assert_int_equal(sigaction(SIGBUS, &action, NULL), 0);
-}
-
-/* Read memory that has no page. The signal comes to on_signal_info(). */
-static void assert_goes_to_info_handler(volatile unsigned char *memory)
-{
-    told_addr = NULL;
-    if (sigsetjmp(out, 1) == 0) {
-        (void)memory[5];
-        fail();
-    }
-    assert_ptr_equal(told_addr, memory + 5);
-}
-
-/* J4 */
-static void test_uffd_self_signal_of_other_memory_goes_to_the_handler_before(void **state)
-{
-    volatile unsigned char *memory = map_beyond_end(NULL);
-    struct fixture *f = *state;
-    sigset_t mask;
-
-    set_handler(NULL, on_signal_info);
-    show_file(f, PGL_ADVICE_RANDOM);
-    for (unsigned i = 0; i < 2; i++) {
-        assert_goes_to_info_handler(memory);
-    }
-    pthread_sigmask(SIG_SETMASK, NULL, &mask);
-    assert_false(sigismember(&mask, SIGBUS));
-    assert_true(shows_page(f, 3));
-    undo_new(f);
-    renew_memory(f);
-    set_handler(on_signal, NULL);
-    show_file(f, PGL_ADVICE_RANDOM);
-    told_signal = 0;
-    if (sigsetjmp(out, 1) == 0) {
-        (void)memory[5];
-        fail();
-    }
-    assert_int_equal(told_signal, SIGBUS);
-    if (sigsetjmp(out, 1) == 0) {
-        raise(SIGBUS);
-        fail();
-    }
-    assert_true(shows_page(f, 3));
-    munmap((void *)(uintptr_t)memory, PAGE);
-}
-
-/* Returns how a child ends that makes a pager over a disposition and then runs attempt(). */
-static int run_child(struct fixture *f, void (*disposition)(int), void (*attempt)(struct fixture *f))
-{
-    pid_t child = fork();
-    int status;
-
-    if (child == 0) {
-        signal(SIGBUS, disposition);
-        f->config.handover = PGL_UFFD_SIGBUS;
-        if (!try_new(f) || !try_map(f)) {
-            _exit(2);
-        }
-        attempt(f);
-        _exit(shows_page(f, 3) ? 0 : 1);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status;
-}
-
-static void touch_other(struct fixture *f)
-{
-    (void)f;
-    (void)*map_beyond_end(NULL);
-}
-
-static void raise_it(struct fixture *f)
-{
-    (void)f;
-    raise(SIGBUS);
-}
-
-/* J4: as without the pager. An ignored signal is ignored only if it comes from a process. */
-static void test_uffd_self_signal_without_a_handler_kills_or_is_ignored(void **state)
-{
-    struct fixture *f = *state;
-
-    if (HAS_OTHER_HANDLERS) {
-        SKIP_BECAUSE("a sanitizer has a handler of its own");
-    }
-    assert_int_equal(WTERMSIG(run_child(f, SIG_DFL, touch_other)), SIGBUS);
-    assert_int_equal(WTERMSIG(run_child(f, SIG_DFL, raise_it)), SIGBUS);
-    assert_int_equal(WTERMSIG(run_child(f, SIG_IGN, touch_other)), SIGBUS);
-    assert_int_equal(run_child(f, SIG_IGN, raise_it), 0);
-}
-
-/* J5, also in a child that was not made by fork(). */
-static void test_uffd_self_child_has_its_own_signals(void **state)
-{
-    struct fixture *f = *state;
-
-    set_handler(SIG_DFL, NULL);
-    show_file(f, PGL_ADVICE_RANDOM);
-    assert_true(shows_page(f, 1));
-    for (unsigned i = 0; i < 2; i++) {
-        pid_t child = i == 0 ? fork() : _Fork();
-        int status;
-
-        if (child == 0) {
-            struct sigaction action = {.sa_handler = SIG_DFL};
-
-            alarm(20);
-            if (map_beyond_end(f->memory) != f->memory) {
-                _exit(1);
-            }
-            (void)*(volatile unsigned char *)f->memory;
-            sigaction(SIGBUS, &action, NULL);
-            _exit(0);
-        }
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_true(WIFSIGNALED(status) || HAS_OTHER_HANDLERS);
-        assert_true(HAS_OTHER_HANDLERS || WTERMSIG(status) == SIGBUS);
-    }
-    assert_true(shows_page(f, 0));
-}
-
-static void *current_handler(void)
-{
-    struct sigaction action;
-
-    sigaction(SIGBUS, NULL, &action);
-    return (action.sa_flags & SA_SIGINFO) != 0 ? (void *)(uintptr_t)action.sa_sigaction
-                                               : (void *)(uintptr_t)action.sa_handler;
-}
-
-static void test_uffd_self_handler_before_is_restored_with_the_last_pager(void **state)
-{
-    struct fixture *f = *state, other = *f;
-
-    set_handler(NULL, on_signal_info);
-    show_file(f, PGL_ADVICE_RANDOM);
-    other.config.handover = PGL_UFFD_SIGBUS;
-    assert_true(try_new(&other));
-    assert_ptr_not_equal(current_handler(), (void *)(uintptr_t)on_signal_info);
-    undo_new(&other);
-    assert_ptr_not_equal(current_handler(), (void *)(uintptr_t)on_signal_info);
-    assert_true(shows_page(f, 3));
-    undo_new(f);
-    assert_ptr_equal(current_handler(), (void *)(uintptr_t)on_signal_info);
-}
-
-static struct sigaction below; /* the handler that on_signal_above() replaced */
-
-static void on_signal_above(int signal, siginfo_t *info, void *context)
-{
-    below.sa_sigaction(signal, info, context);
-}
-
-/* J4: a handler that was installed above the pager's outlives the pager, and another pager is made. */
-static void test_uffd_self_handler_above_passes_on_only_once(void **state)
-{
-    volatile unsigned char *memory = map_beyond_end(NULL);
-    struct fixture *f = *state;
-
-    set_handler(NULL, on_signal_info);
-    show_file(f, PGL_ADVICE_RANDOM);
-    assert_int_equal(sigaction(SIGBUS, NULL, &below), 0);
-    set_handler(NULL, on_signal_above);
-    for (unsigned i = 0; i < 3; i++) {
-        assert_true(shows_page(f, i));
-        assert_goes_to_info_handler(memory);
-        undo_new(f);
-        assert_ptr_equal(current_handler(), (void *)(uintptr_t)on_signal_above);
-        renew_memory(f);
-        show_file(f, PGL_ADVICE_RANDOM);
-    }
-    assert_int_equal(sigaction(SIGBUS, &below, NULL), 0);
-    undo_new(f);
-    assert_ptr_equal(current_handler(), (void *)(uintptr_t)on_signal_info);
-    munmap((void *)(uintptr_t)memory, PAGE);
-}
-
 static __thread bool is_freer;
 static bool freer_waits; /* atomic */
 
@@ -588,6 +360,89 @@ static void test_uffd_self_thread_of_a_bad_page_outlives_the_pager(void **state)
     assert_null(wrong);
 }
 
+static struct sigaction below; /* the handler that on_signal_counted() replaced */
+static unsigned signals;       /* atomic */
+
+static void on_signal_counted(int signal, siginfo_t *info, void *context)
+{
+    __atomic_fetch_add(&signals, 1, __ATOMIC_RELEASE);
+    below.sa_sigaction(signal, info, context);
+}
+
+/* Have on_signal_counted() count the signals of a pager whose page 5 is bad, until a thread has tried it twice. */
+static void begin_bad_page(struct fixture *f, pthread_t *thread)
+{
+    const struct sigaction action = {.sa_sigaction = on_signal_counted, .sa_flags = SA_SIGINFO};
+
+    f->config.failed = on_failure_again;
+    show_file(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(sigaction(SIGBUS, &action, &below), 0);
+    __atomic_store_n(&signals, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&bad_offset, 5 * PAGE, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(thread, NULL, touch_bad_page, f), 0);
+    while (__atomic_load_n(&asked, __ATOMIC_ACQUIRE) < 2) {
+        usleep(100);
+    }
+}
+
+static void end_bad_page(pthread_t thread)
+{
+    void *wrong;
+
+    assert_int_equal(pthread_join(thread, &wrong), 0);
+    assert_null(wrong);
+    assert_int_equal(__atomic_load_n(&signals, __ATOMIC_ACQUIRE), 1);
+    assert_int_equal(sigaction(SIGBUS, &below, NULL), 0);
+}
+
+/* J6 */
+static void test_uffd_self_thread_of_a_bad_page_stays_in_the_handler(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+
+    begin_bad_page(f, &thread);
+    undo_new(f);
+    end_bad_page(thread);
+}
+
+/* J6: the memory is plain. */
+static void test_uffd_self_thread_of_a_bad_page_outlives_the_region(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+
+    begin_bad_page(f, &thread);
+    assert_true(try_unmap(f));
+    end_bad_page(thread);
+}
+
+static void on_signal_make_zeros(int signal)
+{
+    (void)signal;
+    ftruncate(shared->file, 5 * PAGE);
+    __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
+    fill(shared->file, 6, 1); /* page 5 is a hole of the file: zeros */
+}
+
+/* J6 */
+static void test_uffd_self_thread_of_a_bad_page_takes_its_signals(void **state)
+{
+    const struct sigaction action = {.sa_handler = on_signal_make_zeros};
+    struct fixture *f = *state;
+    pthread_t thread;
+
+    shared = f;
+    assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+    begin_bad_page(f, &thread);
+    alarm(20);
+    assert_int_equal(pthread_kill(thread, SIGUSR1), 0);
+    end_bad_page(thread);
+    alarm(0);
+    signal(SIGUSR1, SIG_DFL);
+}
+
 static int set_up_signal(void **state)
 {
     signal(SIGBUS, SIG_DFL);
@@ -617,13 +472,11 @@ int main(void)
         TEST(test_uffd_self_more_threads_than_servers_wait_for_one),
         TEST(test_uffd_self_page_that_is_there_is_not_read_again),
         TEST(test_uffd_self_memory_that_changes_is_followed),
-        TEST(test_uffd_self_signal_of_other_memory_goes_to_the_handler_before),
-        TEST(test_uffd_self_signal_without_a_handler_kills_or_is_ignored),
-        TEST(test_uffd_self_child_has_its_own_signals),
-        TEST(test_uffd_self_handler_before_is_restored_with_the_last_pager),
-        TEST(test_uffd_self_handler_above_passes_on_only_once),
         TEST(test_uffd_self_pager_is_not_freed_while_a_thread_is_in_it),
         TEST(test_uffd_self_thread_of_a_bad_page_outlives_the_pager),
+        TEST(test_uffd_self_thread_of_a_bad_page_stays_in_the_handler),
+        TEST(test_uffd_self_thread_of_a_bad_page_outlives_the_region),
+        TEST(test_uffd_self_thread_of_a_bad_page_takes_its_signals),
     };
 #undef TEST
 

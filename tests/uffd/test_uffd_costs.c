@@ -266,6 +266,28 @@ static void test_uffd_costs_that_are_given_are_its_objects(void **state)
     assert_int_equal(stats_of(f).page_ns, 2000);
 }
 
+static void *read_page_3(void *arg)
+{
+    return shows_page(arg, 3) ? NULL : arg;
+}
+
+static void test_uffd_costs_know_the_hand_over_of_one_thread_only(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+    void *wrong;
+
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_int_equal(pthread_create(&thread, NULL, read_page_3, f), 0);
+    assert_int_equal(pthread_join(thread, &wrong), 0);
+    assert_null(wrong);
+    assert_true(shows_page(f, 4));
+    assert_int_equal(f->uffd->meter.ngaps, 0);
+    assert_true(shows_page(f, 5));
+    assert_int_equal(f->uffd->meter.ngaps, 1);
+}
+
 static void test_uffd_costs_that_cannot_be_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -292,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_uffd_costs_are_not_waited_for),
         TEST(test_uffd_costs_that_a_pager_measures_are_its_objects),
         TEST(test_uffd_costs_that_are_given_are_its_objects),
+        TEST(test_uffd_costs_know_the_hand_over_of_one_thread_only),
         TEST(test_uffd_costs_that_cannot_be_are_refused),
     };
 #undef TEST

@@ -270,7 +270,9 @@ static void test_uffd_self_memory_that_changes_is_followed(void **state)
 }
 
 static __thread bool is_freer;
-static bool freer_waits; /* atomic */
+static bool freer_waits;     /* atomic */
+static unsigned other_waits; /* of threads that do not free a pager. Atomic */
+static bool holds_end;       /* a pager ends only when another thread has waited */
 
 int __real_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
 int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex);
@@ -278,8 +280,20 @@ int __wrap_pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
 {
     if (is_freer) {
         __atomic_store_n(&freer_waits, true, __ATOMIC_RELEASE);
+    } else {
+        __atomic_fetch_add(&other_waits, 1, __ATOMIC_RELEASE);
     }
     return __real_pthread_cond_wait(cond, mutex);
+}
+
+int __real_pthread_join(pthread_t thread, void **result);
+int __wrap_pthread_join(pthread_t thread, void **result);
+int __wrap_pthread_join(pthread_t thread, void **result)
+{
+    while (holds_end && !__atomic_load_n(&other_waits, __ATOMIC_ACQUIRE)) {
+        usleep(100);
+    }
+    return __real_pthread_join(thread, result);
 }
 
 static void *free_pager(void *arg)
@@ -403,8 +417,13 @@ static void test_uffd_self_thread_of_a_bad_page_stays_in_the_handler(void **stat
     pthread_t thread;
 
     begin_bad_page(f, &thread);
+    __atomic_store_n(&other_waits, 0, __ATOMIC_RELEASE);
+    alarm(10);
+    holds_end = true;
     undo_new(f);
+    holds_end = false;
     end_bad_page(thread);
+    alarm(0);
 }
 
 /* J6: the memory is plain. */
@@ -436,7 +455,7 @@ static void test_uffd_self_thread_of_a_bad_page_takes_its_signals(void **state)
     shared = f;
     assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
     begin_bad_page(f, &thread);
-    alarm(20);
+    alarm(10);
     assert_int_equal(pthread_kill(thread, SIGUSR1), 0);
     end_bad_page(thread);
     alarm(0);

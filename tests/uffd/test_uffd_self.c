@@ -386,8 +386,9 @@ static void on_signal_counted(int signal, siginfo_t *info, void *context)
 /* Have on_signal_counted() count the signals of a pager whose page 5 is bad, until a thread has tried it twice. */
 static void begin_bad_page(struct fixture *f, pthread_t *thread)
 {
-    const struct sigaction action = {.sa_sigaction = on_signal_counted, .sa_flags = SA_SIGINFO};
+    struct sigaction action = {.sa_sigaction = on_signal_counted, .sa_flags = SA_SIGINFO};
 
+    sigfillset(&action.sa_mask); /* as the pager's */
     f->config.failed = on_failure_again;
     show_file(f, PGL_ADVICE_RANDOM);
     assert_int_equal(sigaction(SIGBUS, &action, &below), 0);

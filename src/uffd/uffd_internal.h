@@ -122,7 +122,7 @@ struct pgl_put {
     uint64_t last;
 };
 
-/* What is known of the costs of faults. Sums over requests; each counts less the older it is. */
+/* The costs of faults, as far as they are known. Sums over requests; each counts less the older it is. */
 struct pgl_meter {
     pthread_mutex_t lock;
     struct pgl_costs given; /* by the configuration; 0: measured */

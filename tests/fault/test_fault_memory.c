@@ -81,7 +81,7 @@ static void test_fault_objects_that_share_a_memory_count_on_no_frame_twice(void 
     assert_int_equal(read_page(&f->b, f->object, 50), PGL_FAULT_PENDING);
     assert_asked(&f->sim, 50, 50, 50);
 
-    /* What no reply will bring any more is promised to none. */
+    /* Frames that no reply will take any more are promised to none. */
     pgl_fault_interrupt(f->a.fault);
     assert_int_equal(go_on(&f->a), PGL_FAULT_INTERRUPTED);
     assert_int_equal(read_page(&f->a, other, 150), PGL_FAULT_PENDING);

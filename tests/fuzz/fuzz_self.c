@@ -212,7 +212,7 @@ static void step_advise(void)
           world.page[first].mapped);
 }
 
-/* What is left behind stays reserved for the way back. */
+/* The place that is left behind stays reserved for the way back. */
 static void step_move(void)
 {
     unsigned n = any_page();

@@ -8,9 +8,9 @@
  *              The hand-over is what lies between the wake-up of a thread and the message of its next fault: the
  *              thread starts to run, touches pages, and the handler starts to run. The shortest of the last 32 to 64
  *              times of a thread that faults alone is taken for the hand-over, because then the thread did nothing else.
- *              T1: fault_ns is a and the hand-over, and page_ns is b; a cost that the configuration gives is that one.
- *              T2: both are at least 1, and are accepted by pgl_costs_explain().
- *              T3: a fault adds a bounded number of steps, no system call, no allocation and no wait: a thread that
+ *              G2: fault_ns is a and the hand-over, and page_ns is b; a cost that the configuration gives is that one.
+ *              G3: both are at least 1, and are accepted by pgl_costs_explain().
+ *              G4: a fault adds a bounded number of steps, no system call, no allocation and no wait: a thread that
  *              meets another one at the meter leaves its time out.
  *              (test_uffd_costs_*)
  * OBJECTS      The lock protects all members. The costs in the statistics are atomic, as all of these.
@@ -74,7 +74,7 @@ static void publish(const struct pgl_meter *meter, struct pgl_uffd_stats *stats)
 
     costs.fault_ns = costs.fault_ns != 0 ? costs.fault_ns : to_cost(meter->per_request + handover(meter));
     costs.page_ns = costs.page_ns != 0 ? costs.page_ns : to_cost(meter->per_page);
-    if (!pgl_costs_explain(&costs)) { /* T2 */
+    if (!pgl_costs_explain(&costs)) { /* G3 */
         __atomic_store_n(&stats->fault_ns, costs.fault_ns, __ATOMIC_RELAXED);
         __atomic_store_n(&stats->page_ns, costs.page_ns, __ATOMIC_RELAXED);
     }
@@ -85,7 +85,7 @@ void pgl_meter_request(struct pgl_meter *meter, uint64_t npages, uint64_t ns, st
     double pages = (double)npages;
     double time = (double)ns;
 
-    if (pthread_mutex_trylock(&meter->lock) != 0) { /* T3 */
+    if (pthread_mutex_trylock(&meter->lock) != 0) { /* G4 */
         return;
     }
     if (meter->nrequests >= FEW) {
@@ -108,7 +108,7 @@ void pgl_meter_request(struct pgl_meter *meter, uint64_t npages, uint64_t ns, st
 
 void pgl_meter_handover(struct pgl_meter *meter, uint64_t ns)
 {
-    if (pthread_mutex_trylock(&meter->lock) != 0) { /* T3 */
+    if (pthread_mutex_trylock(&meter->lock) != 0) { /* G4 */
         return;
     }
     if (meter->ngaps == GAPS) {

@@ -157,7 +157,7 @@ static void test_uffd_costs_bear_one_long_request(void **state)
     pgl_meter_fini(&metered.meter);
 }
 
-/* T2 */
+/* G3 */
 static void test_uffd_costs_are_accepted_whatever_the_times(void **state)
 {
     static const uint64_t times[] = {0, 1, UINT64_C(20000000000), UINT64_MAX};
@@ -181,7 +181,7 @@ static void test_uffd_costs_are_accepted_whatever_the_times(void **state)
     }
 }
 
-/* T3: a thread that is stopped at the meter delays no other one. */
+/* G4: a thread that is stopped at the meter delays no other one. */
 static void test_uffd_costs_are_not_waited_for(void **state)
 {
     struct metered metered;

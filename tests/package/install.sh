@@ -28,7 +28,7 @@ for source in examples/*.c examples/*.cpp examples/*/*.c; do
     command=$(sed -nE 's/^ \*     (cc|c\+\+) (.*-o .*)$/\2/p' "$source")
     packages=$(echo "$command" | sed -n 's/.*pkg-config --cflags --libs \([^)]*\)).*/\1/p')
     pkg-config --exists $packages || { echo "$source is left out: there is no $packages"; continue; }
-    ! grep -q pgl_uffd_new "$source" || nm -D "$libdir/libpagelock.so" | grep -q pgl_uffd_new || continue
+    ! grep -q pgl_uffd_ "$source" || nm -D "$libdir/libpagelock.so" | grep -q pgl_uffd_new || continue
     case $source in
     *.cpp) compiler=$cxx ;;
     *) compiler=$* ;;

@@ -30,7 +30,7 @@ tar -C .. -czf "../libpagelock_$version.orig.tar.gz" "libpagelock-$version"
 mv docs/debian debian
 DEB_BUILD_OPTIONS="nocheck parallel=2" dpkg-buildpackage -us -uc >"$dir/log" 2>&1 || { tail -n 50 "$dir/log"; fail "the build"; }
 cd "$dir"
-lintian --allow-root --suppress-tags initial-upload-closes-no-bugs --fail-on error,warning ./*.changes || fail "lintian"
+lintian --allow-root --fail-on error,warning ./*.changes || fail "lintian"
 
 for package in ./*.deb; do
     dpkg-deb -x "$package" root

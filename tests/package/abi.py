@@ -71,5 +71,5 @@ with tempfile.TemporaryDirectory() as scratch:
         breaks = "Programs compiled before do not run with it." if status & INCOMPATIBLE or changed else \
             "Programs compiled before run with it."
         sys.exit(f"FAILED: the library, of layout {layout}, is not as {path.name} describes it, of layout {described}. "
-                 f"{breaks} If the change is wanted: ninja -C BUILD abi-update. docs/abi.md says which changes a version "
-                 "may make.")
+                 f"{breaks} If the change is wanted: ninja -C BUILD abi-update. docs/abi.md says which changes a "
+                 "version may make.")

@@ -22,7 +22,8 @@ sed 's/pagelock::pagelock/pagelock::static/' cxx.txt >cxx-static.txt
 configure() {
     name=$1
     shift
-    env -u PKG_CONFIG_PATH -u LD_LIBRARY_PATH CC="$cc" CXX="$cxx" cmake -G Ninja -S "$name" -B "$name/build" -DCMAKE_PREFIX_PATH="$prefix" "$@"
+    env -u PKG_CONFIG_PATH -u LD_LIBRARY_PATH CC="$cc" CXX="$cxx" \
+        cmake -G Ninja -S "$name" -B "$name/build" -DCMAKE_PREFIX_PATH="$prefix" "$@"
 }
 
 for way in CMakeLists cxx static cxx-static; do

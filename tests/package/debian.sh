@@ -28,7 +28,8 @@ cd "$dir/libpagelock-$version"
 git -C "$top" ls-files -z | (cd "$top" && tar -c --null -T -) | tar -x
 tar -C .. -czf "../libpagelock_$version.orig.tar.gz" "libpagelock-$version"
 mv docs/debian debian
-DEB_BUILD_OPTIONS="nocheck parallel=2" dpkg-buildpackage -us -uc >"$dir/log" 2>&1 || { tail -n 50 "$dir/log"; fail "the build"; }
+DEB_BUILD_OPTIONS="nocheck parallel=2" dpkg-buildpackage -us -uc >"$dir/log" 2>&1 ||
+    { tail -n 50 "$dir/log"; fail "the build"; }
 cd "$dir"
 lintian --allow-root --fail-on error,warning ./*.changes || fail "lintian"
 

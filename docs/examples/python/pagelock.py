@@ -234,7 +234,8 @@ class Table:
     """A table. `first_code(index)` and `no_code(index)` set and remove a page's trap, `publish(block)` returns a block
     to use in its place or None, `retired(blocks)` is told of deaths. Other arguments are members of table_config."""
 
-    def __init__(self, page_bits=12, addr_bits=48, first_code=None, no_code=None, publish=None, retired=None, **members):
+    def __init__(self, page_bits=12, addr_bits=48, first_code=None, no_code=None, publish=None, retired=None,
+                 **members):
         self.blocks = {}  # the linked blocks by their addresses: nothing may free one while it is linked
         self._publish_, self._retired_ = publish, retired
         ops = Struct("tb_ops", retired=ON_RETIRED(self._retired))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //! one-block.c in Rust, with a small safe binding in front: one translation block, one store beside it, and one store
-//! into it. The functions have their plain names; the library says how large its structs are and where their members lie.
+//! into it. The functions have their plain names. The library says how large its structs are and where their members
+//! lie.
 //!
 //!     rustc --edition 2021 one-block.rs && ./one-block
 

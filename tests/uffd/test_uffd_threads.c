@@ -121,6 +121,56 @@ static void test_uffd_pages_given_back_while_they_are_touched(void **state)
     assert_count(f, errors, 0);
 }
 
+static void prefetch_and_give_back(struct fixture *f)
+{
+    for (unsigned i = 0; i < 100; i++) {
+        madvise(f->memory + i * 41 % (NPAGES - 64) * PAGE, 64 * PAGE, MADV_DONTNEED);
+        pgl_uffd_prefetch(f->uffd, f->memory + i * 7 % 100 * PAGE, (NPAGES - 100) * PAGE);
+    }
+}
+
+/* The caller of a prefetch meets the same answers of the kernel as a handler, and reads events as one. */
+static void test_uffd_prefetches_while_pages_are_touched_and_given_back(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.threads = 2;
+    map_all(f, PGL_ADVICE_NORMAL);
+    assert_int_equal(touch_while(f, false, prefetch_and_give_back), 0);
+    assert_count(f, removes, 100);
+    assert_count(f, errors, 0);
+    assert_true(pgl_uffd_prefetch(f->uffd, f->memory, NPAGES * PAGE));
+    assert_pages(f->memory, NPAGES, 0);
+}
+
+static void change_sets(struct fixture *f)
+{
+    struct pgl_recording *recording = pgl_recording_new(NPAGES);
+
+    for (unsigned i = 0; i < 200; i++) {
+        struct pgl_workset *set;
+
+        pgl_recording_touch(recording, i * 13 % NPAGES);
+        set = pgl_workset_new(recording, NULL, NULL);
+        assert_true(pgl_uffd_set_workset(f->uffd, f->memory, NPAGES * PAGE, set));
+        assert_true(pgl_uffd_watch(f->uffd, f->memory, NPAGES * PAGE, pgl_recording_touch, recording));
+        assert_true(pgl_uffd_set_workset(f->uffd, f->memory, NPAGES * PAGE, NULL));
+        pgl_workset_free(set);
+    }
+    assert_true(pgl_uffd_watch(f->uffd, f->memory, NPAGES * PAGE, NULL, NULL));
+    pgl_recording_free(recording);
+}
+
+/* A set and a watcher are freed as soon as they were replaced. */
+static void test_uffd_sets_and_watchers_change_while_running(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.threads = 2;
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(touch_while(f, false, change_sets), 0);
+}
+
 #ifdef THREAD_SANITIZED
 /* Fork behind the back of the sanitizer, whose locks then stay free (see FOLLOW_FORKS()). The child ends at once. */
 __attribute__((no_sanitize("thread"))) static pid_t fork_and_exit(void)
@@ -303,6 +353,8 @@ int main(void)
         TEST(test_uffd_threads_and_handlers_at_once),
         TEST(test_uffd_advice_changes_while_running),
         TEST(test_uffd_pages_given_back_while_they_are_touched),
+        TEST(test_uffd_prefetches_while_pages_are_touched_and_given_back),
+        TEST(test_uffd_sets_and_watchers_change_while_running),
         TEST(test_uffd_handlers_do_not_malloc),
         TEST(test_uffd_forks_while_pages_are_touched),
         TEST(test_uffd_memory_that_shows_another_file_has_none_of_the_old_ones_pages),

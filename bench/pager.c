@@ -14,11 +14,14 @@ enum { MAX_WAYS = 16, MAX_WINDOW = 1 << 20, NOT_GIVEN = INT_MIN };
 
 /* The defaults, which --help tells. */
 #define DEFAULT_MIB 256
+#define PROGRAM_MIB 200
+#define PROGRAM_MAX_MIB 100000
 #define DEFAULT_REPEAT 3
 #define DEFAULT_THREADS 1
 
 struct options {
     bool json;
+    bool program;
     unsigned repeat;
     size_t mib;
     char *file;
@@ -161,6 +164,8 @@ static bool parse_options(int *argc, char ***argv, struct options *options)
          "N"},
         {"after", 0, 0, G_OPTION_ARG_INT, &after, "userfaultfd: pages after the demand page; default: as shipped", "N"},
         {"handover", 0, 0, G_OPTION_ARG_STRING, &handover, "userfaultfd: anywhere or sigbus; default: follow", "HOW"},
+        {"program", 0, 0, G_OPTION_ARG_NONE, &options->program,
+         "time sqlite3 on a database of --size (default: " G_STRINGIFY(PROGRAM_MIB) ")", NULL},
         {"repeat", 0, 0, G_OPTION_ARG_INT, &repeat, "timed runs; default: " G_STRINGIFY(DEFAULT_REPEAT), "N"},
         {"plot", 0, 0, G_OPTION_ARG_FILENAME, &options->plot_path, "draw into a .svg, .png or .pdf; default: none",
          "FILE"},
@@ -178,7 +183,14 @@ static bool parse_options(int *argc, char ***argv, struct options *options)
         usage_error("--size is for a file that is made, and --file names one");
         good = false;
     }
-    options->mib = mib == NOT_GIVEN ? DEFAULT_MIB : (size_t)mib;
+    if (good && options->program &&
+        (*argc > 1 || options->file || options->plot_path || threads != 1 || before != NOT_GIVEN ||
+         after != NOT_GIVEN || mib > PROGRAM_MAX_MIB)) {
+        usage_error("--program goes with --size up to " G_STRINGIFY(
+            PROGRAM_MAX_MIB) ", --handover, --repeat and --format alone");
+        good = false;
+    }
+    options->mib = mib != NOT_GIVEN ? (size_t)mib : options->program ? PROGRAM_MIB : DEFAULT_MIB;
     options->repeat = (unsigned)repeat;
     options->config = (struct pager_config){(unsigned)threads, before, after, PGL_UFFD_FOLLOW};
     if (good && handover) {
@@ -208,6 +220,9 @@ int pager_main(int argc, char **argv)
     int status = STATUS_USAGE;
 
     if (parse_options(&argc, &argv, &options)) {
+        if (options.program) {
+            return pager_program(&options.config, options.mib, options.repeat, options.json);
+        }
         status = pager_file_open(&file, options.file);
         if (status == STATUS_GOOD) {
             status = plot_new(options.plot_path, &options.plot);

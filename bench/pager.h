@@ -88,6 +88,9 @@ char *pager_live_line(const char *order, const struct pager_way *way, const stru
 /* The page faults of this process so far. */
 uint64_t pager_kernel_faults(void);
 
+/* Times sqlite3 on a database of @mib under each advice, and on the kernel's mapping. Returns an exit status. */
+int pager_program(const struct pager_config *config, size_t mib, unsigned repeat, bool json);
+
 /* Touches the pages of @order in one way; false and a message where that fails, or where they are not the file's. */
 bool pager_run_way(const struct pager_config *config, const struct pager_file *file, const struct pager_order *order,
                    const struct pager_way *way, struct pager_run *run);

@@ -79,6 +79,7 @@ needs_to_test() {
     need g++ command -v c++
     need libcmocka-dev pkg-config --exists 'cmocka >= 1.1.0'
     need gnuplot-nox command -v gnuplot
+    need sqlite3 command -v sqlite3
 }
 
 as_root() {

@@ -235,6 +235,26 @@ pager_reads_what_is_needed() {
     [ "$(grep -c '"bytes_needed":8192,' "$dir/out")" -eq 8 ] || fail "a page touched again: $(cat "$dir/out" "$dir/err")"
 }
 
+# A database of 1 MiB and six queries, through the shim of the recorder.
+program_runs_in_each_way() {
+    if ! command -v sqlite3 >/dev/null; then
+        echo "SKIP: program_runs_in_each_way: there is no sqlite3"
+        return
+    fi
+    failed_before=$failed
+    keys "$(for way in 1 2 3 4 5; do
+        echo "bench via advice scan range points index join order seconds times_mmap faults bytes_read"
+    done)" pager --program --size 1 --repeat 1
+    if [ "$(id -u)" -ne 0 ] && grep -q userfaultfd "$dir/err"; then
+        failed=$failed_before
+        echo "SKIP: program_runs_in_each_way: $(tr '\n' ' ' <"$dir/err")"
+        return
+    fi
+    grep -q '"via":"mmap",.*"times_mmap":1,"faults":0,"bytes_read":0}' "$dir/out" || fail "mmap: $(cat "$dir/out")"
+    [ "$(grep -c '"via":"uffd",.*"faults":[1-9][0-9]*,"bytes_read":[1-9]' "$dir/out")" -eq 4 ] ||
+        fail "through the shim: $(cat "$dir/out")"
+}
+
 plot_is_drawn() {
     "$bench" replay --repeat 1 --plot "$dir/plot.svg" "$traces/code-linux-boot.trace.gz" \
         "$traces/fault-git-log.trace.gz" >"$dir/out" 2>"$dir/err" && grep -q '</svg>' "$dir/plot.svg" &&
@@ -330,6 +350,11 @@ wrong_usage_is_named() {
     expect 2 "pagelock-bench: $good is not a fault trace" pager "$good"
     expect 2 "pagelock-bench: --size is not in 1..1048576: 0" pager --size 0
     expect 2 "pagelock-bench: unknown hand-over: over" pager --handover over
+    for with in random "--file $bench" '--threads 2' '--before 1' '--after 1' '--size 100001'; do
+        # shellcheck disable=SC2086
+        expect 2 "pagelock-bench: --program goes with --size up to 100000, --handover, --repeat and --format alone" \
+            pager --program $with
+    done
     expect 2 "pagelock-bench: list takes no argument: x" list x
     "$bench" >"$dir/out" 2>"$dir/err"
     [ $? -eq 2 ] && grep -q '^Usage: ' "$dir/err" || fail "no command at all"
@@ -401,6 +426,7 @@ small_trace_gives_the_known_counts
 hot_page_has_1088_bytes
 json_has_the_keys_in_order
 pager_reads_what_is_needed
+program_runs_in_each_way
 plot_is_drawn
 plot_draws_names_as_they_are
 plot_that_cannot_be_drawn_is_said_first

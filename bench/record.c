@@ -193,7 +193,34 @@ static int judge(const char *program, int status)
     return status == 0 ? STATUS_GOOD : STATUS_FAILED;
 }
 
-static int record(char *const *argv, const char *trace_path, const char *workset_path, bool json)
+/* The options of the command. */
+struct wanted {
+    char *trace;
+    char *workset;
+    char *replay;
+};
+
+/* Hands working sets to the shim. Returns false after it has said what is wrong with them. */
+static bool give_sets(struct area *area, const char *path)
+{
+    GPtrArray *sets = sets_new();
+    bool good = sets_read(path, NULL, sets);
+
+    for (unsigned i = 0; i < sets->len && good; i++) {
+        size_t room = AREA_SETS - area->set_size;
+        size_t size = pgl_workset_save(g_ptr_array_index(sets, i), area->sets + area->set_size, room);
+
+        good = size <= room;
+        if (!good) {
+            g_printerr("pagelock-bench: %s: the sets are too large\n", path);
+        }
+        area->set_size += good ? size : 0;
+    }
+    g_ptr_array_unref(sets);
+    return good;
+}
+
+static int record(char *const *argv, const struct wanted *wanted, bool json)
 {
     struct area *area = area_new();
     int status = STATUS_FAILED;
@@ -205,11 +232,14 @@ static int record(char *const *argv, const char *trace_path, const char *workset
     }
     area->advice = PGL_ADVICE_RANDOM; /* each first touch is a fault */
     area->records = true;
-    if (program_run(argv, area, false, &ended, &ns) && !program_explain(area)) {
+    if (wanted->replay && !give_sets(area, wanted->replay)) {
+        status = STATUS_USAGE;
+    } else if (program_run(argv, area, false, &ended, &ns) && !program_explain(area)) {
         warn_of_losses(area);
         print_objects(area, json);
         status = judge(argv[0], ended);
-        if ((trace_path && !write_trace(trace_path, area, argv)) || (workset_path && !write_sets(workset_path, area))) {
+        if ((wanted->trace && !write_trace(wanted->trace, area, argv)) ||
+            (wanted->workset && !write_sets(wanted->workset, area))) {
             status = STATUS_FAILED;
         }
     }
@@ -219,10 +249,12 @@ static int record(char *const *argv, const char *trace_path, const char *workset
 
 int record_main(int argc, char **argv)
 {
-    char *trace_path = NULL, *workset_path = NULL;
+    struct wanted wanted = {0};
     const GOptionEntry entries[] = {
-        {"trace", 0, 0, G_OPTION_ARG_FILENAME, &trace_path, "write the touches, for replay; default: none", "FILE"},
-        {"workset", 0, 0, G_OPTION_ARG_FILENAME, &workset_path, "write a working set of each file; default: none",
+        {"trace", 0, 0, G_OPTION_ARG_FILENAME, &wanted.trace, "write the touches, for replay; default: none", "FILE"},
+        {"workset", 0, 0, G_OPTION_ARG_FILENAME, &wanted.workset, "write a working set of each file; default: none",
+         "FILE"},
+        {"replay", 0, 0, G_OPTION_ARG_FILENAME, &wanted.replay, "bring clusters of these sets meanwhile; default: none",
          "FILE"},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
@@ -234,13 +266,14 @@ int record_main(int argc, char **argv)
 
         if (first >= argc) {
             status = usage_error("record wants a program");
-        } else if (!trace_path && !workset_path) {
+        } else if (!wanted.trace && !wanted.workset) {
             status = usage_error("record wants --trace or --workset, or both");
         } else {
-            status = record(argv + first, trace_path, workset_path, json);
+            status = record(argv + first, &wanted, json);
         }
     }
-    g_free(trace_path);
-    g_free(workset_path);
+    g_free(wanted.trace);
+    g_free(wanted.workset);
+    g_free(wanted.replay);
     return status;
 }

@@ -79,6 +79,15 @@ the_trace_and_the_set_are_what_the_commands_read() {
     "$bench" workset --least 2 --format=json "$dir/both" | grep -q '"pages":1,' || fail "touched twice: $("$bench" workset "$dir/both")"
 }
 
+# Pages that come with a cluster of the set are no faults.
+a_program_runs_with_the_sets_of_another_run() {
+    recorded '5 6 7 50 ' 5 6 7 50
+    cp "$dir/set" "$dir/first"
+    "$bench" record --trace "$dir/trace.gz" --replay "$dir/first" -- "$mapped" "$dir/file" 5 6 7 50 8 >"$dir/out" 2>&1 ||
+        fail "with its set: $(cat "$dir/out")"
+    [ "$(touches)" = '5 50 8 ' ] || fail "with its set: touched $(touches)"
+}
+
 # says MESSAGE STATUS ARGUMENT...
 says() {
     message=$1
@@ -94,6 +103,7 @@ wrong_usage_and_damage_are_named() {
     says '/nowhere/x' 1 record --trace "$dir/x" -- /nowhere/x
     says 'mapped no file' 1 record --trace "$dir/x" -- true
     says 'workset wants a trace' 2 workset
+    says 'No such file' 2 record --trace "$dir/x" --replay "$dir/nothing" -- true
     head -c 40 "$dir/first" >"$dir/cut"
     says "$dir/cut: set 1: it is cut short" 2 workset "$dir/cut"
     says "$dir/cut: set 1: it is cut short" 2 replay --workset "$dir/cut" "$dir/trace.gz"
@@ -112,5 +122,6 @@ a_program_that_does_not_return_is_recorded
 children_have_their_files
 changes_of_the_mapping_are_followed
 the_trace_and_the_set_are_what_the_commands_read
+a_program_runs_with_the_sets_of_another_run
 wrong_usage_and_damage_are_named
 exit $failed

@@ -19,7 +19,7 @@
 #include "uffd_internal.h"
 
 #define KEEPS (63.0 / 64)
-#define FEW 8                  /* requests that are too few to tell */
+#define FEW 32                 /* requests, before which the advisor knows little, and would fetch widely in vain */
 #define EXCEEDS 4              /* times the expected time: a longer one counts as that */
 #define SPREAD 4.0             /* the square of a spread of sizes from which on they tell what a page costs */
 #define GAPS 32                /* of which the shortest is taken */

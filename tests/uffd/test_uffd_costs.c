@@ -10,7 +10,7 @@
 #include "../cm.h"
 #include "calls.h"
 
-enum { FEW = 8, GAPS = 32 };
+enum { FEW = 32, GAPS = 32 };
 
 struct metered {
     struct pgl_meter meter;

@@ -14,6 +14,10 @@
 #define SDT_USE_VARIADIC
 #include <sys/sdt.h>
 
+#if defined(__clang__) /* of the macros of that header */
+#pragma clang diagnostic ignored "-Wgnu-zero-variadic-macro-arguments"
+#endif
+
 #define PGL_PROBE(name, ...) STAP_PROBEV(pagelock, name, __VA_ARGS__)
 #else
 void pgl_probe_none(int none, ...); /* exists nowhere, and is never called: it only counts as a use of its arguments */

@@ -176,7 +176,7 @@ static void test_object_spare_frames_are_not_promised_twice(void **state)
     sem_post(&gate.open);
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_int_equal(stats_of(f->object).outstanding,
-                     7 + 1); /* the second takes no neighbours: two frames are kept back */
+                     7 + 1);                              /* the second takes no neighbours: two frames are kept back */
     assert_int_equal(f->object->frames->promised, 7 + 1); /* for the replies */
     pgl_object_terminate(f->object);
     assert_int_equal(go_on(&f->a), PGL_FAULT_MEMORY_ERROR);

@@ -217,9 +217,13 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 static struct pgl_costs costs_of(const struct fixture *f)
 {
     struct pgl_map_entry entry;
+    struct pgl_costs costs;
 
     assert_true(pgl_map_lookup(f->uffd->self->map, (uintptr_t)f->memory / PAGE, &entry));
-    return entry.object->costs;
+    pthread_mutex_lock(&entry.object->advisor_lock);
+    costs = entry.object->costs;
+    pthread_mutex_unlock(&entry.object->advisor_lock);
+    return costs;
 }
 
 /* The clock goes on in reads of the file only, which take 5 us each: the hand-over takes no time. */
@@ -272,6 +276,16 @@ static void *read_page_3(void *arg)
     return shows_page(arg, 3) ? NULL : arg;
 }
 
+static unsigned count_gaps(const struct fixture *f)
+{
+    unsigned n;
+
+    pthread_mutex_lock(&f->uffd->meter.lock);
+    n = f->uffd->meter.ngaps;
+    pthread_mutex_unlock(&f->uffd->meter.lock);
+    return n;
+}
+
 static void test_uffd_costs_know_the_hand_over_of_one_thread_only(void **state)
 {
     struct fixture *f = *state;
@@ -284,9 +298,9 @@ static void test_uffd_costs_know_the_hand_over_of_one_thread_only(void **state)
     assert_int_equal(pthread_join(thread, &wrong), 0);
     assert_null(wrong);
     assert_true(shows_page(f, 4));
-    assert_int_equal(f->uffd->meter.ngaps, 0);
+    assert_int_equal(count_gaps(f), 0);
     assert_true(shows_page(f, 5));
-    assert_int_equal(f->uffd->meter.ngaps, 1);
+    assert_int_equal(count_gaps(f), 1);
 }
 
 static void test_uffd_costs_that_cannot_be_are_refused(void **state)

@@ -271,10 +271,15 @@ enum pgl_uffd_removed {
  *      that shows the same source at the same places: the first touch fills the page for all of them. A touch through
  *      any other mapping, also of another process, makes zeros. Needs Linux 5.14, and with write_protect or track_dirty
  *      6.4 and a handover that is not PGL_UFFD_SIGBUS
+ * @PGL_UFFD_HUGE: huge pages of 2 MiB (MAP_HUGETLB), private or shared. A fault brings its huge page, and none beside
+ *      it, whatever the advice. Figures count pages of the usual size. Private ones are dropped, and shared ones kept, as
+ *      above. Addresses and lengths are multiples of 2 MiB, also for pgl_uffd_unmap() and pgl_uffd_dirty_take(). A
+ *      huge page is written, poisoned and zeroed as a whole. Needs Linux 5.18, and what PGL_UFFD_SHARED needs
  */
 enum pgl_uffd_memory {
     PGL_UFFD_PRIVATE,
     PGL_UFFD_SHARED,
+    PGL_UFFD_HUGE,
 };
 
 /**
@@ -334,7 +339,7 @@ struct pgl_uffd_region {
  *           other threads change regions without pause, and longer while the pager still has an entry at @addr.
  * Errors:   false with errno
  *           EINVAL: not page-aligned, empty, or beyond the source's end; a member with a value that does not exist;
- *           some of the memory is not of its kind, or of huge pages (MAP_HUGETLB); some of the source's memory is
+ *           some of the memory is not of its kind; huge pages that are not of 2 MiB; some of the source's memory is
  *           in a region of this pager;
  *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill this kind of memory;
  *           EFAULT: part of the range is not mapped;

@@ -67,9 +67,19 @@ static void wake(struct pgl_delivery *delivery, uint64_t addr, uint64_t length)
     }
 }
 
+/* The memory that the kernel maps at a time: the page of the fault, or the huge page around it. */
+static struct uffdio_range whole_page(const struct pgl_delivery *delivery)
+{
+    uint64_t length = delivery->unit * delivery->pager->page_size;
+
+    return (struct uffdio_range){delivery->addr - delivery->addr % length, length};
+}
+
 void pgl_delivery_wake(struct pgl_delivery *delivery)
 {
-    wake(delivery, delivery->addr, delivery->pager->page_size);
+    struct uffdio_range range = whole_page(delivery);
+
+    wake(delivery, range.start, range.len);
 }
 
 /*
@@ -120,17 +130,18 @@ static void note_put(struct pgl_delivery *delivery, uint64_t first, uint64_t las
 
 static int make_zeros(struct pgl_delivery *delivery, void *arg)
 {
-    size_t page_size = delivery->pager->page_size;
+    struct uffdio_range range = whole_page(delivery);
     bool opens = delivery->pager->withholds && delivery->writes;
     bool protects = delivery->pager->protects && !opens;
-    /* The kernel's zero page cannot be protected. */
-    const unsigned char *data = protects ? memset(delivery->buffer, 0, page_size) : NULL;
+    /* The kernel's zero page cannot be protected, and none is huge. */
+    bool copies = protects || delivery->unit > 1;
+    const unsigned char *data = copies ? memset(delivery->buffer, 0, (size_t)range.len) : NULL;
     int error = ENOENT;
 
     (void)arg;
     pthread_rwlock_rdlock(&delivery->pager->layout);
     if (is_same(delivery)) {
-        error = make_pages(delivery->space->fd, delivery->addr, data, page_size, protects) > 0 ? 0 : errno;
+        error = make_pages(delivery->space->fd, range.start, data, range.len, protects) > 0 ? 0 : errno;
     }
     if (error == 0 && opens) {
         pgl_dirty_note(delivery);
@@ -141,7 +152,7 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
 
 static int make_poison(struct pgl_delivery *delivery, void *arg)
 {
-    struct uffdio_poison poison = {{delivery->addr, delivery->pager->page_size}, UFFDIO_POISON_MODE_DONTWAKE, 0};
+    struct uffdio_poison poison = {whole_page(delivery), UFFDIO_POISON_MODE_DONTWAKE, 0};
     int error = ENOENT;
 
     (void)arg;
@@ -183,8 +194,7 @@ bool pgl_delivery_zero(struct pgl_delivery *delivery)
  */
 static int unprotect(struct pgl_delivery *delivery, void *arg)
 {
-    struct uffdio_writeprotect protect = {{delivery->addr, delivery->pager->page_size},
-                                          UFFDIO_WRITEPROTECT_MODE_DONTWAKE};
+    struct uffdio_writeprotect protect = {whole_page(delivery), UFFDIO_WRITEPROTECT_MODE_DONTWAKE};
     bool opens = false;
     int error = ENOENT;
 
@@ -208,13 +218,13 @@ int pgl_delivery_unprotect(struct pgl_delivery *delivery)
 
 static int show(struct pgl_delivery *delivery, void *arg)
 {
-    size_t page_size = delivery->pager->page_size;
+    struct uffdio_range range = whole_page(delivery);
     int error = ENOENT;
 
     (void)arg;
     pthread_rwlock_rdlock(&delivery->pager->layout);
     if (is_same(delivery)) {
-        error = show_pages(delivery->space->fd, delivery->addr, page_size, delivery->pager->protects) > 0 ? 0 : errno;
+        error = show_pages(delivery->space->fd, range.start, range.len, delivery->pager->protects) > 0 ? 0 : errno;
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;
@@ -281,8 +291,8 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
         if (made > 0) {
             *done += made;
         } else if (errno == EEXIST) {
-            pgl_count(&delivery->pager->stats.present, 1);
-            *done += 1;
+            pgl_count(&delivery->pager->stats.present, delivery->unit);
+            *done += delivery->unit;
         } else {
             error = errno;
         }
@@ -329,7 +339,7 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
     }
 }
 
-/* A stretch of a request, installed in one piece or, if its memory is not one mapping, page by page. */
+/* A stretch of a request, installed in one piece or, if its memory is not one mapping, page by page of the kernel's. */
 struct placing {
     const struct pgl_request *request;
     struct stretch rest; /* not installed yet */
@@ -359,7 +369,7 @@ static int place(struct pgl_delivery *delivery, void *arg)
         uint64_t done;
         int error;
 
-        stretch.npages = placing->in_pieces ? 1 : rest->npages;
+        stretch.npages = placing->in_pieces ? delivery->unit : rest->npages;
         error = install(delivery, placing->request, &stretch, &done);
         pgl_count(&delivery->pager->stats.bytes_read, placing->mapped ? done * delivery->pager->page_size : 0);
         supply(delivery, placing->request, stretch.first, done);
@@ -367,11 +377,11 @@ static int place(struct pgl_delivery *delivery, void *arg)
         if (error == EAGAIN || error == EFAULT) {
             return error;
         }
-        if (error == ENOENT && rest->npages > 1 && !placing->in_pieces) {
+        if (error == ENOENT && rest->npages > delivery->unit && !placing->in_pieces) {
             placing->in_pieces = true;
         } else if (error != 0) {
             placing->error = placing->error != 0 ? placing->error : error;
-            skip(rest, placing->in_pieces ? 1 : rest->npages, delivery->pager->page_size);
+            skip(rest, placing->in_pieces ? delivery->unit : rest->npages, delivery->pager->page_size);
         }
     }
     return placing->error;
@@ -409,6 +419,7 @@ static int bring_read(struct pgl_delivery *delivery, struct placing *placing, co
     int read_error = pgl_source_read(delivery, source, rest->first, rest->npages, &rest->npages);
     int error;
 
+    rest->npages -= rest->npages % delivery->unit;
     rest->data = delivery->buffer;
     error = rest->npages > 0 ? deliver(delivery, placing) : placing->error;
     return error != 0 ? error : read_error;
@@ -425,13 +436,22 @@ static int bring_zeros(struct pgl_delivery *delivery, struct placing *placing, c
     if (hole_of) {
         size_error = pgl_source_measure_hole(hole_of, rest->first, rest->npages, page_size, &rest->npages);
     }
+    rest->npages -= rest->npages % delivery->unit;
     rest->zeros = true;
     rest->counter = &delivery->pager->stats.pages_zeroed;
-    if (delivery->pager->protects) { /* the kernel's zero page cannot be protected */
+    if (delivery->pager->protects || delivery->unit > 1) { /* the kernel's zero page cannot be protected, or huge */
         rest->data = memset(delivery->buffer, 0, rest->npages * page_size);
     }
     error = rest->npages > 0 ? deliver(delivery, placing) : 0;
     return error != 0 ? error : size_error;
+}
+
+/* Returns the pages that the kernel maps together with a page of the source. A region begins with such pages. */
+static struct pgl_pager_range whole_around(const struct pgl_shown *shown, uint64_t page)
+{
+    uint64_t first = page - (page - shown->source->range.first) % shown->unit;
+
+    return (struct pgl_pager_range){first, first + shown->unit - 1};
 }
 
 /* Show the page of a minor fault. Returns 0 or an errno; the thread faults again if the page is gone meanwhile. */
@@ -439,10 +459,11 @@ static int bring_present(struct pgl_delivery *delivery, const struct pgl_request
 {
     struct placing placing = {
         .request = request,
-        .rest = {request->pager_demand, 1, .present = true, .counter = &delivery->pager->stats.present},
+        .rest = {.npages = delivery->unit, .present = true, .counter = &delivery->pager->stats.present},
     };
 
-    *run = (struct pgl_pager_range){request->pager_demand, request->pager_demand};
+    *run = whole_around(request->object->config.pager, request->pager_demand);
+    placing.rest.first = run->first;
     return deliver(delivery, &placing);
 }
 
@@ -456,7 +477,15 @@ static int bring(struct pgl_delivery *delivery, const struct pgl_request *reques
     int error = EFAULT;
     enum pgl_run kind;
 
-    *run = pgl_shown_find_run(shown, request->range, page, &kind);
+    if (shown->unit > 1) {
+        struct pgl_pager_range whole = whole_around(shown, page);
+
+        *run = pgl_shown_find_run(shown, whole, page, &kind);
+        kind = kind == PGL_RUN_HOLE && run->last - run->first < whole.last - whole.first ? PGL_RUN_DATA : kind;
+        *run = whole;
+    } else {
+        *run = pgl_shown_find_run(shown, request->range, page, &kind);
+    }
     placing.rest.first = run->first;
     placing.rest.npages = run->last - run->first + 1;
     if (page == request->pager_demand) {
@@ -480,9 +509,11 @@ static int data_request(void *pager, const struct pgl_request *request)
     const struct pgl_shown *shown = pager;
     struct pgl_delivery *delivery = request->cookie;
     struct pgl_pager_range awaited, run;
-    int error = delivery->present ? bring_present(delivery, request, &awaited)
-                                  : bring(delivery, request, shown, request->pager_demand, &awaited);
+    int error;
 
+    delivery->unit = shown->unit;
+    error = delivery->present ? bring_present(delivery, request, &awaited)
+                              : bring(delivery, request, shown, request->pager_demand, &awaited);
     for (uint64_t page = request->range.first; error == 0 && page <= request->range.last; page = run.last + 1) {
         run = awaited;
         if (page != awaited.first) {

@@ -73,12 +73,20 @@ static const struct pgl_shown *shown_by(const struct pgl_object *object)
     return object->config.pager;
 }
 
+/* Set the bits of all that the kernel maps together with the page of the fault. */
+static void note(uint64_t *bits, const struct pgl_delivery *delivery)
+{
+    uint64_t first = delivery->place.index - delivery->place.index % delivery->unit;
+
+    set_bits(bits, first, first + delivery->unit);
+}
+
 void pgl_dirty_note(const struct pgl_delivery *delivery)
 {
     uint64_t *dirty = delivery->placed ? shown_by(delivery->place.object)->dirty : NULL;
 
     if (dirty) {
-        set_bits(dirty, delivery->place.index, delivery->place.index + 1);
+        note(dirty, delivery);
     }
 }
 
@@ -87,7 +95,7 @@ void pgl_dirty_note_poison(const struct pgl_delivery *delivery)
     uint64_t *poisoned = delivery->placed ? shown_by(delivery->place.object)->poisoned : NULL;
 
     if (poisoned) {
-        set_bits(poisoned, delivery->place.index, delivery->place.index + 1);
+        note(poisoned, delivery);
     }
 }
 
@@ -268,7 +276,8 @@ ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range *rest, 
         error = ENOTSUP;
     }
     while (error == 0 && first < end) {
-        uint64_t last = end - first > PORTION ? first + PORTION - 1 : end - 1;
+        uint64_t stop = first + PORTION - (first + PORTION) % (PGL_UFFD_HUGE_SIZE / uffd->page_size);
+        uint64_t last = stop < end ? stop - 1 : end - 1; /* no huge page in two portions */
 
         pthread_rwlock_wrlock(&uffd->layout);
         error = take_portion(&taking, &first, last);

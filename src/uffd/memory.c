@@ -80,30 +80,53 @@ static int leave(int uffd, const struct uffdio_range *range)
     return ioctl(uffd, UFFDIO_UNREGISTER, &all) != 0 ? errno : 0;
 }
 
-/* Whether the kernel can do with shared memory what the pager wants. */
-static bool can_share(const struct pgl_uffd *uffd)
+/* Whether the kernel can do with shared memory, or with huge pages, what the pager wants. */
+static bool can_fill(const struct pgl_uffd *uffd, enum pgl_uffd_memory memory)
 {
     const uint64_t with_protection = UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED;
+    const uint64_t minor = memory == PGL_UFFD_HUGE ? UFFD_FEATURE_MINOR_HUGETLBFS : UFFD_FEATURE_MINOR_SHMEM;
 
-    return (uffd->features & UFFD_FEATURE_MINOR_SHMEM) != 0 &&
+    return (uffd->features & minor) != 0 &&
            (!uffd->protects || ((uffd->features & with_protection) == with_protection && !uffd->self_service));
 }
 
-static int check_shared(const struct pgl_uffd *uffd, const struct uffdio_range *range)
+/* Register memory for minor faults, and undo it: private memory in pages of the usual size has none. */
+static int try_minor(const struct pgl_uffd *uffd, const struct uffdio_range *range, bool huge)
 {
     struct uffdio_register trial = {
         .range = *range,
         .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR,
     };
-    int error = can_share(uffd) ? enlist(uffd->self->fd, &trial) : EOPNOTSUPP;
+    int error = enlist(uffd->self->fd, &trial);
 
     if (error == 0) {
         error = leave(uffd->self->fd, range);
     }
-    if (error == 0 && (trial.ioctls & (uint64_t)1 << _UFFDIO_ZEROPAGE) == 0) {
+    if (error == 0 && ((trial.ioctls & (uint64_t)1 << _UFFDIO_ZEROPAGE) == 0) != huge) {
         error = EINVAL;
     }
     return error;
+}
+
+static int check_shared(const struct pgl_uffd *uffd, const struct uffdio_range *range)
+{
+    return can_fill(uffd, PGL_UFFD_SHARED) ? try_minor(uffd, range, false) : EOPNOTSUPP;
+}
+
+/* A part of 2 MiB can be registered only if no page is larger. */
+static int check_huge(const struct pgl_uffd *uffd, const struct uffdio_range *range)
+{
+    const struct uffdio_range page = {range->start, PGL_UFFD_HUGE_SIZE};
+    int error;
+
+    if (!can_fill(uffd, PGL_UFFD_HUGE)) {
+        return EOPNOTSUPP;
+    }
+    if (range->start % PGL_UFFD_HUGE_SIZE != 0 || range->len % PGL_UFFD_HUGE_SIZE != 0) {
+        return EINVAL;
+    }
+    error = try_minor(uffd, &page, true);
+    return error != 0 ? error : try_minor(uffd, range, true);
 }
 
 static int check_private(const struct uffdio_range *range)
@@ -119,7 +142,15 @@ int pgl_memory_check(const struct pgl_uffd *uffd, const struct uffdio_range *ran
     if (msync((void *)(uintptr_t)range->start, (size_t)range->len, MS_ASYNC) != 0) {
         return errno == ENOMEM ? EFAULT : errno;
     }
-    return memory == PGL_UFFD_SHARED ? check_shared(uffd, range) : check_private(range);
+    switch (memory) {
+    case PGL_UFFD_SHARED:
+        return check_shared(uffd, range);
+    case PGL_UFFD_HUGE:
+        return check_huge(uffd, range);
+    case PGL_UFFD_PRIVATE:
+    default:
+        return check_private(range);
+    }
 }
 
 int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *range, enum pgl_uffd_memory memory)
@@ -129,7 +160,7 @@ int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *ra
     struct uffdio_register claim = {
         .range = *range,
         .mode = UFFDIO_REGISTER_MODE_MISSING | (pager->protects ? UFFDIO_REGISTER_MODE_WP : 0) |
-                (pager->protects && memory == PGL_UFFD_SHARED ? UFFDIO_REGISTER_MODE_MINOR : 0),
+                (pager->protects && memory != PGL_UFFD_PRIVATE ? UFFDIO_REGISTER_MODE_MINOR : 0),
     };
     int error = enlist(uffd, &claim);
 

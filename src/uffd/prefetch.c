@@ -18,6 +18,7 @@ static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t npag
 {
     struct pgl_uffd *uffd = handler->uffd;
     struct pgl_delivery delivery = {
+        .unit = 1,
         .pager = uffd,
         .space = uffd->self,
         .latency = uffd->stats.latency_found,

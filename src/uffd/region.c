@@ -104,6 +104,7 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
         errno = ENOMEM;
         return NULL;
     }
+    shown->unit = region->memory == PGL_UFFD_HUGE ? PGL_UFFD_HUGE_SIZE / uffd->page_size : 1;
     shown->on_error = region->on_error != PGL_UFFD_DEFAULT ? region->on_error
                       : has_poison                         ? PGL_UFFD_POISON
                                                            : PGL_UFFD_AGAIN;
@@ -117,6 +118,7 @@ struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown)
     if (copy) {
         __atomic_fetch_add(&shown->source->refs, 1, __ATOMIC_RELAXED);
         copy->on_error = shown->on_error;
+        copy->unit = shown->unit;
         if (shown->removed) {
             memcpy(copy->removed, shown->removed, bitmap_size(shown->source));
         }

@@ -163,6 +163,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         .space = space,
         .start_ns = start_ns,
         .epoch = handler->epoch,
+        .unit = 1,
         .latency = protected ? uffd->stats.latency_unlock : uffd->stats.latency_found,
         .addr = message->arg.pagefault.address & ~(uint64_t)(uffd->page_size - 1),
         .put_first = UINT64_MAX,
@@ -188,6 +189,9 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
     }
     if (protected || !was_put(handler, delivery.addr)) {
         delivery.placed = pgl_map_copy_place(space->map, args.index, &delivery.place);
+        if (delivery.placed) {
+            delivery.unit = ((const struct pgl_shown *)delivery.place.object->config.pager)->unit;
+        }
         deliver_fault(handler, &delivery, &args);
         handler->put[handler->nput++] = (struct pgl_put){delivery.put_first, delivery.put_last};
     }
@@ -297,7 +301,7 @@ static void *handle(void *arg)
     }
 }
 
-/* Returns the bytes of the widest cluster. */
+/* Returns the bytes of the widest cluster, or of a huge page. */
 static uint64_t widest_cluster(const struct pgl_uffd *uffd)
 {
     uint64_t widest = PGL_WORKSET_CLUSTER; /* a cluster of a working set, or of a prefetch */
@@ -307,7 +311,7 @@ static uint64_t widest_cluster(const struct pgl_uffd *uffd)
 
         widest = npages > widest ? npages : widest;
     }
-    return widest * uffd->page_size;
+    return widest * uffd->page_size > PGL_UFFD_HUGE_SIZE ? widest * uffd->page_size : PGL_UFFD_HUGE_SIZE;
 }
 
 /* Start a thread that takes no signals: a signal handler may touch a page that only this thread can install. */

@@ -173,6 +173,7 @@ void pgl_space_drop_ended(struct pgl_uffd *uffd)
 struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_pager_ops *pager_ops,
                                        struct pgl_shown *shown, enum pgl_advice advice)
 {
+    static const struct pgl_advice_table alone; /* a huge page is enough for a fault */
     const struct pgl_source *source = shown->source;
     const struct pgl_object_config config = {
         .last = source->range.last - source->range.first,
@@ -180,7 +181,7 @@ struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_p
         .pager = shown,
         .pager_range = source->range,
         .advice = advice,
-        .table = &uffd->table,
+        .table = shown->unit > 1 ? &alone : &uffd->table,
         .costs = uffd->config.costs,
         .heap_ops = &pgl_arena_heap_ops,
         .heap = &uffd->arena,

@@ -182,7 +182,7 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
     if (!pgl_uffd_to_pages(uffd, region->addr, region->length, &first, &last)) {
         return false;
     }
-    error = region->memory > PGL_UFFD_SHARED ? EINVAL : pgl_memory_check(uffd, &range, region->memory);
+    error = region->memory > PGL_UFFD_HUGE ? EINVAL : pgl_memory_check(uffd, &range, region->memory);
     if (error != 0) {
         errno = error;
         return false;

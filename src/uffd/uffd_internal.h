@@ -41,6 +41,7 @@
 #include "linux_internal.h"
 #include "../fault/map_internal.h"
 
+#define PGL_UFFD_HUGE_SIZE ((size_t)2 << 20)
 #define PGL_UFFD_BATCH 64      /* messages that one read returns at most, to the only handler or at the end */
 #define PGL_UFFD_ENOUGH 100    /* attempts to find a moment in which no thread changes memory */
 #define PGL_UFFD_PAUSE_US 1000 /* between two attempts */
@@ -96,6 +97,7 @@ struct pgl_shown {
     uint64_t *removed;  /* a bit for each page that was given back; NULL: they show the source again. Atomic */
     uint64_t *dirty;    /* a bit for each page that was written; dirty.c has its protocol. NULL: no record. Atomic */
     uint64_t *poisoned; /* and for each page that was poisoned; with `dirty` */
+    uint64_t unit;      /* pages that the kernel maps at a time: 1, or those of a huge page */
 };
 
 /* The bytes of consecutive pages. */
@@ -217,6 +219,7 @@ struct pgl_delivery {
     struct pgl_place place;
     bool protected;        /* the page was there, and the fault a write to it */
     bool writes;           /* the fault was a write */
+    uint64_t unit;         /* of the region; 1 for memory of no region */
     bool present;          /* the page is there, and only this mapping lacks it: a minor fault */
     unsigned char *buffer; /* holds the widest cluster */
     bool answered;         /* the faulting thread was woken */

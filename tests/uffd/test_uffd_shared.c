@@ -286,7 +286,7 @@ static void test_uffd_shared_memory_is_what_it_is_said_to_be(void **state)
     assert_refused(f, f->memory, PGL_UFFD_SHARED, EINVAL);
     assert_refused(f, of_file, PGL_UFFD_SHARED, EINVAL);
     assert_refused(f, shared.view[0], PGL_UFFD_PRIVATE, EINVAL);
-    assert_refused(f, shared.view[0], (enum pgl_uffd_memory)(PGL_UFFD_SHARED + 1), EINVAL);
+    assert_refused(f, shared.view[0], (enum pgl_uffd_memory)(PGL_UFFD_HUGE + 1), EINVAL);
     assert_true(mmap(shared.view[0] + 4 * PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
                 MAP_FAILED);
     assert_refused(f, shared.view[0], PGL_UFFD_SHARED, EINVAL);

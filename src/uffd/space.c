@@ -14,6 +14,8 @@
  *              S2: a late copy does not land in memory that was mapped at its address since. Either the map shows the
  *              change already, or its event is unread and the kernel refuses the copy (EAGAIN).
  *              (test_uffd_late_pages_do_not_enter_what_is_mapped_next)
+ * NOT PROMISED S2 for memory that mremap() has added to a region, which has no entry: if it is unmapped, and another
+ *              userfaultfd registers memory at its address before a handler answers a fault on it, a page becomes zeros.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -431,7 +431,7 @@ PGL_API ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range
  * pgl_uffd_watch - have each page reported that a fault on a region asks for
  * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map(). The watch is of each whole region that has a
  *      part in the range
- * @touched, @arg: as for pgl_object_watch(), with a page of the region's file. NULL ends the watch
+ * @touched, @arg: as for pgl_object_watch(), with a page of the region's source. NULL ends the watch
  *
  * A page that comes as a neighbour is not reported, because its touch is no fault. Therefore a region that is to be
  * recorded has PGL_ADVICE_RANDOM. @touched is called by a handler, or with PGL_UFFD_SIGBUS by the thread itself in its
@@ -446,7 +446,7 @@ PGL_API bool pgl_uffd_watch(struct pgl_uffd *uffd, void *addr, size_t length,
 /**
  * pgl_uffd_set_workset - have the faults of a region ask for whole clusters of a working set
  * @addr, @length: as for pgl_uffd_watch()
- * @workset: of pages of the region's file; borrowed until the pager is freed, or without follow_forks until another set
+ * @workset: of pages of the region's source; borrowed until the pager is freed, or without follow_forks until another set
  *      was set for each region that has it; NULL: none
  *
  * As pgl_object_set_workset(). A forked child that is followed has the sets of its parent.

@@ -446,8 +446,8 @@ PGL_API bool pgl_uffd_watch(struct pgl_uffd *uffd, void *addr, size_t length,
 /**
  * pgl_uffd_set_workset - have the faults of a region ask for whole clusters of a working set
  * @addr, @length: as for pgl_uffd_watch()
- * @workset: of pages of the region's source; borrowed until the pager is freed, or without follow_forks until another set
- *      was set for each region that has it; NULL: none
+ * @workset: of pages of the region's source; borrowed until the pager is freed, or without follow_forks until another
+ *      set was set for each region that has it; NULL: none
  *
  * As pgl_object_set_workset(). A forked child that is followed has the sets of its parent.
  *
@@ -468,8 +468,8 @@ PGL_API bool pgl_uffd_set_workset(struct pgl_uffd *uffd, void *addr, size_t leng
  *
  * Locks:    entry: none; not from the failed() callback. The range may be touched meanwhile.
  * Blocks:   until all pages are there; allocates.
- * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here; ENOMEM; the first error of
- *           a page that cannot be read.
+ * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here; ENOMEM; the first error
+ *           of a page that cannot be read.
  */
 PGL_API bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t length);
 

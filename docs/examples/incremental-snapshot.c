@@ -30,7 +30,7 @@ struct range {
     uint64_t length;
 };
 
-static unsigned char *memory;
+static uint64_t *memory;
 static size_t length;
 static bool stopped; /* atomic */
 
@@ -40,12 +40,24 @@ static void *keep_writing(void *arg)
 
     while (!__atomic_load_n(&stopped, __ATOMIC_RELAXED)) {
         random = random * 6364136223846793005u + 1442695040888963407u;
-        memory[(random >> 20) % length]++;
+        __atomic_fetch_add(&memory[(random >> 20) % (length / sizeof(*memory))], 1, __ATOMIC_RELAXED);
         if (random >> 58 == 0) {
             usleep(100);
         }
     }
     return arg;
+}
+
+/* Append memory to which the writer may be writing. */
+static void save(const uint64_t *words, size_t n, FILE *increments)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t word = __atomic_load_n(&words[i], __ATOMIC_RELAXED);
+
+        if (fwrite(&word, sizeof(word), 1, increments) != 1) {
+            err(1, "increments");
+        }
+    }
 }
 
 /* Append the pages that were written since the last epoch. They are protected again already, and then read. */
@@ -60,12 +72,10 @@ static void save_epoch(struct pgl_uffd *pager, FILE *increments)
             err(1, "pgl_uffd_dirty_take");
         }
         for (ssize_t i = 0; i < n; i++) {
-            struct range range = {(uint64_t)((unsigned char *)written[i].addr - memory), written[i].length};
+            struct range range = {(uint64_t)((char *)written[i].addr - (char *)memory), written[i].length};
 
-            if (fwrite(&range, sizeof(range), 1, increments) != 1 ||
-                fwrite(written[i].addr, written[i].length, 1, increments) != 1) {
-                err(1, "increments");
-            }
+            save(&range.offset, sizeof(range) / sizeof(uint64_t), increments);
+            save(written[i].addr, written[i].length / sizeof(uint64_t), increments);
         }
     }
 }
@@ -73,7 +83,7 @@ static void save_epoch(struct pgl_uffd *pager, FILE *increments)
 /* Whether the first snapshot with all increments is the memory. */
 static bool is_restored(FILE *snapshot, FILE *increments)
 {
-    unsigned char *copy = malloc(length);
+    char *copy = malloc(length);
     struct range range;
     bool same;
 

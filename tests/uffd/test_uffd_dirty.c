@@ -386,7 +386,7 @@ static bool written; /* atomic */
 
 static void *write_page_three(void *arg)
 {
-    *(volatile unsigned char *)arg = 'w';
+    __atomic_store_n((unsigned char *)arg, 'w', __ATOMIC_RELAXED);
     __atomic_store_n(&written, true, __ATOMIC_RELEASE);
     return NULL;
 }
@@ -411,7 +411,7 @@ static void test_uffd_dirty_taken_at_each_step_of_a_handler_loses_no_write(void 
     while (!__atomic_load_n(&written, __ATOMIC_ACQUIRE)) {
         if (__atomic_load_n(&waiting_steps, __ATOMIC_ACQUIRE) > allowed_steps) {
             if (take(f, NPAGES) == 8) {
-                saved = *byte;
+                saved = __atomic_load_n(byte, __ATOMIC_RELAXED);
             }
             __atomic_fetch_add(&allowed_steps, 1, __ATOMIC_ACQ_REL);
         }
@@ -420,7 +420,7 @@ static void test_uffd_dirty_taken_at_each_step_of_a_handler_loses_no_write(void 
     pthread_join(writer, NULL);
     assert_true(allowed_steps > 0);
     if (take(f, NPAGES) == 8) {
-        saved = *byte;
+        saved = __atomic_load_n(byte, __ATOMIC_RELAXED);
     }
     assert_true(saved == 'w' && *byte == 'w');
 }

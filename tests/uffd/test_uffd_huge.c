@@ -79,11 +79,14 @@ static bool set_way(struct fixture *f, int way)
     return true;
 }
 
+/* Whatever the advice: its window would reach into the other huge page. */
 static void test_uffd_huge_page_costs_one_fault(void **state)
 {
     struct fixture *f = *state;
+    struct pgl_advice_table table = {.row[PGL_ADVICE_SEQUENTIAL] = {UNIT + 100, UNIT + 100, 0}};
 
     NEED_HUGE(f);
+    f->config.table = &table;
     fill(f->file, 0, FIRST + 2 * UNIT);
     for (int way = PLAIN; way < 2 * WAYS && set_way(f, way % WAYS); way++) {
         mappable = way >= WAYS;

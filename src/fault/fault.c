@@ -32,11 +32,22 @@
 #include "../probe_internal.h"
 #include "fault_internal.h"
 
+bool pgl_fault_init(struct pgl_fault *fault)
+{
+    *fault = (struct pgl_fault){0};
+    return pgl_waiter_init(&fault->waiter);
+}
+
+void pgl_fault_fini(struct pgl_fault *fault)
+{
+    pgl_waiter_fini(&fault->waiter);
+}
+
 struct pgl_fault *pgl_fault_new(void)
 {
     struct pgl_fault *fault = calloc(1, sizeof(*fault));
 
-    if (!fault || !pgl_waiter_init(&fault->waiter)) {
+    if (!fault || !pgl_fault_init(fault)) {
         free(fault);
         errno = ENOMEM;
         return NULL;
@@ -47,7 +58,7 @@ struct pgl_fault *pgl_fault_new(void)
 void pgl_fault_free(struct pgl_fault *fault)
 {
     if (fault) {
-        pgl_waiter_fini(&fault->waiter);
+        pgl_fault_fini(fault);
         free(fault);
     }
 }

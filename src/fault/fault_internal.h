@@ -42,6 +42,10 @@ struct pgl_fault {
     uint64_t asked_last;
 };
 
+/* Make a fault in the caller's memory. Returns false when there is no memory for its lock. */
+bool pgl_fault_init(struct pgl_fault *fault);
+void pgl_fault_fini(struct pgl_fault *fault);
+
 static inline bool pgl_fault_at_top(const struct pgl_fault *fault)
 {
     return fault->object == fault->place.object;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A pager's replies: supply, no data, error, grant, and withhold, which needs no request.
+ * A pager's replies: supply, no data, error, grant; and offer and withhold, which need no request.
  *
  * STALE        A reply changes a page only if the page is asked for under the reply's id. All other pages that it names
  *              are counted: resident ones as duplicates, the rest as aliens.
@@ -142,6 +142,79 @@ uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct pgl_page
     struct reply reply = {.kind = REPLY_GRANT, .id = id, .access = access};
 
     return pgl_access_is_valid(access) ? answer(object, range, &reply) : 0;
+}
+
+/* Fill a page that is absent or asked for. Returns whether it was, and there was memory. */
+static bool take_offer(struct pgl_object *object, uint64_t index, const void *data, enum pgl_access access,
+                       struct pgl_wake_list *list)
+{
+    struct pgl_object_page page = pgl_object_page_find(object, index);
+    bool busy = page.chunk && pgl_object_page_is(page, page.chunk->busy);
+
+    if (page.chunk &&
+        (pgl_object_page_is(page, page.chunk->resident) || (busy && !pgl_object_page_is(page, page.chunk->asked)))) {
+        return false;
+    }
+    if (!pgl_object_page_make(object, index, &page) || !pgl_object_page_has_frame(object, page)) {
+        return false;
+    }
+    pgl_object_page_fill(object, page, data, access, list);
+    pgl_object_page_settle(page, PGL_OUTCOME_SUPPLIED, list);
+    return true;
+}
+
+uint64_t pgl_pager_offer(struct pgl_object *object, struct pgl_pager_range range, const void *data,
+                         enum pgl_access access)
+{
+    const char *bytes = data;
+    struct pgl_wake_list list = {NULL};
+    uint64_t first, last;
+    uint64_t taken = 0;
+
+    if (!pgl_access_is_valid(access) || !to_object(object, &range, &first, &last)) {
+        return 0;
+    }
+    bytes += bytes ? (first + object->config.pager_range.first - range.first) * object->config.page_size : 0;
+    pgl_object_lock(object, first, last);
+    for (uint64_t i = 0; i <= last - first && !object->terminated; i++) {
+        taken += take_offer(object, first + i, bytes ? bytes + i * object->config.page_size : NULL, access, &list);
+    }
+    pgl_object_unlock(object, first, last);
+    pgl_wake_all(&list);
+    return taken;
+}
+
+void pgl_object_cancel(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last)
+{
+    struct pgl_wake_list list = {NULL};
+
+    pgl_object_lock(object, first, last);
+    pgl_object_roll_back(object, id, first, last, PGL_OUTCOME_AGAIN, &list);
+    pgl_object_unlock(object, first, last);
+    pgl_wake_all(&list);
+}
+
+struct asked {
+    uint64_t id;
+    bool any;
+};
+
+static void look_whether_asked(struct pgl_object *object, struct pgl_object_page page, void *arg)
+{
+    struct asked *asked = arg;
+
+    (void)object;
+    asked->any = asked->any || (pgl_object_page_is(page, page.chunk->asked) && page.chunk->id[page.slot] == asked->id);
+}
+
+bool pgl_object_is_asked(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last)
+{
+    struct asked asked = {.id = id};
+
+    pgl_object_lock(object, first, last);
+    pgl_object_visit(object, first, last, look_whether_asked, &asked);
+    pgl_object_unlock(object, first, last);
+    return asked.any;
 }
 
 struct withhold {

@@ -21,6 +21,11 @@ void supply(const struct pgl_request *request, uint64_t first, uint64_t last)
     pgl_pager_supply(request->object, request->id, (struct pgl_pager_range){first, last}, data, sim.access);
 }
 
+void offer(uint64_t first, uint64_t last)
+{
+    pgl_pager_offer(sim.object, (struct pgl_pager_range){first, last}, bytes[first], sim.access);
+}
+
 /* The demand page first, then all: the demand page's second answer finds it answered. */
 void answer(const struct pgl_request *request, bool data)
 {

@@ -41,6 +41,7 @@ extern const struct pgl_memory_ops memory_ops;
 
 void act(void);
 void supply(const struct pgl_request *request, uint64_t first, uint64_t last);
+void offer(uint64_t first, uint64_t last); /* to an object with memory */
 void answer(const struct pgl_request *request, bool data);
 const struct mail *await_mail(unsigned int n, uintptr_t nfaults);
 struct pgl_object_config paged(uint64_t last);

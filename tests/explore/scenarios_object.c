@@ -158,6 +158,12 @@ static void remove_and_read_1(void)
     read_page(1);
 }
 
+static void remove_1_and_read_1(void)
+{
+    pgl_object_remove(sim.object, 1, 1);
+    read_page(1);
+}
+
 static void read_far_left(void)
 {
     read_page(LEFT);
@@ -181,6 +187,34 @@ static void read_far_right(void)
 static void remove_stripes(void)
 {
     pgl_object_remove(sim.object, LEFT, LEFT + 3);
+}
+
+/* Two requests are kept, of pages of which the window of each has no other. */
+static void init_offer(void)
+{
+    struct pgl_object_config config = paged(3);
+
+    nframes = 0;
+    memset(frames, 0, sizeof(frames));
+    config.memory_ops = &fresh_ops;
+    config.page_size = FRAME;
+    config.credits = 2;
+    init_with(&config, 2);
+    sim.checks_bytes = true;
+    pgl_object_advise(sim.object, PGL_ADVICE_RANDOM);
+}
+
+/* Everything comes at once, whether or not it was asked for; then the requests are answered. */
+static void offer_all(void)
+{
+    offer(0, 3);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct mail *mail = await_mail(i, 2);
+
+        if (mail) {
+            answer(&mail->request, mail->data);
+        }
+    }
 }
 
 /* The request that was kept is answered when the other fault has ended. */
@@ -212,6 +246,8 @@ const struct explore_scenario object_scenarios[] = {
      init_surplus,
      {read_1, read_far_right, reply_after_one},
      final},
+    {"object-offer", "pages come asked or not", init_offer, {read_1, read_3, offer_all}, final},
+    {"object-offer-removed", "and go", init_offer, {read_1, remove_1_and_read_1, offer_all}, final},
     {"object-stripes", "clusters that reach into each other's stripe", init_stripes, {read_left, read_right}, final},
     {"object-stripes-remove",
      "pages of two stripes go meanwhile",

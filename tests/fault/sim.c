@@ -172,18 +172,33 @@ static void write_page(unsigned char *page, uint64_t tag, uint64_t pager_index)
     memcpy(page + 8, &pager_index, 8);
 }
 
+/* The bytes of some pages, to be freed. */
+static unsigned char *pages_of(const struct sim *sim, uint64_t first, uint64_t last)
+{
+    unsigned char *pages = malloc((last - first + 1) * SIM_PAGE_SIZE);
+
+    for (uint64_t i = 0; i <= last - first; i++) {
+        write_page(pages + i * SIM_PAGE_SIZE, sim->tag, first + i);
+    }
+    return pages;
+}
+
 uint64_t sim_supply(struct sim *sim, const struct pgl_request *request, uint64_t first, uint64_t last,
                     enum pgl_access access)
 {
     struct pgl_pager_range range = {first, last};
-    uint64_t npages = last - first + 1;
-    unsigned char *pages = malloc(npages * SIM_PAGE_SIZE);
-    uint64_t taken;
+    unsigned char *pages = pages_of(sim, first, last);
+    uint64_t taken = pgl_pager_supply(request->object, request->id, range, pages, access);
 
-    for (uint64_t i = 0; i < npages; i++) {
-        write_page(pages + i * SIM_PAGE_SIZE, sim->tag, first + i);
-    }
-    taken = pgl_pager_supply(request->object, request->id, range, pages, access);
+    free(pages);
+    return taken;
+}
+
+uint64_t sim_offer(struct sim *sim, struct pgl_object *object, uint64_t first, uint64_t last, enum pgl_access access)
+{
+    unsigned char *pages = pages_of(sim, first, last);
+    uint64_t taken = pgl_pager_offer(object, (struct pgl_pager_range){first, last}, pages, access);
+
     free(pages);
     return taken;
 }

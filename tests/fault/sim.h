@@ -75,6 +75,9 @@ int sim_error(struct sim *sim, const struct pgl_request *request, bool data);
 uint64_t sim_supply(struct sim *sim, const struct pgl_request *request, uint64_t first, uint64_t last,
                     enum pgl_access access);
 
+/* Offers pages [first, last] with the right bytes. Returns how many were taken. */
+uint64_t sim_offer(struct sim *sim, struct pgl_object *object, uint64_t first, uint64_t last, enum pgl_access access);
+
 /* Whether a frame holds the pager's page, or zeros. */
 bool sim_frame_is(const void *frame, uint64_t tag, uint64_t pager_index);
 bool sim_frame_is_zero(const void *frame);

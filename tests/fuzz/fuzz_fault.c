@@ -404,12 +404,20 @@ static void step_remove(struct world *world)
     CHECK(pgl_object_remove(any_object(world), first, last) <= OBJECT_PAGES);
 }
 
-static void step_withhold(struct world *world)
+/* Pages lose access, or come without a request. */
+static void step_withhold_or_offer(struct world *world)
 {
     uint64_t first = PAGER_FIRST + BASE + eat(&world->input) % NPAGES;
-    struct pgl_pager_range range = {first, first + eat(&world->input) % 8};
+    unsigned choice = eat(&world->input);
+    struct pgl_pager_range range = {first, first + choice % 8};
+    struct pgl_object *object = any_object(world);
+    enum pgl_access access = any_access(world);
 
-    CHECK(pgl_pager_withhold(any_object(world), range, any_access(world)) <= OBJECT_PAGES);
+    if (choice & 128) {
+        CHECK(sim_offer(&world->sim[object_number(world, object)], object, range.first, range.last, access) <= 8);
+    } else {
+        CHECK(pgl_pager_withhold(object, range, access) <= OBJECT_PAGES);
+    }
 }
 
 static void step_unwire(struct world *world)
@@ -535,9 +543,24 @@ static void step_terminate(struct world *world)
 }
 
 static void (*const steps[])(struct world *) = {
-    step_fault,  step_fault, step_fault,     step_fault,  step_continue, step_continue,
-    step_reply,  step_reply, step_interrupt, step_remove, step_withhold, step_unwire,
-    step_advise, step_map,   step_memory,    step_inject, step_ready,    step_terminate,
+    step_fault,
+    step_fault,
+    step_fault,
+    step_fault,
+    step_continue,
+    step_continue,
+    step_reply,
+    step_reply,
+    step_interrupt,
+    step_remove,
+    step_withhold_or_offer,
+    step_unwire,
+    step_advise,
+    step_map,
+    step_memory,
+    step_inject,
+    step_ready,
+    step_terminate,
 };
 
 /* ---- a run ---- */

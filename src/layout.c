@@ -40,6 +40,7 @@ SIZE(uffd_range);
 SIZE(uffd_region);
 SIZE(uffd_source);
 SIZE(uffd_stats);
+SIZE(uffd_wanted);
 SIZE(workset_info);
 
 const size_t pgl_alignof_tb = _Alignof(struct pgl_tb);
@@ -214,6 +215,13 @@ const struct pgl_member pgl_members[] = {
     {MEMBER(uffd_source, fd)},
     {MEMBER(uffd_source, memory)},
     {MEMBER(uffd_source, size)},
+    {MEMBER(uffd_source, request)},
+    {MEMBER(uffd_source, arg)},
+    {MEMBER(uffd_source, surplus)},
+    {MEMBER(uffd_source, outstanding)},
+    {MEMBER(uffd_wanted, offset)},
+    {MEMBER(uffd_wanted, length)},
+    {MEMBER(uffd_wanted, demand)},
     {MEMBER(uffd_stats, faults)},
     {MEMBER(uffd_stats, requests)},
     {MEMBER(uffd_stats, pages_fetched)},

@@ -57,6 +57,7 @@ PGL_API extern const size_t pgl_sizeof_uffd_range;
 PGL_API extern const size_t pgl_sizeof_uffd_region;
 PGL_API extern const size_t pgl_sizeof_uffd_source;
 PGL_API extern const size_t pgl_sizeof_uffd_stats;
+PGL_API extern const size_t pgl_sizeof_uffd_wanted;
 PGL_API extern const size_t pgl_sizeof_workset_info;
 
 /**

@@ -25,6 +25,11 @@ extern "C" {
 struct pgl_uffd;
 
 /**
+ * struct pgl_uffd_request - what a pager wants from a source that is a callback
+ */
+struct pgl_uffd_request;
+
+/**
  * enum pgl_uffd_remedy - the answer to a page that could not be read
  * @PGL_UFFD_DEFAULT: from the failed() callback, what the region says; of a region, PGL_UFFD_POISON if the kernel has it
  *      (Linux 6.6), and otherwise PGL_UFFD_AGAIN. In both cases no thread goes on with wrong bytes
@@ -32,7 +37,8 @@ struct pgl_uffd;
  * @PGL_UFFD_AGAIN: read the page again in about a millisecond; only threads that want this page wait meanwhile
  * @PGL_UFFD_POISON: the threads that touch the page get SIGBUS at its address, now and later, and a system call that
  *      meets it fails with EFAULT. That ends when the program gives the page back (madvise()): its next touch reads it
- *      again. From the failed() callback, on a kernel without it, the same as PGL_UFFD_AGAIN
+ *      again. It may end when a source supplies the page later or, where threads serve themselves, when it can be read.
+ *      From the failed() callback, on a kernel without it, the same as PGL_UFFD_AGAIN
  */
 enum pgl_uffd_remedy {
     PGL_UFFD_DEFAULT,
@@ -208,8 +214,9 @@ PGL_API const char *pgl_uffd_explain(int error);
  * pgl_uffd_free - stop the handler threads, then release every region
  * @uffd: may be NULL
  *
- * Faults that wait when it is called are answered first, except those of bad pages and those that are put off because
- * another thread changes memory at that moment. The memory stays mapped. Pages that were never touched are plain
+ * Faults that wait when it is called are answered first, except those of bad pages, those that wait for the answer of a
+ * source, and those that are put off because another thread changes memory at that moment. It waits for calls that supply
+ * bytes at that moment, and not for requests that are outstanding: they may be answered and ended later. The memory stays mapped. Pages that were never touched are plain
  * anonymous memory afterwards, and show zeros instead of the file. Before this call, the caller stops using the regions
  * or fetches the pages that it still needs.
  *
@@ -231,25 +238,52 @@ PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
  * enum pgl_uffd_source_kind - where the bytes of a region come from
  * @PGL_UFFD_FILE: a file
  * @PGL_UFFD_MEMORY: memory of this process
+ * @PGL_UFFD_CALLBACK: a function that answers at once, or later from any thread
  */
 enum pgl_uffd_source_kind {
     PGL_UFFD_FILE,
     PGL_UFFD_MEMORY,
+    PGL_UFFD_CALLBACK,
+};
+
+/**
+ * struct pgl_uffd_wanted - what a request wants from its source
+ * @offset, @length: bytes of the source, whole pages
+ * @demand: the offset of the page among them that a thread waits for; the others are its neighbours, as the advice says
+ */
+struct pgl_uffd_wanted {
+    uint64_t offset;
+    uint64_t length;
+    uint64_t demand;
 };
 
 /**
  * struct pgl_uffd_source - where the bytes of a region come from
  * @kind: which of the other members are read
  * @fd: PGL_UFFD_FILE: a regular file, open for reading
- * @memory, @size: PGL_UFFD_MEMORY: the bytes, which stay mapped and readable as long as the region does, forked children
+ * @size: PGL_UFFD_MEMORY, PGL_UFFD_CALLBACK: the number of bytes
+ * @memory: PGL_UFFD_MEMORY: the bytes, which stay mapped and readable as long as the region does, forked children
  *      included, and are not themselves in a region of any pager. Their address need not be page-aligned. A page of them
  *      that cannot be read is an error of the region's page
+ * @request: PGL_UFFD_CALLBACK: called on a handler thread, with no lock of the library held, each time that bytes are
+ *      wanted. It may answer by the pgl_uffd_request_...() functions, or have another thread answer later; meanwhile the
+ *      handlers serve other faults. It does not wait for a page of any region. If the
+ *      pager follows forks and other threads may fork, it takes no lock that fork() takes; malloc's are among them
+ * @arg: handed to @request
+ * @surplus: PGL_UFFD_CALLBACK: of bytes that are supplied beyond those that were wanted, so many before them and so many
+ *      behind them are installed at most, rounded down to pages; the others are ignored. 0: none
+ * @outstanding: PGL_UFFD_CALLBACK: at most so many pages are wanted at a time. A fault that would want more waits, and
+ *      neighbours are left out. 0: no limit
  */
 struct pgl_uffd_source {
     enum pgl_uffd_source_kind kind;
     int fd;
     const void *memory;
-    size_t size;
+    uint64_t size;
+    void (*request)(void *arg, struct pgl_uffd_request *request, const struct pgl_uffd_wanted *wanted) PGL_NOEXCEPT;
+    void *arg;
+    uint64_t surplus;
+    uint64_t outstanding;
 };
 
 /**
@@ -341,7 +375,8 @@ struct pgl_uffd_region {
  *           EINVAL: not page-aligned, empty, or beyond the source's end; a member with a value that does not exist;
  *           some of the memory is not of its kind; huge pages that are not of 2 MiB; some of the source's memory is
  *           in a region of this pager;
- *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill this kind of memory;
+ *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill this kind of memory; or the source is a
+ *           callback, and the memory is of huge pages, or threads serve themselves (PGL_UFFD_SIGBUS);
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;
  *           EEXIST: part of it is mapped here already; or it has pages that cannot be dropped, because they are locked
@@ -362,6 +397,59 @@ PGL_API bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_re
  */
 PGL_API bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t offset,
                           enum pgl_advice advice);
+
+/*
+ * The answers of a source that is a callback. A request is the source's from the callback until pgl_uffd_request_end(),
+ * which it calls once for each. It may answer from any thread, in any order, in any number of parts; each page's first
+ * answer counts. A request outlives its region, the process whose memory it is for, and even the pager: answers change
+ * nothing then, but end it all the same. None of these functions is called with a lock held that the request() or
+ * failed() callback takes.
+ */
+
+/**
+ * pgl_uffd_request_supply - supply bytes, those that are wanted and others
+ * @offset, @length: of the source; only whole pages among them are used
+ * @data: the bytes, in memory that needs no pager; NULL: zeros
+ *
+ * Pages that were wanted, by this request or by another one, are installed, and their threads go on. Others are installed
+ * as far as the source's surplus goes, unless they are there already, or show zeros because they were given back.
+ *
+ * Locks:    entry: none.
+ * Blocks:   while the kernel lets no page be installed because a thread changes memory.
+ * Errors:   false with errno EFAULT: @data cannot be read; the pages from there on are still wanted. ECANCELED: the pager
+ *           has ended.
+ */
+PGL_API bool pgl_uffd_request_supply(struct pgl_uffd_request *request, uint64_t offset, const void *data,
+                                     uint64_t length);
+
+/**
+ * pgl_uffd_request_fail - say that bytes cannot be had
+ * @offset, @length: of the source; each page that was wanted by this request and lies in it, even in part, has failed
+ * @error: an errno, for the failed() callback
+ *
+ * A page whose thread waits is wanted once more, alone. If it fails then, too, the region's on_error says what happens.
+ *
+ * Locks:    entry: none.
+ */
+PGL_API void pgl_uffd_request_fail(struct pgl_uffd_request *request, uint64_t offset, uint64_t length, int error);
+
+/**
+ * pgl_uffd_request_is_wanted - whether any page of a request is still wanted
+ *
+ * It is not if the answers to other requests have brought all its pages, or if the pager or the process has ended.
+ *
+ * Locks:    entry: none.
+ */
+PGL_API bool pgl_uffd_request_is_wanted(struct pgl_uffd_request *request);
+
+/**
+ * pgl_uffd_request_end - end a request
+ *
+ * Pages that have no answer have failed, with the error of the last pgl_uffd_request_fail(), or with ENODATA.
+ *
+ * Locks:    entry: none.
+ */
+PGL_API void pgl_uffd_request_end(struct pgl_uffd_request *request);
 
 /**
  * pgl_uffd_unmap - release a range; it stays mapped as plain anonymous memory

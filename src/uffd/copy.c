@@ -41,7 +41,6 @@ static void count_answer(struct pgl_delivery *delivery)
     uint64_t ns = pgl_now_ns() - delivery->start_ns;
     uint64_t max = __atomic_load_n(&stats->ns_max, __ATOMIC_RELAXED);
 
-    delivery->answered = true;
     delivery->answered_ns = delivery->start_ns + ns;
     if (delivery->npages > 0) {
         pgl_meter_request(&delivery->pager->meter, delivery->npages, ns, stats);
@@ -54,14 +53,23 @@ static void count_answer(struct pgl_delivery *delivery)
     }
 }
 
+/* Count the answer if the faulting page is among these, unless another thread does. */
+static void note_answer(struct pgl_delivery *delivery, uint64_t addr, uint64_t length)
+{
+    if (!delivery->answered && delivery->addr - addr < length) {
+        if (!delivery->claim || !__atomic_exchange_n(delivery->claim, true, __ATOMIC_RELAXED)) {
+            count_answer(delivery);
+        }
+        delivery->answered = true;
+    }
+}
+
 /* Wake every thread that waits for these pages. Everything about them has been counted. */
 static void wake(struct pgl_delivery *delivery, uint64_t addr, uint64_t length)
 {
     struct uffdio_range range = {addr, length};
 
-    if (!delivery->answered && delivery->addr - addr < length) {
-        count_answer(delivery);
-    }
+    note_answer(delivery, addr, length);
     if (!delivery->pager->self_service) { /* otherwise no thread sleeps */
         ioctl(delivery->space->fd, UFFDIO_WAKE, &range);
     }
@@ -283,6 +291,10 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
         uint64_t wanted = stretch->npages - *done;
         uint64_t made;
 
+        if (!data && protects) { /* the kernel's zero page cannot be protected */
+            data = delivery->pager->zeros;
+            wanted = wanted < PGL_UFFD_ZERO_PAGES ? wanted : PGL_UFFD_ZERO_PAGES;
+        }
         pgl_count(stretch->counter, wanted); /* now, because a thread may touch a page at once */
         made = stretch->present ? show_pages(uffd, addr + *done * page_size, wanted * page_size, protects)
                                 : make_pages(uffd, addr + *done * page_size, data, wanted * page_size, protects);
@@ -313,7 +325,7 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
 {
     uint64_t demand = request->pager_demand;
     uint64_t addr = delivery->addr + (first - demand) * delivery->pager->page_size;
-    bool opens = delivery->pager->withholds && request->access == PGL_ACCESS_WRITE;
+    bool opens = delivery->pager->withholds && request->access == PGL_ACCESS_WRITE && !delivery->offers;
     enum pgl_access access = delivery->pager->withholds ? PGL_ACCESS_READ : PGL_ACCESS_WRITE;
     struct pgl_pager_range range = {first, first + npages - 1};
 
@@ -331,7 +343,10 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
         range.first = demand + 1;
         pgl_delivery_wake(delivery);
     }
-    if (range.first <= range.last) {
+    if (delivery->offers) {
+        note_answer(delivery, addr, npages * delivery->pager->page_size); /* N8 */
+        pgl_pager_offer(request->object, range, NULL, access);
+    } else if (range.first <= range.last) {
         pgl_pager_supply(request->object, request->id, range, NULL, access);
     }
     if (!opens) {
@@ -347,6 +362,17 @@ struct placing {
     bool mapped; /* it is copied out of a mapping: its bytes are counted as they are installed */
     int error;   /* of the first page that could not be installed */
 };
+
+/* Pages that were offered could not be installed. The faults that wait for them look again. */
+static void take_back(const struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first,
+                      uint64_t npages)
+{
+    uint64_t object_first = first - request->object->config.pager_range.first;
+
+    if (delivery->offers) {
+        pgl_object_cancel(request->object, request->id, object_first, object_first + npages - 1);
+    }
+}
 
 static void skip(struct stretch *stretch, uint64_t npages, size_t page_size)
 {
@@ -381,7 +407,9 @@ static int place(struct pgl_delivery *delivery, void *arg)
             placing->in_pieces = true;
         } else if (error != 0) {
             placing->error = placing->error != 0 ? placing->error : error;
-            skip(rest, placing->in_pieces ? delivery->unit : rest->npages, delivery->pager->page_size);
+            stretch.npages = placing->in_pieces ? delivery->unit : rest->npages;
+            take_back(delivery, placing->request, rest->first, stretch.npages);
+            skip(rest, stretch.npages, delivery->pager->page_size);
         }
     }
     return placing->error;
@@ -393,6 +421,9 @@ static int deliver(struct pgl_delivery *delivery, struct placing *placing)
     int error = pgl_delivery_persist(delivery, place, placing);
 
     pgl_count(&delivery->pager->stats.gone, error == ENOENT || error == ESRCH);
+    if (error == ESRCH) {
+        __atomic_store_n(&delivery->space->ended, true, __ATOMIC_RELAXED);
+    }
     return error == ENOENT || error == ESRCH ? EAGAIN : error;
 }
 
@@ -428,19 +459,19 @@ static int bring_read(struct pgl_delivery *delivery, struct placing *placing, co
 /* Make pages of zeros, those of a hole as far as the file still reaches. Returns 0 or an errno. */
 static int bring_zeros(struct pgl_delivery *delivery, struct placing *placing, const struct pgl_source *hole_of)
 {
-    size_t page_size = delivery->pager->page_size;
     struct stretch *rest = &placing->rest;
     int size_error = 0;
     int error;
 
     if (hole_of) {
-        size_error = pgl_source_measure_hole(hole_of, rest->first, rest->npages, page_size, &rest->npages);
+        size_error =
+            pgl_source_measure_hole(hole_of, rest->first, rest->npages, delivery->pager->page_size, &rest->npages);
     }
     rest->npages -= rest->npages % delivery->unit;
     rest->zeros = true;
     rest->counter = &delivery->pager->stats.pages_zeroed;
     if (delivery->pager->protects || delivery->unit > 1) { /* the kernel's zero page cannot be protected, or huge */
-        rest->data = memset(delivery->buffer, 0, rest->npages * page_size);
+        rest->data = memset(delivery->buffer, 0, rest->npages * delivery->pager->page_size);
     }
     error = rest->npages > 0 ? deliver(delivery, placing) : 0;
     return error != 0 ? error : size_error;
@@ -467,10 +498,10 @@ static int bring_present(struct pgl_delivery *delivery, const struct pgl_request
     return deliver(delivery, &placing);
 }
 
-/* Bring the run around a page of the request, and return it in *run. Returns 0 or an errno. */
-static int bring(struct pgl_delivery *delivery, const struct pgl_request *request, const struct pgl_shown *shown,
-                 uint64_t page, struct pgl_pager_range *run)
+int pgl_delivery_bring(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t page,
+                       struct pgl_pager_range *run)
 {
+    const struct pgl_shown *shown = request->object->config.pager;
     const struct pgl_source *source = shown->source;
     struct placing placing = {.request = request, .rest.counter = &delivery->pager->stats.pages_fetched};
     const unsigned char *mapped;
@@ -503,6 +534,19 @@ static int bring(struct pgl_delivery *delivery, const struct pgl_request *reques
     return error == EFAULT && source->file ? bring_read(delivery, &placing, source) : error;
 }
 
+int pgl_delivery_offer(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first,
+                       uint64_t npages, const void *data)
+{
+    struct pgl_uffd_stats *stats = &delivery->pager->stats;
+    struct placing placing = {
+        .request = request,
+        .rest = {first, npages, data, .counter = data ? &stats->pages_fetched : &stats->pages_zeroed},
+    };
+
+    pgl_count(&stats->bytes_read, data ? npages * delivery->pager->page_size : 0);
+    return deliver(delivery, &placing);
+}
+
 /* Bring the run with the demand page first, and the others in ascending order. */
 static int data_request(void *pager, const struct pgl_request *request)
 {
@@ -513,11 +557,11 @@ static int data_request(void *pager, const struct pgl_request *request)
 
     delivery->unit = shown->unit;
     error = delivery->present ? bring_present(delivery, request, &awaited)
-                              : bring(delivery, request, shown, request->pager_demand, &awaited);
+                              : pgl_delivery_bring(delivery, request, request->pager_demand, &awaited);
     for (uint64_t page = request->range.first; error == 0 && page <= request->range.last; page = run.last + 1) {
         run = awaited;
         if (page != awaited.first) {
-            error = bring(delivery, request, shown, page, &run);
+            error = pgl_delivery_bring(delivery, request, page, &run);
         }
     }
     delivery->error = error;

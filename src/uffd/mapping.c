@@ -68,7 +68,7 @@ const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t 
     const unsigned char *bytes;
     struct stat st;
 
-    if (source->kind == PGL_UFFD_MEMORY) {
+    if (source->from.kind == PGL_UFFD_MEMORY) {
         return find_memory(source, first, npages, page_size);
     }
     if (!source->mapping.bytes || npages < LEAST_PAGES || (first + npages) * page_size > source->size ||

@@ -11,7 +11,7 @@
 
 #include "../cancel_internal.h"
 #include "../fault/fault_internal.h"
-#include "uffd_internal.h"
+#include "late_internal.h"
 
 /* Bring a page, and others after it that are absent. Returns 0, or an errno if the page cannot be had. */
 static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t npages)
@@ -44,6 +44,10 @@ static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t npag
     }
     if (delivery.placed) {
         pgl_object_unref(delivery.place.object);
+    }
+    if (delivery.asked) {
+        delivery.error = pgl_request_error(delivery.asked);
+        pgl_request_unref(delivery.asked);
     }
     switch (result) {
     case PGL_FAULT_MEMORY_ERROR:

@@ -45,7 +45,7 @@ static struct pgl_shown *shown_alloc(struct pgl_source *source, bool keeps_zeros
 
 static bool policies_exist(const struct pgl_uffd_region *region)
 {
-    return pgl_advice_valid((int)region->advice) && region->source.kind <= PGL_UFFD_MEMORY &&
+    return pgl_advice_valid((int)region->advice) && region->source.kind <= PGL_UFFD_CALLBACK &&
            region->removed <= PGL_UFFD_ZEROS && region->on_error <= PGL_UFFD_POISON;
 }
 
@@ -59,21 +59,32 @@ static bool is_paged(const struct pgl_uffd *uffd, const struct pgl_uffd_source *
            entry.view.first <= ((uintptr_t)from->memory + from->size - 1) / uffd->page_size;
 }
 
+static bool is_whole(const struct pgl_uffd *uffd, const struct pgl_uffd_source *from)
+{
+    return from->kind == PGL_UFFD_MEMORY ? from->memory && !is_paged(uffd, from) : from->request != NULL;
+}
+
 static struct pgl_source *source_of(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
 {
-    if (region->source.kind == PGL_UFFD_FILE) {
-        return pgl_source_new(&uffd->files, region->source.fd, region->offset, region->length, uffd->page_size);
+    const struct pgl_uffd_source *from = &region->source;
+
+    if (from->kind == PGL_UFFD_FILE) {
+        return pgl_source_new(&uffd->files, from->fd, region->offset, region->length, uffd->page_size);
     }
-    if (is_paged(uffd, &region->source)) {
+    if (!is_whole(uffd, from)) {
         errno = EINVAL;
         return NULL;
     }
-    return pgl_source_new_memory(&uffd->files, &region->source, region->offset, region->length, uffd->page_size);
+    if (from->kind == PGL_UFFD_CALLBACK && /* a thread would wait in a signal's handler; answers come in small pages */
+        (uffd->self_service || region->memory == PGL_UFFD_HUGE)) {
+        errno = EOPNOTSUPP;
+        return NULL;
+    }
+    return pgl_source_new_other(&uffd->files, from, region->offset, region->length, uffd->page_size);
 }
 
 struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
 {
-    bool has_poison = (uffd->features & UFFD_FEATURE_POISON) != 0;
     struct pgl_source *source;
     struct pgl_shown *shown;
 
@@ -81,7 +92,7 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
         errno = EINVAL;
         return NULL;
     }
-    if (region->on_error == PGL_UFFD_POISON && !has_poison) {
+    if (region->on_error == PGL_UFFD_POISON && (uffd->features & UFFD_FEATURE_POISON) == 0) {
         errno = EOPNOTSUPP;
         return NULL;
     }
@@ -105,9 +116,7 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
         return NULL;
     }
     shown->unit = region->memory == PGL_UFFD_HUGE ? PGL_UFFD_HUGE_SIZE / uffd->page_size : 1;
-    shown->on_error = region->on_error != PGL_UFFD_DEFAULT ? region->on_error
-                      : has_poison                         ? PGL_UFFD_POISON
-                                                           : PGL_UFFD_AGAIN;
+    shown->on_error = region->on_error != PGL_UFFD_DEFAULT ? region->on_error : PGL_UFFD_POISON;
     return shown;
 }
 

@@ -23,7 +23,8 @@
  *              by the timer when failed() asks for another try; by the handler that parked the thread; or, when the
  *              pager ends, by unregistering the region.
  *              A handler waits for another one in two places.
- *              In the driver it waits for a page that the other one is reading. That one waits for the file, and for
+ *              In the driver it waits for a page of a file that the other one is reading; it waits for no source that
+ *              answers later (wait.c). That one waits for the file, and for
  *              threads that change memory to leave the kernel, which no handler prevents.
  *              At the pager's lock and the layout it waits while pages are installed, while events are read and
  *              applied, and while an allocation for an event is retried. None of these waits for a handler.
@@ -36,7 +37,7 @@
 #include <sys/mman.h>
 
 #include "../fault/object_internal.h"
-#include "uffd_internal.h"
+#include "late_internal.h"
 
 /* For pgl_delivery_persist(): nothing was refused, but the thread will fault again, and events come first (E4). */
 static int ask_for_events(struct pgl_delivery *delivery, void *arg)
@@ -51,9 +52,10 @@ static enum pgl_uffd_remedy remedy_of(const struct pgl_uffd *uffd, const struct 
     const struct pgl_uffd_config *config = &uffd->config;
     const struct pgl_shown *shown = delivery->placed ? delivery->place.object->config.pager : NULL;
     enum pgl_uffd_remedy remedy = PGL_UFFD_DEFAULT;
+    int error = delivery->asked ? pgl_request_error(delivery->asked) : delivery->error;
 
     if (config->failed) {
-        remedy = config->failed(config->arg, (const void *)(uintptr_t)delivery->addr, delivery->error);
+        remedy = config->failed(config->arg, (const void *)(uintptr_t)delivery->addr, error);
     }
     if (remedy == PGL_UFFD_DEFAULT) {
         remedy = shown ? shown->on_error : PGL_UFFD_AGAIN; /* a region is there since: the next fault is its own */
@@ -92,23 +94,24 @@ static bool is_present(const struct pgl_delivery *delivery)
 }
 
 /*
- * Run the fault through the driver. A page that is still missing when this returns is left to the next fault: the
- * caller wakes the thread unless it was put off. After a write to a protected page only the driver has to know of the
- * write; the caller removes the protection if this has not. Likewise it shows a page that is there already.
+ * Run the fault through the driver, or go on with it. A page that is still missing when this returns is left to the next
+ * fault: the caller wakes the thread unless it was put off. After a write to a protected page only the driver has to
+ * know of the write; the caller removes the protection if this has not. Likewise it shows a page that is there already.
+ * Returns false when the fault waits for a source, and belongs to another thread.
  */
-static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *delivery, struct pgl_fault_args *args)
+static bool deliver_fault(struct pgl_handler *handler, struct pgl_wait *wait, struct pgl_delivery *delivery,
+                          struct pgl_fault_args *args)
 {
     struct pgl_uffd *uffd = handler->uffd;
     struct pgl_fault_page page;
-    bool failed = false;
 
     for (;;) {
         delivery->error = EIO;
-        switch (pgl_fault_run(handler->fault, args, &page)) {
+        switch (wait ? pgl_wait_run(wait, &page) : pgl_fault_run(handler->fault, args, &page)) {
         case PGL_FAULT_SUCCESS:
             if (!page.hit || delivery->protected || (args->flags & PGL_FAULT_FLAG_RETRIED) != 0 ||
                 (uffd->self_service && is_present(delivery))) { /* R5 */
-                return;
+                return true;
             }
             pthread_rwlock_rdlock(&uffd->layout);
             pgl_space_forget(delivery->space, args->index, args->index); /* R1 */
@@ -117,25 +120,60 @@ static void deliver_fault(struct pgl_handler *handler, struct pgl_delivery *deli
         case PGL_FAULT_MEMORY_ERROR:
         case PGL_FAULT_NO_DATA:
             if (delivery->protected || delivery->present) {
-                return;
+                return true;
             }
-            if (failed) {
+            if (delivery->failed) {
                 give_up(uffd, delivery);
-                return;
+                return true;
             }
-            failed = true; /* a neighbour may be the cause: try the page alone before giving up */
+            delivery->failed = true; /* a neighbour may be the cause: try the page alone before giving up */
             break;
         case PGL_FAULT_NO_ENTRY: /* R3 */
             pgl_delivery_zero(delivery);
-            return;
+            return true;
+        case PGL_FAULT_INTERRUPTED: /* or its source is asked for nothing more: its thread waits for the end */
+            delivery->put_off = __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED);
+            return true;
         case PGL_FAULT_RETRY:
-        case PGL_FAULT_INTERRUPTED:
         case PGL_FAULT_MEMORY_SHORTAGE:
-        case PGL_FAULT_PENDING:
         case PGL_FAULT_INVALID:
-            return;
+            return true;
+        case PGL_FAULT_PENDING:
+            return false;
         }
         args->flags |= PGL_FAULT_FLAG_RETRIED;
+    }
+}
+
+/* The driver is done with the fault. See to it that its thread goes on, unless it was put off. */
+static void finish_fault(struct pgl_delivery *delivery)
+{
+    if (delivery->asked) {
+        delivery->answered = delivery->answered || pgl_request_was_answered(delivery->asked);
+    }
+    if (delivery->protected && !delivery->answered) {
+        pgl_delivery_unprotect(delivery);
+    }
+    if (delivery->present && !delivery->answered) {
+        pgl_delivery_show(delivery);
+    }
+    if (!delivery->answered) {
+        pgl_delivery_persist(delivery, ask_for_events, NULL);
+    }
+    if (!delivery->answered && !delivery->put_off) {
+        pgl_delivery_wake(delivery);
+    }
+}
+
+/* Begin with a fault that may wait for its source, or go on with it. */
+static void serve_wait(struct pgl_handler *handler, struct pgl_wait *wait)
+{
+    struct pgl_delivery *delivery = pgl_wait_delivery(wait);
+
+    delivery->buffer = handler->buffer;
+    if (deliver_fault(handler, wait, delivery, pgl_wait_args(wait))) {
+        finish_fault(delivery);
+        pgl_wait_free(wait);
     }
 }
 
@@ -192,21 +230,20 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         if (delivery.placed) {
             delivery.unit = ((const struct pgl_shown *)delivery.place.object->config.pager)->unit;
         }
-        deliver_fault(handler, &delivery, &args);
+        if (delivery.placed && delivery.place.object->config.pager_ops == &pgl_late_pager_ops) {
+            struct pgl_wait *wait = pgl_wait_new(&delivery, &args);
+
+            if (wait) {
+                serve_wait(handler, wait);
+                return PGL_SERVED_LATER;
+            }
+            delivery.put_off = pgl_bad_page_add(uffd, space, delivery.addr);
+        } else {
+            deliver_fault(handler, NULL, &delivery, &args);
+        }
         handler->put[handler->nput++] = (struct pgl_put){delivery.put_first, delivery.put_last};
     }
-    if (protected && !delivery.answered) {
-        pgl_delivery_unprotect(&delivery);
-    }
-    if (delivery.present && !delivery.answered) {
-        pgl_delivery_show(&delivery);
-    }
-    if (!delivery.answered) {
-        pgl_delivery_persist(&delivery, ask_for_events, NULL);
-    }
-    if (!delivery.answered && !delivery.put_off) {
-        pgl_delivery_wake(&delivery);
-    }
+    finish_fault(&delivery);
     if (delivery.answered) {
         handler->last_thread = thread;
         handler->answered_ns = delivery.answered_ns;
@@ -284,6 +321,7 @@ static void *handle(void *arg)
     }
     for (;;) {
         struct epoll_event event;
+        struct pgl_wait *wait;
 
         if (epoll_wait(handler->uffd->epoll, &event, 1, -1) != 1) {
             continue;
@@ -294,6 +332,12 @@ static void *handle(void *arg)
             return NULL;
         case PGL_UFFD_NUMBER_TIMER:
             pgl_bad_page_expire(handler->uffd);
+            break;
+        case PGL_UFFD_NUMBER_LATE:
+            wait = pgl_wait_next(handler->uffd);
+            if (wait) {
+                serve_wait(handler, wait);
+            }
             break;
         default:
             serve(handler, event.data.u64, handler->uffd->share);

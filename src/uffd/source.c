@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The sources of bytes: the files and the memory that regions show, the files' holes, and reading them.
+ * The sources of bytes: the files, the memory and the callbacks whose bytes regions show; the files' holes; and
+ * reading files.
  *
  * OBJECTS      A file is an open file description of the pager's own or, if it cannot open one, a duplicate of the
  *              caller's descriptor. Regions share it if their files are one inode and were opened with the same flags.
@@ -204,7 +205,7 @@ static bool find_holes(struct pgl_source *source, size_t page_size)
 /* Free a source that has no holder any more, or never had one. */
 static void source_free(struct pgl_source *source)
 {
-    if (source->kind == PGL_UFFD_FILE) {
+    if (source->from.kind == PGL_UFFD_FILE) {
         pgl_mapping_fini(&source->mapping);
     }
     if (source->file) {
@@ -268,12 +269,12 @@ struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offs
     return source;
 }
 
-struct pgl_source *pgl_source_new_memory(struct pgl_files *files, const struct pgl_uffd_source *from, uint64_t offset,
-                                         uint64_t length, size_t page_size)
+struct pgl_source *pgl_source_new_other(struct pgl_files *files, const struct pgl_uffd_source *from, uint64_t offset,
+                                        uint64_t length, size_t page_size)
 {
     struct pgl_source *source;
 
-    if (!from->memory || offset > from->size || length > from->size - offset) {
+    if (offset > from->size || length > from->size - offset) {
         errno = EINVAL;
         return NULL;
     }
@@ -282,12 +283,14 @@ struct pgl_source *pgl_source_new_memory(struct pgl_files *files, const struct p
         errno = ENOMEM;
         return NULL;
     }
-    source->kind = PGL_UFFD_MEMORY;
+    source->from = *from;
     source->files = files;
     source->refs = 1;
     source->size = from->size;
     source->range = (struct pgl_pager_range){offset / page_size, (offset + length) / page_size - 1};
-    pgl_mapping_init_memory(&source->mapping, (const unsigned char *)from->memory + offset, length);
+    if (from->kind == PGL_UFFD_MEMORY) {
+        pgl_mapping_init_memory(&source->mapping, (const unsigned char *)from->memory + offset, length);
+    }
     return source;
 }
 

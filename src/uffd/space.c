@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -74,6 +75,16 @@ void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space)
         pgl_map_free(space->map);
         pgl_arena_heap_ops.free(&uffd->arena, space);
     }
+}
+
+void pgl_uffd_destroy(struct pgl_uffd *uffd)
+{
+    pgl_arena_fini(&uffd->arena);
+    pthread_cond_destroy(&uffd->late.left);
+    pthread_mutex_destroy(&uffd->late.lock);
+    pthread_rwlock_destroy(&uffd->layout);
+    pthread_mutex_destroy(&uffd->lock);
+    free(uffd);
 }
 
 int pgl_space_probe(const struct pgl_uffd *uffd, const struct pgl_space *space)
@@ -182,6 +193,7 @@ struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_p
         .pager_ops = pager_ops,
         .pager = shown,
         .pager_range = source->range,
+        .credits = source->from.kind == PGL_UFFD_CALLBACK ? source->from.outstanding : 0,
         .advice = advice,
         .table = shown->unit > 1 ? &alone : &uffd->table,
         .costs = uffd->config.costs,

@@ -9,11 +9,12 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "../cancel_internal.h"
-#include "uffd_internal.h"
+#include "late_internal.h"
 
 struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
 {
@@ -23,6 +24,7 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     struct epoll_event timer = {.events = EPOLLIN, .data.u64 = PGL_UFFD_NUMBER_TIMER};
     struct pgl_uffd *uffd;
     int error = 0;
+    void *zeros;
     int fd;
 
     if ((config->handover == PGL_UFFD_SIGBUS && (config->follow_forks || config->write_protect)) ||
@@ -32,6 +34,7 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     }
     uffd = calloc(1, sizeof(*uffd));
     if (!uffd || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
+        pthread_mutex_init(&uffd->late.lock, NULL) != 0 || pthread_cond_init(&uffd->late.left, NULL) != 0 ||
         !pgl_arena_init(&uffd->arena) || !pgl_files_init(&uffd->files, &uffd->arena) ||
         !pgl_meter_init(&uffd->meter, &config->costs, &uffd->stats)) {
         free(uffd);
@@ -46,13 +49,16 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     uffd->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     uffd->pagemap = -1;
     uffd->spare = pgl_event_open_spare();
+    uffd->late.event = -1;
+    zeros = mmap(NULL, PGL_UFFD_ZERO_PAGES * uffd->page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uffd->zeros = zeros != MAP_FAILED ? zeros : NULL;
     uffd->last_number = PGL_UFFD_NUMBER_LAST;
     uffd->share = nhandlers > 1 ? 1 : PGL_UFFD_BATCH;
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
-    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->handlers ||
+    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->zeros || !uffd->handlers ||
         epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &stop) != 0 ||
-        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 || (fd = pgl_uffd_open(uffd)) < 0 ||
-        !(uffd->self = pgl_space_add(uffd, fd))) {
+        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 || !pgl_late_init(uffd) ||
+        (fd = pgl_uffd_open(uffd)) < 0 || !(uffd->self = pgl_space_add(uffd, fd))) {
         error = errno;
     }
     if (error == 0 && config->handover == PGL_UFFD_SIGBUS) {
@@ -73,6 +79,7 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
 void pgl_uffd_free(struct pgl_uffd *uffd)
 {
     PGL_UNCANCELLED;
+    bool freed;
 
     if (!uffd) {
         return;
@@ -85,6 +92,8 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     for (unsigned i = 0; i < uffd->nhandlers; i++) {
         pthread_join(uffd->handlers[i].thread, NULL);
     }
+    pgl_request_close(uffd);
+    pgl_wait_end_all(uffd);
     if (uffd->spare >= 0) {
         close(uffd->spare);
     }
@@ -112,13 +121,17 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     if (uffd->pagemap >= 0) {
         close(uffd->pagemap);
     }
-    pgl_files_fini(&uffd->files);
-    pgl_arena_fini(&uffd->arena);
+    pgl_late_fini(uffd);
+    if (uffd->zeros) {
+        munmap((void *)(uintptr_t)uffd->zeros, PGL_UFFD_ZERO_PAGES * uffd->page_size);
+    }
     pgl_meter_fini(&uffd->meter);
-    pthread_rwlock_destroy(&uffd->layout);
-    pthread_mutex_destroy(&uffd->lock);
     free(uffd->handlers);
-    free(uffd);
+    freed = pgl_request_let_go(uffd);
+    pgl_files_fini(&uffd->files);
+    if (freed) {
+        pgl_uffd_destroy(uffd);
+    }
 }
 
 /* Enter the object in the map and register the range. The pager's lock is held, and the layout for writing. */
@@ -176,7 +189,7 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
     struct pgl_object *object;
     struct pgl_shown *shown;
     uint64_t first, last;
-    bool mapped;
+    bool late, mapped;
     int error;
 
     if (!pgl_uffd_to_pages(uffd, region->addr, region->length, &first, &last)) {
@@ -191,7 +204,8 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
     if (!shown) {
         return false;
     }
-    object = pgl_uffd_object_new(uffd, &pgl_uffd_pager_ops, shown, region->advice);
+    late = region->source.kind == PGL_UFFD_CALLBACK;
+    object = pgl_uffd_object_new(uffd, late ? &pgl_late_pager_ops : &pgl_uffd_pager_ops, shown, region->advice);
     if (!object) {
         pgl_shown_free(shown);
         errno = ENOMEM;

@@ -9,6 +9,8 @@
  *   serve.c     the handler threads: one fault from its message to its answer
  *   follow.c    the processor that a handler runs on
  *   bad_page.c  pages that failed() wants tried again
+ *   wait.c      faults that wait for a source's answer
+ *   request.c   what sources are asked for, and their answers
  *   copy.c      how pages get into memory: the pager of the fault driver
  *   latency.c   histograms of times
  *   meter.c     what faults and pages cost
@@ -42,6 +44,7 @@
 #include "../fault/map_internal.h"
 
 #define PGL_UFFD_HUGE_SIZE ((size_t)2 << 20)
+#define PGL_UFFD_ZERO_PAGES 64
 #define PGL_UFFD_BATCH 64      /* messages that one read returns at most, to the only handler or at the end */
 #define PGL_UFFD_ENOUGH 100    /* attempts to find a moment in which no thread changes memory */
 #define PGL_UFFD_PAUSE_US 1000 /* between two attempts */
@@ -50,7 +53,8 @@
 enum {
     PGL_UFFD_NUMBER_STOP = 0,
     PGL_UFFD_NUMBER_TIMER = 1,
-    PGL_UFFD_NUMBER_LAST = PGL_UFFD_NUMBER_TIMER,
+    PGL_UFFD_NUMBER_LATE = 2,
+    PGL_UFFD_NUMBER_LAST = PGL_UFFD_NUMBER_LATE,
 };
 
 /* An open file. All sources that read it share it. */
@@ -77,9 +81,9 @@ struct pgl_mapping {
     size_t length;
 };
 
-/* A part of a file, or of memory, that some memory shows. A forked child shares it. */
+/* A part of a file, of memory, or of what a callback supplies, that some memory shows. A forked child shares it. */
 struct pgl_source {
-    enum pgl_uffd_source_kind kind;
+    struct pgl_uffd_source from; /* as the caller has said; its descriptor may be closed */
     struct pgl_files *files;
     struct pgl_file *file;         /* referenced; NULL: no file */
     unsigned refs;                 /* atomic */
@@ -88,6 +92,20 @@ struct pgl_source {
     struct pgl_pager_range *holes; /* whole pages, as they were when the file was mapped: ascending */
     size_t nholes;
     struct pgl_mapping mapping; /* of the range */
+};
+
+/* Requests to sources, and the faults that wait for answers. request.c and wait.c have the protocol. */
+struct pgl_late {
+    pthread_mutex_t lock;
+    pthread_cond_t left; /* a user */
+    int event;           /* readable once for each fault on the list `ready` */
+    struct pgl_uffd_request *requests;
+    uint64_t nrequests;
+    unsigned users; /* threads that answer */
+    bool closed;    /* no thread answers any more */
+    bool freed;     /* the pager is gone, but for the memory of its requests */
+    struct pgl_wait *waits;
+    struct pgl_wait *ready;
 };
 
 /* The contents of one region: the pager of an object. region.c has its protocol. */
@@ -111,6 +129,7 @@ enum pgl_run {
 struct pgl_space {
     struct pgl_space *next;
     uint64_t number;
+    bool ended;            /* atomic: its process has */
     unsigned refs;         /* protected by the pager's lock, as are the next two */
     uint64_t parked_first; /* parked threads wait between these addresses; none while parked_first > parked_last */
     uint64_t parked_last;
@@ -180,12 +199,14 @@ struct pgl_uffd {
     int pagemap;       /* that record, or -1 */
     uint64_t epoch;    /* how often pages were protected again; protected by the layout */
     int epoll;
-    int stop;  /* readable when the handlers are to end */
-    int timer; /* readable when the bad pages are due */
-    int spare; /* a descriptor to close when a fork's event needs one and there is no other; or -1 */
+    int stop;                   /* readable when the handlers are to end */
+    int timer;                  /* readable when the bad pages are due */
+    const unsigned char *zeros; /* PGL_UFFD_ZERO_PAGES pages */
+    int spare;                  /* a descriptor to close when a fork's event needs one and there is no other; or -1 */
     struct pgl_space *self;
     struct pgl_arena arena; /* the heap of everything that handlers allocate, or that is allocated under the lock */
     struct pgl_files files; /* shown by regions */
+    struct pgl_late late;
     struct pgl_handler *handlers;
     unsigned nhandlers;            /* running */
     struct pgl_self *self_service; /* NULL: faults come to the handlers */
@@ -217,15 +238,19 @@ struct pgl_delivery {
     uint64_t addr;           /* the page that faulted */
     bool placed;             /* the map had an entry there before the fault was handled; `place` is its copy */
     struct pgl_place place;
-    bool protected;        /* the page was there, and the fault a write to it */
-    bool writes;           /* the fault was a write */
-    uint64_t unit;         /* of the region; 1 for memory of no region */
-    bool present;          /* the page is there, and only this mapping lacks it: a minor fault */
-    unsigned char *buffer; /* holds the widest cluster */
-    bool answered;         /* the faulting thread was woken */
-    bool put_off;          /* the faulting thread sleeps until its page is due */
-    bool poisoned;         /* the page was */
-    uint64_t put_first;    /* between these addresses pages were installed; none while put_first > put_last */
+    bool protected;                 /* the page was there, and the fault a write to it */
+    bool writes;                    /* the fault was a write */
+    uint64_t unit;                  /* of the region; 1 for memory of no region */
+    bool present;                   /* the page is there, and only this mapping lacks it: a minor fault */
+    unsigned char *buffer;          /* holds the widest cluster */
+    bool answered;                  /* the faulting thread was woken */
+    bool failed;                    /* its page could not be read once, maybe because of a neighbour */
+    bool offers;                    /* pages are supplied whether or not they were asked for, and the id is no matter */
+    bool *claim;                    /* atomic: set by the one that counts the answer; or NULL: there is no other */
+    struct pgl_uffd_request *asked; /* the last request of this fault, referenced; or NULL */
+    bool put_off;                   /* the faulting thread sleeps until its page is due */
+    bool poisoned;                  /* the page was */
+    uint64_t put_first;             /* between these addresses pages were installed; none while put_first > put_last */
     uint64_t put_last;
     int error; /* the reason why the demand page could not be read or installed */
 };
@@ -259,6 +284,7 @@ enum pgl_served {
     PGL_SERVED_WOKEN,    /* its thread tries its access again */
     PGL_SERVED_PUT_OFF,  /* its thread waits until the page is tried again */
     PGL_SERVED_POISONED, /* its thread gets SIGBUS when it tries again */
+    PGL_SERVED_LATER,    /* its thread goes on when a source has answered, or did already */
 };
 
 enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
@@ -292,6 +318,17 @@ void pgl_bad_page_expire(struct pgl_uffd *uffd);
 /* copy.c */
 
 extern const struct pgl_pager_ops pgl_uffd_pager_ops;
+
+/* Bring the run around a page of the request, and return it in *run. Returns 0 or an errno. */
+int pgl_delivery_bring(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t page,
+                       struct pgl_pager_range *run);
+
+/*
+ * Install pages that somebody has supplied: @data, or zeros when it is NULL. Pages of the request that cannot be
+ * installed are taken back, and their faults try again. Returns 0 or an errno: EFAULT when the data cannot be read.
+ */
+int pgl_delivery_offer(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first,
+                       uint64_t npages, const void *data);
 
 uint64_t pgl_now_ns(void);
 
@@ -368,6 +405,9 @@ void pgl_dirty_note_poison(const struct pgl_delivery *delivery);
 void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t last);
 
 /* space.c */
+
+/* Free the memory of a pager that has ended. */
+void pgl_uffd_destroy(struct pgl_uffd *uffd);
 
 /* Lock the pager, and the layout for writing. */
 void pgl_uffd_lock(struct pgl_uffd *uffd);
@@ -453,9 +493,9 @@ void pgl_files_fini(struct pgl_files *files);
 /* Returns one reference, or NULL with errno when these pages of the file cannot be shown. */
 struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offset, uint64_t length, size_t page_size);
 
-/* The same for memory of this process. */
-struct pgl_source *pgl_source_new_memory(struct pgl_files *files, const struct pgl_uffd_source *from, uint64_t offset,
-                                         uint64_t length, size_t page_size);
+/* The same for memory of this process, or for a callback. */
+struct pgl_source *pgl_source_new_other(struct pgl_files *files, const struct pgl_uffd_source *from, uint64_t offset,
+                                        uint64_t length, size_t page_size);
 void pgl_source_unref(struct pgl_source *source);
 
 /*

@@ -120,6 +120,41 @@ class CodePages(unittest.TestCase):
             pass
 
 
+    def test_table_that_was_closed_raises(self):
+        with pagelock.Table() as table:
+            pass
+        table.close()
+        for call in (lambda: table.store_check(0x7010, 1), table.stats, table.flush, lambda: table.exists(7),
+                     lambda: table.bracket(7).__enter__()):
+            with self.assertRaises(ValueError):
+                call()
+
+    def test_bracket_that_has_ended_raises(self):
+        with self.table.bracket(7) as bracket:
+            bracket.commit(Block((0x7010, 0x7043)))
+        for call in (lambda: bracket.cross(7), lambda: bracket.store(0x7010, 1),
+                     lambda: bracket.commit(Block((0x7010, 0x7043)))):
+            with self.assertRaises(ValueError):
+                call()
+        self.assertEqual(self.table.stats()["blocks"], 1)
+
+    def test_block_whose_bytes_the_bracket_does_not_hold_raises(self):
+        for block in (Block(), Block((0x9010, 0x9013)), Block((0x7ff0, 0x8003)),
+                      Block((0x7010, 0x7013), (0x7020, 0x7023), (0x9010, 0x9013)), self.translate((0x7010, 0x7043))):
+            with self.assertRaises(ValueError):
+                with self.table.bracket(7) as bracket:
+                    bracket.commit(block)
+        self.assertEqual(self.table.stats()["blocks"], 1)
+
+    def test_block_of_bad_bytes_raises(self):
+        with self.assertRaises(ValueError):
+            Block((0x7043, 0x7010))
+        with self.assertRaises(ValueError):
+            self.translate((0x7010, 0x7043)).set_ranges((0x9010, 0x9013))
+        with self.assertRaises(AttributeError):
+            self.table.invalidate(None)
+
+
 class Advice(unittest.TestCase):
     def test_advisor_follows_a_stream(self):
         with pagelock.Advisor(fault_ns=100000, page_ns=1000) as advisor:
@@ -139,6 +174,13 @@ class Advice(unittest.TestCase):
             self.assertEqual(advisor.decide(9, 9, budget=0), ("alone", 9, 9))
             with self.assertRaises(IndexError):
                 advisor.decide(10, 9)
+
+    def test_advisor_that_was_closed_raises(self):
+        with pagelock.Advisor() as advisor:
+            pass
+        for call in (lambda: advisor.decide(1, 9), lambda: advisor.set_costs(3200, 1130)):
+            with self.assertRaises(ValueError):
+                call()
 
     def test_costs_that_are_refused_say_why(self):
         with self.assertRaisesRegex(ValueError, "page_ns is more than ten seconds"):

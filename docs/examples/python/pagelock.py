@@ -9,8 +9,9 @@
 
 The environment variable PAGELOCK_LIBRARY names the shared library; without it the dynamic linker looks for one. Nothing
 is compiled: functions have their plain names, and the library says how large its structs are and where their members
-lie. Whatever a header says of a function is true here; a call that fails raises OSError. A callback may be called on
-any thread that is inside the library, with pages locked; it must not raise.
+lie. Whatever a header says of a function is true here; a call that fails raises OSError. ValueError is raised for a
+table or an advisor that was closed, and for blocks and brackets that would make the library touch memory that is not
+its own. A callback may be called on any thread that is inside the library, with pages locked; it must not raise.
 """
 import contextlib
 import ctypes
@@ -150,6 +151,29 @@ def _failed():
     return OSError(number, os.strerror(number))
 
 
+class Owned:
+    """An object of the library's, until close(). The library does not survive NULL in its place."""
+
+    _address, _free = None, None
+
+    @property
+    def address(self):
+        if not self._address:
+            raise ValueError(f"the {type(self).__name__} is closed")
+        return self._address
+
+    def close(self):
+        if self._address:
+            self._free(self._address)
+            self._address = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+
 # ---- code pages ----
 
 class Kill(enum.IntFlag):
@@ -176,6 +200,8 @@ class Block(Struct):
 
     def set_ranges(self, *ranges):
         """Only while the block is not linked."""
+        if self.live or not all(first <= last for first, last in ranges):
+            raise ValueError("a range that ends before it begins, or a block that is linked")
         self.ranges = ranges
         if len(ranges) <= 2:
             for which, (first, last) in enumerate(ranges):
@@ -197,9 +223,14 @@ class Bracket:
     """The span in which a block is translated. Table.bracket() makes one."""
 
     def __init__(self, table, index):
-        self._table, self._struct = table, Struct("bracket")
+        self._table, self._struct, self._indices = table, Struct("bracket"), {index}
         if not lib.pgl_bracket_begin(self._struct, table.address, index):
             raise _failed()
+
+    def _begun(self):
+        if not lib.pgl_bracket_is_open(self._struct):
+            raise ValueError("the bracket has ended")
+        return self._struct
 
     def _step(self, result):
         if result == BRACKET_ERROR:
@@ -210,17 +241,22 @@ class Bracket:
 
     def cross(self, index):
         """The block goes on on another page."""
-        self._step(lib.pgl_bracket_cross(self._struct, index))
+        self._step(lib.pgl_bracket_cross(self._begun(), index))
+        self._indices.add(index)
 
     def store(self, addr, length):
         """This thread stores to guest memory."""
-        self._step(lib.pgl_bracket_store(self._struct, addr, length))
+        self._step(lib.pgl_bracket_store(self._begun(), addr, length))
 
     def commit(self, block):
         """Link the block, and return it; or the one that `publish` has found in its place."""
-        blocks = self._table.blocks
+        blocks, bits = self._table.blocks, self._table.page_bits
+        if block.live or not block.ranges or any(
+                first >> bits != last >> bits or first >> bits not in self._indices for first, last in block.ranges):
+            raise ValueError("the block is linked, has no bytes, or has some on a page that the bracket does not hold")
+        bracket = self._begun()
         blocks[block.address] = block  # before it is linked, because another thread may kill it at once
-        result = lib.pgl_bracket_commit(self._struct, block, None)
+        result = lib.pgl_bracket_commit(bracket, block, None)
         if result != BRACKET_OK:
             del blocks[block.address]
         return block if self._step(result) == BRACKET_OK else block.equal
@@ -230,12 +266,15 @@ class Bracket:
             lib.pgl_bracket_abort(self._struct)
 
 
-class Table:
+class Table(Owned):
     """A table. `first_code(index)` and `no_code(index)` set and remove a page's trap, `publish(block)` returns a block
     to use in its place or None, `retired(blocks)` is told of deaths. Other arguments are members of table_config."""
 
+    _free = lib.pgl_table_free
+
     def __init__(self, page_bits=12, addr_bits=48, first_code=None, no_code=None, publish=None, retired=None,
                  **members):
+        self.page_bits = page_bits
         self.blocks = {}  # the linked blocks by their addresses: nothing may free one while it is linked
         self._publish_, self._retired_ = publish, retired
         ops = Struct("tb_ops", retired=ON_RETIRED(self._retired))
@@ -246,22 +285,13 @@ class Table:
         if publish:
             ops["publish"] = ON_PUBLISH(self._publish)
         self._config = Struct("table_config", page_bits=page_bits, addr_bits=addr_bits, ops=ops, **members)
-        self.address = None
-        self.address = lib.pgl_table_new(self._config)
-        if not self.address:
+        self._address = lib.pgl_table_new(self._config)
+        if not self._address:
             raise _failed()
 
     def close(self):
-        if self.address:
-            lib.pgl_table_free(self.address)
-            self.address = None
-            self.blocks.clear()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.close()
+        super().close()
+        self.blocks.clear()
 
     def _publish(self, tb, _):
         block = self.blocks[tb]
@@ -331,7 +361,7 @@ class Table:
         return lib.pgl_store_is_clean(self.address, addr, length)
 
     def invalidate(self, block, running=None):
-        return self._kill(lib.pgl_invalidate_tb(self.address, block, running))
+        return self._kill(lib.pgl_invalidate_tb(self.address, block.address, running))
 
     def invalidate_page(self, index, running=None):
         return self._kill(lib.pgl_invalidate_page(self.address, index, running))
@@ -359,14 +389,15 @@ class Table:
 
 # ---- faulting pages ----
 
-class Advisor:
+class Advisor(Owned):
     """Chooses which absent neighbours to fetch with a page, and learns from the order of the faults. The costs, in
     nanoseconds, are those of a request and of each page that it fetches; 0: not known."""
 
+    _free = lib.pgl_advisor_free
+
     def __init__(self, fault_ns=0, page_ns=0):
-        self.address = None
-        self.address = lib.pgl_advisor_new(self._costs(fault_ns, page_ns))
-        if not self.address:
+        self._address = lib.pgl_advisor_new(self._costs(fault_ns, page_ns))
+        if not self._address:
             raise _failed()
 
     @staticmethod
@@ -392,13 +423,3 @@ class Advisor:
         if reason == "outside":
             raise IndexError(demand)
         return reason, cluster["first"], cluster["last"]
-
-    def close(self):
-        lib.pgl_advisor_free(self.address)
-        self.address = None
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.close()

@@ -22,7 +22,7 @@ extern "C" {
  * The hook runs on the thread that made the call. That thread may hold pages, and locks of the library's; therefore the
  * hook calls nothing of this library, waits for no other thread, and does not longjmp. It may write the message to a
  * log, or to a place where a handler of SIGABRT finds it. The library allocates nothing for a message. The process
- * aborts when the hook returns. The hook is one for the whole process.
+ * aborts when the hook returns. The hook is one for the whole process, and two threads may be in it at the same time.
  *
  * Locks:    entry: no other thread is in the library.
  * Owns:     @hook and @opaque are borrowed until the next call.

@@ -37,12 +37,20 @@ def words(address, n, size=8):
 
 
 def argument(text, type_name):
+    """The struct that an expression is, points to, or has the address of."""
     value = gdb.parse_and_eval(text)
-    if value.type.strip_typedefs().code == gdb.TYPE_CODE_PTR:
-        if not number(value):
-            raise gdb.GdbError(text + " is NULL")
-        return at(type_name, number(value))
-    return value
+    kind = value.type.strip_typedefs()
+    if kind.code == gdb.TYPE_CODE_INT:
+        kind = gdb.lookup_type("void").pointer()
+    pointer = kind.code == gdb.TYPE_CODE_PTR
+    struct = (kind.target() if pointer else kind).strip_typedefs()
+    if struct.tag != type_name and not (pointer and struct.code == gdb.TYPE_CODE_VOID):
+        raise gdb.GdbError(f"{text} is no struct {type_name}, nor a pointer to one")
+    if not pointer:
+        return value
+    if not number(value):
+        raise gdb.GdbError(text + " is NULL")
+    return at(type_name, number(value))
 
 
 # ---- code pages ----
@@ -161,11 +169,19 @@ def table_command(text):
             show_page(*page, held)
 
 
+def table_and_index(text):
+    """Two expressions, with spaces inside them and between them: what stands before and behind one of the spaces."""
+    error = gdb.GdbError("pagelock page TABLE INDEX")
+    for space in (at for at, letter in reversed(list(enumerate(text))) if letter == " "):
+        try:
+            return argument(text[:space], "pgl_table"), number(gdb.parse_and_eval(text[space:]))
+        except (gdb.error, gdb.GdbError) as failure:
+            error = failure
+    raise error
+
+
 def page_command(text):
-    name, _, index = text.rpartition(" ")
-    if not name:
-        raise gdb.GdbError("pagelock page TABLE INDEX")
-    table, index = argument(name, "pgl_table"), number(gdb.parse_and_eval(index))
+    table, index = table_and_index(text)
     for leaf in leaves(table):
         first = number(leaf["first_index"])
         if first <= index < first + (1 << LEVEL_BITS):

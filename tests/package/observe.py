@@ -85,6 +85,12 @@ says("pagelock page emu.table 0x99999", "page 0x99999 has no leaf")
 refuses("pagelock", "pagelock table")
 refuses("pagelock nonsense emu.table", "pagelock table")
 refuses("pagelock table (struct pgl_table *)0", "is NULL")
+# An address as the commands print it, and spaces in both expressions.
+says(f"pagelock page {value('emu.table'):#x} 9", page_9)
+says("pagelock page (struct pgl_table *) emu.table 0x9010 >> 12", page_9)
+refuses("pagelock page emu.table", "pagelock page TABLE INDEX")
+refuses("pagelock page emu.table nosuch >> 12", 'No symbol "nosuch"')
+refuses("pagelock map emu.table", "no struct pgl_map")
 
 run_to("faults")
 line = f"object {value('object'):#x}: pages \\[0, 15\\], 0 resident, 1 busy, 1 asked for"

@@ -78,6 +78,7 @@ needs_to_test() {
     needs_to_build
     need g++ command -v c++
     need libcmocka-dev pkg-config --exists 'cmocka >= 1.1.0'
+    need libzstd-dev pkg-config --exists libzstd
     need gnuplot-nox command -v gnuplot
     need sqlite3 command -v sqlite3
 }

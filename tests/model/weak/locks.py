@@ -49,4 +49,7 @@ TESTS = [lock_test(lock, unlock) for lock in LOCKS for unlock in UNLOCKS] + [
     Test("source-unref", "pgl_source_unref(): a region's file is closed when all that read from it have",
          [R("file", 1), U("refs", 2, 1, release("pgl_source_unref: release"))],
          [U("refs", 1, 0, acquire("pgl_source_unref: acquire")), W("file", 1)], init={"refs": 2}),
+    Test("request-unref", "pgl_request_unref(): a request is freed when its source and its fault have used it last",
+         [R("request", 1), U("refs", 2, 1, release("pgl_request_unref: release"))],
+         [U("refs", 1, 0, acquire("pgl_request_unref: acquire")), W("request", 1)], init={"refs": 2}),
 ]

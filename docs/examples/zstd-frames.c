@@ -116,14 +116,14 @@ int main(void)
     region.source.size = region.length = FRAMES * frame_bytes;
     region.addr = memory = mmap(NULL, region.length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     save();
-    struct pgl_uffd *pager = pgl_uffd_new(&(struct pgl_uffd_config){0});
-    if (!pager || !pgl_uffd_map_region(pager, &region)) {
-        errx(1, "%s", pgl_uffd_explain(errno));
-    }
     for (int i = 0; i < UNPACKERS; i++) {
         if (pipe(pipes[i]) != 0 || pthread_create(&unpackers[i], NULL, unpack, &pipes[i][0]) != 0) {
             errx(1, "no unpacker");
         }
+    }
+    struct pgl_uffd *pager = pgl_uffd_new(&(struct pgl_uffd_config){0});
+    if (!pager || !pgl_uffd_map_region(pager, &region)) {
+        errx(1, "%s", pgl_uffd_explain(errno));
     }
     for (int i = 0; i < TOUCHERS; i++) {
         if (pthread_create(&touchers[i], NULL, touch, &wrong[i]) != 0) {

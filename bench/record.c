@@ -144,16 +144,37 @@ static bool write_sets(const char *path, const struct area *area)
     return good;
 }
 
-/* Each file, with the pages of it that were touched in all processes. */
+static gint compare_pages(gconstpointer a, gconstpointer b)
+{
+    const struct area_touch *one = a, *other = b;
+
+    if (one->object != other->object) {
+        return one->object < other->object ? -1 : 1;
+    }
+    return one->page < other->page ? -1 : one->page > other->page;
+}
+
+/* Count the pages of each file, each once: a page is touched again after its file was mapped again. */
+static void count_pages(const struct area *area, uint64_t *touched)
+{
+    GArray *touches = touches_of(area);
+
+    g_array_sort(touches, compare_pages);
+    for (unsigned i = 0; i < touches->len; i++) {
+        const struct area_touch *touch = &g_array_index(touches, struct area_touch, i);
+
+        touched[touch->object - 1] += i == 0 || compare_pages(touch - 1, touch) != 0;
+    }
+    g_array_unref(touches);
+}
+
+/* Each file of each process, with the number of its pages that were touched. */
 static void print_objects(const struct area *area, bool json)
 {
     unsigned n = objects_of(area);
     uint64_t *touched = g_new0(uint64_t, n + 1);
-    GArray *touches = touches_of(area);
 
-    for (unsigned i = 0; i < touches->len; i++) {
-        touched[g_array_index(touches, struct area_touch, i).object - 1]++;
-    }
+    count_pages(area, touched);
     for (unsigned i = 0; i < n; i++) {
         if (json) {
             JsonBuilder *row = row_begin("record");
@@ -167,7 +188,6 @@ static void print_objects(const struct area *area, bool json)
                    area->objects[i].path);
         }
     }
-    g_array_unref(touches);
     g_free(touched);
 }
 

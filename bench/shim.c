@@ -5,9 +5,14 @@
  *
  * OBJECTS      The table has the regions of this process. Its lock is a leaf: nothing of the library is called with it,
  *              because handlers call munmap() too. A region keeps a descriptor of its file.
- * FORK         A child has no pager. The shim maps its regions again there, as the program had asked for at first.
+ *              A region is in it from before the program has its address until before its memory is given back, so
+ *              that a child never maps a file over other memory.
+ * FORK         A child has no pager. The shim maps its regions again there, as the program had asked for at first, and
+ *              takes no part in what that child and its children do.
+ * WRITES       A private region that may be written is brought and becomes plain memory, because a child inherits what
+ *              was written. Touches of it are not recorded any more.
  * NOT PROMISED The pages of a program that closes descriptors which it has not opened. A mapping that shows what is
- *              written to the file later.
+ *              written to the file later. The pages of a child that was made without the C library's fork().
  */
 #undef _FILE_OFFSET_BITS /* it would have mmap() mean mmap64(), and both are defined here; built on 64-bit machines only */
 #include <errno.h>
@@ -56,6 +61,7 @@ static struct {
     pthread_mutex_t lock; /* of the table and the files */
     struct region regions[MAX_REGIONS];
     unsigned nregions; /* slots in use, free ones among them */
+    unsigned ncoming;  /* regions that threads are about to add */
     struct file files[MAX_FILES];
     unsigned nfiles;
     struct pgl_workset *sets[MAX_SETS];
@@ -151,7 +157,11 @@ static void in_child(void)
                                             region->fd, region->offset) == MAP_FAILED) {
             abort();
         }
+        if (region->length > 0) {
+            close(region->fd);
+        }
     }
+    shim.nregions = 0; /* a child of the child maps nothing over its memory */
     pthread_mutex_unlock(&shim.lock);
 }
 
@@ -161,9 +171,11 @@ static void start_pager(void)
 
     load_sets();
     shim.pager = pgl_uffd_new(&config);
-    if (!shim.pager || pthread_atfork(before_fork, in_parent, in_child) != 0) {
-        __atomic_store_n(&shim.area->error, (uint64_t)errno, __ATOMIC_RELAXED);
+    if (shim.pager && (errno = pthread_atfork(before_fork, in_parent, in_child)) != 0) {
         shim.pager = NULL;
+    }
+    if (!shim.pager) {
+        __atomic_store_n(&shim.area->error, (uint64_t)errno, __ATOMIC_RELAXED);
         return;
     }
     add(&shim.area->nprocesses, 1);
@@ -186,7 +198,7 @@ static void add_region(struct region region)
 /* The lock is held. Whether there is room for one more region, and for the halves of one that is cut in two. */
 static bool has_room(void)
 {
-    return shim.nregions + 2 <= MAX_REGIONS;
+    return shim.nregions + shim.ncoming + 2 <= MAX_REGIONS;
 }
 
 /* Cut a range out of a region. The lock is held. */
@@ -212,9 +224,19 @@ static void cut(struct region *region, uintptr_t start, uintptr_t end)
     }
 }
 
-/* The program gives a range back. */
+/* The bytes of the pages on which a range of this length ends, if it starts with a page; 0 if there are too many. */
+static size_t whole_pages(size_t length)
+{
+    return (length + shim.page_size - 1) / shim.page_size * shim.page_size;
+}
+
+/* The program gives the pages of a range back. The kernel refuses what does not start with a page, and no pages. */
 static void forget(uintptr_t start, size_t length)
 {
+    length = whole_pages(length);
+    if (start % shim.page_size != 0 || length == 0 || start + length < start) {
+        return;
+    }
     pthread_mutex_lock(&shim.lock);
     for (unsigned i = 0; i < shim.nregions; i++) {
         struct region *region = &shim.regions[i];
@@ -228,20 +250,38 @@ static void forget(uintptr_t start, size_t length)
     pthread_mutex_unlock(&shim.lock);
 }
 
-/* Whether a range has a page of a region; *flags receives the flags of its mapping. */
-static bool is_shown(uintptr_t start, size_t length, int *flags)
+/* Whether a range has a page of a region with one of these flags; *region receives the first one in the table. */
+static bool is_shown(uintptr_t start, size_t length, int flags, struct region *region)
 {
     bool shown = false;
 
     pthread_mutex_lock(&shim.lock);
     for (unsigned i = 0; i < shim.nregions && !shown; i++) {
-        const struct region *region = &shim.regions[i];
-
-        shown = region->length > 0 && start < region->start + region->length && region->start < start + length;
-        *flags = region->flags;
+        *region = shim.regions[i];
+        shown = region->length > 0 && (region->flags & flags) != 0 && start < region->start + region->length &&
+                region->start < start + length;
     }
     pthread_mutex_unlock(&shim.lock);
     return shown;
+}
+
+/* Make plain memory of private regions in a range, with all their pages. Returns false if a page cannot be brought. */
+static bool release(uintptr_t start, size_t length)
+{
+    struct region region;
+
+    while (is_shown(start, length, MAP_PRIVATE, &region)) {
+        uintptr_t end = region.start + region.length;
+        uintptr_t first = start > region.start ? start : region.start;
+        uintptr_t last = start + length < end ? start + length : end;
+
+        if (!pgl_uffd_prefetch(shim.pager, (void *)first, last - first) ||
+            !pgl_uffd_unmap(shim.pager, (void *)first, last - first)) {
+            return false;
+        }
+        forget(first, last - first);
+    }
+    return true;
 }
 
 /* ---- files ---- */
@@ -302,10 +342,11 @@ static void claim_entry(uint32_t object, uint64_t first, uint64_t npages)
 /* Whether the program maps a file as a region can show it. */
 static bool is_wanted(size_t length, int prot, int flags, int fd, off_t offset, struct stat *st)
 {
-    const int hints = MAP_PRIVATE | MAP_SHARED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK;
+    const int hints = MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK;
+    int type = flags & ~hints;
     uint64_t end = (uint64_t)offset + length;
 
-    return prot == PROT_READ && (flags & ~hints) == 0 && fd >= 0 && length > 0 && offset >= 0 &&
+    return prot == PROT_READ && (type == MAP_PRIVATE || type == MAP_SHARED) && fd >= 0 && length > 0 && offset >= 0 &&
            (size_t)offset % shim.page_size == 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_size > 0 &&
            end >= length && (end - 1) / shim.page_size <= ((uint64_t)st->st_size - 1) / shim.page_size;
 }
@@ -339,9 +380,8 @@ static void *show(void *hint, struct region *region, const struct file *file)
 /* Returns MAP_FAILED if the file has to be mapped. */
 static void *show_file(void *hint, size_t length, int flags, int fd, off_t offset, const struct stat *st)
 {
-    struct region region = {.length = (length + shim.page_size - 1) / shim.page_size * shim.page_size,
-                            .offset = offset,
-                            .flags = flags & (MAP_PRIVATE | MAP_SHARED | MAP_NORESERVE)};
+    struct region region = {
+        .length = whole_pages(length), .offset = offset, .flags = flags & (MAP_PRIVATE | MAP_SHARED | MAP_NORESERVE)};
     const struct file *file;
     void *memory;
 
@@ -351,19 +391,23 @@ static void *show_file(void *hint, size_t length, int flags, int fd, off_t offse
     }
     pthread_mutex_lock(&shim.lock);
     file = has_room() ? find_file(st, fd) : NULL;
+    shim.ncoming += file != NULL;
     pthread_mutex_unlock(&shim.lock);
-    region.fd = file ? fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD) : -1;
-    if (region.fd < 0) {
+    if (!file) {
         return MAP_FAILED;
     }
-    memory = show(hint, &region, file);
-    if (memory == MAP_FAILED) {
+    region.fd = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
+    memory = region.fd >= 0 ? show(hint, &region, file) : MAP_FAILED;
+    if (memory != MAP_FAILED) {
+        claim_entry(file->object, (uint64_t)offset / shim.page_size, region.length / shim.page_size);
+    } else if (region.fd >= 0) {
         close(region.fd);
-        return MAP_FAILED;
     }
-    claim_entry(file->object, (uint64_t)offset / shim.page_size, region.length / shim.page_size);
     pthread_mutex_lock(&shim.lock);
-    add_region(region);
+    shim.ncoming--;
+    if (memory != MAP_FAILED) {
+        add_region(region);
+    }
     pthread_mutex_unlock(&shim.lock);
     return memory;
 }
@@ -409,8 +453,10 @@ EXPORT int munmap(void *addr, size_t length)
 /* A region neither grows nor moves: the program has to map its file again. */
 EXPORT void *mremap(void *addr, size_t old_length, size_t new_length, int flags, ...)
 {
-    int region_flags;
+    bool ours = !inside && shim.area;
+    struct region region;
     void *to = NULL;
+    void *memory;
     va_list rest;
 
     if ((flags & MREMAP_FIXED) != 0) {
@@ -418,25 +464,44 @@ EXPORT void *mremap(void *addr, size_t old_length, size_t new_length, int flags,
         to = va_arg(rest, void *);
         va_end(rest);
     }
-    if (!inside && shim.area && is_shown((uintptr_t)addr, old_length > 0 ? old_length : 1, &region_flags)) {
-        if (new_length > old_length || (flags & ~MREMAP_MAYMOVE) != 0) {
+    if (ours && is_shown((uintptr_t)addr, old_length > 0 ? old_length : 1, MAP_PRIVATE | MAP_SHARED, &region)) {
+        size_t old_whole = whole_pages(old_length), new_whole = whole_pages(new_length);
+
+        if (new_whole > old_whole || old_whole == 0 || (flags & ~MREMAP_MAYMOVE) != 0) {
             errno = ENOMEM;
             return MAP_FAILED;
         }
-        forget((uintptr_t)addr + new_length, old_length - new_length);
+        if (new_whole > 0) { /* otherwise it is refused */
+            forget((uintptr_t)addr + new_whole, old_whole - new_whole);
+        }
     }
-    return (void *)syscall(SYS_mremap, addr, old_length, new_length, flags, to);
+    memory = (void *)syscall(SYS_mremap, addr, old_length, new_length, flags, to);
+    if (ours && to && memory != MAP_FAILED) { /* it has replaced what was there */
+        forget((uintptr_t)to, new_length);
+    }
+    return memory;
 }
 
 /* A shared mapping that is to be written would not reach the file. */
 EXPORT int mprotect(void *addr, size_t length, int prot)
 {
-    int flags;
+    struct region region;
+    size_t whole;
+    bool released;
 
-    if (!inside && shim.area && (prot & PROT_WRITE) != 0 && is_shown((uintptr_t)addr, length, &flags) &&
-        (flags & MAP_SHARED) != 0) {
-        errno = EACCES;
-        return -1;
+    if (!inside && shim.area && (prot & PROT_WRITE) != 0 && (uintptr_t)addr % shim.page_size == 0 &&
+        (whole = whole_pages(length)) > 0) {
+        if (is_shown((uintptr_t)addr, whole, MAP_SHARED, &region)) {
+            errno = EACCES;
+            return -1;
+        }
+        inside = true;
+        released = release((uintptr_t)addr, whole);
+        inside = false;
+        if (!released) {
+            errno = ENOMEM;
+            return -1;
+        }
     }
     return (int)syscall(SYS_mprotect, addr, length, prot);
 }

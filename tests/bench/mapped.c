@@ -7,10 +7,16 @@
  *   f  goes on in a forked child, and ends as it does      x  ends by _exit()      k  kills itself
  *   u  unmaps the first half, and maps it again     s  maps the file shared     w  asks to write the shared mapping
  *   g  asks mremap() for more                       e  replaces itself by itself, with the rest of the arguments
+ *   i  asks for a mapping that is neither shared nor private                    h  unmaps and cuts what it may not
+ *   m  has memory of its own in place of the second half, after munmap() of a length that ends inside of a page
+ *   c  the same, after mremap() has cut the mapping in the middle               v  the same, moved there by mremap()
+ *   a  the same, in a child only                    p  writes to the last page of the private mapping
+ * A child and its child look at the memory that was written.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +71,82 @@ static void go_on_in_child(void)
     }
 }
 
+/* Look at a word in a child, and in a child of the child. */
+static void look_in_children(const unsigned char *at)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        child = fork();
+        if (child == 0) {
+            _exit(strcmp((const char *)at, "mine") != 0);
+        }
+        _exit(strcmp((const char *)at, "mine") != 0 || waitpid(child, &status, 0) != child || status != 0);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
+        fprintf(stderr, "a child ended with %#x\n", status);
+        exit(1);
+    }
+}
+
+/* Write to memory of one's own in place of the second half, and look at it in children. */
+static void use_second_half(char what)
+{
+    size_t half = length / 2;
+    unsigned char *middle = memory + half;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    unsigned char *own = mmap(what == 'v' ? NULL : middle, half, PROT_READ | PROT_WRITE, flags, -1, 0);
+
+    if (own == MAP_FAILED) {
+        give_up("mmap");
+    }
+    strcpy((char *)own, "mine");
+    if (what == 'v' && mremap(own, half, half, MREMAP_MAYMOVE | MREMAP_FIXED, middle) != middle) {
+        give_up("mremap");
+    }
+    if (what != 'v' && own != middle) {
+        fprintf(stderr, "the second half is not free\n");
+        exit(1);
+    }
+    look_in_children(middle);
+}
+
+static void use_second_half_in_child(void)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        if (munmap(memory + length / 2, length / 2) != 0) {
+            give_up("munmap");
+        }
+        use_second_half('a');
+        _exit(0);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
+        exit(1);
+    }
+}
+
+static void write_privately(void)
+{
+    if (mprotect(memory, length, PROT_READ | PROT_WRITE) != 0) {
+        give_up("mprotect");
+    }
+    strcpy((char *)memory + length - PAGE, "mine");
+    look_in_children(memory + length - PAGE);
+}
+
+/* The kernel refuses all of it but the last one, which changes nothing. */
+static void ask_in_vain(void)
+{
+    if (munmap(memory + 1, PAGE) == 0 || munmap(memory, 0) == 0 || munmap(memory, SIZE_MAX) == 0 ||
+        mremap(memory + PAGE, PAGE, 0, 0) != MAP_FAILED || mremap(memory + PAGE, PAGE, PAGE, 0) != memory + PAGE) {
+        give_up("refused");
+    }
+}
+
 static void change(char what, char **argv)
 {
     switch (what) {
@@ -94,6 +176,35 @@ static void change(char what, char **argv)
         if (mremap(memory, length, 2 * length, MREMAP_MAYMOVE) != MAP_FAILED || errno != ENOMEM) {
             give_up("mremap");
         }
+        break;
+    case 'i':
+        if (mmap(NULL, length, PROT_READ, 0, file, 0) != MAP_FAILED || errno != EINVAL) {
+            give_up("mmap");
+        }
+        break;
+    case 'h':
+        ask_in_vain();
+        break;
+    case 'm':
+        if (munmap(memory + length / 2, length / 2 - 100) != 0) {
+            give_up("munmap");
+        }
+        use_second_half(what);
+        break;
+    case 'c':
+        if (mremap(memory, length, length / 2 - 100, 0) != memory) {
+            give_up("mremap");
+        }
+        use_second_half(what);
+        break;
+    case 'v':
+        use_second_half(what);
+        break;
+    case 'a':
+        use_second_half_in_child();
+        break;
+    case 'p':
+        write_privately();
         break;
     case 'e':
         execv("/proc/self/exe", argv);

@@ -62,6 +62,22 @@ changes_of_the_mapping_are_followed() {
     recorded '5 5 6 ' 5 s 5 6
     recorded '5 5 ' 5 s w 5
     recorded '5 6 ' 5 g 6
+    recorded '5 6 ' 5 i 6
+    recorded '5 6 ' 5 h 6
+}
+
+# A child maps the file where it was, and nowhere else.
+children_have_what_was_written() {
+    recorded '5 6 ' 5 m 6
+    recorded '5 6 ' 5 c 6
+    recorded '5 6 ' 5 v 6
+    recorded '5 6 ' 5 a 6
+    recorded '5 ' 5 p 6
+}
+
+a_page_that_is_touched_again_counts_once() {
+    recorded '5 5 6 ' 5 s 5 6
+    [ "$(cat "$dir/out")" = "         2 of        100 pages of $dir/file" ] || fail "it printed: $(cat "$dir/out")"
 }
 
 the_trace_and_the_set_are_what_the_commands_read() {
@@ -121,6 +137,8 @@ each_page_is_recorded_at_its_first_touch
 a_program_that_does_not_return_is_recorded
 children_have_their_files
 changes_of_the_mapping_are_followed
+children_have_what_was_written
+a_page_that_is_touched_again_counts_once
 the_trace_and_the_set_are_what_the_commands_read
 a_program_runs_with_the_sets_of_another_run
 wrong_usage_and_damage_are_named

@@ -79,6 +79,8 @@ needs_to_test() {
     need g++ command -v c++
     need libcmocka-dev pkg-config --exists 'cmocka >= 1.1.0'
     need libzstd-dev pkg-config --exists libzstd
+    need libnbd-dev pkg-config --exists libnbd
+    need nbdkit command -v nbdkit
     need gnuplot-nox command -v gnuplot
     need sqlite3 command -v sqlite3
 }

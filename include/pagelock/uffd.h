@@ -562,6 +562,57 @@ PGL_API bool pgl_uffd_set_workset(struct pgl_uffd *uffd, void *addr, size_t leng
 PGL_API bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t length);
 
 /**
+ * pgl_uffd_adopt - fill the memory of another process, which has sent its userfaultfd
+ * @fd: the userfaultfd, after UFFDIO_API. The caller may close it after the call. It does not block from then on
+ *      (O_NONBLOCK), also not for the process that has made it
+ * @regions: borrowed for the call; their addresses are the other process's. All of them are empty, and registered by
+ *      that process for missing pages; private ones were never touched
+ * @nregions: how many there are, at least 1
+ *
+ * The faults of that process go to the handlers of this pager. Threads that wait already are served. The events that
+ * the process has asked for are applied: removed, unmapped and moved memory, and with UFFD_FEATURE_EVENT_FORK its
+ * forked children are served, too. If it has not asked for UFFD_FEATURE_EVENT_REMOVE, pages that it gives back show the source
+ * again, whatever the region says, and a copy that is under way then may bring one back. If it has not asked for the
+ * events of munmap() and mremap(), it changes no region by them. Memory that it has registered and that is in no region
+ * becomes zeros.
+ *
+ * Nothing reports the end of the process. Copies to it fail then, which counts as gone, and no handler waits. The
+ * caller learns it by other means, such as the end of the socket by which the userfaultfd came, and calls
+ * pgl_uffd_disown(). The memory of a process is served once at a time: no other handler reads the same userfaultfd.
+ *
+ * The functions that take an address, such as pgl_uffd_unmap() and pgl_uffd_prefetch(), are for this process's memory.
+ *
+ * Returns a number that stands for the process and its children, or 0 with errno.
+ *
+ * Locks:    entry: none; not from the failed() callback.
+ * Errors:   ENOTSUP: the pager has write_protect, track_dirty or PGL_UFFD_SIGBUS;
+ *           EBADF, ENOTTY: no userfaultfd;
+ *           EINVAL: no region; a region that is empty or not aligned; what is EINVAL for pgl_uffd_map_region(); a
+ *           userfaultfd before UFFDIO_API; huge pages that are not said to be, or the other way round;
+ *           ENOENT: the first page of a region is not registered with this userfaultfd;
+ *           ESRCH: the process has ended;
+ *           EEXIST: regions overlap;
+ *           the errors of pgl_uffd_map_region() that are about its source; EMFILE, ENOMEM, ENOSPC: as usual.
+ */
+PGL_API uint64_t pgl_uffd_adopt(struct pgl_uffd *uffd, int fd, const struct pgl_uffd_region *regions, size_t nregions);
+
+/**
+ * pgl_uffd_disown - end what pgl_uffd_adopt() began
+ * @process: the number that it returned; it stands for nothing afterwards
+ *
+ * The pager closes its descriptors of the userfaultfd, those of the process's children too, and lets go of the sources.
+ * If no other descriptor of a userfaultfd is open anywhere, its memory is ordinary from then on: threads that wait go
+ * on with zeros. If the process has kept one, its threads wait, and whoever adopts it next serves them. pgl_uffd_free()
+ * does the same for all processes.
+ *
+ * Locks:    entry: none; not from the failed() callback, nor from the request() callback of a source.
+ * Blocks:   until no handler works for the process, and until the sources of its regions have ended their requests,
+ *           which are not wanted any more (pgl_uffd_request_is_wanted()).
+ * Errors:   false with errno ENOENT: there is no such process.
+ */
+PGL_API bool pgl_uffd_disown(struct pgl_uffd *uffd, uint64_t process);
+
+/**
  * pgl_uffd_get_stats - read the figures of a pager
  * @stats: filled in
  *

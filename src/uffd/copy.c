@@ -403,6 +403,9 @@ static int place(struct pgl_delivery *delivery, void *arg)
         if (error == EAGAIN || error == EFAULT) {
             return error;
         }
+        if (error == ESRCH) { /* before pages are taken back: their faults ask for nothing more */
+            __atomic_store_n(&delivery->space->ended, true, __ATOMIC_RELAXED);
+        }
         if (error == ENOENT && rest->npages > delivery->unit && !placing->in_pieces) {
             placing->in_pieces = true;
         } else if (error != 0) {
@@ -421,9 +424,6 @@ static int deliver(struct pgl_delivery *delivery, struct placing *placing)
     int error = pgl_delivery_persist(delivery, place, placing);
 
     pgl_count(&delivery->pager->stats.gone, error == ENOENT || error == ESRCH);
-    if (error == ESRCH) {
-        __atomic_store_n(&delivery->space->ended, true, __ATOMIC_RELAXED);
-    }
     return error == ENOENT || error == ESRCH ? EAGAIN : error;
 }
 

@@ -24,6 +24,7 @@
  *              The arrival of a page while threads change memory without a pause: the kernel refuses it then.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -98,13 +99,20 @@ static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_
     return object;
 }
 
+/* A child's userfaultfd has the flags with which the first of its line was made, maybe by another process. */
+static bool set_flags(int fd)
+{
+    return fcntl(fd, F_SETFL, O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
 /*
  * Serve a forked child, whose faults come to a userfaultfd of its own. The child has inherited the resident pages. Its
  * objects begin empty, and a page becomes resident in them when the kernel answers EEXIST to its copy.
  */
-static void adopt(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
+static void follow(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
 {
     struct pgl_map_entry entry;
+    bool usable = parent->process == 0 || set_flags(fd);
     struct pgl_space *child;
     uint64_t first = 0;
 
@@ -113,14 +121,17 @@ static void adopt(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
     if (uffd->spare < 0) {
         uffd->spare = pgl_event_open_spare();
     }
-    if (uffd->spare < 0) { /* keep the descriptor for the next event, which has to be read, too */
+    if (uffd->spare < 0 || !usable) { /* keep the descriptor for the next event, which has to be read, too */
         close(fd);
-        uffd->spare = pgl_event_open_spare();
+        uffd->spare = uffd->spare < 0 ? pgl_event_open_spare() : uffd->spare;
         child = NULL;
     } else {
         child = pgl_space_add(uffd, fd);
     }
     pgl_count(&uffd->stats.errors, !child);
+    if (child) {
+        child->process = parent->process;
+    }
     while (child && pgl_space_next_part(parent, &first, UINT64_MAX - 1, &entry)) {
         struct pgl_object *object = childs_object(uffd, parent, child, &entry);
 
@@ -138,7 +149,7 @@ void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struc
 
     switch (message->event) {
     case UFFD_EVENT_FORK:
-        adopt(uffd, space, (int)message->arg.fork.ufd);
+        follow(uffd, space, (int)message->arg.fork.ufd);
         break;
     case UFFD_EVENT_REMAP:
         pgl_count(&uffd->stats.remaps, 1);
@@ -242,6 +253,12 @@ static bool read_events(struct pgl_uffd *uffd, struct pgl_space *space)
     return applied;
 }
 
+static bool is_ending(const struct pgl_delivery *delivery)
+{
+    return __atomic_load_n(&delivery->pager->ending, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&delivery->space->ended, __ATOMIC_RELAXED);
+}
+
 int pgl_delivery_persist(struct pgl_delivery *delivery, int (*attempt)(struct pgl_delivery *delivery, void *arg),
                          void *arg)
 {
@@ -253,7 +270,7 @@ int pgl_delivery_persist(struct pgl_delivery *delivery, int (*attempt)(struct pg
     }
     pgl_count(&uffd->stats.again, 1);
     for (unsigned tries = 0; error == EAGAIN; tries++) {
-        if (tries >= PGL_UFFD_ENOUGH && __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED)) {
+        if (tries >= PGL_UFFD_ENOUGH && is_ending(delivery)) {
             break;
         }
         if (!read_events(uffd, delivery->space)) {

@@ -344,7 +344,8 @@ bool pgl_uffd_request_is_wanted(struct pgl_uffd_request *request)
     if (enter(request->pager)) {
         uint64_t first = request->wanted.object->config.pager_range.first;
 
-        wanted = pgl_object_is_asked(request->wanted.object, request->wanted.id, request->wanted.range.first - first,
+        wanted = !__atomic_load_n(&request->space->ended, __ATOMIC_RELAXED) &&
+                 pgl_object_is_asked(request->wanted.object, request->wanted.id, request->wanted.range.first - first,
                                      request->wanted.range.last - first);
         leave(request->pager);
     }

@@ -2,8 +2,9 @@
 /*
  * One address space that faults: its userfaultfd, the map of what it shows, and its end.
  *
- * OBJECTS      A space is this process or a forked child. It has a userfaultfd and a map from page numbers to objects.
- *              Each pgl_uffd_map_region() makes one object, and each fork one for every object that the parent shows.
+ * OBJECTS      A space is this process, an adopted one, or a child that one of them has forked. It
+ *              has a userfaultfd and a map from page numbers to objects. Each pgl_uffd_map_region() makes one object, as
+ *              each region of an adopted process does, and each fork one for every object that the parent shows.
  *              The pager's lock protects the list of spaces, their counts of references, the addresses of parked
  *              threads, and the list of bad pages.
  *              The layout protects the maps. It is held for writing while events are read and applied, and while a
@@ -70,7 +71,11 @@ struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd)
 
 void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space)
 {
-    if (--space->refs == 0) {
+    space->refs--;
+    if (space->refs == 1 && space->process != 0) {
+        pthread_cond_broadcast(&uffd->unused);
+    }
+    if (space->refs == 0) {
         close(space->fd);
         pgl_map_free(space->map);
         pgl_arena_heap_ops.free(&uffd->arena, space);
@@ -83,15 +88,27 @@ void pgl_uffd_destroy(struct pgl_uffd *uffd)
     pthread_cond_destroy(&uffd->late.left);
     pthread_mutex_destroy(&uffd->late.lock);
     pthread_rwlock_destroy(&uffd->layout);
+    pthread_cond_destroy(&uffd->unused);
     pthread_mutex_destroy(&uffd->lock);
     free(uffd);
 }
 
+int pgl_space_try_copy(const struct pgl_uffd *uffd, int fd, uint64_t addr, uint64_t length)
+{
+    struct uffdio_copy copy = {addr, (uintptr_t)uffd->unreadable, length, UFFDIO_COPY_MODE_DONTWAKE, 0};
+
+    return ioctl(fd, UFFDIO_COPY, &copy) != 0 ? errno : 0;
+}
+
+/* In this process and its children the address is in this library's code. In an adopted one it may be anything. */
 int pgl_space_probe(const struct pgl_uffd *uffd, const struct pgl_space *space)
 {
     uint64_t code = (uintptr_t)pgl_space_probe & ~(uint64_t)(uffd->page_size - 1);
     struct uffdio_zeropage zero = {{code, uffd->page_size}, 0, 0};
 
+    if (space->process != 0) {
+        return pgl_space_try_copy(uffd, space->fd, code, uffd->page_size);
+    }
     return ioctl(space->fd, UFFDIO_ZEROPAGE, &zero) != 0 ? errno : 0;
 }
 
@@ -101,6 +118,8 @@ static void unregister(const struct pgl_uffd *uffd, const struct pgl_space *spac
 
     if (space == uffd->self) {
         pgl_memory_release(space->fd, &range, &uffd->config);
+    } else if (space->process != 0) {
+        ioctl(space->fd, UFFDIO_WAKE, &range);
     } else {
         ioctl(space->fd, UFFDIO_UNREGISTER, &range);
     }
@@ -161,12 +180,19 @@ void pgl_space_unregister(const struct pgl_uffd *uffd, const struct pgl_space *s
     }
 }
 
-void pgl_space_drop(struct pgl_uffd *uffd, struct pgl_space **link)
+void pgl_space_unlink(struct pgl_uffd *uffd, struct pgl_space **link)
 {
     struct pgl_space *space = *link;
 
     *link = space->next;
     epoll_ctl(uffd->epoll, EPOLL_CTL_DEL, space->fd, NULL);
+}
+
+void pgl_space_drop(struct pgl_uffd *uffd, struct pgl_space **link)
+{
+    struct pgl_space *space = *link;
+
+    pgl_space_unlink(uffd, link);
     pgl_space_unref(uffd, space);
 }
 
@@ -175,7 +201,9 @@ void pgl_space_drop_ended(struct pgl_uffd *uffd)
     struct pgl_space **link = &uffd->spaces;
 
     while (*link) {
-        if (pgl_space_probe(uffd, *link) == ESRCH) {
+        bool disownable = (*link)->process == (*link)->number;
+
+        if (!disownable && pgl_space_probe(uffd, *link) == ESRCH) {
             pgl_space_drop(uffd, link);
         } else {
             link = &(*link)->next;

@@ -24,7 +24,7 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     struct epoll_event timer = {.events = EPOLLIN, .data.u64 = PGL_UFFD_NUMBER_TIMER};
     struct pgl_uffd *uffd;
     int error = 0;
-    void *zeros;
+    void *zeros, *unreadable;
     int fd;
 
     if ((config->handover == PGL_UFFD_SIGBUS && (config->follow_forks || config->write_protect)) ||
@@ -33,10 +33,10 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
         return NULL;
     }
     uffd = calloc(1, sizeof(*uffd));
-    if (!uffd || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_rwlock_init(&uffd->layout, NULL) != 0 ||
-        pthread_mutex_init(&uffd->late.lock, NULL) != 0 || pthread_cond_init(&uffd->late.left, NULL) != 0 ||
-        !pgl_arena_init(&uffd->arena) || !pgl_files_init(&uffd->files, &uffd->arena) ||
-        !pgl_meter_init(&uffd->meter, &config->costs, &uffd->stats)) {
+    if (!uffd || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_cond_init(&uffd->unused, NULL) != 0 ||
+        pthread_rwlock_init(&uffd->layout, NULL) != 0 || pthread_mutex_init(&uffd->late.lock, NULL) != 0 ||
+        pthread_cond_init(&uffd->late.left, NULL) != 0 || !pgl_arena_init(&uffd->arena) ||
+        !pgl_files_init(&uffd->files, &uffd->arena) || !pgl_meter_init(&uffd->meter, &config->costs, &uffd->stats)) {
         free(uffd);
         errno = ENOMEM;
         return NULL;
@@ -52,11 +52,13 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     uffd->late.event = -1;
     zeros = mmap(NULL, PGL_UFFD_ZERO_PAGES * uffd->page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uffd->zeros = zeros != MAP_FAILED ? zeros : NULL;
+    unreadable = mmap(NULL, uffd->page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uffd->unreadable = unreadable != MAP_FAILED ? unreadable : NULL;
     uffd->last_number = PGL_UFFD_NUMBER_LAST;
     uffd->share = nhandlers > 1 ? 1 : PGL_UFFD_BATCH;
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
-    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->zeros || !uffd->handlers ||
-        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &stop) != 0 ||
+    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->zeros || !uffd->unreadable ||
+        !uffd->handlers || epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &stop) != 0 ||
         epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 || !pgl_late_init(uffd) ||
         (fd = pgl_uffd_open(uffd)) < 0 || !(uffd->self = pgl_space_add(uffd, fd))) {
         error = errno;
@@ -100,7 +102,9 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     pgl_bad_page_wake_all(uffd);
     while (uffd->spaces) {
         pgl_space_unregister(uffd, uffd->spaces);
-        pgl_event_read_last(uffd, uffd->spaces);
+        if (uffd->spaces->process == 0) {
+            pgl_event_read_last(uffd, uffd->spaces);
+        }
         if (uffd->self_service) { /* there is one space: no child is followed */
             pgl_self_free(uffd->self_service);
         }
@@ -124,6 +128,9 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     pgl_late_fini(uffd);
     if (uffd->zeros) {
         munmap((void *)(uintptr_t)uffd->zeros, PGL_UFFD_ZERO_PAGES * uffd->page_size);
+    }
+    if (uffd->unreadable) {
+        munmap(uffd->unreadable, uffd->page_size);
     }
     pgl_meter_fini(&uffd->meter);
     free(uffd->handlers);
@@ -182,14 +189,27 @@ static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, s
     }
 }
 
+struct pgl_object *pgl_uffd_show(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
+{
+    const struct pgl_pager_ops *pager_ops =
+        region->source.kind == PGL_UFFD_CALLBACK ? &pgl_late_pager_ops : &pgl_uffd_pager_ops;
+    struct pgl_shown *shown = pgl_shown_new(uffd, region);
+    struct pgl_object *object = shown ? pgl_uffd_object_new(uffd, pager_ops, shown, region->advice) : NULL;
+
+    if (shown && !object) {
+        pgl_shown_free(shown);
+        errno = ENOMEM;
+    }
+    return object;
+}
+
 bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
 {
     PGL_UNCANCELLED;
     const struct uffdio_range range = {(uintptr_t)region->addr, region->length};
     struct pgl_object *object;
-    struct pgl_shown *shown;
     uint64_t first, last;
-    bool late, mapped;
+    bool mapped;
     int error;
 
     if (!pgl_uffd_to_pages(uffd, region->addr, region->length, &first, &last)) {
@@ -200,15 +220,8 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
         errno = error;
         return false;
     }
-    shown = pgl_shown_new(uffd, region);
-    if (!shown) {
-        return false;
-    }
-    late = region->source.kind == PGL_UFFD_CALLBACK;
-    object = pgl_uffd_object_new(uffd, late ? &pgl_late_pager_ops : &pgl_uffd_pager_ops, shown, region->advice);
+    object = pgl_uffd_show(uffd, region);
     if (!object) {
-        pgl_shown_free(shown);
-        errno = ENOMEM;
         return false;
     }
     mapped = enter_region(uffd, first, last, object, region->memory);

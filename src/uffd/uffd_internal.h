@@ -3,6 +3,7 @@
  * The types that the files of the userfaultfd pager share, and their functions by file. Calls go down only:
  *
  *   uffd.c      the calls
+ *   adopt.c     processes that have sent their userfaultfd
  *   prefetch.c  pages that are brought before they are touched
  *   record.c    regions whose faults are recorded, or follow a recording
  *   self.c      threads that serve their own faults
@@ -125,11 +126,12 @@ enum pgl_run {
     PGL_RUN_REMOVED, /* zeros, whatever the source has */
 };
 
-/* An address space that faults: this process, or a forked child. */
+/* An address space that faults: this process, one that was adopted, or a child that either has forked. */
 struct pgl_space {
     struct pgl_space *next;
     uint64_t number;
-    bool ended;            /* atomic: its process has */
+    uint64_t process;      /* the number of the adopted space that it is, or is forked from; 0: this process's */
+    bool ended;            /* atomic: its process has, or it was disowned */
     unsigned refs;         /* protected by the pager's lock, as are the next two */
     uint64_t parked_first; /* parked threads wait between these addresses; none while parked_first > parked_last */
     uint64_t parked_last;
@@ -202,6 +204,7 @@ struct pgl_uffd {
     int stop;                   /* readable when the handlers are to end */
     int timer;                  /* readable when the bad pages are due */
     const unsigned char *zeros; /* PGL_UFFD_ZERO_PAGES pages */
+    void *unreadable;           /* a page */
     int spare;                  /* a descriptor to close when a fork's event needs one and there is no other; or -1 */
     struct pgl_space *self;
     struct pgl_arena arena; /* the heap of everything that handlers allocate, or that is allocated under the lock */
@@ -213,6 +216,7 @@ struct pgl_uffd {
     size_t share; /* messages that a handler reads at a time: with several handlers one, so that none waits */
 
     pthread_mutex_t lock;
+    pthread_cond_t unused; /* nothing but its list holds an adopted space any more */
     struct pgl_space *spaces;
     uint64_t last_number;
     struct pgl_bad_page *bad_pages; /* atomic: also read without the lock. The timer runs while the list has a page */
@@ -259,6 +263,11 @@ static inline void pgl_count(uint64_t *counter, uint64_t n)
 {
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
+
+/* uffd.c */
+
+/* Make an object that shows what a region does. Returns a reference, or NULL with errno. */
+struct pgl_object *pgl_uffd_show(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
 
 /* self.c */
 
@@ -432,14 +441,26 @@ void pgl_space_drop(struct pgl_uffd *uffd, struct pgl_space **link);
 void pgl_space_drop_ended(struct pgl_uffd *uffd);
 
 /*
- * Ask for a page at an address where none can be installed, which is in this library's code. Returns the errno: EAGAIN
- * while a thread changes memory and its event is unread or the thread is still in the kernel, ESRCH when the process
- * has ended.
+ * Ask for a page that cannot be installed. Returns the errno: EAGAIN while a thread changes memory and its event is
+ * unread or the thread is still in the kernel, ESRCH when the process has ended.
  */
 int pgl_space_probe(const struct pgl_uffd *uffd, const struct pgl_space *space);
 
-/* Unregister all memory of a space. Closing its userfaultfd is not enough, because a forked child may hold it, too. */
+/*
+ * Ask a userfaultfd to copy to an address from a page that cannot be read. Returns the errno: EFAULT when everything
+ * but the page was in order.
+ */
+int pgl_space_try_copy(const struct pgl_uffd *uffd, int fd, uint64_t addr, uint64_t length);
+
+/*
+ * Unregister all memory of a space. Closing its userfaultfd is not enough, because a forked child may hold it, too. The
+ * memory of an adopted space stays registered, because that is its own process's affair. Its threads that wait try
+ * their accesses again.
+ */
 void pgl_space_unregister(const struct pgl_uffd *uffd, const struct pgl_space *space);
+
+/* Take a space off the list, and keep the list's reference. The pager's lock is held. */
+void pgl_space_unlink(struct pgl_uffd *uffd, struct pgl_space **link);
 
 /* Make an object of what a region shows, which it owns from then on. Returns NULL when there is no memory. */
 struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_pager_ops *pager_ops,

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * pgl_uffd_adopt() when the kernel refuses: each system call that it makes returns its errors. Either it fails with
+ * that error and leaves everything as it was, or it does without. Then the same of the calls that handlers make for the
+ * other process.
+ */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+
+#include "../cm.h"
+#include "calls.h"
+#include "sender.h"
+
+#define EVENTS (UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_FORK)
+
+static struct sender sender;
+static uint64_t process;
+
+static int set_up_sender(void **state)
+{
+    int error = set_up(state);
+    struct fixture *f = *state;
+
+    sender_start(&sender, f->memory, NPAGES * PAGE, EVENTS);
+    assert_true(try_new(f));
+    return error;
+}
+
+static int tear_down_sender(void **state)
+{
+    fail_theirs(CALL_NONE, 0, 0, 0);
+    sender_end(&sender);
+    return tear_down(state);
+}
+
+static bool try_adopt(struct fixture *f)
+{
+    const struct pgl_uffd_region region = {
+        .addr = f->memory,
+        .length = NPAGES * PAGE,
+        .source.fd = f->file,
+        .advice = PGL_ADVICE_RANDOM,
+    };
+
+    process = pgl_uffd_adopt(f->uffd, sender.fd, &region, 1);
+    return process != 0;
+}
+
+/* The file is opened again, or its descriptor is duplicated; it is not mapped, or is. */
+static bool is_spare(void)
+{
+    return mine.call == CALL_OPEN || mine.call == CALL_LSEEK || mine.call == CALL_MMAP || mine.call == CALL_IOCTL;
+}
+
+static void test_uffd_adopt_fails_with_the_errno_of_each_call(void **state)
+{
+    static const int errors[] = {ENOMEM, EMFILE, EPERM, EINVAL};
+    struct fixture *f = *state;
+    unsigned nfds = count_fds(), failures = 0;
+
+    for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        unsigned at = 0;
+
+        do {
+            bool done = run_failing(f, try_adopt, ++at, errors[i]);
+
+            assert_true(done || errno == errors[i]);
+            failures += !done;
+            if (done) {
+                assert_true(mine.call == CALL_NONE || is_spare());
+                assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, at));
+                assert_true(pgl_uffd_disown(f->uffd, process));
+            }
+            assert_fds(nfds);
+        } while (mine.call != CALL_NONE);
+    }
+    assert_true(failures >= 4 * 6); /* three of fcntl(), ioctl(), epoll_ctl(), and those of the file */
+}
+
+/* A thread of the process changes memory: the kernel does not say whether a region can be filled. */
+static void test_uffd_adopt_does_not_wait_for_a_change_of_memory(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned at = 1;; at++) {
+        bool done = run_failing(f, try_adopt, at, EAGAIN);
+
+        if (done) {
+            assert_int_equal(mine.call, CALL_IOCTL);
+            assert_int_equal(mine.request, UFFDIO_COPY);
+            break;
+        }
+        assert_int_equal(mine.call, CALL_FCNTL);
+    }
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 3));
+}
+
+static void test_uffd_adopt_goes_on_when_the_kernel_refuses_a_copy_for_a_while(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_stats stats;
+
+    assert_true(try_adopt(f));
+    fail_theirs(CALL_IOCTL, UFFDIO_COPY, EAGAIN, 3);
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 3));
+    assert_int_equal(count_fired(), 3);
+    pgl_uffd_get_stats(f->uffd, &stats);
+    assert_int_equal(stats.again, 1);
+}
+
+/* The process seems to have ended: its thread faults again, and gets its page. */
+static void test_uffd_adopt_counts_as_gone_what_the_kernel_says_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_stats stats;
+
+    assert_true(try_adopt(f));
+    fail_theirs(CALL_IOCTL, UFFDIO_COPY, ESRCH, 1);
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 3));
+    pgl_uffd_get_stats(f->uffd, &stats);
+    assert_int_equal(stats.gone, 1);
+}
+
+/* A child whose descriptor cannot be made to not block is not served, and holds no handler up. */
+static void test_uffd_adopt_counts_a_child_that_cannot_be_served(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_stats stats;
+
+    for (unsigned at = 1; at <= 2; at++) {
+        struct sender other;
+        unsigned nfds;
+
+        assert_true(try_adopt(f));
+        nfds = count_fds();
+        fail_theirs(at == 1 ? CALL_FCNTL : CALL_EPOLL_CTL, 0, ENOMEM, 1);
+        sender_do(&sender, ORDER_FORK, 3);
+        assert_int_equal(count_fired(), 1);
+        assert_fds(nfds);
+        pgl_uffd_get_stats(f->uffd, &stats);
+        assert_int_equal(stats.errors, at);
+        assert_true(pgl_uffd_disown(f->uffd, process));
+        other = sender;
+        sender_start(&sender, f->memory, NPAGES * PAGE, EVENTS);
+        sender_end(&other);
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_sender, tear_down_sender)
+    const struct CMUnitTest tests[] = {
+        TEST(test_uffd_adopt_fails_with_the_errno_of_each_call),
+        TEST(test_uffd_adopt_does_not_wait_for_a_change_of_memory),
+        TEST(test_uffd_adopt_goes_on_when_the_kernel_refuses_a_copy_for_a_while),
+        TEST(test_uffd_adopt_counts_as_gone_what_the_kernel_says_is_gone),
+        TEST(test_uffd_adopt_counts_a_child_that_cannot_be_served),
+    };
+#undef TEST
+
+    return permitted() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
+}

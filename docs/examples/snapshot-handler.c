@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Serves the memory of virtual machines from a snapshot, one machine after the other. It speaks Firecracker's hand-over
+ * of page faults: the monitor connects to SOCKET and sends one message, the mappings of its memory as JSON with its
+ * userfaultfd. The connection stays open as long as the monitor lives. Pages that a balloon has given back are zeros.
+ *
+ *     cc -o snapshot-handler snapshot-handler.c $(pkg-config --cflags --libs pagelock json-glib-1.0) -pthread
+ *     ./snapshot-handler
+ *
+ * prints:
+ *
+ *     usage: snapshot-handler SOCKET SNAPSHOT
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <json-glib/json-glib.h>
+#include <pagelock/pagelock.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { MAPPINGS = 64, TEXT = 65536, SMALL_PAGE = 4096 };
+
+/* Receive a text and the descriptor that comes with it. Returns the length, or -1. */
+static ssize_t receive(int connection, char *text, int *fd)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = {text, TEXT};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    ssize_t n = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *header = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+
+    if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int))) {
+        return -1;
+    }
+    memcpy(fd, CMSG_DATA(header), sizeof(*fd));
+    return n;
+}
+
+/* Returns the region that a mapping describes. Older monitors give the size of a page, in bytes, another name. */
+static struct pgl_uffd_region region_of(JsonObject *mapping, int snapshot)
+{
+    gint64 page_size = json_object_get_int_member_with_default(mapping, "page_size_kib", SMALL_PAGE);
+
+    page_size = json_object_get_int_member_with_default(mapping, "page_size", page_size);
+    return (struct pgl_uffd_region){
+        .addr = (void *)(uintptr_t)json_object_get_int_member_with_default(mapping, "base_host_virt_addr", 0),
+        .length = (size_t)json_object_get_int_member_with_default(mapping, "size", 0),
+        .offset = (uint64_t)json_object_get_int_member_with_default(mapping, "offset", 0),
+        .source.fd = snapshot,
+        .advice = PGL_ADVICE_ADAPTIVE,
+        .memory = page_size > SMALL_PAGE ? PGL_UFFD_HUGE : PGL_UFFD_PRIVATE,
+        .removed = PGL_UFFD_ZEROS,
+    };
+}
+
+/* Returns the number of regions, or 0 when the text says none. */
+static size_t parse(const char *text, ssize_t length, int snapshot, struct pgl_uffd_region *regions)
+{
+    g_autoptr(JsonParser) parser = json_parser_new();
+    JsonArray *mappings = NULL;
+    size_t n = 0;
+
+    if (json_parser_load_from_data(parser, text, length, NULL) && JSON_NODE_HOLDS_ARRAY(json_parser_get_root(parser))) {
+        mappings = json_node_get_array(json_parser_get_root(parser));
+    }
+    while (mappings && n < MAPPINGS && n < json_array_get_length(mappings)) {
+        JsonNode *mapping = json_array_get_element(mappings, (guint)n);
+
+        if (!JSON_NODE_HOLDS_OBJECT(mapping)) {
+            return 0;
+        }
+        regions[n++] = region_of(json_node_get_object(mapping), snapshot);
+    }
+    return n;
+}
+
+/* Serve one machine until its monitor closes the connection, or ends. */
+static void serve(struct pgl_uffd *pager, int connection, int snapshot)
+{
+    static char text[TEXT];
+    struct pgl_uffd_region regions[MAPPINGS];
+    int fd = -1;
+    ssize_t length = receive(connection, text, &fd);
+    size_t n = length > 0 ? parse(text, length, snapshot, regions) : 0;
+    uint64_t process = n > 0 ? pgl_uffd_adopt(pager, fd, regions, n) : 0;
+
+    if (n == 0) {
+        warnx("a message without mappings or without a userfaultfd");
+    } else if (process == 0) {
+        warn("pgl_uffd_adopt");
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    while (process != 0 && (length = read(connection, text, TEXT)) != 0 && (length > 0 || errno == EINTR)) {
+    }
+    if (process != 0) {
+        pgl_uffd_disown(pager, process);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct pgl_uffd_config config = {.threads = 2};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int snapshot, door, connection;
+    struct pgl_uffd *pager;
+
+    if (argc != 3) {
+        puts("usage: snapshot-handler SOCKET SNAPSHOT");
+        return argc != 1;
+    }
+    snapshot = open(argv[2], O_RDONLY | O_CLOEXEC);
+    if (snapshot < 0 || strlen(argv[1]) >= sizeof(address.sun_path)) {
+        err(1, "%s", argv[snapshot < 0 ? 2 : 1]);
+    }
+    pager = pgl_uffd_new(&config);
+    if (!pager) {
+        errx(1, "%s", pgl_uffd_explain(errno));
+    }
+    strcpy(address.sun_path, argv[1]);
+    unlink(argv[1]); /* of a handler before this one */
+    door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (door < 0 || bind(door, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(door, 8) != 0) {
+        err(1, "%s", argv[1]);
+    }
+    for (;;) {
+        connection = accept(door, NULL, NULL);
+        if (connection >= 0) {
+            serve(pager, connection, snapshot);
+            close(connection);
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            err(1, "accept");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The stand-in for a virtual machine's monitor, and the snapshot's pattern.
+ *
+ * Each page of the machine has a state. FILE: it shows the snapshot. LEAVING: the balloon gives it back at this moment,
+ * and each word is the snapshot's or zero. ZEROS: it was given back.
+ */
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "standin.h"
+
+enum { FILE_PAGE, LEAVING, ZEROS };
+
+static unsigned char *memory;
+static unsigned char *states; /* atomic */
+static size_t npages;
+static int connection, progress;
+
+static uint64_t word_of(uint64_t offset)
+{
+    return (offset + 8) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+bool standin_write_snapshot(int fd, size_t length)
+{
+    static uint64_t words[STANDIN_PAGE / 8];
+    bool done = true;
+
+    for (uint64_t at = 0; done && at < length; at += sizeof(words)) {
+        for (size_t i = 0; i < sizeof(words) / 8; i++) {
+            words[i] = word_of(at + i * 8);
+        }
+        done = pwrite(fd, words, sizeof(words), (off_t)at) == sizeof(words);
+    }
+    return done;
+}
+
+static uint64_t next_random(uint64_t *random)
+{
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    return *random >> 20;
+}
+
+/* End at once: the other threads may be waiting for a page that never comes. */
+static _Noreturn void end(int status)
+{
+    _exit(status);
+}
+
+static void check(uint64_t page)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)(memory + page * STANDIN_PAGE);
+    int before = __atomic_load_n(&states[page], __ATOMIC_ACQUIRE);
+    bool zeros = true, file = true, each = true;
+    int after;
+
+    for (size_t i = 0; i < STANDIN_PAGE / 8; i++) {
+        uint64_t word = __atomic_load_n(&words[i], __ATOMIC_RELAXED);
+        bool is_zero = word == 0, is_file = word == word_of(page * STANDIN_PAGE + i * 8);
+
+        zeros = zeros && is_zero;
+        file = file && is_file;
+        each = each && (is_zero || is_file);
+    }
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    after = __atomic_load_n(&states[page], __ATOMIC_RELAXED);
+    if (before == ZEROS ? !zeros : after == FILE_PAGE ? !file : !each) {
+        dprintf(2, "page %llu is wrong\n", (unsigned long long)page);
+        end(STANDIN_WRONG);
+    }
+}
+
+static void *touch(void *arg)
+{
+    uint64_t random = (uintptr_t)arg;
+
+    for (unsigned n = 1;; n++) {
+        check(next_random(&random) % npages);
+        if (n % STANDIN_STEP == 0 && write(progress, "", 1) != 1) {
+            end(STANDIN_BROKEN);
+        }
+    }
+    return NULL;
+}
+
+static void *balloon(void *arg)
+{
+    uint64_t random = (uintptr_t)arg;
+
+    for (;;) {
+        uint64_t page = next_random(&random) % npages;
+
+        if (__atomic_load_n(&states[page], __ATOMIC_RELAXED) == FILE_PAGE) {
+            __atomic_store_n(&states[page], LEAVING, __ATOMIC_SEQ_CST);
+            if (madvise(memory + page * STANDIN_PAGE, STANDIN_PAGE, MADV_DONTNEED) != 0) {
+                end(STANDIN_BROKEN);
+            }
+            __atomic_store_n(&states[page], ZEROS, __ATOMIC_RELEASE);
+        }
+        usleep(100);
+    }
+    return NULL;
+}
+
+/* Two mappings, as of a machine with a hole in its memory, in the form that Firecracker sends. */
+static bool hand_over(int uffd, size_t length)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+    size_t low = length / 4 / STANDIN_PAGE * STANDIN_PAGE;
+    char text[512];
+    struct iovec part = {text, 0};
+    struct msghdr message = {
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = &control,
+        .msg_controllen = sizeof(control),
+    };
+
+    part.iov_len = (size_t)snprintf(
+        text, sizeof(text),
+        "[{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":0,\"page_size\":4096,\"page_size_kib\":4096},"
+        "{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":%zu,\"page_size\":4096,\"page_size_kib\":4096}]",
+        (unsigned long long)(uintptr_t)memory, low, (unsigned long long)((uintptr_t)memory + low), length - low, low);
+    memcpy(CMSG_DATA(&control.header), &uffd, sizeof(uffd));
+    return sendmsg(connection, &message, MSG_NOSIGNAL) == (ssize_t)part.iov_len;
+}
+
+static bool connect_to(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    return connection >= 0 && connect(connection, (struct sockaddr *)&address, sizeof(address)) == 0;
+}
+
+static int make_userfaultfd(size_t length)
+{
+    struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE};
+    struct uffdio_register claim = {{(uintptr_t)memory, length}, UFFDIO_REGISTER_MODE_MISSING, 0};
+    int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+    if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) != 0 || ioctl(uffd, UFFDIO_REGISTER, &claim) != 0) {
+        return -1;
+    }
+    return uffd;
+}
+
+_Noreturn void standin_run(const char *path, size_t length, unsigned nthreads, unsigned seed, int to_driver)
+{
+    pthread_t thread;
+    int uffd;
+    char byte;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    progress = to_driver;
+    npages = length / STANDIN_PAGE;
+    states = calloc(npages, 1);
+    memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!states || memory == MAP_FAILED || (uffd = make_userfaultfd(length)) < 0) {
+        end(STANDIN_BROKEN);
+    }
+    if (!connect_to(path) || !hand_over(uffd, length)) {
+        end(STANDIN_NO_HANDLER);
+    }
+    /* The userfaultfd stays open here: without a handler threads wait, and do not find zeros. */
+    for (unsigned i = 0; i <= nthreads; i++) {
+        if (pthread_create(&thread, NULL, i > 0 ? touch : balloon, (void *)(uintptr_t)(seed * 1000 + i)) != 0) {
+            end(STANDIN_BROKEN);
+        }
+    }
+    while (read(connection, &byte, 1) > 0) {
+    }
+    end(STANDIN_NO_HANDLER);
+}

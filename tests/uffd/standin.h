@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A stand-in for a virtual machine's monitor: it hands its memory over as Firecracker does, touches pages at random
+ * from several threads, compares each with the snapshot, and gives pages back. It ends when its handler does.
+ */
+#ifndef PGL_TESTS_UFFD_STANDIN_H
+#define PGL_TESTS_UFFD_STANDIN_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STANDIN_PAGE 4096
+#define STANDIN_STEP 16 /* pages of a thread between two bytes that tell its progress */
+
+/* Its exit status. */
+enum { STANDIN_WRONG = 10, STANDIN_BROKEN = 11, STANDIN_NO_HANDLER = 12 };
+
+/* Write the bytes that it expects. */
+bool standin_write_snapshot(int fd, size_t length);
+
+/* Be the monitor: returns never. A byte is written to @progress from time to time. */
+_Noreturn void standin_run(const char *path, size_t length, unsigned nthreads, unsigned seed, int progress);
+
+#endif

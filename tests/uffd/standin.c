@@ -68,14 +68,13 @@ static void check(uint64_t page)
     int after;
 
     for (size_t i = 0; i < STANDIN_PAGE / 8; i++) {
-        uint64_t word = __atomic_load_n(&words[i], __ATOMIC_RELAXED);
+        uint64_t word = __atomic_load_n(&words[i], __ATOMIC_ACQUIRE); /* before the state is read again */
         bool is_zero = word == 0, is_file = word == word_of(page * STANDIN_PAGE + i * 8);
 
         zeros = zeros && is_zero;
         file = file && is_file;
         each = each && (is_zero || is_file);
     }
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
     after = __atomic_load_n(&states[page], __ATOMIC_RELAXED);
     if (before == ZEROS ? !zeros : after == FILE_PAGE ? !file : !each) {
         dprintf(2, "page %llu is wrong\n", (unsigned long long)page);

@@ -108,25 +108,17 @@ static int try_minor(const struct pgl_uffd *uffd, const struct uffdio_range *ran
     return error;
 }
 
-static int check_shared(const struct pgl_uffd *uffd, const struct uffdio_range *range)
-{
-    return can_fill(uffd, PGL_UFFD_SHARED) ? try_minor(uffd, range, false) : EOPNOTSUPP;
-}
-
-/* A part of 2 MiB can be registered only if no page is larger. */
-static int check_huge(const struct pgl_uffd *uffd, const struct uffdio_range *range)
+/*
+ * Whether the memory is shared, or of huge pages. The map has shown nothing there until now: memory of another region
+ * would not be registered any more after this. A part of 2 MiB can be registered only if no page is larger.
+ */
+static int check_kind(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory)
 {
     const struct uffdio_range page = {range->start, PGL_UFFD_HUGE_SIZE};
-    int error;
+    bool huge = memory == PGL_UFFD_HUGE;
+    int error = huge ? try_minor(uffd, &page, true) : 0;
 
-    if (!can_fill(uffd, PGL_UFFD_HUGE)) {
-        return EOPNOTSUPP;
-    }
-    if (range->start % PGL_UFFD_HUGE_SIZE != 0 || range->len % PGL_UFFD_HUGE_SIZE != 0) {
-        return EINVAL;
-    }
-    error = try_minor(uffd, &page, true);
-    return error != 0 ? error : try_minor(uffd, range, true);
+    return error != 0 ? error : try_minor(uffd, range, huge);
 }
 
 static int check_private(const struct uffdio_range *range)
@@ -142,15 +134,17 @@ int pgl_memory_check(const struct pgl_uffd *uffd, const struct uffdio_range *ran
     if (msync((void *)(uintptr_t)range->start, (size_t)range->len, MS_ASYNC) != 0) {
         return errno == ENOMEM ? EFAULT : errno;
     }
-    switch (memory) {
-    case PGL_UFFD_SHARED:
-        return check_shared(uffd, range);
-    case PGL_UFFD_HUGE:
-        return check_huge(uffd, range);
-    case PGL_UFFD_PRIVATE:
-    default:
+    if (memory == PGL_UFFD_PRIVATE) {
         return check_private(range);
     }
+    if (!can_fill(uffd, memory)) {
+        return EOPNOTSUPP;
+    }
+    if (memory == PGL_UFFD_HUGE &&
+        (range->start % PGL_UFFD_HUGE_SIZE != 0 || range->len % PGL_UFFD_HUGE_SIZE != 0)) {
+        return EINVAL;
+    }
+    return 0;
 }
 
 int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *range, enum pgl_uffd_memory memory)
@@ -162,8 +156,11 @@ int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *ra
         .mode = UFFDIO_REGISTER_MODE_MISSING | (pager->protects ? UFFDIO_REGISTER_MODE_WP : 0) |
                 (pager->protects && memory != PGL_UFFD_PRIVATE ? UFFDIO_REGISTER_MODE_MINOR : 0),
     };
-    int error = enlist(uffd, &claim);
+    int error = memory == PGL_UFFD_PRIVATE ? 0 : check_kind(pager, range, memory);
 
+    if (error == 0) {
+        error = enlist(uffd, &claim);
+    }
     if (error == 0) {
         error = leave(uffd, range);
     }

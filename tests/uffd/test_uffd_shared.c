@@ -297,6 +297,26 @@ static void test_uffd_shared_memory_is_what_it_is_said_to_be(void **state)
     end(f, &shared);
 }
 
+/* A region that is refused because another one is there leaves that one as it is. */
+static void test_uffd_shared_region_outlives_another_that_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int way = PLAIN; way < WAYS && set_way(f, way); way++) {
+        struct shared shared = new_shared();
+
+        start(f, &shared);
+        assert_true(is_page(shared.view[0], 0));
+        errno = 0;
+        assert_false(try_shared_at(f, shared.view[0]));
+        assert_int_equal(errno, EEXIST);
+        for (uint64_t page = 0; page < NPAGES; page++) {
+            assert_true(is_page(shared.view[0] + page * PAGE, page));
+        }
+        end(f, &shared);
+    }
+}
+
 /* Each feature that is needed, where it is needed. */
 static void test_uffd_shared_memory_is_refused_where_the_kernel_lacks_a_feature(void **state)
 {
@@ -407,6 +427,7 @@ int main(void)
         TEST(test_uffd_shared_page_that_came_by_the_other_mapping_is_shown),
         TEST(test_uffd_shared_pages_that_are_removed_show_the_source_again),
         TEST(test_uffd_shared_memory_is_what_it_is_said_to_be),
+        TEST(test_uffd_shared_region_outlives_another_that_is_refused),
         TEST(test_uffd_shared_memory_is_refused_where_the_kernel_lacks_a_feature),
         TEST(test_uffd_shared_memory_with_self_service_is_not_protected),
         TEST(test_uffd_shared_page_is_shown_whatever_the_kernel_answers),

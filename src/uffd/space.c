@@ -84,6 +84,7 @@ void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space)
 
 void pgl_uffd_destroy(struct pgl_uffd *uffd)
 {
+    pgl_files_fini(&uffd->files);
     pgl_arena_fini(&uffd->arena);
     pthread_cond_destroy(&uffd->late.left);
     pthread_mutex_destroy(&uffd->late.lock);

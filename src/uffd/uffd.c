@@ -134,8 +134,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     }
     pgl_meter_fini(&uffd->meter);
     free(uffd->handlers);
-    freed = pgl_request_let_go(uffd);
-    pgl_files_fini(&uffd->files);
+    freed = pgl_request_let_go(uffd); /* otherwise another thread may free the pager from here on */
     if (freed) {
         pgl_uffd_destroy(uffd);
     }

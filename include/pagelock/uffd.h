@@ -37,7 +37,8 @@ struct pgl_uffd_request;
  * @PGL_UFFD_AGAIN: read the page again in about a millisecond; only threads that want this page wait meanwhile
  * @PGL_UFFD_POISON: the threads that touch the page get SIGBUS at its address, now and later, and a system call that
  *      meets it fails with EFAULT. That ends when the program gives the page back (madvise()): its next touch reads it
- *      again. It may end when a source supplies the page later or, where threads serve themselves, when it can be read.
+ *      again. It may end when a source supplies the page later, when pgl_uffd_prefetch() brings it or, where threads
+ *      serve themselves, when it can be read.
  *      From the failed() callback, on a kernel without it, the same as PGL_UFFD_AGAIN
  */
 enum pgl_uffd_remedy {

@@ -151,6 +151,10 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
     if (is_same(delivery)) {
         error = make_pages(delivery->space->fd, range.start, data, range.len, protects) > 0 ? 0 : errno;
     }
+    if (error == 0 && delivery->placed) {
+        pgl_dirty_note_installed(delivery->place.object,
+                                 delivery->place.index - delivery->place.index % delivery->unit, delivery->unit);
+    }
     if (error == 0 && opens) {
         pgl_dirty_note(delivery);
     }
@@ -301,6 +305,8 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
         made /= page_size;
         pgl_count(stretch->counter, made - wanted); /* subtract the pages that were not installed */
         if (made > 0) {
+            pgl_dirty_note_installed(request->object,
+                                     stretch->first + *done - request->object->config.pager_range.first, made);
             *done += made;
         } else if (errno == EEXIST) {
             pgl_count(&delivery->pager->stats.present, delivery->unit);

@@ -99,6 +99,15 @@ void pgl_dirty_note_poison(const struct pgl_delivery *delivery)
     }
 }
 
+void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, uint64_t npages)
+{
+    const struct pgl_shown *shown = shown_by(object);
+
+    if (shown->poisoned) {
+        clear_bits(shown->poisoned, index, index + npages);
+    }
+}
+
 void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t last)
 {
     struct pgl_map_entry part;

@@ -410,6 +410,9 @@ void pgl_dirty_note(const struct pgl_delivery *delivery);
 /* The page of the fault was poisoned. The layout is locked for reading since before that. */
 void pgl_dirty_note_poison(const struct pgl_delivery *delivery);
 
+/* Pages of an object were installed where none were, or poison. The layout is locked for reading since before that. */
+void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, uint64_t npages);
+
 /* These pages were given back. The layout is locked for writing. */
 void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t last);
 

@@ -190,6 +190,30 @@ static void test_uffd_dirty_reports_no_poison(void **state)
     }
 }
 
+/* Poison that a prefetch has replaced is a page. */
+static void test_uffd_dirty_reports_a_page_that_was_poison(void **state)
+{
+    struct fixture *f = *state;
+
+    for (enum record at = first_record(f); at < RECORDS; at++) {
+        ssize_t n;
+
+        start_with(f, at, PGL_ADVICE_RANDOM, PGL_UFFD_DEFAULT);
+        __atomic_store_n(&bad_offset, 3 * PAGE, __ATOMIC_RELEASE);
+        n = pwrite(f->file, f->memory + 3 * PAGE, 1, 0); /* a system call that touches the page */
+        __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
+        if (n == 1) {
+            SKIP_BECAUSE("the kernel has no poison: it needs Linux 6.6");
+        }
+        assert_true(pgl_uffd_prefetch(f->uffd, f->memory, NPAGES * PAGE));
+        assert_true(shows_page(f, 3));
+        assert_int_equal(take(f, NPAGES), 0);
+        write_to(f, 8);
+        assert_int_equal(take(f, NPAGES), 8);
+        end(f);
+    }
+}
+
 static void test_uffd_dirty_goes_on_where_the_answer_was_full(void **state)
 {
     const uint64_t pages = 0x8c31000000000ff1; /* 6 ranges */
@@ -533,6 +557,7 @@ int main(void)
         TEST(test_uffd_dirty_reports_a_page_that_a_write_has_asked_for),
         TEST(test_uffd_dirty_reports_a_page_that_could_not_be_read),
         TEST(test_uffd_dirty_reports_no_poison),
+        TEST(test_uffd_dirty_reports_a_page_that_was_poison),
         TEST(test_uffd_dirty_goes_on_where_the_answer_was_full),
         TEST(test_uffd_dirty_keeps_what_did_not_fit),
         TEST(test_uffd_dirty_reports_pages_that_were_given_back),

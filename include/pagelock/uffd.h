@@ -501,7 +501,8 @@ struct pgl_uffd_range {
  *         ...save the n ranges
  *     }
  *
- * A page that was given back (madvise()) counts as written, because it shows other bytes than before. A page of a
+ * A page that was given back (madvise()) counts as written, because it shows other bytes than before. It is reported
+ * again until it is gone: beside the madvise(), with MADV_FREE, and in shared memory after MADV_DONTNEED. A page of a
  * transparent huge page is reported with all of it; MADV_NOHUGEPAGE keeps the kernel from making one. A write through
  * another mapping, or by a forked child, is not reported.
  *

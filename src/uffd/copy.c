@@ -136,6 +136,16 @@ static void note_put(struct pgl_delivery *delivery, uint64_t first, uint64_t las
     delivery->put_last = last > delivery->put_last ? last : delivery->put_last;
 }
 
+/* The page of the fault was installed. The layout is locked. */
+static void note_installed(const struct pgl_delivery *delivery)
+{
+    if (delivery->placed) {
+        uint64_t first = delivery->place.index - delivery->place.index % delivery->unit;
+
+        pgl_dirty_note_installed(delivery->place.object, first, delivery->unit);
+    }
+}
+
 static int make_zeros(struct pgl_delivery *delivery, void *arg)
 {
     struct uffdio_range range = whole_page(delivery);
@@ -151,9 +161,8 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
     if (is_same(delivery)) {
         error = make_pages(delivery->space->fd, range.start, data, range.len, protects) > 0 ? 0 : errno;
     }
-    if (error == 0 && delivery->placed) {
-        pgl_dirty_note_installed(delivery->place.object,
-                                 delivery->place.index - delivery->place.index % delivery->unit, delivery->unit);
+    if (error == 0) {
+        note_installed(delivery);
     }
     if (error == 0 && opens) {
         pgl_dirty_note(delivery);
@@ -237,6 +246,9 @@ static int show(struct pgl_delivery *delivery, void *arg)
     pthread_rwlock_rdlock(&delivery->pager->layout);
     if (is_same(delivery)) {
         error = show_pages(delivery->space->fd, range.start, range.len, delivery->pager->protects) > 0 ? 0 : errno;
+    }
+    if (error == 0) {
+        note_installed(delivery);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;

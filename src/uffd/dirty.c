@@ -20,16 +20,20 @@
  *              O6: a page is opened for a fault that was read since pages were last taken. The thread of an older one may
  *              have written its page in an earlier epoch, because another fault on the page was answered: it would open
  *              a page that nobody writes.
+ *              O7: the kernel drops pages after the event of it was read, and tells no one. Until a page that was given
+ *              back is found absent, or is installed anew, each answer has it, because the caller may have read the
+ *              bytes that were to go.
  *              (test_uffd_dirty_*)
  * PROGRESS     While an event is unread, the kernel does not protect pages. The taker then unlocks the layout, so that
  *              a handler reads the event, and goes on.
  * NOT PROMISED That each reported page was written. The kernel joins pages to a transparent huge page, unless
  *              MADV_NOHUGEPAGE forbids it, and a write to one of them is then a write to all of them. A page that was
- *              given back may show its old bytes.
+ *              given back may show its old bytes, and after MADV_FREE it is reported each time until the kernel takes it.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../cancel_internal.h"
@@ -103,8 +107,14 @@ void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, u
 {
     const struct pgl_shown *shown = shown_by(object);
 
-    if (shown->poisoned) {
-        clear_bits(shown->poisoned, index, index + npages);
+    if (shown->dirty) {
+        uint64_t end = index + npages;
+
+        clear_bits(shown->poisoned, index, end);
+        for (; (index = find_bit(shown->leaving, index, end, true)) < end; index++) { /* O7 */
+            clear_bits(shown->leaving, index, index + 1);
+            set_bits(shown->dirty, index, index + 1);
+        }
     }
 }
 
@@ -119,7 +129,7 @@ void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t la
 
         if (shown->dirty) {
             set_bits(shown->dirty, index, end); /* O5 */
-            clear_bits(shown->poisoned, index, end);
+            set_bits(shown->leaving, index, end);
         }
     }
 }
@@ -209,6 +219,26 @@ static int protect(const struct pgl_uffd *uffd, uint64_t addr, uint64_t length)
 }
 
 /*
+ * Pages of a part were taken. Those that were given back and are still there keep their bits, and the others are gone
+ * (O7). The layout is held for writing.
+ */
+static void settle(const struct pgl_uffd *uffd, const struct pgl_map_entry *part, uint64_t index, uint64_t end)
+{
+    const struct pgl_shown *shown = shown_by(part->object);
+
+    for (; (index = find_bit(shown->leaving, index, end, true)) < end; index++) {
+        uint64_t page = part->view.first + (index - part->view.object_first);
+        unsigned char resident = 0;
+
+        if (mincore((void *)(uintptr_t)(page * uffd->page_size), uffd->page_size, &resident) == 0 && !(resident & 1)) {
+            clear_bits(shown->leaving, index, index + 1);
+        } else {
+            set_bits(shown->dirty, index, index + 1);
+        }
+    }
+}
+
+/*
  * Take the pages of a part of a region. Returns 0, ENOSPC when the answer is full, or the errno of the kernel; *first
  * is the first page that was not taken. The layout is held for writing.
  */
@@ -242,6 +272,7 @@ static int take_part(struct taking *taking, const struct pgl_map_entry *part, ui
                                PGL_ACCESS_READ);
         }
         clear_bits(dirty, index, stop);
+        settle(uffd, part, index, stop);
         report(taking, addr, (stop - index) * uffd->page_size);
     }
     *first = part->view.last + 1;

@@ -109,8 +109,9 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
     if (uffd->config.track_dirty) {
         shown->dirty = pgl_arena_heap_ops.alloc(&uffd->arena, bitmap_size(source));
         shown->poisoned = pgl_arena_heap_ops.alloc(&uffd->arena, bitmap_size(source));
+        shown->leaving = pgl_arena_heap_ops.alloc(&uffd->arena, bitmap_size(source));
     }
-    if (uffd->config.track_dirty && (!shown->dirty || !shown->poisoned)) {
+    if (uffd->config.track_dirty && (!shown->dirty || !shown->poisoned || !shown->leaving)) {
         pgl_shown_free(shown);
         errno = ENOMEM;
         return NULL;
@@ -148,6 +149,9 @@ void pgl_shown_free(struct pgl_shown *shown)
     }
     if (shown->poisoned) {
         pgl_arena_heap_ops.free(arena, shown->poisoned);
+    }
+    if (shown->leaving) {
+        pgl_arena_heap_ops.free(arena, shown->leaving);
     }
     pgl_arena_heap_ops.free(arena, shown);
     pgl_source_unref(source);

@@ -116,6 +116,7 @@ struct pgl_shown {
     uint64_t *removed;  /* a bit for each page that was given back; NULL: they show the source again. Atomic */
     uint64_t *dirty;    /* a bit for each page that was written; dirty.c has its protocol. NULL: no record. Atomic */
     uint64_t *poisoned; /* and for each page that was poisoned; with `dirty` */
+    uint64_t *leaving;  /* and for each page that was given back and may not be gone yet; with `dirty` */
     uint64_t unit;      /* pages that the kernel maps at a time: 1, or those of a huge page */
 };
 

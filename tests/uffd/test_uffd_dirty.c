@@ -270,6 +270,30 @@ static void test_uffd_dirty_reports_pages_that_were_given_back(void **state)
     }
 }
 
+/* As while its madvise() has yet to drop it: after MADV_FREE the page is still there, and may vanish at any moment. */
+static void test_uffd_dirty_reports_a_page_until_it_is_gone(void **state)
+{
+    struct fixture *f = *state;
+
+    for (enum record at = first_record(f); at < RECORDS; at++) {
+        start(f, at, PGL_ADVICE_RANDOM);
+        write_to(f, 0x1c);
+        assert_int_equal(take(f, NPAGES), 0x1c);
+        assert_int_equal(madvise(f->memory + 2 * PAGE, 2 * PAGE, MADV_FREE), 0);
+        assert_int_equal(take(f, NPAGES), 0x0c);
+        assert_int_equal(take(f, NPAGES), 0x0c);
+        assert_int_equal(madvise(f->memory + 2 * PAGE, PAGE, MADV_DONTNEED), 0);
+        assert_true(shows_page(f, 2)); /* it was installed anew */
+        assert_int_equal(take(f, NPAGES), 0x0c);
+        assert_int_equal(madvise(f->memory + 3 * PAGE, PAGE, MADV_DONTNEED), 0);
+        assert_int_equal(take(f, NPAGES), 8); /* it is gone */
+        assert_int_equal(take(f, NPAGES), 0);
+        assert_true(shows_page(f, 3));
+        assert_int_equal(take(f, NPAGES), 0);
+        end(f);
+    }
+}
+
 /* Two regions side by side, one of them cut, and a page that moved. */
 static void test_uffd_dirty_looks_at_every_region(void **state)
 {
@@ -561,6 +585,7 @@ int main(void)
         TEST(test_uffd_dirty_goes_on_where_the_answer_was_full),
         TEST(test_uffd_dirty_keeps_what_did_not_fit),
         TEST(test_uffd_dirty_reports_pages_that_were_given_back),
+        TEST(test_uffd_dirty_reports_a_page_until_it_is_gone),
         TEST(test_uffd_dirty_looks_at_every_region),
         TEST(test_uffd_dirty_refuses_what_it_cannot_answer),
         TEST(test_uffd_dirty_survives_each_error_of_its_calls),

@@ -20,15 +20,16 @@
  *              O6: a page is opened for a fault that was read since pages were last taken. The thread of an older one may
  *              have written its page in an earlier epoch, because another fault on the page was answered: it would open
  *              a page that nobody writes.
- *              O7: the kernel drops pages after the event of it was read, and tells no one. Until a page that was given
- *              back is found absent, or is installed anew, each answer has it, because the caller may have read the
- *              bytes that were to go.
+ *              O7: the kernel drops pages after their event was read, and reports no end of it. Until a page that was
+ *              given back is found absent, or is installed anew, each answer has it, because the caller may have read
+ *              the bytes that were to go. The kernel has told all processors before the answer returns.
  *              (test_uffd_dirty_*)
  * PROGRESS     While an event is unread, the kernel does not protect pages. The taker then unlocks the layout, so that
  *              a handler reads the event, and goes on.
  * NOT PROMISED That each reported page was written. The kernel joins pages to a transparent huge page, unless
  *              MADV_NOHUGEPAGE forbids it, and a write to one of them is then a write to all of them. A page that was
- *              given back may show its old bytes, and after MADV_FREE it is reported each time until the kernel takes it.
+ *              given back may show its old bytes, and after MADV_FREE it is reported each time until the kernel takes
+ *              it.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -299,6 +300,17 @@ static int take_portion(struct taking *taking, uint64_t *first, uint64_t last)
     return error;
 }
 
+/*
+ * A page that was dropped can be read until the kernel has told all processors, which it does with the lock of the
+ * address space. Wait for that lock: mprotect() takes it, and this one changes nothing.
+ */
+static void await_dropping(const struct pgl_uffd *uffd)
+{
+    if (__atomic_load_n(&uffd->stats.removes, __ATOMIC_RELAXED) > 0) {
+        mprotect((void *)(uintptr_t)uffd->zeros, uffd->page_size, PROT_READ);
+    }
+}
+
 ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range *rest, struct pgl_uffd_range *written,
                             size_t nwritten)
 {
@@ -327,6 +339,7 @@ ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range *rest, 
             error = 0;
         }
     }
+    await_dropping(uffd);
     if (error != 0 && error != ENOSPC && taking.n == 0) {
         errno = error;
         return -1;

@@ -140,8 +140,7 @@ int pgl_memory_check(const struct pgl_uffd *uffd, const struct uffdio_range *ran
     if (!can_fill(uffd, memory)) {
         return EOPNOTSUPP;
     }
-    if (memory == PGL_UFFD_HUGE &&
-        (range->start % PGL_UFFD_HUGE_SIZE != 0 || range->len % PGL_UFFD_HUGE_SIZE != 0)) {
+    if (memory == PGL_UFFD_HUGE && (range->start % PGL_UFFD_HUGE_SIZE != 0 || range->len % PGL_UFFD_HUGE_SIZE != 0)) {
         return EINVAL;
     }
     return 0;

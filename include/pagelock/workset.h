@@ -55,8 +55,8 @@ PGL_API void pgl_recording_free(struct pgl_recording *recording);
  * threads may call it. It is async-signal-safe.
  *
  * Locks:    none.
- * Ordering: relaxed. The caller reads the recording after the threads that touch pages have ended, or after the watch
- *           has.
+ * Ordering: relaxed. To have every page, read the recording after the threads that touch pages have ended, or after the
+ *           watch has.
  */
 PGL_API void pgl_recording_touch(void *recording, uint64_t index);
 
@@ -79,6 +79,8 @@ struct pgl_workset;
  * @recording: borrowed for the call
  * @name: a name for the set, such as the path of the file whose pages they are; copied; NULL: the empty one
  * @costs: by which the pages are put into clusters; NULL: none are known
+ *
+ * Pages that other threads touch meanwhile may be left out.
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_workset_free().

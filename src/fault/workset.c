@@ -130,8 +130,11 @@ static uint64_t count_stretches(const struct pgl_recording *recording)
     return n;
 }
 
-/* Append pages of one word. They lengthen the last stretch, or begin another one. */
-static void append_word(struct pgl_workset *workset, uint64_t first, uint64_t word)
+/*
+ * Append pages of one word. They lengthen the last stretch, or begin another one. There is no room for stretches that
+ * threads have touched since they were counted: these pages are left out.
+ */
+static void append_word(struct pgl_workset *workset, uint64_t room, uint64_t first, uint64_t word)
 {
     for (; word != 0; word &= word - 1) {
         uint32_t page = (uint32_t)(first + (unsigned)__builtin_ctzll(word));
@@ -139,7 +142,7 @@ static void append_word(struct pgl_workset *workset, uint64_t first, uint64_t wo
 
         if (workset->nstretches > 0 && stretch[-1].first + stretch[-1].npages == page) {
             stretch[-1].npages++;
-        } else {
+        } else if (workset->nstretches < room) {
             *stretch = (struct pgl_stretch){page, 1, 1};
             workset->nstretches++;
         }
@@ -166,7 +169,7 @@ struct pgl_workset *pgl_workset_new(const struct pgl_recording *recording, const
     }
     workset->recordings = 1;
     for (uint64_t i = 0; i < pgl_recording_words(recording); i++) {
-        append_word(workset, 64 * i, pgl_recording_word(recording, i));
+        append_word(workset, nstretches, 64 * i, pgl_recording_word(recording, i));
     }
     return pgl_workset_finish(workset, costs);
 }

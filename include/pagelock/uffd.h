@@ -138,6 +138,7 @@ struct pgl_uffd_config {
  * @latency_found: faults whose page was there already, or was brought for another fault
  * @fault_ns: what a fault costs, as given or as measured; 0 until some requests have been answered. No sum, as the next
  * @page_ns: what each page of a request costs
+ * @pages_given_back: pages that handlers gave back because of a limit; a sum again
  *
  * A thread that waited for a page finds everything counted that was done for the page. A thread that changed memory or
  * forked finds its event counted. A page that was read ahead is counted before it can be touched; therefore
@@ -176,6 +177,7 @@ struct pgl_uffd_stats {
     uint64_t latency_found[PGL_UFFD_BUCKETS];
     uint64_t fault_ns;
     uint64_t page_ns;
+    uint64_t pages_given_back;
 };
 
 /**
@@ -326,6 +328,14 @@ enum pgl_uffd_memory {
  * @memory: what kind of memory it is
  * @removed: what pages show that the program has given back
  * @on_error: the answer to a page that could not be read, unless the failed() callback gives another one
+ * @limit: how many pages of it stay in memory; 0: all. When there are more, pages that were never written are given back
+ *      as soon as a fault was answered: first those that a forward reader has left behind, then the oldest. Their next
+ *      touch brings them again. Written pages count, and stay until the program gives them back (madvise()), also after
+ *      pgl_uffd_dirty_take() has reported them. Beside them the newest others stay, as many as the widest cluster has
+ *      (127 with the shipped table). Each handler may have one more cluster under way. A page that is locked, pinned or
+ *      shared with a forked child stays, and so does one that became zeros because it could not be read. There is no
+ *      limit in a forked child, and none any more when mremap() has moved a part. Costs nine bytes per page. Needs
+ *      write_protect, PGL_UFFD_PRIVATE, no PGL_UFFD_CALLBACK, and Linux 6.8
  *
  * A member that is zero has its usual meaning. Later versions may have more members; therefore initialize the struct
  * with zeros, or with designated members.
@@ -339,6 +349,7 @@ struct pgl_uffd_region {
     enum pgl_uffd_memory memory;
     enum pgl_uffd_removed removed;
     enum pgl_uffd_remedy on_error;
+    uint64_t limit;
 };
 
 /**
@@ -373,10 +384,11 @@ struct pgl_uffd_region {
  * Blocks:   while a handler has yet to read that memory at @addr was unmapped or moved; for some ten milliseconds if
  *           other threads change regions without pause, and longer while the pager still has an entry at @addr.
  * Errors:   false with errno
- *           EINVAL: not page-aligned, empty, or beyond the source's end; a member with a value that does not exist;
+ *           EINVAL: not page-aligned, empty, or beyond the source's end; a limit below the widest cluster, or without
+ *           write_protect; a member with a value that does not exist;
  *           some of the memory is not of its kind; huge pages that are not of 2 MiB; some of the source's memory is
  *           in a region of this pager;
- *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill this kind of memory; or the source is a
+ *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill or limit this kind of memory; or the source is a
  *           callback, and the memory is of huge pages, or threads serve themselves (PGL_UFFD_SIGBUS);
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;

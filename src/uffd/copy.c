@@ -166,6 +166,7 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
     }
     if (error == 0 && opens) {
         pgl_dirty_note(delivery);
+        pgl_limit_note_opened(delivery);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;
@@ -227,6 +228,7 @@ static int unprotect(struct pgl_delivery *delivery, void *arg)
     }
     if (error == 0 && opens) {
         pgl_dirty_note(delivery);
+        pgl_limit_note_opened(delivery);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;
@@ -298,6 +300,7 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
     bool protects = delivery->pager->protects;
     int uffd = delivery->space->fd;
     uint64_t addr = delivery->addr + (stretch->first - request->pager_demand) * page_size;
+    uint64_t index = stretch->first - request->object->config.pager_range.first;
     int error;
 
     pthread_rwlock_rdlock(&delivery->pager->layout);
@@ -319,9 +322,11 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
         if (made > 0) {
             pgl_dirty_note_installed(request->object,
                                      stretch->first + *done - request->object->config.pager_range.first, made);
+            pgl_limit_note_installed(request->object, index + *done, made);
             *done += made;
         } else if (errno == EEXIST) {
             pgl_count(&delivery->pager->stats.present, delivery->unit);
+            pgl_limit_note_found(request->object, index + *done);
             *done += delivery->unit;
         } else {
             error = errno;
@@ -603,6 +608,12 @@ static int access_request(void *pager, const struct pgl_request *request)
     return 0;
 }
 
+static void behind(void *pager, struct pgl_object *object, struct pgl_pager_range range)
+{
+    (void)object;
+    pgl_limit_note_behind(pager, &range);
+}
+
 static void release(void *pager)
 {
     pgl_shown_free(pager);
@@ -611,5 +622,6 @@ static void release(void *pager)
 const struct pgl_pager_ops pgl_uffd_pager_ops = {
     .data_request = data_request,
     .access_request = access_request,
+    .behind = behind,
     .release = release,
 };

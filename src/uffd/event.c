@@ -67,6 +67,7 @@ static void move(struct pgl_space *space, uint64_t first, uint64_t last, uint64_
     while (pgl_space_next_part(space, &first, last, &part)) {
         struct pgl_view there = {part.view.first + shift, part.view.last + shift, part.view.object_first};
 
+        pgl_limit_note_moved(part.object);
         insist_on_entering(space, &there, part.object, part.advice);
     }
 }

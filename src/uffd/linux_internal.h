@@ -23,6 +23,19 @@ struct uffdio_poison {
 #define UFFDIO_CONTINUE_MODE_WP ((__u64)1 << 1)
 #endif
 
+#ifndef UFFDIO_MOVE /* Linux 6.8 */
+struct uffdio_move {
+    __u64 dst;
+    __u64 src;
+    __u64 len;
+    __u64 mode;
+    __s64 move;
+};
+#define UFFDIO_MOVE_MODE_DONTWAKE ((__u64)1 << 0)
+#define UFFDIO_MOVE _IOWR(UFFDIO, 0x05, struct uffdio_move)
+#define UFFD_FEATURE_MOVE (1 << 16)
+#endif
+
 #ifndef UFFD_FEATURE_WP_ASYNC /* Linux 6.7 */
 #define UFFD_FEATURE_WP_ASYNC (1 << 15)
 #endif

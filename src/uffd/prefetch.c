@@ -43,6 +43,7 @@ static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t npag
         pgl_count(&uffd->stats.pages_prefetched, fault->asked_last - fault->asked_first + 1);
     }
     if (delivery.placed) {
+        pgl_limit_keep(uffd, delivery.place.object);
         pgl_object_unref(delivery.place.object);
     }
     if (delivery.asked) {

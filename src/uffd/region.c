@@ -116,6 +116,12 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
         errno = ENOMEM;
         return NULL;
     }
+    shown->limit = region->limit > 0 ? pgl_limit_new(uffd, region) : NULL;
+    if (region->limit > 0 && !shown->limit) {
+        pgl_shown_free(shown);
+        errno = ENOMEM;
+        return NULL;
+    }
     shown->unit = region->memory == PGL_UFFD_HUGE ? PGL_UFFD_HUGE_SIZE / uffd->page_size : 1;
     shown->on_error = region->on_error != PGL_UFFD_DEFAULT ? region->on_error : PGL_UFFD_POISON;
     return shown;
@@ -153,6 +159,9 @@ void pgl_shown_free(struct pgl_shown *shown)
     if (shown->leaving) {
         pgl_arena_heap_ops.free(arena, shown->leaving);
     }
+    if (shown->limit) {
+        pgl_limit_free(shown->limit, arena);
+    }
     pgl_arena_heap_ops.free(arena, shown);
     pgl_source_unref(source);
 }
@@ -161,6 +170,9 @@ void pgl_shown_give_back(struct pgl_shown *shown, uint64_t first, uint64_t last)
 {
     uint64_t next;
 
+    if (shown->limit) {
+        pgl_limit_note_removed(shown->limit, first, last);
+    }
     for (uint64_t index = first; shown->removed && index <= last; index = next) {
         uint64_t bits = UINT64_MAX << index % WORD_BITS;
 

@@ -249,6 +249,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         handler->answered_ns = delivery.answered_ns;
     }
     if (delivery.placed) {
+        pgl_limit_keep(uffd, delivery.place.object);
         pgl_object_unref(delivery.place.object);
     }
     return delivery.put_off ? PGL_SERVED_PUT_OFF : delivery.poisoned ? PGL_SERVED_POISONED : PGL_SERVED_WOKEN;
@@ -346,16 +347,11 @@ static void *handle(void *arg)
 }
 
 /* Returns the bytes of the widest cluster, or of a huge page. */
-static uint64_t widest_cluster(const struct pgl_uffd *uffd)
+static uint64_t buffer_length(const struct pgl_uffd *uffd)
 {
-    uint64_t widest = PGL_WORKSET_CLUSTER; /* a cluster of a working set, or of a prefetch */
+    uint64_t length = uffd->widest * uffd->page_size;
 
-    for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
-        uint64_t npages = (uint64_t)uffd->table.row[i].before + uffd->table.row[i].after + 1;
-
-        widest = npages > widest ? npages : widest;
-    }
-    return widest * uffd->page_size > PGL_UFFD_HUGE_SIZE ? widest * uffd->page_size : PGL_UFFD_HUGE_SIZE;
+    return length > PGL_UFFD_HUGE_SIZE ? length : PGL_UFFD_HUGE_SIZE;
 }
 
 /* Start a thread that takes no signals: a signal handler may touch a page that only this thread can install. */
@@ -373,7 +369,7 @@ static int start_deaf(pthread_t *thread, void *(*start)(void *), void *arg)
 
 bool pgl_handler_init(struct pgl_uffd *uffd, struct pgl_handler *handler)
 {
-    uint64_t length = widest_cluster(uffd);
+    uint64_t length = buffer_length(uffd);
 
     /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): no handler is started after calloc() has failed */
     handler->uffd = uffd;

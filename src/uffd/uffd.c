@@ -16,6 +16,19 @@
 #include "../cancel_internal.h"
 #include "late_internal.h"
 
+/* Returns the pages of the widest cluster. */
+static uint64_t find_widest(const struct pgl_advice_table *table)
+{
+    uint64_t widest = PGL_WORKSET_CLUSTER; /* a cluster of a working set, or of a prefetch */
+
+    for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
+        uint64_t npages = (uint64_t)table->row[i].before + table->row[i].after + 1;
+
+        widest = npages > widest ? npages : widest;
+    }
+    return widest;
+}
+
 struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
 {
     PGL_UNCANCELLED;
@@ -43,6 +56,7 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     }
     uffd->config = *config;
     uffd->table = config->table ? *config->table : *pgl_advice_shipped();
+    uffd->widest = find_widest(&uffd->table);
     uffd->page_size = (size_t)sysconf(_SC_PAGESIZE);
     uffd->epoll = epoll_create1(EPOLL_CLOEXEC);
     uffd->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -100,6 +114,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
         close(uffd->spare);
     }
     pgl_bad_page_wake_all(uffd);
+    pgl_limit_close_scratch(uffd);
     while (uffd->spaces) {
         pgl_space_unregister(uffd, uffd->spaces);
         if (uffd->spaces->process == 0) {
@@ -214,7 +229,11 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
     if (!pgl_uffd_to_pages(uffd, region->addr, region->length, &first, &last)) {
         return false;
     }
-    error = region->memory > PGL_UFFD_HUGE ? EINVAL : pgl_memory_check(uffd, &range, region->memory);
+    error = region->memory > PGL_UFFD_HUGE ? EINVAL : pgl_limit_check(uffd, region);
+    error = error != 0 ? error : pgl_memory_check(uffd, &range, region->memory);
+    if (error == 0 && region->limit > 0) {
+        error = pgl_limit_open_scratch(uffd);
+    }
     if (error != 0) {
         errno = error;
         return false;

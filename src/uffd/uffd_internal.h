@@ -17,6 +17,7 @@
  *   meter.c     what faults and pages cost
  *   event.c     remove, unmap, remap, fork
  *   dirty.c     which pages were written, by epochs
+ *   limit.c     regions that keep a limited number of pages in memory
  *   space.c     one address space: its userfaultfd, its map, its end
  *   region.c    what a region shows: its source, and its policies
  *   source.c    the files, and what is read from them
@@ -117,7 +118,8 @@ struct pgl_shown {
     uint64_t *dirty;    /* a bit for each page that was written; dirty.c has its protocol. NULL: no record. Atomic */
     uint64_t *poisoned; /* and for each page that was poisoned; with `dirty` */
     uint64_t *leaving;  /* and for each page that was given back and may not be gone yet; with `dirty` */
-    uint64_t unit;      /* pages that the kernel maps at a time: 1, or those of a huge page */
+    struct pgl_limit *limit; /* or NULL: pages stay */
+    uint64_t unit;           /* pages that the kernel maps at a time: 1, or those of a huge page */
 };
 
 /* The bytes of consecutive pages. */
@@ -177,6 +179,13 @@ struct pgl_follow {
     unsigned vain;         /* moves in a row after which the thread was elsewhere */
 };
 
+/* Memory that pages are moved to when they are given back. Protected by the layout, held for writing. */
+struct pgl_scratch {
+    void *memory; /* or NULL */
+    size_t used;  /* pages */
+    bool registered;
+};
+
 /* A handler thread. */
 struct pgl_handler {
     struct pgl_uffd *uffd;
@@ -195,12 +204,14 @@ struct pgl_handler {
 struct pgl_uffd {
     struct pgl_uffd_config config;
     struct pgl_advice_table table;
+    uint64_t widest; /* pages of the widest cluster */
     size_t page_size;
     uint64_t features; /* UFFD_FEATURE_... of the kernel */
     bool protects;     /* pages come write-protected */
     bool withholds;    /* the first write to a page is a fault; otherwise the kernel keeps a record of it */
     int pagemap;       /* that record, or -1 */
     uint64_t epoch;    /* how often pages were protected again; protected by the layout */
+    struct pgl_scratch scratch;
     int epoll;
     int stop;                   /* readable when the handlers are to end */
     int timer;                  /* readable when the bad pages are due */
@@ -487,6 +498,41 @@ void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last);
 
 /* Remove pages that the program has given back from their objects. The layout is locked for writing. */
 void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last);
+
+/* limit.c */
+
+struct pgl_limit;
+
+/* Returns 0, or an errno when the region cannot have its limit. */
+int pgl_limit_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
+
+/* Make the limit of a region. Returns NULL when there is no memory. */
+struct pgl_limit *pgl_limit_new(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
+void pgl_limit_free(struct pgl_limit *limit, struct pgl_arena *arena);
+
+/* Map the memory that pages are moved to. Returns 0 or an errno. */
+int pgl_limit_open_scratch(struct pgl_uffd *uffd);
+
+/* No handler is left. */
+void pgl_limit_close_scratch(struct pgl_uffd *uffd);
+
+/*
+ * Pages of a region were installed with protection; one was there already; the page of a fault may be written from now
+ * on. They do nothing without a limit. The layout is locked since before that happened.
+ */
+void pgl_limit_note_installed(const struct pgl_object *object, uint64_t index, uint64_t npages);
+void pgl_limit_note_found(const struct pgl_object *object, uint64_t index);
+void pgl_limit_note_opened(const struct pgl_delivery *delivery);
+
+/* Pages [first, last] were given back by the program, or a part was moved. The layout is locked for writing. */
+void pgl_limit_note_removed(struct pgl_limit *limit, uint64_t first, uint64_t last);
+void pgl_limit_note_moved(const struct pgl_object *object);
+
+/* A forward reader has left these pages of the source behind. */
+void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager_range *range);
+
+/* Give pages back until the region is within its limit, or the kernel refuses. No lock is held. */
+void pgl_limit_keep(struct pgl_uffd *uffd, struct pgl_object *object);
 
 /* region.c */
 

@@ -360,6 +360,8 @@ static bool wakes_by_itself(unsigned long request, const void *arg)
            (request == UFFDIO_ZEROPAGE && !(zero->mode & UFFDIO_ZEROPAGE_MODE_DONTWAKE));
 }
 
+void (*before_ioctl)(unsigned long request);
+
 bool no_poison;
 uint64_t hidden_features;
 
@@ -388,6 +390,9 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
     }
     if (error > 0 || refuses_record(request, arg)) {
         return -1;
+    }
+    if (before_ioctl) {
+        before_ioctl(request);
     }
     result = __real_ioctl(fd, request, arg);
     if (request == UFFDIO_API && no_poison) {
@@ -479,6 +484,7 @@ int tear_down(void **state)
     __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
     direct = mappable = nothing_drops = no_poison = false;
     hidden_features = 0;
+    before_ioctl = NULL;
     __atomic_store_n(&record, RECORD, __ATOMIC_RELAXED);
     extents = NULL;
     munmap(f->memory, NPAGES * PAGE);

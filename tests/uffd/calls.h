@@ -47,6 +47,9 @@ struct failing_call {
 extern struct failing_call mine;
 extern __thread bool is_mine;
 
+/* Called before each ioctl() that is no failure; or NULL. */
+extern void (*before_ioctl)(unsigned long request);
+
 #define LIE (-2)
 
 /* Of the file. Both atomic. */

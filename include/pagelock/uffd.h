@@ -599,7 +599,7 @@ PGL_API bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t l
  * Returns a number that stands for the process and its children, or 0 with errno.
  *
  * Locks:    entry: none; not from the failed() callback.
- * Errors:   ENOTSUP: the pager has write_protect, track_dirty or PGL_UFFD_SIGBUS;
+ * Errors:   ENOTSUP: the pager has write_protect, track_dirty or PGL_UFFD_SIGBUS, or a region has a limit;
  *           EBADF, ENOTTY: no userfaultfd;
  *           EINVAL: no region; a region that is empty or not aligned; what is EINVAL for pgl_uffd_map_region(); a
  *           userfaultfd before UFFDIO_API; huge pages that are not said to be, or the other way round;

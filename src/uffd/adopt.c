@@ -47,6 +47,9 @@ static int check_region(const struct pgl_uffd *uffd, int fd, const struct pgl_uf
     if (!is_possible(uffd, region)) {
         return EINVAL;
     }
+    if (region->limit > 0) {
+        return ENOTSUP;
+    }
     error = pgl_space_try_copy(uffd, fd, addr, uffd->page_size);
     if (huge && (error == EFAULT || error == EEXIST)) { /* huge pages refuse small ones, and only they do */
         return EINVAL;

@@ -320,8 +320,7 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
         made /= page_size;
         pgl_count(stretch->counter, made - wanted); /* subtract the pages that were not installed */
         if (made > 0) {
-            pgl_dirty_note_installed(request->object,
-                                     stretch->first + *done - request->object->config.pager_range.first, made);
+            pgl_dirty_note_installed(request->object, index + *done, made);
             pgl_limit_note_installed(request->object, index + *done, made);
             *done += made;
         } else if (errno == EEXIST) {

@@ -349,6 +349,15 @@ static void test_uffd_adopt_refuses_a_dead_process(void **state)
     assert_refused(f, sender.fd, region_of(f), ESRCH);
 }
 
+static void test_uffd_adopt_refuses_a_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_region region = region_of(f);
+
+    region.limit = NPAGES;
+    assert_refused(f, sender.fd, region, ENOTSUP);
+}
+
 static void test_uffd_adopt_refuses_regions_that_cannot_be(void **state)
 {
     struct fixture *f = *state;
@@ -444,6 +453,7 @@ int main(void)
         TEST(test_uffd_adopt_refuses_what_is_no_userfaultfd),
         TEST(test_uffd_adopt_refuses_memory_that_is_not_registered),
         TEST(test_uffd_adopt_refuses_a_dead_process),
+        TEST(test_uffd_adopt_refuses_a_limit),
         TEST(test_uffd_adopt_refuses_regions_that_cannot_be),
         TEST(test_uffd_adopt_refuses_small_pages_that_are_said_to_be_huge),
         TEST(test_uffd_adopt_refuses_pagers_of_another_kind),

@@ -402,6 +402,7 @@ commit_slow(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equa
 enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struct pgl_tb *tb, struct pgl_tb **equal,
                                               const char *place)
 {
+    struct pgl_table *table;
     struct pgl_page *page;
     struct pgl_tb *other;
     uintptr_t head;
@@ -417,16 +418,17 @@ enum pgl_bracket_result pgl_bracket_commit_at(struct pgl_bracket *bracket, struc
     if (PGL_UNLIKELY(other)) {
         return finish(bracket, tb, other);
     }
-    pgl_tally_add(bracket->table, PGL_TALLY_LINKS, 1);
+    table = bracket->table;
+    pgl_tally_add(table, PGL_TALLY_LINKS, 1);
     bracket->npages = 0;
     page = pgl_leaf_page(bracket->in_place->leaf, bracket->in_place->index);
     if (bracket->head & PGL_HEAD_HOT) {
-        pgl_list_add(bracket->table, bracket->in_place->leaf, bracket->in_place->index, pgl_ref(tb, 0), false);
+        pgl_list_add(table, bracket->in_place->leaf, bracket->in_place->index, pgl_ref(tb, 0), false);
         pgl_spin_unlock(&page->head, PGL_HEAD_LOCK);
         return PGL_BRACKET_OK;
     }
     head = pgl_list_put(page, bracket->head, pgl_ref(tb, 0),
-                        page->mask | pgl_filter_mask(bracket->table->page_bits, tb->span.first, tb->span.last));
+                        page->mask | pgl_filter_mask(table->page_bits, tb->span.first, tb->span.last));
     /* release: as in pgl_page_unlock_at(). The head was read before the lock, so the lock bit is clear in it. */
     __atomic_store_n(&page->head, head, __ATOMIC_RELEASE);
     return PGL_BRACKET_OK;

@@ -15,11 +15,14 @@
 #define PGL_TALLY_TLS
 #endif
 
+/* The bytes from a table to the tally that belongs to this thread; 0 in a thread that has not counted, or shares one. */
+extern _Thread_local size_t pgl_tally_own PGL_TALLY_TLS;
+
 /* One more than the number of the tally on which this thread counts; 0 before it counts for the first time. */
 extern _Thread_local unsigned pgl_tally_of_thread PGL_TALLY_TLS;
 
-/* Choose the tally of this thread. Returns the new pgl_tally_of_thread. */
-unsigned pgl_tally_choose(void);
+/* pgl_tally_add() of a thread that has not counted before, or shares its tally. Chooses the tally of a new thread. */
+void pgl_tally_add_slow(struct pgl_table *table, enum pgl_tally_counter counter, uint64_t n);
 
 /* The sum of a counter over all tallies. */
 uint64_t pgl_tally_sum(const struct pgl_table *table, enum pgl_tally_counter counter);
@@ -35,17 +38,15 @@ pgl_tally_add(struct pgl_table *table, enum pgl_tally_counter counter, uint64_t 
 #else
 static inline void pgl_tally_add(struct pgl_table *table, enum pgl_tally_counter counter, uint64_t n)
 {
-    unsigned own = pgl_tally_of_thread;
-    uint64_t *count;
+    size_t own = pgl_tally_own;
 
-    if (PGL_UNLIKELY(!own)) {
-        own = pgl_tally_choose();
-    }
-    count = &table->tallies[own - 1].of[counter];
-    if (PGL_LIKELY(own <= PGL_TALLIES_OWN)) {
-        __atomic_store_n(count, __atomic_load_n(count, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+    if (PGL_LIKELY(own)) {
+        struct pgl_tally *tally = (void *)((char *)table + own);
+
+        __atomic_store_n(&tally->of[counter], __atomic_load_n(&tally->of[counter], __ATOMIC_RELAXED) + n,
+                         __ATOMIC_RELAXED);
     } else {
-        __atomic_fetch_add(count, n, __ATOMIC_RELAXED);
+        pgl_tally_add_slow(table, counter, n);
     }
 }
 #endif

@@ -215,6 +215,7 @@ enum { THREADS = 80, ROUNDS = 200 };
 struct counting {
     unsigned number;
     unsigned tally; /* one more than the number of the tally of the thread */
+    size_t own;     /* the bytes from the table to that tally, if it is the thread's own */
     struct emu_block blocks[2];
 };
 
@@ -233,6 +234,7 @@ static void count_on_a_page(struct emu *emu, void *arg)
         pgl_invalidate_page(emu->table, counting->number + 1, NULL);
     }
     counting->tally = pgl_tally_of_thread;
+    counting->own = pgl_tally_own;
 }
 
 /* More threads than tallies, so that some count on one tally together. */
@@ -256,6 +258,13 @@ static void test_tally_counts_are_exact_with_many_threads(void **state)
     emu_fini(&emu);
 }
 
+static size_t way_to_own(unsigned tally)
+{
+    size_t way = offsetof(struct pgl_table, tallies) + (tally - 1) * sizeof(struct pgl_tally);
+
+    return tally <= PGL_TALLIES_OWN ? way : 0;
+}
+
 static void test_tally_of_its_own_is_never_given_twice(void **state)
 {
     static struct counting counting[THREADS];
@@ -270,6 +279,7 @@ static void test_tally_of_its_own_is_never_given_twice(void **state)
         emu_call(&call, &emu, count_on_a_page, &counting[i]);
         emu_join(&call);
         assert_in_range(counting[i].tally, 1, PGL_TALLIES);
+        assert_int_equal(counting[i].own, way_to_own(counting[i].tally));
         owners[counting[i].tally]++;
         shared += counting[i].tally > PGL_TALLIES_OWN;
     }

@@ -35,6 +35,9 @@ for source in examples/*.c examples/*.cpp examples/*/*.c; do
     esac
     (
         cd "${source%/*}"
+        # PKG_CONFIG_SYSROOT_DIR leads to the folders of other packages, too, where nothing is.
+        CPATH=$(env -u PKG_CONFIG_SYSROOT_DIR pkg-config --cflags-only-I $packages | sed 's/-I//g; s/ *$//; s/  */:/g')
+        export CPATH
         eval "$compiler -Wall -Wextra -Werror $command"
         "$MESON_SOURCE_ROOT/tests/package/example.sh" "${source##*/}" "./$(expr "$command" : '.*-o \([^ ]*\)')" || [ $? -eq 77 ]
     ) || { echo "FAILED: $source"; exit 1; }

@@ -400,10 +400,10 @@ PGL_API uint64_t pgl_pager_supply(struct pgl_object *object, uint64_t id, struct
  * @range: in the pager's pages; may reach beyond the object
  * @data, @access: as for pgl_pager_supply()
  *
- * For a pager that gets more than it was asked for, such as a compressed chunk. Pages that are requested become resident
- * as if they were supplied, whichever request they belong to. So do absent pages, and pages in error, as far as there
- * are frames. Resident pages, and the placeholders of faults that are further down the chain, are left alone. No page of
- * an offer counts as a duplicate or an alien.
+ * For a pager that gets more than it was asked for, such as a compressed chunk. Pages that are requested become
+ * resident as if they were supplied, whichever request they belong to. So do absent pages, and pages in error, as far
+ * as there are frames. Resident pages, and the placeholders of faults that are further down the chain, are left alone.
+ * No page of an offer counts as a duplicate or an alien.
  *
  * Returns the number of pages that became resident.
  *

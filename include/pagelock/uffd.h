@@ -31,8 +31,8 @@ struct pgl_uffd_request;
 
 /**
  * enum pgl_uffd_remedy - the answer to a page that could not be read
- * @PGL_UFFD_DEFAULT: from the failed() callback, what the region says; of a region, PGL_UFFD_POISON if the kernel has it
- *      (Linux 6.6), and otherwise PGL_UFFD_AGAIN. In both cases no thread goes on with wrong bytes
+ * @PGL_UFFD_DEFAULT: from the failed() callback, what the region says; of a region, PGL_UFFD_POISON if the kernel has
+ *      it (Linux 6.6), and otherwise PGL_UFFD_AGAIN. In both cases no thread goes on with wrong bytes
  * @PGL_UFFD_ZERO: install zeros; the program goes on, and the error is counted
  * @PGL_UFFD_AGAIN: read the page again in about a millisecond; only threads that want this page wait meanwhile
  * @PGL_UFFD_POISON: the threads that touch the page get SIGBUS at its address, now and later, and a system call that
@@ -61,8 +61,8 @@ enum pgl_uffd_remedy {
  *      callback is called in the signal's handler, and calls nothing but async-signal-safe functions; a signal handler
  *      that may interrupt a call of this library touches no absent page; an alternate signal stack has 16 KiB or more.
  *      Not with write_protect or follow_forks. The signal of any other address, or for another reason, goes to the
- *      handler that was installed before the first such pager was made. A handler that is installed later passes the signals that it does not know
- *      on to the one that it replaced
+ *      handler that was installed before the first such pager was made. A handler that is installed later passes the
+ *      signals that it does not know on to the one that it replaced
  */
 enum pgl_uffd_handover {
     PGL_UFFD_FOLLOW,
@@ -218,10 +218,10 @@ PGL_API const char *pgl_uffd_explain(int error);
  * @uffd: may be NULL
  *
  * Faults that wait when it is called are answered first, except those of bad pages, those that wait for the answer of a
- * source, and those that are put off because another thread changes memory at that moment. It waits for calls that supply
- * bytes at that moment, and not for requests that are outstanding: they may be answered and ended later. The memory stays mapped. Pages that were never touched are plain
- * anonymous memory afterwards, and show zeros instead of the file. Before this call, the caller stops using the regions
- * or fetches the pages that it still needs.
+ * source, and those that are put off because another thread changes memory at that moment. It waits for calls that
+ * supply bytes at that moment, and not for requests that are outstanding: they may be answered and ended later. The
+ * memory stays mapped. Pages that were never touched are plain anonymous memory afterwards, and show zeros instead of
+ * the file. Before this call, the caller stops using the regions or fetches the pages that it still needs.
  *
  * A forked child that was followed keeps the pages that it has, under the same rule. For the child the pager also ends
  * when this process ends. A child that goes on alone fetches everything before, by madvise(MADV_POPULATE_READ) or by
@@ -266,15 +266,15 @@ struct pgl_uffd_wanted {
  * @fd: PGL_UFFD_FILE: a regular file, open for reading
  * @size: PGL_UFFD_MEMORY, PGL_UFFD_CALLBACK: the number of bytes
  * @memory: PGL_UFFD_MEMORY: the bytes, which stay mapped and readable as long as the region does, forked children
- *      included, and are not themselves in a region of any pager. Their address need not be page-aligned. A page of them
- *      that cannot be read is an error of the region's page
+ *      included, and are not themselves in a region of any pager. Their address need not be page-aligned. A page of
+ *      them that cannot be read is an error of the region's page
  * @request: PGL_UFFD_CALLBACK: called on a handler thread, with no lock of the library held, each time that bytes are
- *      wanted. It may answer by the pgl_uffd_request_...() functions, or have another thread answer later; meanwhile the
- *      handlers serve other faults. It does not wait for a page of any region. If the
+ *      wanted. It may answer by the pgl_uffd_request_...() functions, or have another thread answer later; meanwhile
+ *      the handlers serve other faults. It does not wait for a page of any region. If the
  *      pager follows forks and other threads may fork, it takes no lock that fork() takes; malloc's are among them
  * @arg: handed to @request
- * @surplus: PGL_UFFD_CALLBACK: of bytes that are supplied beyond those that were wanted, so many before them and so many
- *      behind them are installed at most, rounded down to pages; the others are ignored. 0: none
+ * @surplus: PGL_UFFD_CALLBACK: of bytes that are supplied beyond those that were wanted, so many before them and so
+ *      many behind them are installed at most, rounded down to pages; the others are ignored. 0: none
  * @outstanding: PGL_UFFD_CALLBACK: at most so many pages are wanted at a time. A fault that would want more waits, and
  *      neighbours are left out. 0: no limit
  */
@@ -309,8 +309,8 @@ enum pgl_uffd_removed {
  *      any other mapping, also of another process, makes zeros. Needs Linux 5.14, and with write_protect or track_dirty
  *      6.4 and a handover that is not PGL_UFFD_SIGBUS
  * @PGL_UFFD_HUGE: huge pages of 2 MiB (MAP_HUGETLB), private or shared. A fault brings its huge page, and none beside
- *      it, whatever the advice. Figures count pages of the usual size. Private ones are dropped, and shared ones kept, as
- *      above. Addresses and lengths are multiples of 2 MiB, also for pgl_uffd_unmap() and pgl_uffd_dirty_take(). A
+ *      it, whatever the advice. Figures count pages of the usual size. Private ones are dropped, and shared ones kept,
+ *      as above. Addresses and lengths are multiples of 2 MiB, also for pgl_uffd_unmap() and pgl_uffd_dirty_take(). A
  *      huge page is written, poisoned and zeroed as a whole. Needs Linux 5.18, and what PGL_UFFD_SHARED needs
  */
 enum pgl_uffd_memory {
@@ -328,14 +328,14 @@ enum pgl_uffd_memory {
  * @memory: what kind of memory it is
  * @removed: what pages show that the program has given back
  * @on_error: the answer to a page that could not be read, unless the failed() callback gives another one
- * @limit: how many pages of it stay in memory; 0: all. When there are more, pages that were never written are given back
- *      as soon as a fault was answered: first those that a forward reader has left behind, then the oldest. Their next
- *      touch brings them again. Written pages count, and stay until the program gives them back (madvise()), also after
- *      pgl_uffd_dirty_take() has reported them. Beside them the newest others stay, as many as the widest cluster has
- *      (127 with the shipped table). Each handler may have one more cluster under way. A page that is locked, pinned or
- *      shared with a forked child stays, and so does one that became zeros because it could not be read. There is no
- *      limit in a forked child, and none any more when mremap() has moved a part. Costs nine bytes per page. Needs
- *      write_protect, PGL_UFFD_PRIVATE, no PGL_UFFD_CALLBACK, and Linux 6.8
+ * @limit: how many pages of it stay in memory; 0: all. When there are more, pages that were never written are given
+ *      back as soon as a fault was answered: first those that a forward reader has left behind, then the oldest. Their
+ *      next touch brings them again. Written pages count, and stay until the program gives them back (madvise()), also
+ *      after pgl_uffd_dirty_take() has reported them. Beside them the newest others stay, as many as the widest cluster
+ *      has (127 with the shipped table). Each handler may have one more cluster under way. A page that is locked,
+ *      pinned or shared with a forked child stays, and so does one that became zeros because it could not be read.
+ *      There is no limit in a forked child, and none any more when mremap() has moved a part. Costs nine bytes per
+ *      page. Needs write_protect, PGL_UFFD_PRIVATE, no PGL_UFFD_CALLBACK, and Linux 6.8
  *
  * A member that is zero has its usual meaning. Later versions may have more members; therefore initialize the struct
  * with zeros, or with designated members.
@@ -363,11 +363,11 @@ struct pgl_uffd_region {
  * Without follow_forks the range gets MADV_DONTFORK until pgl_uffd_unmap(): a forked child does not have it. In both
  * cases MADV_WIPEONFORK ends.
  *
- * The descriptor may be closed afterwards, and the caller's file offset never moves. The pager opens the file itself, once for all
- * regions with the same file and the same of the flags O_DIRECT and O_NOATIME. If it cannot, because there is no /proc
- * or no permission, it duplicates the descriptor, and does not look for holes. O_DIRECT is for files whose blocks are
- * no larger than a page. Without O_DIRECT the pager also maps this part of the file, and copies clusters of four pages
- * and more out of the mapping; if it cannot map the file, it reads them.
+ * The descriptor may be closed afterwards, and the caller's file offset never moves. The pager opens the file itself,
+ * once for all regions with the same file and the same of the flags O_DIRECT and O_NOATIME. If it cannot, because there
+ * is no /proc or no permission, it duplicates the descriptor, and does not look for holes. O_DIRECT is for files whose
+ * blocks are no larger than a page. Without O_DIRECT the pager also maps this part of the file, and copies clusters of
+ * four pages and more out of the mapping; if it cannot map the file, it reads them.
  *
  * mlockall(MCL_CURRENT) after this call brings and locks the whole region, and this mapping of the file with it. With
  * MCL_ONFAULT it does not.
@@ -388,15 +388,15 @@ struct pgl_uffd_region {
  *           write_protect; a member with a value that does not exist;
  *           some of the memory is not of its kind; huge pages that are not of 2 MiB; some of the source's memory is
  *           in a region of this pager;
- *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill or limit this kind of memory; or the source is a
- *           callback, and the memory is of huge pages, or threads serve themselves (PGL_UFFD_SIGBUS);
+ *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill or limit this kind of memory; or the source
+ *           is a callback, and the memory is of huge pages, or threads serve themselves (PGL_UFFD_SIGBUS);
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;
  *           EEXIST: part of it is mapped here already; or it has pages that cannot be dropped, because they are locked
  *           (before Linux 5.18) or because other threads touch it;
- *           EBADF: the descriptor is not open for reading; EISDIR: it is a directory; ENODEV: a pipe, a socket, a device;
- *           EMFILE, ENFILE, ENOMEM: as usual. The memory keeps its contents unless pages could not be dropped or the
- *           kernel ran out of memory.
+ *           EBADF: the descriptor is not open for reading; EISDIR: it is a directory; ENODEV: a pipe, a socket, a
+ *           device; EMFILE, ENFILE, ENOMEM: as usual. The memory keeps its contents unless pages could not be dropped
+ *           or the kernel ran out of memory.
  */
 PGL_API bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
 
@@ -424,13 +424,14 @@ PGL_API bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int 
  * @offset, @length: of the source; only whole pages among them are used
  * @data: the bytes, in memory that needs no pager; NULL: zeros
  *
- * Pages that were wanted, by this request or by another one, are installed, and their threads go on. Others are installed
- * as far as the source's surplus goes, unless they are there already, or show zeros because they were given back.
+ * Pages that were wanted, by this request or by another one, are installed, and their threads go on. Others are
+ * installed as far as the source's surplus goes, unless they are there already, or show zeros because they were given
+ * back.
  *
  * Locks:    entry: none.
  * Blocks:   while the kernel lets no page be installed because a thread changes memory.
- * Errors:   false with errno EFAULT: @data cannot be read; the pages from there on are still wanted. ECANCELED: the pager
- *           has ended.
+ * Errors:   false with errno EFAULT: @data cannot be read; the pages from there on are still wanted. ECANCELED: the
+ *           pager has ended.
  */
 PGL_API bool pgl_uffd_request_supply(struct pgl_uffd_request *request, uint64_t offset, const void *data,
                                      uint64_t length);
@@ -585,10 +586,10 @@ PGL_API bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t l
  *
  * The faults of that process go to the handlers of this pager. Threads that wait already are served. The events that
  * the process has asked for are applied: removed, unmapped and moved memory, and with UFFD_FEATURE_EVENT_FORK its
- * forked children are served, too. If it has not asked for UFFD_FEATURE_EVENT_REMOVE, pages that it gives back show the source
- * again, whatever the region says, and a copy that is under way then may bring one back. If it has not asked for the
- * events of munmap() and mremap(), it changes no region by them. Memory that it has registered and that is in no region
- * becomes zeros.
+ * forked children are served, too. If it has not asked for UFFD_FEATURE_EVENT_REMOVE, pages that it gives back show the
+ * source again, whatever the region says, and a copy that is under way then may bring one back. If it has not asked for
+ * the events of munmap() and mremap(), it changes no region by them. Memory that it has registered and that is in no
+ * region becomes zeros.
  *
  * Nothing reports the end of the process. Copies to it fail then, which counts as gone, and no handler waits. The
  * caller learns it by other means, such as the end of the socket by which the userfaultfd came, and calls

@@ -16,8 +16,8 @@
 #define PGL_VERSION_MICRO 0
 
 /*
- * The number of the layout: of the structs in these headers, the private ones of inline bodies too, and of the constants
- * and protocols by which inline functions use them. A program keeps the number that it was compiled with, and
+ * The number of the layout: of the structs in these headers, the private ones of inline bodies too, and of the
+ * constants and protocols by which inline functions use them. A program keeps the number that it was compiled with, and
  * pgl_table_new() refuses it if the library that it runs with has another one. docs/abi.md says which changes add one.
  */
 #define PGL_LAYOUT 1u

@@ -152,8 +152,8 @@ PGL_API bool pgl_workset_find(const struct pgl_workset *workset, uint64_t index,
  * pgl_workset_next() - find the first cluster that contains a page or lies above it
  * @cluster: receives the cluster; unchanged if there is none
  *
- * Returns whether there is one. From page 0, and then from cluster->last + 1, it leads through all clusters in ascending
- * order; pgl_uffd_prefetch() fetches them before they are touched. Async-signal-safe.
+ * Returns whether there is one. From page 0, and then from cluster->last + 1, it leads through all clusters in
+ * ascending order; pgl_uffd_prefetch() fetches them before they are touched. Async-signal-safe.
  *
  * Locks:    none.
  */
@@ -182,7 +182,8 @@ PGL_API size_t pgl_workset_save(const struct pgl_workset *workset, void *bytes, 
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_workset_free(). The library owns the sentence.
- * Errors:   NULL with errno EINVAL: no working set, or a damaged one, or costs that pgl_costs_explain() refuses; ENOMEM.
+ * Errors:   NULL with errno EINVAL: no working set, or a damaged one, or costs that pgl_costs_explain() refuses;
+ *           ENOMEM.
  */
 PGL_API struct pgl_workset *pgl_workset_load(const void *bytes, size_t size, const struct pgl_costs *costs,
                                              size_t *used, const char **why);

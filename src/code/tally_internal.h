@@ -6,8 +6,9 @@
 #include <pagelock/table.h>
 
 /*
- * With glibc a thread-local variable of the library is found by one load and no call, because glibc keeps room for those
- * of libraries that dlopen() brings. Other C libraries keep none, and musl refuses to load a library that asks for it.
+ * With glibc a thread-local variable of the library is found by one load and no call, because glibc keeps room for
+ * those of libraries that dlopen() brings. Other C libraries keep none, and musl refuses to load a library that asks
+ * for it.
  */
 #if defined(__GLIBC__)
 #define PGL_TALLY_TLS __attribute__((tls_model("initial-exec")))
@@ -15,7 +16,9 @@
 #define PGL_TALLY_TLS
 #endif
 
-/* The bytes from a table to the tally that belongs to this thread; 0 in a thread that has not counted, or shares one. */
+/*
+ * The bytes from a table to the tally that belongs to this thread; 0 in a thread that has not counted, or shares one.
+ */
 extern _Thread_local size_t pgl_tally_own PGL_TALLY_TLS;
 
 /* One more than the number of the tally on which this thread counts; 0 before it counts for the first time. */

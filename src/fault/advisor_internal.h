@@ -54,7 +54,9 @@ struct pgl_stream {
     uint64_t last;
 };
 
-/* Of each doubling: how many decisions told about it, and in how many a page of it was faulted on. Element 0 is unused. */
+/*
+ * Of each doubling: how many decisions told about it, and in how many a page of it was faulted on. Element 0 is unused.
+ */
 struct pgl_tries {
     float seen[PGL_ADVISOR_WATCHED + 1];
     float touched[PGL_ADVISOR_WATCHED + 1];

@@ -323,8 +323,8 @@ enum pgl_fault_result pgl_fault_keep(struct pgl_fault *fault, const struct pgl_f
 }
 
 /*
- * Bring pages before they are touched: the page of @args, and up to @npages - 1 absent ones after it, in one request. It
- * counts neither as a touch nor as a fault, and all its pages are neighbours that may be touched later.
+ * Bring pages before they are touched: the page of @args, and up to @npages - 1 absent ones after it, in one request.
+ * It counts neither as a touch nor as a fault, and all its pages are neighbours that may be touched later.
  */
 enum pgl_fault_result pgl_fault_prefetch(struct pgl_fault *fault, const struct pgl_fault_args *args, uint64_t npages)
 {

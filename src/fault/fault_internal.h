@@ -116,11 +116,11 @@ static inline void pgl_fault_go_to_top(struct pgl_fault *fault)
 }
 
 /*
- * pgl_fault_keep() and pgl_fault_prefetch() run a whole fault. The others are its steps. Each is entered with the page of fault->object locked, by pgl_fault_lock(), and returns with nothing
- * locked; only pgl_fault_hit(), pgl_fault_fail() and pgl_fault_drop_credit() are entered with nothing locked. The
- * result is true if the fault is done, with fault->result set. If it is false, the fault goes on, and waits first if
- * fault->waiting is set. pgl_fault_ask() may return with the page locked, and fault->widened set: then the step begins
- * again.
+ * pgl_fault_keep() and pgl_fault_prefetch() run a whole fault. The others are its steps. Each is entered with the page
+ * of fault->object locked, by pgl_fault_lock(), and returns with nothing locked; only pgl_fault_hit(), pgl_fault_fail()
+ * and pgl_fault_drop_credit() are entered with nothing locked. The result is true if the fault is done, with
+ * fault->result set. If it is false, the fault goes on, and waits first if fault->waiting is set. pgl_fault_ask() may
+ * return with the page locked, and fault->widened set: then the step begins again.
  */
 enum pgl_fault_result pgl_fault_keep(struct pgl_fault *fault, const struct pgl_fault_args *args,
                                      struct pgl_fault_page *page);

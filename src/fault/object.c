@@ -6,8 +6,8 @@
  * OBJECTS      The pages of an object lie in shards (object_lock.c). The lock of a shard protects its chunks (every
  *              bit, id, frame and wire of their pages), the queues of the faults that wait for its pages, and its
  *              counts. The credits have a lock of their own (object_credit.c), and so have the calls of the caller's
- *              memory (frames.c), and the advisor. The advice, the table, and whether the pager is ready or gone change only while
- *              all shards and the credits are locked. The configuration never changes.
+ *              memory (frames.c), and the advisor. The advice, the table, and whether the pager is ready or gone change
+ *              only while all shards and the credits are locked. The configuration never changes.
  * IDS          A fault marks pages with an id that the object never uses again. A roll-back names the id, and therefore
  *              removes no other mark, whatever happened to the pages meanwhile.
  * LOCK ORDER   map -> shards of an object, by number -> shards of the object it shadows -> ... -> credits, memory or

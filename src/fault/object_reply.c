@@ -71,7 +71,9 @@ static void answer_page(struct pgl_object *object, struct pgl_object_page page, 
     }
 }
 
-/* Limit a pager's range to the object, and translate it into the object's pages. Change nothing if it lies beside it. */
+/*
+ * Limit a pager's range to the object, and translate it into the object's pages. Change nothing if it lies beside it.
+ */
 static bool to_object(const struct pgl_object *object, const struct pgl_pager_range *range, uint64_t *first,
                       uint64_t *last)
 {

@@ -7,9 +7,9 @@
  *       PGL_WORKSET_PAGES_MAX.
  *   U12  The times of two stretches differ if one begins right behind the other.
  *   U13  A stretch was touched in at least one of the recorded runs, and at most in all of them.
- *   U14  The pieces are in ascending order and have no page in common. A piece has at most PGL_WORKSET_CLUSTER pages, or
- *       is a part of one stretch that is cut into clusters of that many. Each page of a stretch is in a piece, and each
- *       cluster begins and ends with a page of a stretch.
+ *   U14  The pieces are in ascending order and have no page in common. A piece has at most PGL_WORKSET_CLUSTER pages,
+ *       or is a part of one stretch that is cut into clusters of that many. Each page of a stretch is in a piece, and
+ *       each cluster begins and ends with a page of a stretch.
  */
 #ifndef PGL_FAULT_WORKSET_INTERNAL_H
 #define PGL_FAULT_WORKSET_INTERNAL_H

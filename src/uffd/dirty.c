@@ -17,9 +17,9 @@
  *              write of the epoch, and a write that it misses belongs to the next one.
  *              O4: what was found and does not fit in the answer keeps its bit.
  *              O5: a page that was given back shows other bytes than before. It counts as written.
- *              O6: a page is opened for a fault that was read since pages were last taken. The thread of an older one may
- *              have written its page in an earlier epoch, because another fault on the page was answered: it would open
- *              a page that nobody writes.
+ *              O6: a page is opened for a fault that was read since pages were last taken. The thread of an older one
+ *              may have written its page in an earlier epoch, because another fault on the page was answered: it would
+ *              open a page that nobody writes.
  *              O7: the kernel drops pages after their event was read, and reports no end of it. Until a page that was
  *              given back is found absent, or is installed anew, each answer has it, because the caller may have read
  *              the bytes that were to go. The kernel has told all processors before the answer returns.
@@ -39,7 +39,7 @@
 
 #include "../cancel_internal.h"
 #include "../fault/object_internal.h"
-#include "uffd_internal.h"
+#include "delivery_internal.h"
 
 #define PORTION 4096 /* pages that are looked at in one hold of the layout */
 

@@ -31,7 +31,8 @@
 #include <unistd.h>
 
 #include "../fault/object_internal.h"
-#include "uffd_internal.h"
+#include "delivery_internal.h"
+#include "limit_internal.h"
 
 int pgl_event_open_spare(void)
 {

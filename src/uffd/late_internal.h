@@ -38,7 +38,9 @@ extern const struct pgl_pager_ops pgl_late_pager_ops;
 /* Wait until no thread answers a request; none will from then on. */
 void pgl_request_close(struct pgl_uffd *uffd);
 
-/* Let go of what requests hold of the pager. Returns false when the last pgl_uffd_request_end() is to free the pager. */
+/*
+ * Let go of what requests hold of the pager. Returns false when the last pgl_uffd_request_end() is to free the pager.
+ */
 bool pgl_request_let_go(struct pgl_uffd *uffd);
 
 /* The error of a request, and whether its page was answered. */

@@ -31,7 +31,8 @@
 #include <sys/mman.h>
 
 #include "../fault/object_internal.h"
-#include "uffd_internal.h"
+#include "delivery_internal.h"
+#include "limit_internal.h"
 
 #define SCRATCH_PAGES 64 /* that are taken out in one hold of the layout */
 #define REFUSALS 16      /* that end a round */

@@ -7,7 +7,8 @@
  *              much longer than that counts less. b is near PGL_COSTS_PAGE_NS while all requests have the same size.
  *              The hand-over is what lies between the wake-up of a thread and the message of its next fault: the
  *              thread starts to run, touches pages, and the handler starts to run. The shortest of the last 32 to 64
- *              times of a thread that faults alone is taken for the hand-over, because then the thread did nothing else.
+ *              times of a thread that faults alone is taken for the hand-over, because then the thread did nothing
+ *              else.
  *              G2: fault_ns is a and the hand-over, and page_ns is b; a cost that the configuration gives is that one.
  *              G3: both are at least 1, and are accepted by pgl_costs_explain().
  *              G4: a fault adds a bounded number of steps, no system call, no allocation and no wait: a thread that

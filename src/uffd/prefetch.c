@@ -11,7 +11,9 @@
 
 #include "../cancel_internal.h"
 #include "../fault/fault_internal.h"
+#include "delivery_internal.h"
 #include "late_internal.h"
+#include "limit_internal.h"
 
 /* Bring a page, and others after it that are absent. Returns 0, or an errno if the page cannot be had. */
 static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t npages)

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "limit_internal.h"
 #include "uffd_internal.h"
 
 #define WORD_BITS 64

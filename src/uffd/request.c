@@ -2,8 +2,8 @@
 /*
  * Requests to a source that is a callback, and its answers.
  *
- * OBJECTS      A request belongs to the source until pgl_uffd_request_end(), and to the fault that waits for it until that
- *              fault ends or asks again. It holds a reference on its space and on its object. The late part's lock
+ * OBJECTS      A request belongs to the source until pgl_uffd_request_end(), and to the fault that waits for it until
+ *              that fault ends or asks again. It holds a reference on its space and on its object. The late part's lock
  *              protects the list of requests, their number, and the threads that answer. The error of a request and
  *              whether its page was answered are atomic. The other fields do not change while the pager lives.
  * LOCK ORDER   The lock is a leaf.
@@ -21,6 +21,7 @@
 
 #include "../cancel_internal.h"
 #include "../fault/object_internal.h"
+#include "delivery_internal.h"
 #include "late_internal.h"
 
 struct pgl_uffd_request {

@@ -13,7 +13,8 @@
  *              enters it: it waits in the handler, and finds plain memory then.
  *              J4: a SIGBUS for an address that is no pager's, for another reason than an absent page, or for a page
  *              that is poisoned, goes to the handler that was installed before, as if this one did not exist. It goes
- *              there once, also if a handler above this one has outlived the pagers, and passes on what it does not know.
+ *              there once, also if a handler above this one has outlived the pagers, and passes on what it does not
+ *              know.
  *              J5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held
  *              there for ever, and is not touched.
  *              J6: a thread whose page is put off stays in the handler until it has the page, or until the memory is no
@@ -308,7 +309,9 @@ static void install(void)
 
     sigfillset(&action.sa_mask); /* J1 */
     sigaction(SIGBUS, NULL, &now);
-    /* J4: a system call that another process's SIGBUS interrupts goes on, or fails, as it would without this handler. */
+    /*
+     * J4: a system call that another process's SIGBUS interrupts goes on, or fails, as it would without this handler.
+     */
     action.sa_flags |= has_handler(&now) ? now.sa_flags & SA_RESTART : SA_RESTART;
     if (!are_same(&now, &action) && !passes_on(&now)) {
         all.previous = now;

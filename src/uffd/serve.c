@@ -37,7 +37,9 @@
 #include <sys/mman.h>
 
 #include "../fault/object_internal.h"
+#include "delivery_internal.h"
 #include "late_internal.h"
+#include "limit_internal.h"
 
 /* For pgl_delivery_persist(): nothing was refused, but the thread will fault again, and events come first (E4). */
 static int ask_for_events(struct pgl_delivery *delivery, void *arg)
@@ -94,10 +96,10 @@ static bool is_present(const struct pgl_delivery *delivery)
 }
 
 /*
- * Run the fault through the driver, or go on with it. A page that is still missing when this returns is left to the next
- * fault: the caller wakes the thread unless it was put off. After a write to a protected page only the driver has to
- * know of the write; the caller removes the protection if this has not. Likewise it shows a page that is there already.
- * Returns false when the fault waits for a source, and belongs to another thread.
+ * Run the fault through the driver, or go on with it. A page that is still missing when this returns is left to the
+ * next fault: the caller wakes the thread unless it was put off. After a write to a protected page only the driver has
+ * to know of the write; the caller removes the protection if this has not. Likewise it shows a page that is there
+ * already. Returns false when the fault waits for a source, and belongs to another thread.
  */
 static bool deliver_fault(struct pgl_handler *handler, struct pgl_wait *wait, struct pgl_delivery *delivery,
                           struct pgl_fault_args *args)

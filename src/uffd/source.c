@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "uffd_internal.h"
+#include "delivery_internal.h"
 
 /* The open() flags that make a difference to reading a file. */
 #define READ_FLAGS (O_DIRECT | O_NOATIME)

@@ -3,8 +3,8 @@
  * One address space that faults: its userfaultfd, the map of what it shows, and its end.
  *
  * OBJECTS      A space is this process, an adopted one, or a child that one of them has forked. It
- *              has a userfaultfd and a map from page numbers to objects. Each pgl_uffd_map_region() makes one object, as
- *              each region of an adopted process does, and each fork one for every object that the parent shows.
+ *              has a userfaultfd and a map from page numbers to objects. Each pgl_uffd_map_region() makes one object,
+ *              as each region of an adopted process does, and each fork one for every object that the parent shows.
  *              The pager's lock protects the list of spaces, their counts of references, the addresses of parked
  *              threads, and the list of bad pages.
  *              The layout protects the maps. It is held for writing while events are read and applied, and while a
@@ -16,7 +16,8 @@
  *              change already, or its event is unread and the kernel refuses the copy (EAGAIN).
  *              (test_uffd_late_pages_do_not_enter_what_is_mapped_next)
  * NOT PROMISED S2 for memory that mremap() has added to a region, which has no entry: if it is unmapped, and another
- *              userfaultfd registers memory at its address before a handler answers a fault on it, a page becomes zeros.
+ *              userfaultfd registers memory at its address before a handler answers a fault on it, a page becomes
+ *              zeros.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "../cancel_internal.h"
+#include "delivery_internal.h"
 #include "late_internal.h"
+#include "limit_internal.h"
 
 /* Returns the pages of the widest cluster. */
 static uint64_t find_widest(const struct pgl_advice_table *table)

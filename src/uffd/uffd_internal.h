@@ -12,7 +12,8 @@
  *   bad_page.c  pages that failed() wants tried again
  *   wait.c      faults that wait for a source's answer
  *   request.c   what sources are asked for, and their answers
- *   copy.c      how pages get into memory: the pager of the fault driver
+ *   copy.c      how the pages of clusters get into memory: the pager of the fault driver
+ *   answer.c    what is done for one page that faulted, and the wake-up of its thread
  *   latency.c   histograms of times
  *   meter.c     what faults and pages cost
  *   event.c     remove, unmap, remap, fork
@@ -43,6 +44,7 @@
 
 #include "arena_internal.h"
 #include "linux_internal.h"
+#include "source_internal.h"
 #include "../fault/map_internal.h"
 
 #define PGL_UFFD_HUGE_SIZE ((size_t)2 << 20)
@@ -57,43 +59,6 @@ enum {
     PGL_UFFD_NUMBER_TIMER = 1,
     PGL_UFFD_NUMBER_LATE = 2,
     PGL_UFFD_NUMBER_LAST = PGL_UFFD_NUMBER_LATE,
-};
-
-/* An open file. All sources that read it share it. */
-struct pgl_file {
-    struct pgl_file *next;
-    unsigned refs; /* protected by the lock of the list */
-    int fd;
-    bool own; /* an open file description of the pager's own: moving its offset disturbs nobody */
-    dev_t dev;
-    ino_t ino;
-    int flags; /* the open() flags that distinguish it from other descriptions of the same inode */
-};
-
-/* The list of open files. */
-struct pgl_files {
-    pthread_mutex_t lock;
-    struct pgl_arena *arena; /* the heap of files and sources */
-    struct pgl_file *first;
-};
-
-/* A part of a file, or of the caller's memory, in the memory of this process. */
-struct pgl_mapping {
-    const unsigned char *bytes; /* NULL: it cannot be mapped, or was opened with O_DIRECT */
-    size_t length;
-};
-
-/* A part of a file, of memory, or of what a callback supplies, that some memory shows. A forked child shares it. */
-struct pgl_source {
-    struct pgl_uffd_source from; /* as the caller has said; its descriptor may be closed */
-    struct pgl_files *files;
-    struct pgl_file *file;         /* referenced; NULL: no file */
-    unsigned refs;                 /* atomic */
-    uint64_t size;                 /* bytes of the file when it was mapped; if it has fewer later, that is an error */
-    struct pgl_pager_range range;  /* the source's pages */
-    struct pgl_pager_range *holes; /* whole pages, as they were when the file was mapped: ascending */
-    size_t nholes;
-    struct pgl_mapping mapping; /* of the range */
 };
 
 /* Requests to sources, and the faults that wait for answers. request.c and wait.c have the protocol. */
@@ -239,38 +204,6 @@ struct pgl_uffd {
     struct pgl_uffd_stats stats; /* each count is atomic */
 };
 
-/*
- * One page fault on its way through the driver: its cookie. The pages of a cluster are at the same distances in memory
- * as in the file, because a cluster never leaves its entry.
- */
-struct pgl_delivery {
-    struct pgl_uffd *pager;
-    struct pgl_space *space; /* the address space that faulted */
-    uint64_t start_ns;       /* when the message was read */
-    uint64_t epoch;          /* of the pager at that moment */
-    uint64_t *latency;       /* the histogram of faults of its kind */
-    uint64_t npages;         /* that were read together with the page; 0: none */
-    uint64_t answered_ns;    /* when the thread was woken */
-    uint64_t addr;           /* the page that faulted */
-    bool placed;             /* the map had an entry there before the fault was handled; `place` is its copy */
-    struct pgl_place place;
-    bool protected;                 /* the page was there, and the fault a write to it */
-    bool writes;                    /* the fault was a write */
-    uint64_t unit;                  /* of the region; 1 for memory of no region */
-    bool present;                   /* the page is there, and only this mapping lacks it: a minor fault */
-    unsigned char *buffer;          /* holds the widest cluster */
-    bool answered;                  /* the faulting thread was woken */
-    bool failed;                    /* its page could not be read once, maybe because of a neighbour */
-    bool offers;                    /* pages are supplied whether or not they were asked for, and the id is no matter */
-    bool *claim;                    /* atomic: set by the one that counts the answer; or NULL: there is no other */
-    struct pgl_uffd_request *asked; /* the last request of this fault, referenced; or NULL */
-    bool put_off;                   /* the faulting thread sleeps until its page is due */
-    bool poisoned;                  /* the page was */
-    uint64_t put_first;             /* between these addresses pages were installed; none while put_first > put_last */
-    uint64_t put_last;
-    int error; /* the reason why the demand page could not be read or installed */
-};
-
 static inline void pgl_count(uint64_t *counter, uint64_t n)
 {
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
@@ -336,37 +269,9 @@ void pgl_bad_page_wake_all(struct pgl_uffd *uffd);
 /* Wake the threads when the timer has expired. No lock is held. */
 void pgl_bad_page_expire(struct pgl_uffd *uffd);
 
-/* copy.c */
-
-extern const struct pgl_pager_ops pgl_uffd_pager_ops;
-
-/* Bring the run around a page of the request, and return it in *run. Returns 0 or an errno. */
-int pgl_delivery_bring(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t page,
-                       struct pgl_pager_range *run);
-
-/*
- * Install pages that somebody has supplied: @data, or zeros when it is NULL. Pages of the request that cannot be
- * installed are taken back, and their faults try again. Returns 0 or an errno: EFAULT when the data cannot be read.
- */
-int pgl_delivery_offer(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first,
-                       uint64_t npages, const void *data);
+/* answer.c */
 
 uint64_t pgl_now_ns(void);
-
-/* Install a zero page at the fault's address unless there is another page by now. Returns whether it did. */
-bool pgl_delivery_zero(struct pgl_delivery *delivery);
-
-/* Poison the fault's address unless there is a page by now. Returns whether it did. */
-bool pgl_delivery_poison(struct pgl_delivery *delivery);
-
-/* Show the page of a minor fault, if the map still shows the same one. */
-void pgl_delivery_show(struct pgl_delivery *delivery);
-
-/* Remove the write protection of the page if the map still shows the same one. Returns 0 or an errno. */
-int pgl_delivery_unprotect(struct pgl_delivery *delivery);
-
-/* Wake the faulting thread, which tries its access again, and count the answer if it is the first. */
-void pgl_delivery_wake(struct pgl_delivery *delivery);
 
 /* latency.c */
 
@@ -405,28 +310,6 @@ void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struc
 
 /* Release the threads that wait until their event is read. No handler is left, and nothing is registered. */
 void pgl_event_read_last(const struct pgl_uffd *uffd, const struct pgl_space *space);
-
-/*
- * Call attempt(), which asks the kernel for something, until the kernel does not refuse it with EAGAIN because an event
- * is unread; read the events between the attempts. Threads that fault meanwhile sleep until the last attempt. No lock
- * is held. Returns the last result of attempt(): EAGAIN only when the pager ends.
- */
-int pgl_delivery_persist(struct pgl_delivery *delivery, int (*attempt)(struct pgl_delivery *delivery, void *arg),
-                         void *arg);
-
-/* dirty.c */
-
-/* The page of the fault has no protection any more. The layout is locked for reading since before that. */
-void pgl_dirty_note(const struct pgl_delivery *delivery);
-
-/* The page of the fault was poisoned. The layout is locked for reading since before that. */
-void pgl_dirty_note_poison(const struct pgl_delivery *delivery);
-
-/* Pages of an object were installed where none were, or poison. The layout is locked for reading since before that. */
-void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, uint64_t npages);
-
-/* These pages were given back. The layout is locked for writing. */
-void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t last);
 
 /* space.c */
 
@@ -499,41 +382,6 @@ void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last);
 /* Remove pages that the program has given back from their objects. The layout is locked for writing. */
 void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last);
 
-/* limit.c */
-
-struct pgl_limit;
-
-/* Returns 0, or an errno when the region cannot have its limit. */
-int pgl_limit_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
-
-/* Make the limit of a region. Returns NULL when there is no memory. */
-struct pgl_limit *pgl_limit_new(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
-void pgl_limit_free(struct pgl_limit *limit, struct pgl_arena *arena);
-
-/* Map the memory that pages are moved to. Returns 0 or an errno. */
-int pgl_limit_open_scratch(struct pgl_uffd *uffd);
-
-/* No handler is left. */
-void pgl_limit_close_scratch(struct pgl_uffd *uffd);
-
-/*
- * Pages of a region were installed with protection; one was there already; the page of a fault may be written from now
- * on. They do nothing without a limit. The layout is locked since before that happened.
- */
-void pgl_limit_note_installed(const struct pgl_object *object, uint64_t index, uint64_t npages);
-void pgl_limit_note_found(const struct pgl_object *object, uint64_t index);
-void pgl_limit_note_opened(const struct pgl_delivery *delivery);
-
-/* Pages [first, last] were given back by the program, or a part was moved. The layout is locked for writing. */
-void pgl_limit_note_removed(struct pgl_limit *limit, uint64_t first, uint64_t last);
-void pgl_limit_note_moved(const struct pgl_object *object);
-
-/* A forward reader has left these pages of the source behind. */
-void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager_range *range);
-
-/* Give pages back until the region is within its limit, or the kernel refuses. No lock is held. */
-void pgl_limit_keep(struct pgl_uffd *uffd, struct pgl_object *object);
-
 /* region.c */
 
 /* Returns NULL with errno when the region cannot be filled that way. */
@@ -554,55 +402,11 @@ bool pgl_shown_was_given_back(const struct pgl_shown *shown, uint64_t first, uin
 struct pgl_pager_range pgl_shown_find_run(const struct pgl_shown *shown, struct pgl_pager_range range, uint64_t page,
                                           enum pgl_run *kind);
 
-/* source.c */
-
-bool pgl_files_init(struct pgl_files *files, struct pgl_arena *arena);
-
-/* The caller has freed all sources. */
-void pgl_files_fini(struct pgl_files *files);
-
-/* Returns one reference, or NULL with errno when these pages of the file cannot be shown. */
-struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offset, uint64_t length, size_t page_size);
-
-/* The same for memory of this process, or for a callback. */
-struct pgl_source *pgl_source_new_other(struct pgl_files *files, const struct pgl_uffd_source *from, uint64_t offset,
-                                        uint64_t length, size_t page_size);
-void pgl_source_unref(struct pgl_source *source);
-
-/*
- * Read pages of the file into the delivery's buffer. Returns 0 or an errno; *whole is how many pages could be read.
- * O_DIRECT needs whole blocks. Therefore whole pages are read, of the file's end too, and a page that came in part is
- * read again.
- */
-int pgl_source_read(struct pgl_delivery *delivery, const struct pgl_source *source, uint64_t first, uint64_t npages,
-                    uint64_t *whole);
-
-/* As pgl_source_read(), for a hole: read nothing, but notice when the file has shrunk. */
-int pgl_source_measure_hole(const struct pgl_source *source, uint64_t first, uint64_t npages, size_t page_size,
-                            uint64_t *whole);
-
-/* Returns the part of a range around a page that lies in one hole or, with *hole false, that has to be read. */
-struct pgl_pager_range pgl_source_find_run(const struct pgl_source *source, struct pgl_pager_range range, uint64_t page,
-                                           bool *hole);
-
-/* mapping.c */
-
-/* Map a part of a file if that is possible. No page of it is read meanwhile. */
-void pgl_mapping_init(struct pgl_mapping *mapping, int fd, off_t offset, size_t length);
-void pgl_mapping_fini(struct pgl_mapping *mapping);
-
-/* Show the caller's memory, which stays mapped. */
-void pgl_mapping_init_memory(struct pgl_mapping *mapping, const unsigned char *bytes, size_t length);
-
-/* Bring pages into memory, and return their address in the source's mapping, or NULL when they have to be read. */
-const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t first, uint64_t npages,
-                                      size_t page_size);
-
 /* memory.c */
 
 /*
- * Returns 0 when the range is all memory of that kind, or an errno: EFAULT, EINVAL, EBUSY, ENOMEM, or EOPNOTSUPP when the
- * kernel cannot fill it.
+ * Returns 0 when the range is all memory of that kind, or an errno: EFAULT, EINVAL, EBUSY, ENOMEM, or EOPNOTSUPP when
+ * the kernel cannot fill it.
  */
 int pgl_memory_check(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory);
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Faults that wait for a source's answer. A handler starts such a fault in the driver, without sleeping, and serves others
- * while it is pending. When the driver can go on with it, any handler does.
+ * Faults that wait for a source's answer. A handler starts such a fault in the driver, without sleeping, and serves
+ * others while it is pending. When the driver can go on with it, any handler does.
  *
  * OBJECTS      A waiting fault holds a reference on its space, on its object, and on its last request. The lock of the
  *              late part protects the list of all waiting faults and the list of those that can go on. Everything else
- *              of a fault belongs to the thread that starts it or goes on with it, and to no thread while it is pending.
+ *              of a fault belongs to the thread that starts it or goes on with it, and to no thread while it is
+ *              pending.
  * LOCK ORDER   The lock is a leaf.
- * INVARIANTS   N3: the event has been written once for each fault on the list of those that can go on, and read once for
- *              each that was taken from it. Therefore no fault stays on the list while a handler is idle.
+ * INVARIANTS   N3: the event has been written once for each fault on the list of those that can go on, and read once
+ *              for each that was taken from it. Therefore no fault stays on the list while a handler is idle.
  *              N4: no handler sleeps for a source.
  *              (test_uffd_late_*)
  * PROGRESS     The driver calls on_ready() once for each time that a fault became pending: when its page is answered,
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "../fault/fault_internal.h"
+#include "delivery_internal.h"
 #include "late_internal.h"
 
 struct pgl_wait {

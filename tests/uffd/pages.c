@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <linux/userfaultfd.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -122,4 +123,14 @@ bool permitted(void)
     }
     pgl_uffd_free(uffd);
     return true;
+}
+
+int lock_huge_pages(void)
+{
+    int fd = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        flock(fd, LOCK_EX);
+    }
+    return fd;
 }

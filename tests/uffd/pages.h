@@ -85,4 +85,10 @@ struct pgl_uffd_stats stats_of(const struct fixture *f);
 /* Whether this process may use userfaultfd. Otherwise print what to set. */
 bool permitted(void);
 
+/*
+ * Wait until no other test has huge pages, of which the machine has few. Returns a descriptor, whose close lets the next
+ * test have them, or -1 when there are none.
+ */
+int lock_huge_pages(void);
+
 #endif

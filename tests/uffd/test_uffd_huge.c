@@ -321,5 +321,6 @@ int main(void)
     };
 #undef TEST
 
+    lock_huge_pages(); /* until the end */
     return permitted() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
 }

@@ -189,6 +189,7 @@ static void test_uffd_refuses_memory_of_huge_pages(void **state)
 {
     struct fixture *f = *state;
     size_t length = 2 << 20;
+    int lock = lock_huge_pages();
     unsigned char *memory =
         mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 
@@ -199,6 +200,7 @@ static void test_uffd_refuses_memory_of_huge_pages(void **state)
     assert_refused(f, memory, EINVAL);
     memset(memory, 'x', length); /* and no handler waits for it */
     munmap(memory, length);
+    close(lock);
 }
 
 static void test_uffd_refuses_addresses_without_memory(void **state)

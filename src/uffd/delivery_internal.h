@@ -11,30 +11,30 @@
  */
 struct pgl_delivery {
     struct pgl_uffd *pager;
-    struct pgl_space *space; /* the address space that faulted */
-    uint64_t start_ns;       /* when the message was read */
-    uint64_t epoch;          /* of the pager at that moment */
-    uint64_t *latency;       /* the histogram of faults of its kind */
-    uint64_t npages;         /* that were read together with the page; 0: none */
-    uint64_t answered_ns;    /* when the thread was woken */
-    uint64_t addr;           /* the page that faulted */
-    bool placed;             /* the map had an entry there before the fault was handled; `place` is its copy */
-    struct pgl_place place;
-    bool protected;                 /* the page was there, and the fault a write to it */
-    bool writes;                    /* the fault was a write */
+    struct pgl_space *space;        /* the address space that faulted */
+    uint64_t start_ns;              /* when the message was read */
+    uint64_t epoch;                 /* of the pager at that moment */
+    uint64_t *latency;              /* the histogram of faults of its kind */
+    uint64_t npages;                /* that were read together with the page; 0: none */
+    uint64_t answered_ns;           /* when the thread was woken */
+    uint64_t addr;                  /* the page that faulted */
     uint64_t unit;                  /* of the region; 1 for memory of no region */
-    bool present;                   /* the page is there, and only this mapping lacks it: a minor fault */
     unsigned char *buffer;          /* holds the widest cluster */
-    bool answered;                  /* the faulting thread was woken */
-    bool failed;                    /* its page could not be read once, maybe because of a neighbour */
-    bool offers;                    /* pages are supplied whether or not they were asked for, and the id is no matter */
     bool *claim;                    /* atomic: set by the one that counts the answer; or NULL: there is no other */
     struct pgl_uffd_request *asked; /* the last request of this fault, referenced; or NULL */
-    bool put_off;                   /* the faulting thread sleeps until its page is due */
-    bool poisoned;                  /* the page was */
     uint64_t put_first;             /* between these addresses pages were installed; none while put_first > put_last */
     uint64_t put_last;
-    int error; /* the reason why the demand page could not be read or installed */
+    struct pgl_place place;
+    int error;      /* the reason why the demand page could not be read or installed */
+    bool placed;    /* the map had an entry at addr before the fault was handled; `place` is its copy */
+    bool protected; /* the page was there, and the fault a write to it */
+    bool writes;    /* the fault was a write */
+    bool present;   /* the page is there, and only this mapping lacks it: a minor fault */
+    bool answered;  /* the faulting thread was woken */
+    bool failed;    /* its page could not be read once, maybe because of a neighbour */
+    bool offers;    /* pages are supplied whether or not they were asked for, and the id is no matter */
+    bool put_off;   /* the faulting thread sleeps until its page is due */
+    bool poisoned;  /* the page was */
 };
 
 /* answer.c */

@@ -369,6 +369,7 @@ int __real_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
+    void (*before)(unsigned long request);
     struct uffdio_copy *copy = arg;
     int error = inject(CALL_IOCTL, request);
     int result;
@@ -391,8 +392,9 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
     if (error > 0 || refuses_record(request, arg)) {
         return -1;
     }
-    if (before_ioctl) {
-        before_ioctl(request);
+    before = __atomic_load_n(&before_ioctl, __ATOMIC_RELAXED);
+    if (before) {
+        before(request);
     }
     result = __real_ioctl(fd, request, arg);
     if (request == UFFDIO_API && no_poison) {
@@ -484,7 +486,7 @@ int tear_down(void **state)
     __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
     direct = mappable = nothing_drops = no_poison = false;
     hidden_features = 0;
-    before_ioctl = NULL;
+    __atomic_store_n(&before_ioctl, NULL, __ATOMIC_RELAXED);
     __atomic_store_n(&record, RECORD, __ATOMIC_RELAXED);
     extents = NULL;
     munmap(f->memory, NPAGES * PAGE);

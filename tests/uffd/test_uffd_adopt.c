@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "../cm.h"
+#include "../sanitized.h"
 #include "pager.h"
 #include "sender.h"
 #include "waits.h"
@@ -206,6 +207,9 @@ static void test_uffd_adopt_installs_no_page_by_asking(void **state)
     uint64_t code = (uintptr_t)pgl_space_probe & ~(uint64_t)(PAGE - 1);
     struct pgl_uffd_region regions[2] = {region_of(f), region_of(f)};
 
+#ifdef THREAD_SANITIZED
+    SKIP_BECAUSE("the thread sanitizer needs the code of the other process that makes room for memory");
+#endif
     assert_true(sender_do(&sender, ORDER_REGISTER_ALSO, code));
     regions[0].length = 8 * PAGE;
     regions[1].addr = (void *)(uintptr_t)code; /* NOLINT(performance-no-int-to-ptr): the other process's */

@@ -19,7 +19,7 @@
 static struct {
     pthread_mutex_t lock;
     unsigned char *bytes; /* of the whole source */
-    bool at_once;         /* answer in the callback */
+    bool at_once;         /* atomic: answer in the callback */
     unsigned n;           /* requests so far */
     uint64_t pages, most; /* wanted and not ended yet; at the most */
     struct pgl_uffd_request *request[KEPT];
@@ -63,7 +63,7 @@ static void on_request(void *arg, struct pgl_uffd_request *request, const struct
     source.most = source.pages > source.most ? source.pages : source.most;
     __atomic_store_n(&source.n, i + 1, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&source.lock);
-    if (source.at_once) {
+    if (__atomic_load_n(&source.at_once, __ATOMIC_RELAXED)) {
         pgl_uffd_request_supply(request, wanted->offset, bytes_at(wanted->offset), wanted->length);
         end(i % KEPT);
     }
@@ -118,7 +118,7 @@ static int set_up_source(void **state)
     const struct fixture *f = *state;
 
     source.bytes = mmap(NULL, NPAGES * PAGE, PROT_READ, MAP_SHARED, f->file, 0);
-    source.at_once = false;
+    __atomic_store_n(&source.at_once, false, __ATOMIC_RELAXED);
     source.n = 0;
     source.pages = source.most = 0;
     return error;
@@ -152,10 +152,16 @@ static void *touch(void *arg)
     return NULL;
 }
 
+/* Have a thread touch a page that is to show another page of the file. */
+static void start_touch_of(struct toucher *toucher, const struct fixture *f, uint64_t page, uint64_t file_page)
+{
+    *toucher = (struct toucher){.page = f->memory + page * PAGE, .file_page = file_page};
+    assert_int_equal(pthread_create(&toucher->thread, NULL, touch, toucher), 0);
+}
+
 static void start_touch(struct toucher *toucher, const struct fixture *f, uint64_t page)
 {
-    *toucher = (struct toucher){.page = f->memory + page * PAGE, .file_page = page};
-    assert_int_equal(pthread_create(&toucher->thread, NULL, touch, toucher), 0);
+    start_touch_of(toucher, f, page, page);
 }
 
 static void join(struct toucher *toucher)
@@ -168,7 +174,7 @@ static void test_uffd_late_source_may_answer_at_once(void **state)
     struct fixture *f = *state;
     struct pgl_uffd_region region = region_of(f);
 
-    source.at_once = true;
+    __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);
     region.advice = PGL_ADVICE_SEQUENTIAL;
     map_region(f, &region);
     assert_pages(f->memory, NPAGES, 0);
@@ -249,7 +255,7 @@ static void test_uffd_late_surplus_is_installed(void **state)
     assert_int_equal(count_requests(), 1);
     assert_count(f, faults, 1);
     assert_count(f, pages_fetched, 21);
-    source.at_once = true;
+    __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);
     assert_true(is_page(f->memory + 89 * PAGE, 89));
     assert_true(is_page(f->memory + 111 * PAGE, 111));
     assert_int_equal(count_requests(), 3);
@@ -266,8 +272,7 @@ static void test_uffd_late_surplus_ends_with_the_region(void **state)
     region.offset = 16 * PAGE;
     region.length = 32 * PAGE;
     map_region(f, &region);
-    start_touch(&toucher, f, 8);
-    toucher.file_page = 24;
+    start_touch_of(&toucher, f, 8, 24);
     wait_for_requests(1);
     assert_true(supply(0, 0, NPAGES * PAGE));
     end(0);
@@ -287,10 +292,10 @@ static void test_uffd_late_surplus_spares_what_is_there(void **state)
     region.source.surplus = UINT64_MAX;
     region.removed = PGL_UFFD_ZEROS;
     map_region(f, &region);
-    source.at_once = true;
+    __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);
     memset(f->memory + 4 * PAGE, 'w', PAGE);
     assert_int_equal(madvise(f->memory + 6 * PAGE, PAGE, MADV_DONTNEED), 0);
-    source.at_once = false;
+    __atomic_store_n(&source.at_once, false, __ATOMIC_RELAXED);
     start_touch(&toucher, f, 10);
     wait_for_requests(2);
     assert_true(supply(1, 0, NPAGES * PAGE));
@@ -456,7 +461,7 @@ static void test_uffd_late_error_is_told(void **state)
     assert_false(pgl_uffd_request_is_wanted(source.request[0])); /* its neighbours went with it, and may still come */
     answer(0);
     end(1);
-    source.at_once = true;
+    __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);
     assert_pages(f->memory + 101 * PAGE, 3, 101);
     assert_int_equal(count_requests(), 2);
     assert_count(f, errors, 1);
@@ -478,7 +483,7 @@ static void test_uffd_late_request_without_answer_is_an_error(void **state)
     join(&toucher);
     assert_true(toucher.killed);
     assert_count(f, poisoned, 1);
-    source.at_once = true;
+    __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);
     assert_true(is_page(f->memory + 2 * PAGE, 2));
 }
 
@@ -702,7 +707,7 @@ static void test_uffd_late_pages_are_in_a_child(void **state)
     end(0);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    source.at_once = true;
+    __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);
     assert_true(is_page(f->memory + 12 * PAGE, 12)); /* not the child's */
     assert_int_equal(count_requests(), 2);
 }
@@ -724,7 +729,7 @@ static void test_uffd_late_answer_for_a_child_that_has_ended(void **state)
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, &status, 0), child);
     answer(0);
-    source.at_once = true;
+    __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);
     assert_pages(f->memory, 8, 0);
     assert_true(count_requests() <= 10);
 }

@@ -65,7 +65,7 @@ static enum pgl_uffd_remedy on_failure(void *arg, const void *addr, int error)
     if (__atomic_add_fetch(&asked, 1, __ATOMIC_RELEASE) >= 3) {
         set_bad(-1);
     }
-    return answer;
+    return __atomic_load_n(&answer, __ATOMIC_RELAXED);
 }
 
 /* Without poison a page is tried again: by default, and if failed() wants poison. */
@@ -76,7 +76,7 @@ static void test_uffd_kernel_without_poison_tries_again(void **state)
     no_poison = true;
     f->config.failed = on_failure;
     for (unsigned i = 0; i < 2; i++) {
-        answer = i == 0 ? PGL_UFFD_DEFAULT : PGL_UFFD_POISON;
+        __atomic_store_n(&answer, i == 0 ? PGL_UFFD_DEFAULT : PGL_UFFD_POISON, __ATOMIC_RELAXED);
         __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
         assert_true(try_new(f));
         assert_true(map_with(f, i == 0 ? PGL_UFFD_DEFAULT : PGL_UFFD_ZERO, PGL_UFFD_SOURCE_AGAIN));
@@ -115,10 +115,10 @@ static void test_uffd_remedy_is_the_callbacks_before_the_regions(void **state)
     assert_true(map_with(f, PGL_UFFD_ZERO, PGL_UFFD_SOURCE_AGAIN));
     __atomic_store_n(&asked, 0, __ATOMIC_RELEASE);
     set_bad(8);
-    answer = PGL_UFFD_POISON;
+    __atomic_store_n(&answer, PGL_UFFD_POISON, __ATOMIC_RELAXED);
     assert_true(sigbus_at(f->memory + 8 * PAGE, PAGE));
     set_bad(9);
-    answer = PGL_UFFD_DEFAULT;
+    __atomic_store_n(&answer, PGL_UFFD_DEFAULT, __ATOMIC_RELAXED);
     assert_true(shows_zeros(f, 9));
     assert_errors(f, 2);
     assert_int_equal(stats_of(f).poisoned, 1);

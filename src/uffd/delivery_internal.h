@@ -3,6 +3,7 @@
 #ifndef PGL_UFFD_DELIVERY_INTERNAL_H
 #define PGL_UFFD_DELIVERY_INTERNAL_H
 
+#include "../fault/object_internal.h"
 #include "uffd_internal.h"
 
 /*
@@ -36,6 +37,19 @@ struct pgl_delivery {
     bool put_off;   /* the faulting thread sleeps until its page is due */
     bool poisoned;  /* the page was */
 };
+
+/* Whether the pager or the space ends: nobody waits for more than has been done. */
+static inline bool pgl_delivery_is_ending(const struct pgl_delivery *delivery)
+{
+    return __atomic_load_n(&delivery->pager->ending, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&delivery->space->ended, __ATOMIC_RELAXED);
+}
+
+/* The contents of the region that an object shows. */
+static inline const struct pgl_shown *pgl_shown_of(const struct pgl_object *object)
+{
+    return object->config.pager;
+}
 
 /* answer.c */
 

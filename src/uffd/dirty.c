@@ -38,7 +38,6 @@
 #include <unistd.h>
 
 #include "../cancel_internal.h"
-#include "../fault/object_internal.h"
 #include "delivery_internal.h"
 
 #define PORTION 4096 /* pages that are looked at in one hold of the layout */
@@ -73,11 +72,6 @@ static uint64_t find_bit(const uint64_t *dirty, uint64_t index, uint64_t end, bo
     return index < end ? index : end;
 }
 
-static const struct pgl_shown *shown_by(const struct pgl_object *object)
-{
-    return object->config.pager;
-}
-
 /* Set the bits of all that the kernel maps together with the page of the fault. */
 static void note(uint64_t *bits, const struct pgl_delivery *delivery)
 {
@@ -88,7 +82,7 @@ static void note(uint64_t *bits, const struct pgl_delivery *delivery)
 
 void pgl_dirty_note(const struct pgl_delivery *delivery)
 {
-    uint64_t *dirty = delivery->placed ? shown_by(delivery->place.object)->dirty : NULL;
+    uint64_t *dirty = delivery->placed ? pgl_shown_of(delivery->place.object)->dirty : NULL;
 
     if (dirty) {
         note(dirty, delivery);
@@ -97,7 +91,7 @@ void pgl_dirty_note(const struct pgl_delivery *delivery)
 
 void pgl_dirty_note_poison(const struct pgl_delivery *delivery)
 {
-    uint64_t *poisoned = delivery->placed ? shown_by(delivery->place.object)->poisoned : NULL;
+    uint64_t *poisoned = delivery->placed ? pgl_shown_of(delivery->place.object)->poisoned : NULL;
 
     if (poisoned) {
         note(poisoned, delivery);
@@ -106,7 +100,7 @@ void pgl_dirty_note_poison(const struct pgl_delivery *delivery)
 
 void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, uint64_t npages)
 {
-    const struct pgl_shown *shown = shown_by(object);
+    const struct pgl_shown *shown = pgl_shown_of(object);
 
     if (shown->dirty) {
         uint64_t end = index + npages;
@@ -124,7 +118,7 @@ void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t la
     struct pgl_map_entry part;
 
     while (pgl_space_next_part(space, &first, last, &part)) {
-        const struct pgl_shown *shown = shown_by(part.object);
+        const struct pgl_shown *shown = pgl_shown_of(part.object);
         uint64_t index = part.view.object_first;
         uint64_t end = index + (part.view.last - part.view.first) + 1;
 
@@ -154,7 +148,7 @@ static void note_found(void *arg, uint64_t start, uint64_t end)
 {
     const struct scanning *scanning = arg;
     const struct pgl_view *view = &scanning->part->view;
-    const struct pgl_shown *shown = shown_by(scanning->part->object);
+    const struct pgl_shown *shown = pgl_shown_of(scanning->part->object);
     uint64_t stop = view->object_first + (end / scanning->page_size - view->first);
     uint64_t index = view->object_first + (start / scanning->page_size - view->first);
 
@@ -225,7 +219,7 @@ static int protect(const struct pgl_uffd *uffd, uint64_t addr, uint64_t length)
  */
 static void settle(const struct pgl_uffd *uffd, const struct pgl_map_entry *part, uint64_t index, uint64_t end)
 {
-    const struct pgl_shown *shown = shown_by(part->object);
+    const struct pgl_shown *shown = pgl_shown_of(part->object);
 
     for (; (index = find_bit(shown->leaving, index, end, true)) < end; index++) {
         uint64_t page = part->view.first + (index - part->view.object_first);
@@ -246,7 +240,7 @@ static void settle(const struct pgl_uffd *uffd, const struct pgl_map_entry *part
 static int take_part(struct taking *taking, const struct pgl_map_entry *part, uint64_t *first)
 {
     struct pgl_uffd *uffd = taking->uffd;
-    uint64_t *dirty = shown_by(part->object)->dirty;
+    uint64_t *dirty = pgl_shown_of(part->object)->dirty;
     uint64_t pager_first = part->object->config.pager_range.first;
     uint64_t index = part->view.object_first;
     uint64_t end = index + (part->view.last - part->view.first) + 1;

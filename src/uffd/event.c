@@ -255,12 +255,6 @@ static bool read_events(struct pgl_uffd *uffd, struct pgl_space *space)
     return applied;
 }
 
-static bool is_ending(const struct pgl_delivery *delivery)
-{
-    return __atomic_load_n(&delivery->pager->ending, __ATOMIC_RELAXED) ||
-           __atomic_load_n(&delivery->space->ended, __ATOMIC_RELAXED);
-}
-
 int pgl_delivery_persist(struct pgl_delivery *delivery, int (*attempt)(struct pgl_delivery *delivery, void *arg),
                          void *arg)
 {
@@ -272,7 +266,7 @@ int pgl_delivery_persist(struct pgl_delivery *delivery, int (*attempt)(struct pg
     }
     pgl_count(&uffd->stats.again, 1);
     for (unsigned tries = 0; error == EAGAIN; tries++) {
-        if (tries >= PGL_UFFD_ENOUGH && is_ending(delivery)) {
+        if (tries >= PGL_UFFD_ENOUGH && pgl_delivery_is_ending(delivery)) {
             break;
         }
         if (!read_events(uffd, delivery->space)) {

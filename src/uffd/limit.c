@@ -30,7 +30,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include "../fault/object_internal.h"
 #include "delivery_internal.h"
 #include "limit_internal.h"
 
@@ -59,7 +58,7 @@ struct pgl_limit {
 
 static struct pgl_limit *limit_of(const struct pgl_object *object)
 {
-    return ((const struct pgl_shown *)object->config.pager)->limit;
+    return pgl_shown_of(object)->limit;
 }
 
 static bool is_listed(const struct pgl_limit *limit, uint64_t index)

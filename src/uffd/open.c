@@ -108,7 +108,6 @@ int pgl_uffd_open(struct pgl_uffd *uffd)
     int fd = -1;
 
     uffd->protects = config->write_protect || config->track_dirty;
-    uffd->pagemap = -1;
     features |= config->handover == PGL_UFFD_SIGBUS ? UFFD_FEATURE_SIGBUS : 0;
     features |= config->follow_forks ? UFFD_FEATURE_EVENT_FORK : 0;
     features |= uffd->protects ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;

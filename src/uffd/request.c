@@ -101,9 +101,7 @@ static void let_go(struct pgl_uffd_request *request)
 
     if (request->space) {
         pgl_object_unref(request->wanted.object);
-        pthread_mutex_lock(&uffd->lock);
-        pgl_space_unref(uffd, request->space);
-        pthread_mutex_unlock(&uffd->lock);
+        pgl_space_let_go(uffd, request->space);
         request->space = NULL;
     }
 }
@@ -165,9 +163,7 @@ static int send_to_source(struct pgl_delivery *delivery, const struct pgl_reques
         .refs = 2,
     };
     pgl_object_ref(wanted->object);
-    pthread_mutex_lock(&uffd->lock);
-    delivery->space->refs++;
-    pthread_mutex_unlock(&uffd->lock);
+    pgl_space_hold(uffd, delivery->space);
     pthread_mutex_lock(&uffd->late.lock);
     request->next = uffd->late.requests;
     request->link = &uffd->late.requests;
@@ -203,8 +199,7 @@ static int late_data_request(void *pager, const struct pgl_request *wanted)
     struct pgl_delivery *delivery = wanted->cookie;
     struct pgl_pager_range run;
 
-    if (__atomic_load_n(&delivery->pager->ending, __ATOMIC_RELAXED) ||
-        __atomic_load_n(&delivery->space->ended, __ATOMIC_RELAXED)) {
+    if (pgl_delivery_is_ending(delivery)) {
         return EINTR;
     }
     if (!is_needed(delivery)) {

@@ -36,7 +36,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 
-#include "../fault/object_internal.h"
 #include "delivery_internal.h"
 #include "late_internal.h"
 #include "limit_internal.h"
@@ -52,7 +51,7 @@ static int ask_for_events(struct pgl_delivery *delivery, void *arg)
 static enum pgl_uffd_remedy remedy_of(const struct pgl_uffd *uffd, const struct pgl_delivery *delivery)
 {
     const struct pgl_uffd_config *config = &uffd->config;
-    const struct pgl_shown *shown = delivery->placed ? delivery->place.object->config.pager : NULL;
+    const struct pgl_shown *shown = delivery->placed ? pgl_shown_of(delivery->place.object) : NULL;
     enum pgl_uffd_remedy remedy = PGL_UFFD_DEFAULT;
     int error = delivery->asked ? pgl_request_error(delivery->asked) : delivery->error;
 
@@ -230,7 +229,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
     if (protected || !was_put(handler, delivery.addr)) {
         delivery.placed = pgl_map_copy_place(space->map, args.index, &delivery.place);
         if (delivery.placed) {
-            delivery.unit = ((const struct pgl_shown *)delivery.place.object->config.pager)->unit;
+            delivery.unit = pgl_shown_of(delivery.place.object)->unit;
         }
         if (delivery.placed && delivery.place.object->config.pager_ops == &pgl_late_pager_ops) {
             struct pgl_wait *wait = pgl_wait_new(&delivery, &args);
@@ -293,9 +292,7 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
         pgl_follow_fault(&handler->follow, (uint32_t)thread, start_ns);
     }
     if (space) {
-        pthread_mutex_lock(&uffd->lock);
-        pgl_space_unref(uffd, space);
-        pthread_mutex_unlock(&uffd->lock);
+        pgl_space_let_go(uffd, space);
     }
     return n;
 }

@@ -236,6 +236,23 @@ static bool open_source(struct pgl_source *source, int fd, const struct stat *st
     return true;
 }
 
+/* Make a source without a file. Returns NULL with ENOMEM. */
+static struct pgl_source *source_alloc(struct pgl_files *files, uint64_t size, uint64_t offset, uint64_t length,
+                                       size_t page_size)
+{
+    struct pgl_source *source = pgl_arena_heap_ops.alloc(files->arena, sizeof(*source));
+
+    if (!source) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    source->files = files;
+    source->refs = 1;
+    source->size = size;
+    source->range = (struct pgl_pager_range){offset / page_size, (offset + length) / page_size - 1};
+    return source;
+}
+
 struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offset, uint64_t length, size_t page_size)
 {
     struct pgl_source *source;
@@ -251,16 +268,8 @@ struct pgl_source *pgl_source_new(struct pgl_files *files, int fd, uint64_t offs
         errno = error;
         return NULL;
     }
-    source = pgl_arena_heap_ops.alloc(files->arena, sizeof(*source));
-    if (!source) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    source->files = files;
-    source->refs = 1;
-    source->size = (uint64_t)st.st_size;
-    source->range = (struct pgl_pager_range){offset / page_size, (offset + length) / page_size - 1};
-    if (!open_source(source, fd, &st, flags, page_size)) {
+    source = source_alloc(files, (uint64_t)st.st_size, offset, length, page_size);
+    if (source && !open_source(source, fd, &st, flags, page_size)) {
         error = errno;
         source_free(source);
         errno = error;
@@ -278,16 +287,11 @@ struct pgl_source *pgl_source_new_other(struct pgl_files *files, const struct pg
         errno = EINVAL;
         return NULL;
     }
-    source = pgl_arena_heap_ops.alloc(files->arena, sizeof(*source));
+    source = source_alloc(files, from->size, offset, length, page_size);
     if (!source) {
-        errno = ENOMEM;
         return NULL;
     }
     source->from = *from;
-    source->files = files;
-    source->refs = 1;
-    source->size = from->size;
-    source->range = (struct pgl_pager_range){offset / page_size, (offset + length) / page_size - 1};
     if (from->kind == PGL_UFFD_MEMORY) {
         pgl_mapping_init_memory(&source->mapping, (const unsigned char *)from->memory + offset, length);
     }

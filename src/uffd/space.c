@@ -83,6 +83,20 @@ void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space)
     }
 }
 
+void pgl_space_hold(struct pgl_uffd *uffd, struct pgl_space *space)
+{
+    pthread_mutex_lock(&uffd->lock);
+    space->refs++;
+    pthread_mutex_unlock(&uffd->lock);
+}
+
+void pgl_space_let_go(struct pgl_uffd *uffd, struct pgl_space *space)
+{
+    pthread_mutex_lock(&uffd->lock);
+    pgl_space_unref(uffd, space);
+    pthread_mutex_unlock(&uffd->lock);
+}
+
 void pgl_uffd_destroy(struct pgl_uffd *uffd)
 {
     pgl_files_fini(&uffd->files);

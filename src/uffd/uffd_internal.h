@@ -329,6 +329,10 @@ struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd);
 /* The pager's lock is held. */
 void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space);
 
+/* Add a reference, and drop it. No lock is held. */
+void pgl_space_hold(struct pgl_uffd *uffd, struct pgl_space *space);
+void pgl_space_let_go(struct pgl_uffd *uffd, struct pgl_space *space);
+
 /* Take a space off the list. Handlers that work on it still hold it. The pager's lock is held. */
 void pgl_space_drop(struct pgl_uffd *uffd, struct pgl_space **link);
 

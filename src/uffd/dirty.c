@@ -38,46 +38,17 @@
 #include <unistd.h>
 
 #include "../cancel_internal.h"
+#include "bits_internal.h"
 #include "delivery_internal.h"
 
 #define PORTION 4096 /* pages that are looked at in one hold of the layout */
-
-static void set_bits(uint64_t *dirty, uint64_t index, uint64_t end)
-{
-    for (; index < end; index++) {
-        __atomic_fetch_or(&dirty[index / 64], UINT64_C(1) << index % 64, __ATOMIC_RELAXED);
-    }
-}
-
-static void clear_bits(uint64_t *dirty, uint64_t index, uint64_t end)
-{
-    for (; index < end; index++) {
-        __atomic_fetch_and(&dirty[index / 64], ~(UINT64_C(1) << index % 64), __ATOMIC_RELAXED);
-    }
-}
-
-/* Returns the first page in [index, end) whose bit is as wanted, or end. */
-static uint64_t find_bit(const uint64_t *dirty, uint64_t index, uint64_t end, bool wanted)
-{
-    while (index < end) {
-        uint64_t word = __atomic_load_n(&dirty[index / 64], __ATOMIC_RELAXED);
-
-        word = (wanted ? word : ~word) >> index % 64;
-        if (word != 0) {
-            index += (uint64_t)__builtin_ctzll(word);
-            break;
-        }
-        index += 64 - index % 64;
-    }
-    return index < end ? index : end;
-}
 
 /* Set the bits of all that the kernel maps together with the page of the fault. */
 static void note(uint64_t *bits, const struct pgl_delivery *delivery)
 {
     uint64_t first = delivery->place.index - delivery->place.index % delivery->unit;
 
-    set_bits(bits, first, first + delivery->unit);
+    pgl_bits_set(bits, first, first + delivery->unit);
 }
 
 void pgl_dirty_note(const struct pgl_delivery *delivery)
@@ -105,10 +76,10 @@ void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, u
     if (shown->dirty) {
         uint64_t end = index + npages;
 
-        clear_bits(shown->poisoned, index, end);
-        for (; (index = find_bit(shown->leaving, index, end, true)) < end; index++) { /* O7 */
-            clear_bits(shown->leaving, index, index + 1);
-            set_bits(shown->dirty, index, index + 1);
+        pgl_bits_clear(shown->poisoned, index, end);
+        for (; (index = pgl_bits_find(shown->leaving, index, end, true)) < end; index++) { /* O7 */
+            pgl_bits_clear(shown->leaving, index, index + 1);
+            pgl_bits_set(shown->dirty, index, index + 1);
         }
     }
 }
@@ -123,8 +94,8 @@ void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t la
         uint64_t end = index + (part.view.last - part.view.first) + 1;
 
         if (shown->dirty) {
-            set_bits(shown->dirty, index, end); /* O5 */
-            set_bits(shown->leaving, index, end);
+            pgl_bits_set(shown->dirty, index, end); /* O5 */
+            pgl_bits_set(shown->leaving, index, end);
         }
     }
 }
@@ -152,8 +123,8 @@ static void note_found(void *arg, uint64_t start, uint64_t end)
     uint64_t stop = view->object_first + (end / scanning->page_size - view->first);
     uint64_t index = view->object_first + (start / scanning->page_size - view->first);
 
-    for (; (index = find_bit(shown->poisoned, index, stop, false)) < stop; index++) {
-        set_bits(shown->dirty, index, index + 1);
+    for (; (index = pgl_bits_find(shown->poisoned, index, stop, false)) < stop; index++) {
+        pgl_bits_set(shown->dirty, index, index + 1);
     }
 }
 
@@ -221,14 +192,14 @@ static void settle(const struct pgl_uffd *uffd, const struct pgl_map_entry *part
 {
     const struct pgl_shown *shown = pgl_shown_of(part->object);
 
-    for (; (index = find_bit(shown->leaving, index, end, true)) < end; index++) {
+    for (; (index = pgl_bits_find(shown->leaving, index, end, true)) < end; index++) {
         uint64_t page = part->view.first + (index - part->view.object_first);
         unsigned char resident = 0;
 
         if (mincore((void *)(uintptr_t)(page * uffd->page_size), uffd->page_size, &resident) == 0 && !(resident & 1)) {
-            clear_bits(shown->leaving, index, index + 1);
+            pgl_bits_clear(shown->leaving, index, index + 1);
         } else {
-            set_bits(shown->dirty, index, index + 1);
+            pgl_bits_set(shown->dirty, index, index + 1);
         }
     }
 }
@@ -246,11 +217,11 @@ static int take_part(struct taking *taking, const struct pgl_map_entry *part, ui
     uint64_t end = index + (part->view.last - part->view.first) + 1;
     uint64_t stop;
 
-    for (; (index = find_bit(dirty, index, end, true)) < end; index = stop) {
+    for (; (index = pgl_bits_find(dirty, index, end, true)) < end; index = stop) {
         uint64_t addr = (part->view.first + (index - part->view.object_first)) * uffd->page_size;
         int error = 0;
 
-        stop = find_bit(dirty, index, end, false);
+        stop = pgl_bits_find(dirty, index, end, false);
         *first = addr / uffd->page_size;
         if (!has_room(taking, addr)) { /* O4 */
             return ENOSPC;
@@ -266,7 +237,7 @@ static int take_part(struct taking *taking, const struct pgl_map_entry *part, ui
             pgl_pager_withhold(part->object, (struct pgl_pager_range){pager_first + index, pager_first + stop - 1},
                                PGL_ACCESS_READ);
         }
-        clear_bits(dirty, index, stop);
+        pgl_bits_clear(dirty, index, stop);
         settle(uffd, part, index, stop);
         report(taking, addr, (stop - index) * uffd->page_size);
     }

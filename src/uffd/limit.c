@@ -30,6 +30,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include "bits_internal.h"
 #include "delivery_internal.h"
 #include "limit_internal.h"
 
@@ -66,11 +67,6 @@ static bool is_listed(const struct pgl_limit *limit, uint64_t index)
     return limit->age[index + 1].older != HEAD || limit->age[HEAD].newer == index + 1;
 }
 
-static bool is_written(const struct pgl_limit *limit, uint64_t index)
-{
-    return (limit->written[index / 64] >> index % 64 & 1) != 0;
-}
-
 static void unlist(struct pgl_limit *limit, uint64_t index)
 {
     struct pgl_age *link = &limit->age[index + 1];
@@ -103,8 +99,8 @@ static void set_written(struct pgl_limit *limit, uint64_t index)
     if (is_listed(limit, index)) {
         unlist(limit, index);
     }
-    limit->nwritten += !is_written(limit, index);
-    limit->written[index / 64] |= UINT64_C(1) << index % 64;
+    limit->nwritten += !pgl_bits_have(limit->written, index);
+    pgl_bits_set(limit->written, index, index + 1);
 }
 
 int pgl_limit_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
@@ -129,7 +125,7 @@ struct pgl_limit *pgl_limit_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
     if (!limit) {
         return NULL;
     }
-    limit->written = pgl_arena_heap_ops.alloc(&uffd->arena, (size_t)(npages / 64 + 1) * sizeof(*limit->written));
+    limit->written = pgl_arena_heap_ops.alloc(&uffd->arena, pgl_bits_size(npages));
     limit->age = pgl_arena_heap_ops.alloc(&uffd->arena, (size_t)(npages + 1) * sizeof(*limit->age));
     if (!limit->written || !limit->age || pthread_mutex_init(&limit->lock, NULL) != 0) {
         if (limit->written) {
@@ -162,7 +158,7 @@ void pgl_limit_note_installed(const struct pgl_object *object, uint64_t index, u
     if (limit) {
         pthread_mutex_lock(&limit->lock);
         for (uint64_t end = index + npages; index < end; index++) {
-            if (!is_written(limit, index) && !is_listed(limit, index)) { /* O9 */
+            if (!pgl_bits_have(limit->written, index) && !is_listed(limit, index)) { /* O9 */
                 list_as_newest(limit, index);
             }
         }
@@ -201,9 +197,9 @@ void pgl_limit_note_removed(struct pgl_limit *limit, uint64_t first, uint64_t la
         if (is_listed(limit, index)) {
             unlist(limit, index);
         }
-        limit->nwritten -= is_written(limit, index);
-        limit->written[index / 64] &= ~(UINT64_C(1) << index % 64);
+        limit->nwritten -= pgl_bits_have(limit->written, index);
     }
+    pgl_bits_clear(limit->written, first, last + 1);
     pthread_mutex_unlock(&limit->lock);
 }
 

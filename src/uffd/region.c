@@ -15,14 +15,13 @@
 #include <errno.h>
 #include <string.h>
 
+#include "bits_internal.h"
 #include "limit_internal.h"
 #include "uffd_internal.h"
 
-#define WORD_BITS 64
-
 static size_t bitmap_size(const struct pgl_source *source)
 {
-    return (size_t)((source->range.last - source->range.first) / WORD_BITS + 1) * sizeof(uint64_t);
+    return pgl_bits_size(source->range.last - source->range.first + 1);
 }
 
 static struct pgl_shown *shown_alloc(struct pgl_source *source, bool keeps_zeros)
@@ -169,39 +168,26 @@ void pgl_shown_free(struct pgl_shown *shown)
 
 void pgl_shown_give_back(struct pgl_shown *shown, uint64_t first, uint64_t last)
 {
-    uint64_t next;
-
     if (shown->limit) {
         pgl_limit_note_removed(shown->limit, first, last);
     }
-    for (uint64_t index = first; shown->removed && index <= last; index = next) {
-        uint64_t bits = UINT64_MAX << index % WORD_BITS;
-
-        next = index - index % WORD_BITS + WORD_BITS;
-        if (last < next - 1) {
-            bits &= UINT64_MAX >> (next - 1 - last);
-        }
-        __atomic_fetch_or(&shown->removed[index / WORD_BITS], bits, __ATOMIC_RELAXED);
+    if (shown->removed) {
+        pgl_bits_set(shown->removed, first, last + 1);
     }
 }
 
 /* A page of the source. */
 static bool is_given_back(const struct pgl_shown *shown, uint64_t page)
 {
-    uint64_t index = page - shown->source->range.first;
-
-    return shown->removed &&
-           (__atomic_load_n(&shown->removed[index / WORD_BITS], __ATOMIC_RELAXED) >> index % WORD_BITS & 1) != 0;
+    return shown->removed && pgl_bits_have(shown->removed, page - shown->source->range.first);
 }
 
 bool pgl_shown_was_given_back(const struct pgl_shown *shown, uint64_t first, uint64_t npages)
 {
-    for (uint64_t i = 0; shown->removed && i < npages; i++) {
-        if (is_given_back(shown, first + i)) {
-            return true;
-        }
-    }
-    return false;
+    uint64_t index = first - shown->source->range.first;
+    uint64_t end = index + npages;
+
+    return shown->removed && pgl_bits_find(shown->removed, index, end, true) < end;
 }
 
 /* Returns the part of a range around a page that was given back as a whole, or of which no page was. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A bit for each page of a region. Threads may change and read bits at the same time: each word is atomic, and relaxed.
- * What orders a bit with what it stands for is said where it is used. Ranges are [index, end). Private.
+ * The users of a bit order it with the page that it is about, by their locks. Ranges are [index, end). Private.
  */
 #ifndef PGL_UFFD_BITS_INTERNAL_H
 #define PGL_UFFD_BITS_INTERNAL_H

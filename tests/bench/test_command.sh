@@ -2,16 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: test_command.sh PAGELOCK-BENCH TRACES: what the command prints and returns, for right and for wrong usage.
 set -u
-bench=$(realpath "$1") || exit 1
+. "$(dirname -- "$0")/command.sh"
 traces=$(realpath "$2") || exit 1
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-failed=0
-
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 
 # expect STATUS MESSAGE ARGUMENT...: that exit status, that line on standard error, and nothing on standard output
 expect() {

@@ -2,15 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: test_latency.sh PAGELOCK-BENCH: what the subcommand latency prints and returns, for right and for wrong usage.
 set -u
-bench=$(realpath "$1") || exit 1
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-failed=0
-
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
+. "$(dirname -- "$0")/command.sh"
 
 # Each kind of call was made, and the quantiles grow.
 rows_have_the_keys_in_order() {

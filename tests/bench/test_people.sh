@@ -4,19 +4,11 @@
 # --help, tables and bars that fit, the same figures in every locale, plots that can be compared, and the manual page of
 # the traces.
 set -u
-bench=$(realpath "$1") || exit 1
+. "$(dirname -- "$0")/command.sh"
 top=$(realpath "$2") || exit 1
 traces=$top/bench/traces
 code=$traces/code-linux-boot.trace.gz
 fault=$traces/fault-git-log.trace.gz
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-failed=0
-
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 
 # hint MESSAGE ARGUMENT...: the command refuses the arguments, with that line
 hint() {

@@ -3,17 +3,9 @@
 # Usage: test_record.sh PAGELOCK-BENCH MAPPED: which pages of a program's files are recorded, and that the program finds
 # them right. MAPPED is the program of mapped.c.
 set -u
-bench=$(realpath "$1") || exit 1
+. "$(dirname -- "$0")/command.sh"
 mapped=$(realpath "$2") || exit 1
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-failed=0
 head -c 409600 /dev/urandom >"$dir/file"
-
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 
 # record ARGUMENT...: record MAPPED with these, into trace and set
 record() {

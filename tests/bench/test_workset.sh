@@ -3,16 +3,8 @@
 # Usage: test_workset.sh PAGELOCK-BENCH TRACES: what recorded working sets save on runs that were recorded apart from
 # them. The traces named held-* were recorded by pagelock-bench record, and no constant was chosen on them.
 set -u
-bench=$(realpath "$1") || exit 1
+. "$(dirname -- "$0")/command.sh"
 traces=$(realpath "$2") || exit 1
-dir=$(mktemp -d) || exit 1
-trap 'rm -rf "$dir"' EXIT
-failed=0
-
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 
 # cost TRACE NAME ARGUMENT...: the cost of a policy or of a yardstick, over that of the best fixed window
 cost() {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -568,4 +569,26 @@ void undo_map(struct fixture *f)
     assert_true(shows_page(f, 3));
     assert_true(pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE));
     renew_memory(f);
+}
+
+bool set_way(struct fixture *f, int way)
+{
+    f->config.write_protect = way == PROTECTED;
+    f->config.track_dirty = way == RECORDED || way == BY_FAULTS;
+    __atomic_store_n(&record, way == BY_FAULTS ? NO_ASYNC : RECORD, __ATOMIC_RELAXED);
+    return true;
+}
+
+int set_up_signal(void **state)
+{
+    signal(SIGBUS, SIG_DFL);
+    return set_up(state);
+}
+
+int tear_down_signal(void **state)
+{
+    int result = tear_down(state);
+
+    signal(SIGBUS, SIG_DFL);
+    return result;
 }

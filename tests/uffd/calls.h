@@ -173,4 +173,14 @@ bool try_map(struct fixture *f);
 bool try_unmap(struct fixture *f);
 void undo_map(struct fixture *f);
 
+/* The ways to have pages: as they are, and so that writes are noticed. */
+enum { PLAIN, PROTECTED, RECORDED, BY_FAULTS, WAYS };
+
+/* Configure a pager for one of them. Returns true, for the condition of a loop over them. */
+bool set_way(struct fixture *f, int way);
+
+/* As set_up() and tear_down(), with no handler for SIGBUS before and after. */
+int set_up_signal(void **state);
+int tear_down_signal(void **state);
+
 #endif

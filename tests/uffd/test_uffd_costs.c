@@ -9,6 +9,7 @@
 #include "../../src/uffd/uffd_internal.h"
 #include "../cm.h"
 #include "calls.h"
+#include "clock.h"
 
 enum { FEW = 32, GAPS = 32 };
 
@@ -200,19 +201,6 @@ static void test_uffd_costs_are_not_waited_for(void **state)
 }
 
 /* ---- a pager ---- */
-
-int __real_clock_gettime(clockid_t clock, struct timespec *now);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
-{
-    uint64_t ns = __atomic_load_n(&clock_now, __ATOMIC_RELAXED);
-
-    if (!__atomic_load_n(&clock_stopped, __ATOMIC_ACQUIRE)) {
-        return __real_clock_gettime(clock, now);
-    }
-    *now = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-    return 0;
-}
 
 static struct pgl_costs costs_of(const struct fixture *f)
 {

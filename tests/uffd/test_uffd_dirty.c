@@ -162,19 +162,25 @@ static void test_uffd_dirty_reports_a_page_that_could_not_be_read(void **state)
     }
 }
 
+/* Have a page poisoned, because it cannot be read. Returns false when the kernel has no poison. */
+static bool poison(struct fixture *f, uint64_t page)
+{
+    ssize_t n;
+
+    __atomic_store_n(&bad_offset, (off_t)page * PAGE, __ATOMIC_RELEASE);
+    n = pwrite(f->file, f->memory + page * PAGE, 1, 0); /* a system call that touches the page */
+    __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
+    return n != 1;
+}
+
 /* Poison is no page: nobody can write to it, or save it. */
 static void test_uffd_dirty_reports_no_poison(void **state)
 {
     struct fixture *f = *state;
 
     for (enum record at = first_record(f); at < RECORDS; at++) {
-        ssize_t n;
-
         start_with(f, at, PGL_ADVICE_RANDOM, PGL_UFFD_DEFAULT);
-        __atomic_store_n(&bad_offset, 3 * PAGE, __ATOMIC_RELEASE);
-        n = pwrite(f->file, f->memory + 3 * PAGE, 1, 0); /* a system call that touches the page */
-        __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
-        if (n == 1) {
+        if (!poison(f, 3)) {
             SKIP_BECAUSE("the kernel has no poison: it needs Linux 6.6");
         }
         write_to(f, 0x20);
@@ -196,13 +202,8 @@ static void test_uffd_dirty_reports_a_page_that_was_poison(void **state)
     struct fixture *f = *state;
 
     for (enum record at = first_record(f); at < RECORDS; at++) {
-        ssize_t n;
-
         start_with(f, at, PGL_ADVICE_RANDOM, PGL_UFFD_DEFAULT);
-        __atomic_store_n(&bad_offset, 3 * PAGE, __ATOMIC_RELEASE);
-        n = pwrite(f->file, f->memory + 3 * PAGE, 1, 0); /* a system call that touches the page */
-        __atomic_store_n(&bad_offset, -1, __ATOMIC_RELEASE);
-        if (n == 1) {
+        if (!poison(f, 3)) {
             SKIP_BECAUSE("the kernel has no poison: it needs Linux 6.6");
         }
         assert_true(pgl_uffd_prefetch(f->uffd, f->memory, NPAGES * PAGE));

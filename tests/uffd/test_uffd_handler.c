@@ -15,6 +15,7 @@
 
 #include "../cm.h"
 #include "calls.h"
+#include "clock.h"
 #include "waits.h"
 
 enum outcome { BYTES, ZEROS };
@@ -157,19 +158,6 @@ static void test_uffd_answers_of_the_kernel_are_counted(void **state)
         assert_int_equal(stats.errors, 0);
         undo_new(f);
     }
-}
-
-int __real_clock_gettime(clockid_t clock, struct timespec *now);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
-int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
-{
-    uint64_t ns = __atomic_load_n(&clock_now, __ATOMIC_RELAXED);
-
-    if (!__atomic_load_n(&clock_stopped, __ATOMIC_ACQUIRE)) {
-        return __real_clock_gettime(clock, now);
-    }
-    *now = (struct timespec){(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-    return 0;
 }
 
 /* Three faults, of which the second takes longest. */

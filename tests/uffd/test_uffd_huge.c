@@ -68,17 +68,6 @@ static void end(struct fixture *f, bool more)
     }
 }
 
-/* The ways to have pages. */
-enum { PLAIN, PROTECTED, RECORDED, BY_FAULTS, WAYS };
-
-static bool set_way(struct fixture *f, int way)
-{
-    f->config.write_protect = way == PROTECTED;
-    f->config.track_dirty = way == RECORDED || way == BY_FAULTS;
-    __atomic_store_n(&record, way == BY_FAULTS ? NO_ASYNC : RECORD, __ATOMIC_RELAXED);
-    return true;
-}
-
 /* Whatever the advice: its window would reach into the other huge page. */
 static void test_uffd_huge_page_costs_one_fault(void **state)
 {

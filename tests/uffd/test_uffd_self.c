@@ -463,20 +463,6 @@ static void test_uffd_self_thread_of_a_bad_page_takes_its_signals(void **state)
     signal(SIGUSR1, SIG_DFL);
 }
 
-static int set_up_signal(void **state)
-{
-    signal(SIGBUS, SIG_DFL);
-    return set_up(state);
-}
-
-static int tear_down_signal(void **state)
-{
-    int result = tear_down(state);
-
-    signal(SIGBUS, SIG_DFL);
-    return result;
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_signal, tear_down_signal)

@@ -69,17 +69,6 @@ static void end(struct fixture *f, const struct shared *shared)
     close(shared->memory);
 }
 
-/* The ways to have pages: as they are, and so that writes are noticed. */
-enum { PLAIN, PROTECTED, RECORDED, BY_FAULTS, WAYS };
-
-static bool set_way(struct fixture *f, int way)
-{
-    f->config.write_protect = way == PROTECTED;
-    f->config.track_dirty = way == RECORDED || way == BY_FAULTS;
-    __atomic_store_n(&record, way == BY_FAULTS ? NO_ASYNC : RECORD, __ATOMIC_RELAXED);
-    return true;
-}
-
 static void test_uffd_shared_memory_shows_the_same_in_both_mappings(void **state)
 {
     struct fixture *f = *state;

@@ -391,20 +391,6 @@ static void test_uffd_signal_system_calls_go_on_as_with_the_handler_before(void 
     assert_int_equal(flags_above(f, SIG_IGN, 0) & SA_RESTART, SA_RESTART);
 }
 
-static int set_up_signal(void **state)
-{
-    signal(SIGBUS, SIG_DFL);
-    return set_up(state);
-}
-
-static int tear_down_signal(void **state)
-{
-    int result = tear_down(state);
-
-    signal(SIGBUS, SIG_DFL);
-    return result;
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_signal, tear_down_signal)

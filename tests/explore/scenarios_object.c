@@ -57,8 +57,8 @@ static void fetch(uint64_t index)
     explore_check(pgl_fault_run(sim.faults[3], &args, NULL) == PGL_FAULT_SUCCESS);
 }
 
-/* Page 1 is there. */
-static void init_hit(void)
+/* An object of four pages with frames of its own, none of which is taken yet. */
+static struct pgl_object_config with_frames(void)
 {
     struct pgl_object_config config = paged(3);
 
@@ -66,6 +66,14 @@ static void init_hit(void)
     memset(frames, 0, sizeof(frames));
     config.memory_ops = &fresh_ops;
     config.page_size = FRAME;
+    return config;
+}
+
+/* Page 1 is there. */
+static void init_hit(void)
+{
+    struct pgl_object_config config = with_frames();
+
     config.internal = true; /* its frame is in place while the page is on its way */
     init_with(&config, 0);
     sim.checks_bytes = true;
@@ -192,12 +200,8 @@ static void remove_stripes(void)
 /* Two requests are kept, of pages of which the window of each has no other. */
 static void init_offer(void)
 {
-    struct pgl_object_config config = paged(3);
+    struct pgl_object_config config = with_frames();
 
-    nframes = 0;
-    memset(frames, 0, sizeof(frames));
-    config.memory_ops = &fresh_ops;
-    config.page_size = FRAME;
     config.credits = 2;
     init_with(&config, 2);
     sim.checks_bytes = true;

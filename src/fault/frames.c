@@ -21,6 +21,14 @@ static struct {
     struct pgl_frames *first;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+#ifdef PGL_EXPLORE
+void pgl_explore_forget(void)
+{
+    all.first = NULL;
+    pthread_mutex_init(&all.lock, NULL);
+}
+#endif
+
 static struct pgl_frames *frames_new(const struct pgl_memory_ops *ops, void *memory)
 {
     struct pgl_frames *frames = calloc(1, sizeof(*frames));

@@ -33,4 +33,8 @@ uint64_t pgl_frames_promise(struct pgl_frames *frames, uint64_t most, uint64_t *
 void pgl_frames_owe(struct pgl_frames *frames, uint64_t nframes);
 void pgl_frames_settle(struct pgl_frames *frames, uint64_t nframes);
 
+#ifdef PGL_EXPLORE
+void pgl_explore_forget(void); /* the list, which the explorer's schedules would hand on to each other */
+#endif
+
 #endif

@@ -469,6 +469,9 @@ void engine_run(struct run *run)
     if (engine.tls_size > 0) {
         memcpy(engine.tls, engine.tls_initial, engine.tls_size);
     }
+    if (pgl_explore_forget) {
+        pgl_explore_forget();
+    }
     run_alone(run->scenario->init);
     if (!run->failed) {
         start_threads();

@@ -57,6 +57,12 @@ void explore_fail_allocation(unsigned int skip);
 void pgl_explore_fence(void);
 void pgl_explore_wait(const uintptr_t *word);
 
+/*
+ * The library defines this: forget all that static storage holds. Called before each schedule, since one that failed
+ * was given up with locks held and with pointers to memory that is gone.
+ */
+void pgl_explore_forget(void) __attribute__((weak));
+
 /* Block until another thread has done something. For loops that wait for what the explorer cannot see. */
 void explore_yield(void);
 

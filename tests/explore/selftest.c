@@ -368,6 +368,24 @@ static void register_final(void)
 static const struct explore_scenario reg = {"register", "", reset, {register_write, register_read}, register_final};
 static const struct explore_scenario stale = {"stale", "", reset, {register_write, stale_read}, register_final};
 
+/* Static storage, as the code under test may have it: the second thread to come here finds what the first left. */
+
+static unsigned int visits;
+
+void pgl_explore_forget(void)
+{
+    visits = 0;
+}
+
+static void visit(void)
+{
+    visits++;
+    explore_check(visits == 1);
+}
+
+static const struct explore_scenario visited_once = {"once", "", reset, {visit}, NULL};
+static const struct explore_scenario visited_twice = {"twice", "", reset, {visit, visit}, NULL};
+
 /* Verdicts. */
 
 static void test_explore_needs_both_fences_of_store_buffering(void **state)
@@ -454,6 +472,13 @@ static void test_explore_finds_the_history_that_is_not_linearizable(void **state
     assert_verdicts(&stale, true, true, true);
 }
 
+static void test_explore_no_schedule_inherits_what_another_left(void **state)
+{
+    (void)state;
+    assert_verdicts(&visited_twice, true, true, true);
+    assert_verdicts(&visited_once, false, false, false);
+}
+
 /* Two threads of n steps (the first leads to the first access) can be interleaved in C(2n, n) ways. */
 static void test_explore_enumerates_each_interleaving_once(void **state)
 {
@@ -498,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_explore_finds_deadlock_and_lost_progress),
         cmocka_unit_test(test_explore_finds_misuse_of_memory),
         cmocka_unit_test(test_explore_finds_the_history_that_is_not_linearizable),
+        cmocka_unit_test(test_explore_no_schedule_inherits_what_another_left),
         cmocka_unit_test(test_explore_enumerates_each_interleaving_once),
         cmocka_unit_test(test_explore_random_strategies_find_it_too),
     };

@@ -209,8 +209,9 @@ void pgl_kill_retire(struct pgl_table *table, struct pgl_chain chain)
 }
 
 /*
- * Fit the filters of a page to its list, after blocks died. @mask is that of the list of a page that is not hot. For a
- * hot page recompute only the bytes between those of extents that died.
+ * Fit the filters of a page to its list, after blocks died, of which none was on another page or none is left. @mask is
+ * that of the list of a page that is not hot. For a hot page recompute only the bytes between those of extents that
+ * died.
  */
 static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index, struct pgl_buckets *buckets,
                    uint64_t mask)
@@ -222,6 +223,7 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
     }
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
     if (!pgl_list_first(page)) {
+        pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_CROSS); /* a portion may have left it (P2) */
         pgl_page_drop_code(table, leaf, index);
     }
 }

@@ -20,8 +20,10 @@
  *   P1  A portion kills at most PORTION blocks, of chosen ones also half of those that it looks at, and calls `retired`
  *       once. All pages of all its victims are held before the first of them dies. (test_portion_of_a_page_is_bounded,
  *       test_portion_of_a_part_of_a_page_is_bounded, test_portion_holds_its_pages_before_a_block_dies)
- *   P2  A page that more victims may leave keeps its filters wide. The call that left it so narrows the page before it
- *       returns. (test_portion_narrows_a_page_that_it_left, test_portion_narrows_the_partner_of_a_page_that_it_left)
+ *   P2  A page that more victims may leave keeps its filters and its crossing flag wide. The call that left it so
+ *       narrows the page before it returns, or another call has emptied the page and narrowed it.
+ *       (test_portion_narrows_a_page_that_it_left, test_portion_narrows_the_partner_of_a_page_that_it_left,
+ *       test_portion_leaves_the_narrowing_to_another_killer)
  *   P3  A call returns when no victim of its is alive that it could see: no page of its range lists one, and each block
  *       that it named is dead and retired. (test_portion_comes_back_for_the_rest)
  *   P4  A partner, a page outside the range of a portion that lists victims, is noted while a call has more portions,

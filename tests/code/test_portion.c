@@ -314,6 +314,46 @@ static void test_portion_leaves_the_rest_to_another_killer(void **state)
     }
 }
 
+/* Between two portions another thread kills the last block of a page that the first portion has left wide. */
+static void store_to_partner(struct emu *emu, void *arg)
+{
+    (void)arg;
+    pgl_store_check(emu->table, 0x7ffc, 4, NULL);
+}
+
+static void call_at_second(struct emu *emu, struct pgl_tb *chain)
+{
+    struct rest *rest = emu->arg;
+
+    (void)chain;
+    if (emu->n_retired == 1 && !rest->called) {
+        rest->called = true;
+        emu_call(&rest->call, emu, store_to_partner, NULL);
+        emu_join(&rest->call);
+    }
+}
+
+static void test_portion_leaves_the_narrowing_to_another_killer(void **state)
+{
+    struct emu_block *blocks, crossing, stays;
+    struct rest rest = {.called = false};
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    blocks = link_many(&emu, 2 * PORTION);
+    emu_link2(&emu, &crossing, 0x5ff8, 0x5ffb, 0x7000, 0x7003); /* the latest: the first that a portion meets */
+    emu_link(&emu, &stays, 0x7ffc, 0x7fff);
+    emu.arg = &rest;
+    emu.at_retired = call_at_second;
+    assert_int_equal(pgl_invalidate_page(emu.table, 5, NULL), PGL_HIT);
+    assert_true(rest.called);
+    assert_false(emu_is_live(&stays));
+    assert_int_equal(emu_mask(&emu, 7), 0);
+    emu_fini(&emu); /* finds the crossing flag as it should be */
+    free(blocks);
+}
+
 /* ---- ranges and the filters ---- */
 
 static void test_range_that_meets_no_code_waits_for_nobody(void **state)
@@ -629,6 +669,7 @@ int main(void)
         cmocka_unit_test(test_portion_narrows_the_partner_of_a_page_that_it_left),
         cmocka_unit_test(test_portion_narrows_a_partner_once),
         cmocka_unit_test(test_portion_leaves_the_rest_to_another_killer),
+        cmocka_unit_test(test_portion_leaves_the_narrowing_to_another_killer),
         cmocka_unit_test(test_range_that_meets_no_code_waits_for_nobody),
         cmocka_unit_test(test_invalidate_tbs_kills_those_of_the_array_only),
         cmocka_unit_test(test_invalidate_tbs_takes_none_one_twice_and_dead_ones),

@@ -63,6 +63,21 @@ static void init_dying_crossing(void)
     explore_check(translate_two(0, 0, 1, 0, 0, 0));
 }
 
+/* A flush of page 0 kills in two portions. The first leaves page 1 wide, which then has one block more. */
+static void init_partner(void)
+{
+    world_init();
+    world.used_keys = 3;
+    explore_check(translate(1, 1, 0, 1));
+    explore_check(translate_two(0, 0, 0, 0, 1, 0));
+    explore_check(translate(2, 2, 1, 2));
+}
+
+static void store_1_2(void)
+{
+    checked_store(1, 2, 1);
+}
+
 static void init_unlisted(void)
 {
     world_init();
@@ -361,6 +376,11 @@ const struct explore_scenario tb_scenarios[] = {
      {store_and_flush, translate_0_again},
      world_final},
     {"flush-portion-hot", "a page becomes hot between two portions", init_nearly_hot, {flush, miss}, world_final},
+    {"flush-portion-partner",
+     "another thread empties a page that a portion left wide",
+     init_partner,
+     {kill_page_0, store_1_2},
+     world_final},
     {"flush-flush", "everything dies once", init_dying_crossing, {flush, flush, kill_tb_0}, final_one_hit},
     {"narrow-store-store", "whichever store kills", init_two_stores, {store_0, store_again}, world_final},
     {"narrow-kill-store",

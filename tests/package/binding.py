@@ -15,7 +15,7 @@ from ctypes import CFUNCTYPE, POINTER, byref, c_bool, c_int, c_uint, c_uint64, c
 os.environ["PAGELOCK_LIBRARY"], INCLUDE = sys.argv.pop(1), pathlib.Path(sys.argv.pop(1))
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "docs/examples/python"))
-from pagelock import (  # noqa: E402
+from pagelock.binding import (  # noqa: E402
     MEMBERS, ON_CODE, ON_PUBLISH, ON_RETIRED, Struct, bind, lib, place, read, size_of)
 
 # ---- what the headers say ----
@@ -46,13 +46,14 @@ def declared_members():
     return found
 
 
-# ---- the binding: pagelock.py has the structs and most of the prototypes ----
+# ---- the binding: the module has the structs and most of the prototypes ----
 
 class Range(ctypes.Structure):  # struct pgl_pager_range, which is passed by value
     _fields_ = [("first", c_uint64), ("last", c_uint64)]
 
 
 TB = STORE = OBJECT = FAULT = TABLE = c_void_p
+bind(None, "pgl_tb_set_bytes", TB, c_uint, c_uint64, c_uint64)
 bind(c_bool, "pgl_cache_tb", POINTER(c_void_p), TB)
 for bits, c_value in ((8, ctypes.c_uint8), (16, ctypes.c_uint16), (32, ctypes.c_uint32), (64, c_uint64)):
     bind(c_int, "pgl_store_u%d" % bits, TABLE, c_void_p, c_uint64, c_value, TB)

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Usage: module.py LIBRARY: docs/examples/python/pagelock.py does what it says, on that shared library."""
+"""Usage: module.py LIBRARY: docs/examples/python/pagelock does what it says, on that shared library."""
 import errno
 import os
 import pathlib
 import sys
 import threading
 import unittest
+from ctypes import ArgumentError
 
 os.environ["PAGELOCK_LIBRARY"] = sys.argv.pop(1)
 sys.dont_write_bytecode = True
@@ -119,7 +120,6 @@ class CodePages(unittest.TestCase):
         with self.table.locked(7):
             pass
 
-
     def test_table_that_was_closed_raises(self):
         with pagelock.Table() as table:
             pass
@@ -151,8 +151,150 @@ class CodePages(unittest.TestCase):
             Block((0x7043, 0x7010))
         with self.assertRaises(ValueError):
             self.translate((0x7010, 0x7043)).set_ranges((0x9010, 0x9013))
-        with self.assertRaises(AttributeError):
+
+    def test_block_may_get_fewer_ranges(self):
+        block = Block((0x7000, 0x7003), (0x9000, 0x9003), (0x8000, 0x8003))
+        for ranges in (((0x7000, 0x7003), (0x7010, 0x7013)), ((0x7020, 0x7023),)):
+            block.set_ranges(*ranges)
+            with self.table.bracket(7) as bracket:
+                bracket.commit(block)
+            self.assertEqual(self.table.check(), [])
+            self.assertEqual(self.table.store_check(ranges[-1][0], 1), Kill.HIT)
+
+    def test_number_that_does_not_fit_raises(self):
+        calls = [lambda bad: self.table.store_check(bad, 1), lambda bad: self.table.store_check(0x7010, bad),
+                 lambda bad: self.table.is_clean(bad, 1), lambda bad: self.table.exists(bad),
+                 lambda bad: self.table.invalidate_page(bad), lambda bad: self.table.invalidate_range(0, bad),
+                 lambda bad: Block((bad, bad)), lambda bad: self.table.bracket(bad).__enter__(),
+                 lambda bad: self.table.locked(bad).__enter__(), lambda bad: pagelock.Table(page_bits=bad)]
+        for call in calls:
+            for bad in (1 << 64, (1 << 64) + 7, -(1 << 64), -1, "7", 7.5):
+                with self.assertRaises((ArgumentError, OverflowError, TypeError)):
+                    call(bad)
+
+    def test_argument_that_is_no_block_raises(self):
+        for bad in (7, "block", self.table, object()):
+            for call in (lambda: self.table.store_check(0x7010, 1, bad), lambda: self.table.flush(bad),
+                         lambda: self.table.invalidate(bad), lambda: self.table.invalidate_page(7, bad),
+                         lambda: self.translate_object(bad)):
+                with self.assertRaises(TypeError):
+                    call()
+        with self.assertRaises(TypeError):
             self.table.invalidate(None)
+
+    def translate_object(self, block):
+        with self.table.bracket(7) as bracket:
+            bracket.commit(block)
+
+    def test_block_of_another_table_raises(self):
+        block = self.translate((0x7010, 0x7043))
+        with pagelock.Table() as other:
+            with self.assertRaises(ValueError):
+                other.invalidate(block)
+        self.assertTrue(block.live)
+
+
+class Callbacks(unittest.TestCase):
+    """A table each of whose callbacks does what the test says."""
+
+    def setUp(self):
+        self.do = {}
+        self.table = pagelock.Table(**{name: self.callback(name)
+                                       for name in ("first_code", "no_code", "publish", "retired")})
+
+    def tearDown(self):
+        self.do = {}
+        self.table.flush()
+        self.assertEqual(self.table.check(), [])
+        self.table.close()
+
+    def callback(self, name):
+        return lambda argument: self.do.pop(name, lambda _: None)(argument)
+
+    def fail_in(self, name):
+        def fail(_):
+            raise KeyError(name)
+
+        self.do[name] = fail
+
+    def translate(self, first=0x7010, block=None):
+        with self.table.bracket(first >> 12) as bracket:
+            return bracket.commit(block or Block((first, first + 3)))
+
+    def test_exception_of_a_callback_comes_out_of_the_call(self):
+        for name in ("first_code", "publish", "retired", "no_code"):
+            self.fail_in(name)
+            with self.assertRaisesRegex(KeyError, name):
+                self.translate()
+                self.table.flush()
+            self.assertEqual(self.table.check(), [])  # no page is held
+        self.table.flush()
+        self.assertEqual(self.table.blocks, {})
+
+    def test_commit_whose_publish_raises_has_linked_the_block(self):
+        block = Block((0x7010, 0x7013))
+        self.fail_in("publish")
+        with self.assertRaises(KeyError):
+            self.translate(block=block)
+        self.assertTrue(block.live)
+        self.assertEqual(self.table.flush(), Kill.HIT)
+
+    def test_first_of_two_exceptions_is_raised(self):
+        self.translate()
+        self.fail_in("retired")
+        self.fail_in("no_code")
+        with self.assertRaisesRegex(KeyError, "retired"):
+            self.table.flush()
+        self.table.flush()
+
+    def test_publish_of_a_block_that_is_not_there_raises(self):
+        for bad, exception in ((7, TypeError), (Block((0x7010, 0x7013)), ValueError)):
+            self.do["publish"] = lambda _: bad
+            with self.assertRaises(exception):
+                self.translate()
+            self.table.flush()
+
+    def test_callback_that_would_wait_raises(self):
+        for call in (self.table.flush, lambda: self.table.store_check(0x7010, 1), self.translate, self.table.close,
+                     lambda: self.table.locked(9).__enter__(), lambda: self.table.locked_range(0, 1).__enter__()):
+            self.do["publish"] = lambda _: call()
+            with self.assertRaises(RuntimeError):
+                self.translate()
+            self.table.flush()
+
+    def test_table_with_held_pages_does_not_close(self):
+        for hold in (lambda: self.table.bracket(7), lambda: self.table.locked(7),
+                     lambda: self.table.locked_range(0x7000, 0x7fff)):
+            with hold():
+                with self.assertRaises(RuntimeError):
+                    self.table.close()
+        self.assertEqual(self.table.stats()["leaves"], 1)
+
+    def test_table_closes_behind_a_commit(self):
+        with pagelock.Table() as table:
+            with table.bracket(7) as bracket:
+                bracket.commit(Block((0x7010, 0x7013)))
+                self.assertEqual(table.store_check(0x7010, 1), Kill.HIT)
+                table.close()
+
+    def test_thread_that_would_wait_for_itself_raises(self):
+        for hold in (lambda: self.table.bracket(7), lambda: self.table.locked(7),
+                     lambda: self.table.locked_range(0x7000, 0x7fff)):
+            for wait in (lambda: self.table.locked(7).__enter__(), lambda: self.table.bracket(8).__enter__(),
+                         lambda: self.table.locked_range(0x8000, 0x8fff).__enter__(), self.table.flush,
+                         lambda: self.table.store_check(0x7010, 1), lambda: self.table.invalidate_page(7)):
+                with hold():
+                    with self.assertRaises(RuntimeError):
+                        wait()
+
+    def test_pages_are_locked_in_ascending_order(self):
+        with self.table.locked(7), self.table.locked(8):
+            with self.assertRaises(RuntimeError):
+                self.table.locked(8).__enter__()
+            with pagelock.Table() as other, self.assertRaises(RuntimeError):
+                other.locked(9).__enter__()
+        with self.table.locked(7):
+            pass
 
 
 class Advice(unittest.TestCase):
@@ -181,6 +323,19 @@ class Advice(unittest.TestCase):
         for call in (lambda: advisor.decide(1, 9), lambda: advisor.set_costs(3200, 1130)):
             with self.assertRaises(ValueError):
                 call()
+
+    def test_exception_of_absent_comes_out_of_the_decision(self):
+        def fail(_):
+            raise KeyError
+
+        def close(_):
+            advisor.close()
+
+        with pagelock.Advisor() as advisor:
+            for page, (absent, exception) in enumerate(((fail, KeyError), (close, RuntimeError))):
+                with self.assertRaises(exception):
+                    for index in range(100):
+                        advisor.decide(200 * page + index, 999, absent=absent)
 
     def test_costs_that_are_refused_say_why(self):
         with self.assertRaisesRegex(ValueError, "page_ns is more than ten seconds"):

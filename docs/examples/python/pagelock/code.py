@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Code pages: tables, brackets and blocks."""
+import contextlib
+import ctypes
+import enum
+from ctypes import byref, c_uint64
+
+from .binding import (MEMBERS, ON_CODE, ON_PUBLISH, ON_RETIRED, ON_VIOLATION, Owned, Struct, callback, failed, lib,
+                      size_of, this_thread)
+
+
+class Kill(enum.IntFlag):
+    """The answer of a store check and of the calls that invalidate."""
+    HIT = 1           # the call killed at least one block
+    RUNNING_DEAD = 2  # the block that was passed as running is dead
+
+
+_ERROR = -0x80000000  # PGL_ERROR
+BRACKET_OK, BRACKET_RESTART, BRACKET_EXISTS, BRACKET_ERROR = range(4)
+
+
+class Restart(Exception):
+    """The bytes that were decoded are void. The bracket holds its pages: decode again from the beginning."""
+
+
+class Block(Struct):
+    """A translation block with bytes at these ranges, inclusive: Block((0x7010, 0x7043)). A subclass adds its code."""
+
+    def __init__(self, *ranges):
+        super().__init__("tb")
+        lib.pgl_tb_init(self)
+        self.table = self.equal = None
+        self.set_ranges(*ranges)
+
+    def set_ranges(self, *ranges):
+        """Only while the block is not linked."""
+        if self.live or not all(first <= last for first, last in ranges):
+            raise ValueError("a range that ends before it begins, or a block that is linked")
+        size = size_of("extent")
+        extents = ctypes.create_string_buffer(size * len(ranges) + 16)
+        array = -(-ctypes.addressof(extents) // 16) * 16
+        for which, (first, last) in enumerate(ranges):
+            lib.pgl_extent_set(array + which * size, first, last)
+        lib.pgl_tb_init(self)
+        lib.pgl_tb_set_extents(self, array, len(ranges))
+        self.ranges, self._extents = ranges, extents
+
+    @property
+    def live(self):
+        return lib.pgl_tb_is_live(self)
+
+
+class Bracket:
+    """The span in which a block is translated. Table.bracket() makes one."""
+
+    def __init__(self, table, index):
+        self._table, self._struct, self._indices = table, Struct("bracket"), {index}
+        self._hold = None
+        table.may_wait()
+        try:
+            if not lib.pgl_bracket_begin(self._struct, table.address, index):
+                raise failed()
+        except BaseException:
+            self.end()
+            raise
+        self._hold = table.hold()
+
+    def _begun(self):
+        if not lib.pgl_bracket_is_open(self._struct):
+            raise ValueError("the bracket has ended")
+        return self._struct
+
+    def _step(self, result):
+        if result == BRACKET_ERROR:
+            raise failed()
+        if result == BRACKET_RESTART:
+            raise Restart
+        return result
+
+    def cross(self, index):
+        """The block goes on on another page."""
+        self._step(lib.pgl_bracket_cross(self._begun(), index))
+        self._indices.add(index)
+
+    def store(self, addr, length):
+        """This thread stores to guest memory."""
+        self._step(lib.pgl_bracket_store(self._begun(), addr, length))
+
+    def commit(self, block):
+        """Link the block, and return it; or the one that `publish` has found in its place."""
+        blocks, bits = self._table.blocks, self._table.page_bits
+        if block_of(block).live or not block.ranges or any(
+                first >> bits != last >> bits or first >> bits not in self._indices for first, last in block.ranges):
+            raise ValueError("the block is linked, has no bytes, or has some on a page that the bracket does not hold")
+        bracket = self._begun()
+        block.table = self._table
+        blocks[block.address] = block  # before it is linked, because another thread may kill it at once
+        try:
+            return block if self._step(lib.pgl_bracket_commit(bracket, block, None)) == BRACKET_OK else block.equal
+        finally:
+            if not block.live:
+                blocks.pop(block.address, None)
+            self._forget()
+
+    def _forget(self):
+        if self._hold and not lib.pgl_bracket_is_open(self._struct):
+            self._table.unhold(self._hold)
+            self._hold = None
+
+    def end(self):
+        try:
+            if lib.pgl_bracket_is_open(self._struct):
+                lib.pgl_bracket_abort(self._struct)
+        finally:
+            self._forget()
+
+
+def block_of(argument):
+    if not isinstance(argument, Block):
+        raise TypeError(f"{argument!r} is no block")
+    return argument
+
+
+class Table(Owned):
+    """A table. `first_code(index)` and `no_code(index)` set and remove a page's trap, `publish(block)` returns a block
+    to use in its place or None, `retired(blocks)` is told of deaths. Other arguments are members of table_config."""
+
+    _free = lib.pgl_table_free
+
+    def __init__(self, page_bits=12, addr_bits=48, first_code=None, no_code=None, publish=None, retired=None,
+                 **members):
+        self.page_bits = page_bits
+        self.blocks = {}  # the linked blocks by their addresses: nothing may free one while it is linked
+        self._held = []   # by any thread: the table, and the index of a page or None for a bracket or a range
+        self._publish_, self._retired_ = publish, retired
+        ops = Struct("tb_ops", retired=callback(ON_RETIRED, self._retired))
+        if first_code:
+            ops["first_code"] = callback(ON_CODE, lambda index, _: first_code(index))
+        if no_code:
+            ops["no_code"] = callback(ON_CODE, lambda index, _: no_code(index))
+        if publish:
+            ops["publish"] = callback(ON_PUBLISH, self._publish)
+        self._config = Struct("table_config", page_bits=page_bits, addr_bits=addr_bits, ops=ops, **members)
+        self._address = lib.pgl_table_new(self._config)
+        if not self._address:
+            raise failed()
+
+    def close(self):
+        if self._held:
+            raise RuntimeError("pages of the table are held")
+        super().close()
+        self.blocks.clear()
+
+    def _publish(self, tb, _):
+        block = self.blocks[tb]
+        equal = self._publish_(block)
+        if equal is not None and (block_of(equal).table is not self or not equal.live):
+            raise ValueError("`publish` returned a block that is not alive on this table")
+        block.equal = equal
+        return equal.address if equal else None
+
+    def _retired(self, tb, _):
+        dead = []
+        while tb:
+            following = lib.pgl_tb_chain_next(tb)
+            dead.append(self.blocks.pop(tb))
+            tb = following
+        if self._retired_:
+            self._retired_(dead)
+
+    def may_wait(self, index=None):
+        """Raise if this thread holds what it is about to wait for. It may wait for page @index above those it holds."""
+        if this_thread.callbacks:
+            raise RuntimeError("a callback runs with pages locked, and cannot wait for one")
+        for table, held in this_thread.held:
+            if table is not self or index is None or held is None or index <= held:
+                raise RuntimeError("this thread holds pages, and cannot wait for others")
+
+    def hold(self, index=None):
+        entry = (self, index)
+        this_thread.held.append(entry)
+        self._held.append(entry)
+        return entry
+
+    def unhold(self, entry):
+        this_thread.held.remove(entry)
+        self._held.remove(entry)
+
+    @contextlib.contextmanager
+    def bracket(self, index):
+        """The page is held, and its bytes may be read. A bracket that is not committed is aborted at its end."""
+        bracket = Bracket(self, index)
+        try:
+            yield bracket
+        finally:
+            bracket.end()
+
+    @contextlib.contextmanager
+    def locked(self, index):
+        """Hold one page."""
+        self.may_wait(index)
+        page = lib.pgl_page_get(self.address, index)
+        if not page:
+            raise failed()
+        lib.pgl_page_lock(self.address, page)
+        entry = self.hold(index)
+        try:
+            yield
+        finally:
+            lib.pgl_page_unlock(self.address, page)
+            self.unhold(entry)
+
+    def exists(self, index):
+        """Whether the page has been allocated."""
+        return bool(lib.pgl_page_find(self.address, index))
+
+    @contextlib.contextmanager
+    def locked_range(self, first_addr, last_addr):
+        """Hold every page of a range, and of the blocks on it: their indices."""
+        collection, index, indices = Struct("collection"), c_uint64(0), []
+        self.may_wait()
+        if not lib.pgl_collection_lock(collection, self.address, first_addr, last_addr):
+            raise failed()
+        entry = self.hold()
+        try:
+            while lib.pgl_collection_next(collection, byref(index)):
+                indices.append(index.value)
+                index.value += 1
+            yield indices
+        finally:
+            lib.pgl_collection_unlock(collection)
+            self.unhold(entry)
+
+    def _kill(self, call, *arguments, running):
+        self.may_wait()
+        answer = call(self.address, *arguments, None if running is None else block_of(running))
+        if answer == _ERROR:
+            raise failed()
+        return Kill(answer)
+
+    def store_check(self, addr, length, running=None):
+        """After a guest store: kill the blocks that it met."""
+        return self._kill(lib.pgl_store_check, addr, length, running=running)
+
+    def is_clean(self, addr, length):
+        """Whether a store there would meet no code."""
+        return lib.pgl_store_is_clean(self.address, addr, length)
+
+    def invalidate(self, block, running=None):
+        if block_of(block).table not in (None, self):
+            raise ValueError("the block belongs to another table")
+        return self._kill(lib.pgl_invalidate_tb, block.address, running=running)
+
+    def invalidate_page(self, index, running=None):
+        return self._kill(lib.pgl_invalidate_page, index, running=running)
+
+    def invalidate_range(self, first_addr, last_addr, running=None):
+        return self._kill(lib.pgl_invalidate_range, first_addr, last_addr, running=running)
+
+    def flush(self, running=None):
+        """Kill every block."""
+        return self._kill(lib.pgl_flush, running=running)
+
+    def stats(self):
+        """{"blocks": 3, ...}"""
+        stats = Struct("table_stats")
+        lib.pgl_table_get_stats(self.address, stats)
+        return {name.partition(".")[2]: stats[name.partition(".")[2]] for name in MEMBERS
+                if name.startswith("table_stats.")}
+
+    def check(self):
+        """The violated invariants of a table at rest: an empty list."""
+        said = []
+        lib.pgl_table_check(self.address, callback(ON_VIOLATION, lambda what, _: said.append(what.decode())), None)
+        return said

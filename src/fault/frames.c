@@ -5,7 +5,7 @@
  * OBJECTS      The lock of the list protects the list and the counts of references. The lock of a record keeps the
  *              functions apart, and the decision how many spare frames are promised.
  * LOCK ORDER   Both locks are leaves. The caller's functions run with that of the record held.
- * INVARIANTS   N1: the frames that are promised are those of neighbours that a fault is choosing, and those that
+ * INVARIANTS   N9: the frames that are promised are those of neighbours that a fault is choosing, and those that
  *              replies to requests for data will take. A request for access takes none, and the frames of an internal
  *              object were taken when it asked. Therefore no two faults count on the same spare frame, whichever
  *              objects of the memory they are in. pgl_object_check() compares the promises with one object's requests.

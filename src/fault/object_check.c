@@ -138,7 +138,7 @@ unsigned pgl_object_check(struct pgl_object *object, void (*say)(const char *wha
     require(&check,
             !pgl_object_owes_frames(object) ||
                 check.awaited <= __atomic_load_n(&object->frames->promised, __ATOMIC_RELAXED),
-            "N1: a frame that a reply will take is not promised");
+            "N9: a frame that a reply will take is not promised");
     pthread_mutex_lock(&object->advisor_lock);
     if (object->advisor) {
         check_advisor(&check, object->advisor);

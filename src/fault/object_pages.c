@@ -129,7 +129,7 @@ static void page_answered(struct pgl_object *object, struct pgl_object_page page
 {
     if (pgl_object_page_is(page, page.chunk->asked)) {
         page.chunk->asked &= ~page.bit;
-        if (pgl_object_owes_frames(object) && !pgl_object_page_is(page, page.chunk->resident)) { /* N1 */
+        if (pgl_object_owes_frames(object) && !pgl_object_page_is(page, page.chunk->resident)) { /* N9 */
             pgl_frames_settle(object->frames, 1);
         }
         add_outstanding(page.shard, -1);
@@ -164,7 +164,7 @@ void pgl_object_page_mark(const struct pgl_object *object, struct pgl_object_pag
         page.chunk->asked |= page.bit;
         add_outstanding(page.shard, 1);
     }
-    if (asked && data && pgl_object_owes_frames(object)) { /* N1 */
+    if (asked && data && pgl_object_owes_frames(object)) { /* N9 */
         pgl_frames_owe(object->frames, 1);
     }
     page.chunk->id[page.slot] = id;

@@ -115,14 +115,10 @@ void pgl_delivery_note_put(struct pgl_delivery *delivery, uint64_t first, uint64
     delivery->put_last = last > delivery->put_last ? last : delivery->put_last;
 }
 
-/* The page of the fault was installed. The layout is locked. */
-static void note_installed(const struct pgl_delivery *delivery)
+/* The first page of the object that the kernel maps together with the page of the fault. */
+static uint64_t first_of_whole(const struct pgl_delivery *delivery)
 {
-    if (delivery->placed) {
-        uint64_t first = delivery->place.index - delivery->place.index % delivery->unit;
-
-        pgl_dirty_note_installed(delivery->place.object, first, delivery->unit);
-    }
+    return delivery->place.index - delivery->place.index % delivery->unit;
 }
 
 static int make_zeros(struct pgl_delivery *delivery, void *arg)
@@ -140,8 +136,8 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
     if (is_same(delivery)) {
         error = pgl_delivery_make_pages(delivery->space->fd, range.start, data, range.len, protects) > 0 ? 0 : errno;
     }
-    if (error == 0) {
-        note_installed(delivery);
+    if (error == 0 && delivery->placed) {
+        pgl_dirty_note_installed(delivery->place.object, first_of_whole(delivery), delivery->unit);
     }
     if (error == 0 && opens) {
         pgl_dirty_note(delivery);
@@ -230,8 +226,8 @@ static int show(struct pgl_delivery *delivery, void *arg)
                     ? 0
                     : errno;
     }
-    if (error == 0) {
-        note_installed(delivery);
+    if (error == 0 && delivery->placed) {
+        pgl_dirty_note_shown(delivery->place.object, first_of_whole(delivery), delivery->unit);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;

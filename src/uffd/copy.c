@@ -84,7 +84,7 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
         made /= page_size;
         pgl_count(stretch->counter, made - wanted); /* subtract the pages that were not installed */
         if (made > 0) {
-            pgl_dirty_note_installed(request->object, index + *done, made);
+            (stretch->present ? pgl_dirty_note_shown : pgl_dirty_note_installed)(request->object, index + *done, made);
             pgl_limit_note_installed(request->object, index + *done, made);
             *done += made;
         } else if (errno == EEXIST) {

@@ -22,14 +22,21 @@
  *              open a page that nobody writes.
  *              O7: the kernel drops pages after their event was read, and reports no end of it. Until a page that was
  *              given back is found absent, or is installed anew, each answer has it, because the caller may have read
- *              the bytes that were to go. The kernel has told all processors before the answer returns.
- *              (test_uffd_dirty_*)
+ *              the bytes that were to go. A page that is swapped out is not absent; mincore() tells no difference, but
+ *              the kernel's table of pages does. The kernel has told all processors before the answer returns.
+ *              O8: memory that was moved counts as written at its new place, and at the old one if that stays mapped.
+ *              Each place has an object, and a record, of its own. Otherwise a page that is taken at one place would
+ *              lose its bit for the other.
+ *              (test_uffd_dirty_*, test_uffd_beside_*)
  * PROGRESS     While an event is unread, the kernel does not protect pages. The taker then unlocks the layout, so that
  *              a handler reads the event, and goes on.
  * NOT PROMISED That each reported page was written. The kernel joins pages to a transparent huge page, unless
  *              MADV_NOHUGEPAGE forbids it, and a write to one of them is then a write to all of them. A page that was
  *              given back may show its old bytes, and after MADV_FREE it is reported each time until the kernel takes
  *              it.
+ *              That a write is noticed which a thread makes to a page while another one gives it back: the kernel may
+ *              drop it after it was reported. That the page is reported again if it is shared, and was swapped out, at
+ *              that moment. That a hole is noticed which another process, or fallocate(), makes in shared memory.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -69,6 +76,15 @@ void pgl_dirty_note_poison(const struct pgl_delivery *delivery)
     }
 }
 
+void pgl_dirty_note_shown(const struct pgl_object *object, uint64_t index, uint64_t npages)
+{
+    uint64_t *poisoned = pgl_shown_of(object)->poisoned;
+
+    if (poisoned) {
+        pgl_bits_clear(poisoned, index, index + npages);
+    }
+}
+
 void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, uint64_t npages)
 {
     const struct pgl_shown *shown = pgl_shown_of(object);
@@ -76,12 +92,31 @@ void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, u
     if (shown->dirty) {
         uint64_t end = index + npages;
 
-        pgl_bits_clear(shown->poisoned, index, end);
+        pgl_dirty_note_shown(object, index, npages);
         for (; (index = pgl_bits_find(shown->leaving, index, end, true)) < end; index++) { /* O7 */
             pgl_bits_clear(shown->leaving, index, index + 1);
             pgl_bits_set(shown->dirty, index, index + 1);
         }
     }
+}
+
+void pgl_dirty_note_moved(const struct pgl_map_entry *from, const struct pgl_object *to)
+{
+    const struct pgl_shown *old = pgl_shown_of(from->object);
+    const struct pgl_shown *shown = pgl_shown_of(to);
+    uint64_t index = from->view.object_first;
+    uint64_t end = index + (from->view.last - from->view.first) + 1;
+
+    for (uint64_t page = index; page < end; page++) {
+        bool poisoned = pgl_bits_have(old->poisoned, page);
+
+        pgl_bits_set(poisoned ? shown->poisoned : shown->dirty, page, page + 1); /* O8 */
+        if (pgl_bits_have(old->leaving, page)) {
+            pgl_bits_set(shown->leaving, page, page + 1);
+        }
+    }
+    pgl_bits_clear(old->poisoned, index, end);
+    pgl_bits_set(old->dirty, index, end);
 }
 
 void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t last)
@@ -114,18 +149,32 @@ struct scanning {
     size_t page_size;
 };
 
-/* Note pages that the kernel found written. It takes poison for a page without protection. */
-static void note_found(void *arg, uint64_t start, uint64_t end)
+/* Set the bits of pages between two addresses that are, or are not, in another set. */
+static void note_found(const struct scanning *scanning, uint64_t start, uint64_t end, const uint64_t *set, bool in)
 {
-    const struct scanning *scanning = arg;
     const struct pgl_view *view = &scanning->part->view;
-    const struct pgl_shown *shown = pgl_shown_of(scanning->part->object);
     uint64_t stop = view->object_first + (end / scanning->page_size - view->first);
     uint64_t index = view->object_first + (start / scanning->page_size - view->first);
 
-    for (; (index = pgl_bits_find(shown->poisoned, index, stop, false)) < stop; index++) {
-        pgl_bits_set(shown->dirty, index, index + 1);
+    for (; (index = pgl_bits_find(set, index, stop, in)) < stop; index++) {
+        pgl_bits_set(pgl_shown_of(scanning->part->object)->dirty, index, index + 1);
     }
+}
+
+/* Note pages that the kernel found written. It takes poison for a page without protection. */
+static void note_written(void *arg, uint64_t start, uint64_t end)
+{
+    const struct scanning *scanning = arg;
+
+    note_found(scanning, start, end, pgl_shown_of(scanning->part->object)->poisoned, false);
+}
+
+/* Note pages that the kernel found in memory, or swapped out, and that are to go. */
+static void note_staying(void *arg, uint64_t start, uint64_t end)
+{
+    const struct scanning *scanning = arg;
+
+    note_found(scanning, start, end, pgl_shown_of(scanning->part->object)->leaving, true);
 }
 
 /* Have the kernel's record in the bits. Returns 0 or an errno. The layout is held for writing. */
@@ -134,7 +183,7 @@ static int scan(const struct pgl_uffd *uffd, const struct pgl_map_entry *part)
     struct scanning scanning = {part, uffd->page_size};
 
     return pgl_pagemap_take(uffd->pagemap, part->view.first * uffd->page_size, (part->view.last + 1) * uffd->page_size,
-                            note_found, &scanning);
+                            note_written, &scanning);
 }
 
 /* Whether the answer has room for pages that begin at this address. */
@@ -184,6 +233,14 @@ static int protect(const struct pgl_uffd *uffd, uint64_t addr, uint64_t length)
     return 0;
 }
 
+/* Whether the page at an address is in memory, also if only its file has it. */
+static bool is_resident(const struct pgl_uffd *uffd, uint64_t addr)
+{
+    unsigned char resident = 1;
+
+    return mincore((void *)(uintptr_t)addr, uffd->page_size, &resident) != 0 || (resident & 1) != 0;
+}
+
 /*
  * Pages of a part were taken. Those that were given back and are still there keep their bits, and the others are gone
  * (O7). The layout is held for writing.
@@ -191,15 +248,21 @@ static int protect(const struct pgl_uffd *uffd, uint64_t addr, uint64_t length)
 static void settle(const struct pgl_uffd *uffd, const struct pgl_map_entry *part, uint64_t index, uint64_t end)
 {
     const struct pgl_shown *shown = pgl_shown_of(part->object);
+    struct scanning scanning = {part, uffd->page_size};
+    uint64_t base = (part->view.first - part->view.object_first) * uffd->page_size; /* wraps */
+    bool known;
 
+    index = pgl_bits_find(shown->leaving, index, end, true);
+    if (index == end) {
+        return;
+    }
+    known = pgl_pagemap_find(uffd->pagemap, base + index * uffd->page_size, base + end * uffd->page_size, note_staying,
+                             &scanning) == 0;
     for (; (index = pgl_bits_find(shown->leaving, index, end, true)) < end; index++) {
-        uint64_t page = part->view.first + (index - part->view.object_first);
-        unsigned char resident = 0;
-
-        if (mincore((void *)(uintptr_t)(page * uffd->page_size), uffd->page_size, &resident) == 0 && !(resident & 1)) {
-            pgl_bits_clear(shown->leaving, index, index + 1);
-        } else {
+        if (!known || is_resident(uffd, base + index * uffd->page_size)) {
             pgl_bits_set(shown->dirty, index, index + 1);
+        } else if (!pgl_bits_have(shown->dirty, index)) {
+            pgl_bits_clear(shown->leaving, index, index + 1);
         }
     }
 }

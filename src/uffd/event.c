@@ -56,10 +56,43 @@ static void insist_on_entering(struct pgl_space *space, const struct pgl_view *v
 }
 
 /*
+ * Make an object that shows the same as another one, and has none of its pages yet. A page becomes resident in it when
+ * the kernel answers EEXIST to its copy. Returns a reference.
+ */
+static struct pgl_object *copy_object(struct pgl_uffd *uffd, struct pgl_object *object, bool records)
+{
+    struct pgl_object *copy;
+    struct pgl_shown *shown;
+
+    while (!(shown = pgl_shown_copy(object->config.pager, records))) {
+        usleep(PGL_UFFD_PAUSE_US);
+    }
+    while (!(copy = pgl_uffd_object_new(uffd, object->config.pager_ops, shown, pgl_object_advice(object)))) {
+        usleep(PGL_UFFD_PAUSE_US);
+    }
+    pgl_object_record_as(copy, object);
+    return copy;
+}
+
+/* Returns a reference to the object that a part shows after it was moved: with a record, one of its own (O8). */
+static struct pgl_object *moved_object(struct pgl_uffd *uffd, const struct pgl_map_entry *part)
+{
+    struct pgl_object *object;
+
+    pgl_limit_note_moved(part->object);
+    if (!pgl_shown_of(part->object)->dirty) {
+        return pgl_object_ref(part->object);
+    }
+    object = copy_object(uffd, part->object, true);
+    pgl_dirty_note_moved(part, object);
+    return object;
+}
+
+/*
  * [first, last] was moved to to_first. The old entries stay until an UNMAP event removes them. With MREMAP_DONTUNMAP
  * that event never comes: the old range stays mapped, and its next faults read the file again.
  */
-static void move(struct pgl_space *space, uint64_t first, uint64_t last, uint64_t to_first)
+static void move(struct pgl_uffd *uffd, struct pgl_space *space, uint64_t first, uint64_t last, uint64_t to_first)
 {
     uint64_t shift = to_first - first; /* wraps if memory moved down */
     struct pgl_map_entry part;
@@ -67,9 +100,10 @@ static void move(struct pgl_space *space, uint64_t first, uint64_t last, uint64_
     insist_on_removing(space, to_first, to_first + (last - first));
     while (pgl_space_next_part(space, &first, last, &part)) {
         struct pgl_view there = {part.view.first + shift, part.view.last + shift, part.view.object_first};
+        struct pgl_object *object = moved_object(uffd, &part);
 
-        pgl_limit_note_moved(part.object);
-        insist_on_entering(space, &there, part.object, part.advice);
+        insist_on_entering(space, &there, object, part.advice);
+        pgl_object_unref(object);
     }
 }
 
@@ -81,8 +115,6 @@ static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_
                                         const struct pgl_space *child, const struct pgl_map_entry *entry)
 {
     struct pgl_map_entry earlier, copy;
-    struct pgl_object *object;
-    struct pgl_shown *shown;
     uint64_t first = 0;
 
     while (pgl_space_next_part(parent, &first, entry->view.first - 1, &earlier)) {
@@ -90,15 +122,7 @@ static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_
             return pgl_object_ref(copy.object);
         }
     }
-    while (!(shown = pgl_shown_copy(entry->object->config.pager))) {
-        usleep(PGL_UFFD_PAUSE_US);
-    }
-    while (!(object =
-                 pgl_uffd_object_new(uffd, entry->object->config.pager_ops, shown, pgl_object_advice(entry->object)))) {
-        usleep(PGL_UFFD_PAUSE_US);
-    }
-    pgl_object_record_as(object, entry->object);
-    return object;
+    return copy_object(uffd, entry->object, false);
 }
 
 /* A child's userfaultfd has the flags with which the first of its line was made, maybe by another process. */
@@ -109,7 +133,7 @@ static bool set_flags(int fd)
 
 /*
  * Serve a forked child, whose faults come to a userfaultfd of its own. The child has inherited the resident pages. Its
- * objects begin empty, and a page becomes resident in them when the kernel answers EEXIST to its copy.
+ * objects begin empty.
  */
 static void follow(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
 {
@@ -155,7 +179,7 @@ void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struc
         break;
     case UFFD_EVENT_REMAP:
         pgl_count(&uffd->stats.remaps, 1);
-        move(space, from, from + message->arg.remap.len / size - 1, message->arg.remap.to / size);
+        move(uffd, space, from, from + message->arg.remap.len / size - 1, message->arg.remap.to / size);
         break;
     case UFFD_EVENT_REMOVE:
         pgl_count(&uffd->stats.removes, 1);

@@ -12,14 +12,14 @@
  *              kernel refuses it (EAGAIN) while an event is unread. Therefore the map is right about the page, as for
  *              copies (S2). That holds only if the scratch memory belongs to the region's userfaultfd. To drop it
  *              without an event, the handler unregisters it for that moment.
- * INVARIANTS   O7: a listed page was installed protected, and no protection was removed since. A page that was there
- *              already counts as written.
- *              O8: pages are taken out with the layout held for writing. A handler removes a protection, and unlists
- *              the page, in one hold for reading. Therefore no page is written between the look at the list and the
- *              move.
- *              O9: a page that was written is listed again only after the program has given it back.
+ * INVARIANTS   O9: a page that was written is listed again only after the program has given it back.
  *              O10: the page at an address is the listed one, because the map shows the object there, and mremap() has
  *              never moved a part of it.
+ *              O11: a listed page was installed protected, and no protection was removed since. A page that was there
+ *              already counts as written.
+ *              O12: pages are taken out with the layout held for writing. A handler removes a protection, and unlists
+ *              the page, in one hold for reading. Therefore no page is written between the look at the list and the
+ *              move.
  *              (test_uffd_limit_*)
  * PROGRESS     The newest pages are kept, as many as the widest cluster has: a thread finds the page it waited for.
  *              A page that the kernel refuses (locked, pinned, shared with a child) becomes the newest, and is tried
@@ -172,7 +172,7 @@ void pgl_limit_note_found(const struct pgl_object *object, uint64_t index)
 
     if (limit) {
         pthread_mutex_lock(&limit->lock);
-        if (!is_listed(limit, index)) { /* O7 */
+        if (!is_listed(limit, index)) { /* O11 */
             set_written(limit, index);
         }
         pthread_mutex_unlock(&limit->lock);
@@ -352,7 +352,7 @@ void pgl_limit_keep(struct pgl_uffd *uffd, struct pgl_object *object)
     bool more = limit != NULL;
 
     while (more && find_surplus(limit) != HEAD) {
-        pthread_rwlock_wrlock(&uffd->layout); /* O8 */
+        pthread_rwlock_wrlock(&uffd->layout); /* O12 */
         more = (uffd->scratch.registered && uffd->scratch.used == 0) || empty_scratch(uffd);
         more = more && give_some_back(uffd, object);
         if (uffd->scratch.used > 0) {

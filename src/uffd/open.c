@@ -84,22 +84,6 @@ static int open_with(struct pgl_uffd *uffd, uint64_t features)
     return -1;
 }
 
-/* As open_with(), and the kernel keeps a record of written pages. If it cannot, handlers do. */
-static int open_recording(struct pgl_uffd *uffd, uint64_t features)
-{
-    int fd = -1;
-
-    uffd->pagemap = pgl_pagemap_open();
-    if (uffd->pagemap >= 0) {
-        fd = open_with(uffd, features | UFFD_FEATURE_WP_ASYNC);
-    }
-    if (fd < 0 && uffd->pagemap >= 0) {
-        close(uffd->pagemap);
-        uffd->pagemap = -1;
-    }
-    return fd;
-}
-
 int pgl_uffd_open(struct pgl_uffd *uffd)
 {
     const struct pgl_uffd_config *config = &uffd->config;
@@ -111,8 +95,9 @@ int pgl_uffd_open(struct pgl_uffd *uffd)
     features |= config->handover == PGL_UFFD_SIGBUS ? UFFD_FEATURE_SIGBUS : 0;
     features |= config->follow_forks ? UFFD_FEATURE_EVENT_FORK : 0;
     features |= uffd->protects ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0;
-    if (config->track_dirty && !config->write_protect) {
-        fd = open_recording(uffd, features);
+    uffd->pagemap = config->track_dirty ? pgl_pagemap_open() : -1;
+    if (uffd->pagemap >= 0 && !config->write_protect) { /* the kernel keeps a record. If it cannot, handlers do */
+        fd = open_with(uffd, features | UFFD_FEATURE_WP_ASYNC);
     }
     uffd->withholds = uffd->protects && fd < 0;
     if (uffd->withholds && config->handover == PGL_UFFD_SIGBUS) { /* no thread can serve its own first write */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The kernel's own record of written pages. With UFFD_FEATURE_WP_ASYNC it removes the protection of a page on the first
+ * The kernel's table of pages, and its own record of written ones. With UFFD_FEATURE_WP_ASYNC it removes the protection of a page on the first
  * write to it, and tells no handler. PAGEMAP_SCAN finds the pages without protection and protects them again, each in
  * one step with respect to the threads that write. Both came with Linux 6.7. The headers of a distribution may be
  * older; therefore the request is described here.
@@ -58,26 +58,23 @@ int pgl_pagemap_open(void)
     return fd;
 }
 
-/*
- * To ask for written pages alone would find absent ones as well, and leave protection where no page is: the kernel
- * then refuses to install its zero page.
- */
-int pgl_pagemap_take(int pagemap, uint64_t start, uint64_t end, void (*found)(void *arg, uint64_t start, uint64_t end),
-                     void *arg)
+/* Have found() called for the pages of these categories, and of others that are any of PRESENT and SWAPPED. */
+static int walk(int pagemap, uint64_t start, uint64_t end, uint64_t flags, uint64_t all_of,
+                void (*found)(void *arg, uint64_t start, uint64_t end), void *arg)
 {
     struct region regions[REGIONS];
 
     while (start < end) {
         struct scan scan = {
             .size = sizeof(scan),
-            .flags = PROTECT_MATCHING,
+            .flags = flags,
             .start = start,
             .end = end,
             .regions = (uintptr_t)regions,
             .nregions = REGIONS,
-            .all_of = WRITTEN,
+            .all_of = all_of,
             .any_of = PRESENT | SWAPPED,
-            .returned = WRITTEN,
+            .returned = PRESENT | SWAPPED,
         };
         int n = ioctl(pagemap, SCAN, &scan);
 
@@ -90,4 +87,20 @@ int pgl_pagemap_take(int pagemap, uint64_t start, uint64_t end, void (*found)(vo
         start = n < 0 ? start : scan.walk_end;
     }
     return 0;
+}
+
+/*
+ * To ask for written pages alone would find absent ones as well, and leave protection where no page is: the kernel
+ * then refuses to install its zero page.
+ */
+int pgl_pagemap_take(int pagemap, uint64_t start, uint64_t end, void (*found)(void *arg, uint64_t start, uint64_t end),
+                     void *arg)
+{
+    return walk(pagemap, start, end, PROTECT_MATCHING, WRITTEN, found, arg);
+}
+
+int pgl_pagemap_find(int pagemap, uint64_t start, uint64_t end, void (*found)(void *arg, uint64_t start, uint64_t end),
+                     void *arg)
+{
+    return walk(pagemap, start, end, 0, 0, found, arg);
 }

@@ -43,6 +43,17 @@ static struct pgl_shown *shown_alloc(struct pgl_source *source, bool keeps_zeros
     return shown;
 }
 
+/* Give a region its record of written pages. Returns false when there is no memory. */
+static bool add_record(struct pgl_shown *shown)
+{
+    struct pgl_arena *arena = shown->source->files->arena;
+
+    shown->dirty = pgl_arena_heap_ops.alloc(arena, bitmap_size(shown->source));
+    shown->poisoned = pgl_arena_heap_ops.alloc(arena, bitmap_size(shown->source));
+    shown->leaving = pgl_arena_heap_ops.alloc(arena, bitmap_size(shown->source));
+    return shown->dirty && shown->poisoned && shown->leaving;
+}
+
 static bool policies_exist(const struct pgl_uffd_region *region)
 {
     return pgl_advice_valid((int)region->advice) && region->source.kind <= PGL_UFFD_CALLBACK &&
@@ -106,12 +117,7 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
         errno = ENOMEM;
         return NULL;
     }
-    if (uffd->config.track_dirty) {
-        shown->dirty = pgl_arena_heap_ops.alloc(&uffd->arena, bitmap_size(source));
-        shown->poisoned = pgl_arena_heap_ops.alloc(&uffd->arena, bitmap_size(source));
-        shown->leaving = pgl_arena_heap_ops.alloc(&uffd->arena, bitmap_size(source));
-    }
-    if (uffd->config.track_dirty && (!shown->dirty || !shown->poisoned || !shown->leaving)) {
+    if (uffd->config.track_dirty && !add_record(shown)) {
         pgl_shown_free(shown);
         errno = ENOMEM;
         return NULL;
@@ -127,7 +133,7 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
     return shown;
 }
 
-struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown)
+struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown, bool records)
 {
     struct pgl_shown *copy = shown_alloc(shown->source, shown->removed);
 
@@ -138,6 +144,10 @@ struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown)
         if (shown->removed) {
             memcpy(copy->removed, shown->removed, bitmap_size(shown->source));
         }
+    }
+    if (copy && records && !add_record(copy)) {
+        pgl_shown_free(copy);
+        copy = NULL;
     }
     return copy;
 }

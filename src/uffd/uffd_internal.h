@@ -25,7 +25,7 @@
  *   mapping.c   a file in the memory of this process
  *   memory.c    the memory of a region
  *   open.c      the ways to a userfaultfd
- *   pagemap.c   the kernel's record of written pages
+ *   pagemap.c   the kernel's table of pages, and its record of written ones
  *   arena.c     a heap that is not malloc()
  *
  * Private.
@@ -174,7 +174,7 @@ struct pgl_uffd {
     uint64_t features; /* UFFD_FEATURE_... of the kernel */
     bool protects;     /* pages come write-protected */
     bool withholds;    /* the first write to a page is a fault; otherwise the kernel keeps a record of it */
-    int pagemap;       /* that record, or -1 */
+    int pagemap;       /* the kernel's table of pages, which has that record; or -1 */
     uint64_t epoch;    /* how often pages were protected again; protected by the layout */
     struct pgl_scratch scratch;
     int epoll;
@@ -391,8 +391,11 @@ void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last)
 /* Returns NULL with errno when the region cannot be filled that way. */
 struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
 
-/* The same for the memory of a forked child. Returns NULL when there is no memory. */
-struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown);
+/*
+ * The same for memory of a forked child, or for memory that was moved; with or without a record of written pages, which
+ * is empty. Returns NULL when there is no memory.
+ */
+struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown, bool records);
 
 void pgl_shown_free(struct pgl_shown *shown);
 
@@ -430,7 +433,7 @@ int pgl_uffd_open(struct pgl_uffd *uffd);
 
 /* pagemap.c */
 
-/* Returns a descriptor of the kernel's record of this process's written pages, or -1 when it has none. */
+/* Returns a descriptor of the kernel's table of this process's pages, or -1 when it has none that can be scanned. */
 int pgl_pagemap_open(void);
 
 /*
@@ -438,6 +441,10 @@ int pgl_pagemap_open(void);
  * 0 or an errno.
  */
 int pgl_pagemap_take(int pagemap, uint64_t start, uint64_t end, void (*found)(void *arg, uint64_t start, uint64_t end),
+                     void *arg);
+
+/* As pgl_pagemap_take(), but find the pages that are in memory, or swapped out, and leave them as they are. */
+int pgl_pagemap_find(int pagemap, uint64_t start, uint64_t end, void (*found)(void *arg, uint64_t start, uint64_t end),
                      void *arg);
 
 #endif

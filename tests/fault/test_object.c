@@ -216,7 +216,7 @@ static void test_object_check_names_each_invariant_that_is_broken(void **state)
     ASSERT_BREAKS(f, "I6", chunk->frame[7], chunk->frame[5]);
     ASSERT_BREAKS(f, "I7", chunk->wires[6], 1);
     ASSERT_BREAKS(f, "I8", chunk->queue.first->index, 5);
-    ASSERT_BREAKS(f, "N1", f->object->frames->promised, f->object->frames->promised - 1);
+    ASSERT_BREAKS(f, "N9", f->object->frames->promised, f->object->frames->promised - 1);
     sim_now(&f->sim, sim_last(&f->sim), true);
     assert_int_equal(go_on(&f->a), PGL_FAULT_SUCCESS);
 }

@@ -45,7 +45,7 @@ for tag in ${tags:-none}; do
     tag=$(echo "$tag" | tr _ ' ')
     grep -qE "^\| ([A-Z ]+, )*$tag(, [A-Z ]+)* \|" docs/CONTRIBUTING.md || fail "docs/CONTRIBUTING.md does not define $tag"
 done
-for name in $(grep -rhoE '^ \*  +(INVARIANTS +)?[A-Z][0-9]+:? ' src | grep -oE '[A-Z][0-9]+' | sort | uniq -d); do
+for name in $(grep -rhoE '^ \* +(INVARIANTS +)?[A-Z][0-9]+(:|  )' src | grep -oE '[A-Z][0-9]+' | sort | uniq -d); do
     fail "two invariants are named $name"
 done
 # The README names each package that the scripts install.

@@ -90,10 +90,23 @@ WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout), 
      CALL_EPOLL_WAIT, 0)
 WRAP(int, eventfd, (unsigned n, int flags), (n, flags), CALL_EVENTFD, 0)
 WRAP(int, timerfd_create, (int clock, int flags), (clock, flags), CALL_TIMERFD, 0)
-WRAP(int, mincore, (void *addr, size_t length, unsigned char *resident), (addr, length, resident), CALL_MINCORE, 0)
 WRAP(int, mprotect, (void *addr, size_t length, int prot), (addr, length, prot), CALL_MPROTECT, 0)
 WRAP(int, munlock, (const void *addr, size_t length), (addr, length), CALL_MUNLOCK, 0)
 WRAP(int, msync, (void *addr, size_t length, int flags), (addr, length, flags), CALL_MSYNC, 0)
+
+bool swapped;
+
+int __real_mincore(void *addr, size_t length, unsigned char *resident);
+int __wrap_mincore(void *addr, size_t length, unsigned char *resident);
+int __wrap_mincore(void *addr, size_t length, unsigned char *resident)
+{
+    int result = inject(CALL_MINCORE, 0) ? -1 : __real_mincore(addr, length, resident);
+
+    for (size_t page = 0; swapped && result == 0 && page < length / PAGE; page++) {
+        resident[page] = 0;
+    }
+    return result;
+}
 
 off_t told_size = -1;
 
@@ -485,7 +498,7 @@ int tear_down(void **state)
     doors.device = -1;
     doors.restricted = false;
     __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
-    direct = mappable = nothing_drops = no_poison = false;
+    direct = mappable = nothing_drops = no_poison = swapped = false;
     hidden_features = 0;
     __atomic_store_n(&before_ioctl, NULL, __ATOMIC_RELAXED);
     __atomic_store_n(&record, RECORD, __ATOMIC_RELAXED);

@@ -86,6 +86,9 @@ extern const off_t *extents;
 /* Memory keeps its pages, whatever is advised. */
 extern bool nothing_drops;
 
+/* mincore() finds no page in memory, as if all were swapped out. */
+extern bool swapped;
+
 /* The kernel does not know UFFDIO_POISON. */
 extern bool no_poison;
 

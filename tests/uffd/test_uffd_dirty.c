@@ -252,6 +252,12 @@ static void test_uffd_dirty_keeps_what_did_not_fit(void **state)
     }
 }
 
+/* Whether the kernel tells which pages are there. Otherwise one that was given back is reported until it was touched. */
+static bool has_table(enum record at)
+{
+    return at == RECORD || at == NO_ASYNC;
+}
+
 static void test_uffd_dirty_reports_pages_that_were_given_back(void **state)
 {
     struct fixture *f = *state;
@@ -264,6 +270,7 @@ static void test_uffd_dirty_reports_pages_that_were_given_back(void **state)
         assert_int_equal(madvise(f->memory + 2 * PAGE, 3 * PAGE, MADV_DONTNEED), 0);
         assert_int_equal(take(f, NPAGES), 0x1c);
         assert_true(shows_page(f, 2));
+        assert_int_equal(take(f, NPAGES), has_table(at) ? 0 : 0x1c);
         assert_int_equal(take(f, NPAGES), 0);
         write_to(f, 0x14);
         assert_int_equal(take(f, NPAGES), 0x14);
@@ -288,8 +295,9 @@ static void test_uffd_dirty_reports_a_page_until_it_is_gone(void **state)
         assert_int_equal(take(f, NPAGES), 0x0c);
         assert_int_equal(madvise(f->memory + 3 * PAGE, PAGE, MADV_DONTNEED), 0);
         assert_int_equal(take(f, NPAGES), 8); /* it is gone */
-        assert_int_equal(take(f, NPAGES), 0);
+        assert_int_equal(take(f, NPAGES), has_table(at) ? 0 : 8);
         assert_true(shows_page(f, 3));
+        assert_int_equal(take(f, NPAGES), has_table(at) ? 0 : 8);
         assert_int_equal(take(f, NPAGES), 0);
         end(f);
     }

@@ -12,7 +12,8 @@
  *              kernel refuses it (EAGAIN) while an event is unread. Therefore the map is right about the page, as for
  *              copies (S2). That holds only if the scratch memory belongs to the region's userfaultfd. To drop it
  *              without an event, the handler unregisters it for that moment.
- * INVARIANTS   O9: a page that was written is listed again only after the program has given it back.
+ * INVARIANTS   O9: a page that was written is listed again when it is installed anew: it was absent, because the program
+ *              has given it back. Its event may be older than the write, and the kernel drops the page after both.
  *              O10: the page at an address is the listed one, because the map shows the object there, and mremap() has
  *              never moved a part of it.
  *              O11: a listed page was installed protected, and no protection was removed since. A page that was there
@@ -103,6 +104,14 @@ static void set_written(struct pgl_limit *limit, uint64_t index)
     pgl_bits_set(limit->written, index, index + 1);
 }
 
+static void set_unwritten(struct pgl_limit *limit, uint64_t index, uint64_t end)
+{
+    for (uint64_t at = index; (at = pgl_bits_find(limit->written, at, end, true)) < end; at++) {
+        limit->nwritten--;
+    }
+    pgl_bits_clear(limit->written, index, end);
+}
+
 int pgl_limit_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
 {
     if (region->limit == 0) {
@@ -158,7 +167,8 @@ void pgl_limit_note_installed(const struct pgl_object *object, uint64_t index, u
     if (limit) {
         pthread_mutex_lock(&limit->lock);
         for (uint64_t end = index + npages; index < end; index++) {
-            if (!pgl_bits_have(limit->written, index) && !is_listed(limit, index)) { /* O9 */
+            set_unwritten(limit, index, index + 1); /* O9 */
+            if (!is_listed(limit, index)) {
                 list_as_newest(limit, index);
             }
         }
@@ -197,9 +207,8 @@ void pgl_limit_note_removed(struct pgl_limit *limit, uint64_t first, uint64_t la
         if (is_listed(limit, index)) {
             unlist(limit, index);
         }
-        limit->nwritten -= pgl_bits_have(limit->written, index);
     }
-    pgl_bits_clear(limit->written, first, last + 1);
+    set_unwritten(limit, first, last + 1);
     pthread_mutex_unlock(&limit->lock);
 }
 

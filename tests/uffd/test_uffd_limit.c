@@ -126,8 +126,10 @@ static void test_uffd_limit_has_room_for_the_widest_cluster(void **state)
     START(memory, f, PGL_ADVICE_RANDOM, 1)
 
     assert_true(pgl_uffd_unmap(f->uffd, memory, (size_t)PAGES * PAGE));
-    assert_false(map_limited(f, memory, PGL_ADVICE_RANDOM, ENOUGH - 1));
-    assert_int_equal(errno, EINVAL);
+    for (uint64_t limit = 1; limit < ENOUGH; limit += ENOUGH - 2) {
+        assert_false(map_limited(f, memory, PGL_ADVICE_RANDOM, limit));
+        assert_int_equal(errno, EINVAL);
+    }
     assert_true(map_limited(f, memory, PGL_ADVICE_RANDOM, ENOUGH));
     read_from(memory, 0);
     wait_until_resident(memory, ENOUGH);
@@ -281,6 +283,92 @@ static void test_uffd_limit_keeps_a_page_that_it_has_found(void **state)
     assert_true(is_page(memory, 0)); /* with its neighbour, which is there */
     read_from(memory, 2);
     assert_int_equal(memory[PAGE], 0xdd);
+    finish(f, memory);
+}
+
+/* As when the kernel drops a page some time after its event: meanwhile it was found, and therefore counts as written. */
+static void test_uffd_limit_gives_back_a_page_that_was_found_and_then_went(void **state)
+{
+    struct fixture *f = *state;
+    START(memory, f, PGL_ADVICE_SEQUENTIAL, 1)
+
+    assert_true(is_page(memory, 0) && is_page(memory + PAGE, 1));
+    assert_int_equal(madvise(memory + PAGE, PAGE, MADV_FREE), 0);
+    assert_int_equal(madvise(memory, PAGE, MADV_DONTNEED), 0);
+    assert_true(is_page(memory, 0)); /* with its neighbour, which is there */
+    assert_int_equal(madvise(memory + PAGE, PAGE, MADV_PAGEOUT), 0);
+    if (count_resident(memory + PAGE, 1) != 0) {
+        SKIP_BECAUSE("the kernel takes no page back when it is asked to");
+    }
+    read_from(memory, 0);
+    wait_until_resident(memory, LIMIT);
+    assert_int_equal(count_resident(memory + PAGE, 1), 0);
+    finish(f, memory);
+}
+
+/* Two pages change places: at the place of a clean one is a written one. */
+static void test_uffd_limit_keeps_a_written_page_that_has_changed_places(void **state)
+{
+    struct fixture *f = *state;
+    START(memory, f, PGL_ADVICE_RANDOM, 1)
+    unsigned char *aside = new_pages(), *written = memory + PAGE, *clean = memory + 9 * PAGE;
+    unsigned char *moves[][2] = {{clean, aside}, {written, clean}, {aside, written}};
+
+    assert_true(is_page(clean, 9));
+    written[8] = 0xee;
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned char *to = moves[i][1];
+
+        assert_ptr_equal(mremap(moves[i][0], PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to), to);
+    }
+    for (uint64_t page = 10; page < PAGES; page++) {
+        assert_true(is_page(memory + page * PAGE, page));
+    }
+    assert_int_equal(clean[8], 0xee);
+    assert_true(is_page(written, 9));
+    munmap(aside + PAGE, (PAGES - 1) * PAGE);
+    finish(f, memory);
+}
+
+/* Another region is where a clean page was, and its page is a written one. */
+static void test_uffd_limit_keeps_the_page_of_another_region_at_its_place(void **state)
+{
+    struct fixture *f = *state;
+    START(memory, f, PGL_ADVICE_RANDOM, 1)
+    unsigned char *there = memory + 9 * PAGE;
+
+    assert_true(is_page(there, 9));
+    assert_true(pgl_uffd_unmap(f->uffd, there, PAGE));
+    assert_true(pgl_uffd_map(f->uffd, there, PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    there[8] = 0xee;
+    read_from(memory, 10);
+    assert_int_equal(there[8], 0xee);
+    finish(f, memory);
+}
+
+static void test_uffd_limit_is_of_each_region(void **state)
+{
+    enum { REGIONS = 4 };
+    struct fixture *f = *state;
+    START(memory, f, PGL_ADVICE_NORMAL, HANDLERS)
+    unsigned char *memories[REGIONS] = {memory};
+
+    for (unsigned i = 1; i < REGIONS; i++) {
+        memories[i] = new_pages();
+        assert_true(map_limited(f, memories[i], PGL_ADVICE_NORMAL, LIMIT + i));
+    }
+    for (uint64_t page = 0; page < PAGES; page++) {
+        for (unsigned i = 0; i < REGIONS; i++) {
+            assert_true(is_page(memories[i] + page * PAGE, page));
+        }
+    }
+    for (unsigned i = 0; i < REGIONS; i++) {
+        wait_until_resident(memories[i], LIMIT + i);
+    }
+    for (unsigned i = 1; i < REGIONS; i++) {
+        assert_true(pgl_uffd_unmap(f->uffd, memories[i], (size_t)PAGES * PAGE));
+        munmap(memories[i], (size_t)PAGES * PAGE);
+    }
     finish(f, memory);
 }
 
@@ -589,6 +677,10 @@ int main(void)
         TEST(test_uffd_limit_keeps_pages_that_were_written_at_once),
         TEST(test_uffd_limit_gives_back_a_written_page_after_the_program_has),
         TEST(test_uffd_limit_keeps_a_page_that_it_has_found),
+        TEST(test_uffd_limit_gives_back_a_page_that_was_found_and_then_went),
+        TEST(test_uffd_limit_keeps_a_written_page_that_has_changed_places),
+        TEST(test_uffd_limit_keeps_the_page_of_another_region_at_its_place),
+        TEST(test_uffd_limit_is_of_each_region),
         TEST(test_uffd_limit_keeps_locked_pages),
         TEST(test_uffd_limit_ends_when_memory_is_moved),
         TEST(test_uffd_limit_holds_for_a_prefetch),

@@ -515,9 +515,15 @@ struct pgl_uffd_range {
  *     }
  *
  * A page that was given back (madvise()) counts as written, because it shows other bytes than before. It is reported
- * again until it is gone: beside the madvise(), with MADV_FREE, and in shared memory after MADV_DONTNEED. A page of a
- * transparent huge page is reported with all of it; MADV_NOHUGEPAGE keeps the kernel from making one. A write through
- * another mapping, or by a forked child, is not reported.
+ * again until it is gone: beside the madvise(), with MADV_FREE, and in shared memory after MADV_DONTNEED. Where the kernel
+ * cannot be asked for it (PAGEMAP_SCAN, Linux 6.7, and /proc), it is reported until it was touched again. Memory that
+ * mremap() has moved counts as written, at its new place and, after MREMAP_DONTUNMAP, at the old one. A page of a
+ * transparent huge page is reported with all of it; MADV_NOHUGEPAGE keeps the kernel from making one.
+ *
+ * Not reported are writes through another mapping, by a forked child, or by a device that holds a page while it is
+ * taken (direct I/O that is under way, VFIO), and pages that go without a call of madvise(): fallocate() on the file of
+ * shared memory. A thread that writes to a page beside the madvise() that gives it back may find either bytes there, and
+ * so may the reports.
  *
  * Returns the number of ranges, or -1 with errno. After an error some pages may have been left out, and no report was
  * lost: the call can be repeated.

@@ -515,7 +515,7 @@ struct pgl_uffd_range {
  *     }
  *
  * A page that was given back (madvise()) counts as written, because it shows other bytes than before. It is reported
- * again until it is gone: beside the madvise(), with MADV_FREE, and in shared memory after MADV_DONTNEED. Where the kernel
+ * again until it is gone: beside the madvise(), with MADV_FREE, and in shared memory after MADV_DONTNEED. If the kernel
  * cannot be asked for it (PAGEMAP_SCAN, Linux 6.7, and /proc), it is reported until it was touched again. Memory that
  * mremap() has moved counts as written, at its new place and, after MREMAP_DONTUNMAP, at the old one. A page of a
  * transparent huge page is reported with all of it; MADV_NOHUGEPAGE keeps the kernel from making one.

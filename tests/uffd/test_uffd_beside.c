@@ -277,7 +277,7 @@ static void test_uffd_beside_a_kernel_that_joins_pages_no_write_is_lost(void **s
     run_both(*state, join_pages);
 }
 
-/* Where there is swap space. */
+/* If there is swap space; otherwise the pages stay. */
 static void test_uffd_beside_a_kernel_that_swaps_no_write_is_lost(void **state)
 {
     run_both(*state, swap_out);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 //! one-block.c in Rust, with a small safe binding in front: one translation block, one store beside it, and one store
-//! into it. The functions have their plain names. The library says how large its structs are and where their members
-//! lie.
+//! into it. The library says how large its structs are and where their members lie.
 //!
 //!     rustc --edition 2021 one-block.rs && ./one-block
 
-use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
+use std::cell::UnsafeCell;
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::io::{Error, Result};
 use std::os::raw::{c_char, c_int, c_uint, c_void};
 use std::ptr::null_mut;
 use std::sync::Mutex;
@@ -41,21 +41,20 @@ extern "C" {
 const PGL_HIT: c_int = 1;
 const PGL_BRACKET_OK: c_int = 0;
 
-/// A struct of the library's in zeroed memory that does not move.
-struct Memory(*mut u8, Layout);
+#[repr(C, align(16))]
+struct Unit(UnsafeCell<[u8; 16]>);
+
+/// A struct of the library's, in zeroed memory that does not move.
+struct Memory(Box<[Unit]>);
 
 impl Memory {
     fn new(size: usize) -> Memory {
-        let layout = Layout::from_size_align(size, unsafe { pgl_alignof_tb }).unwrap();
-        let address = unsafe { alloc_zeroed(layout) };
-        if address.is_null() {
-            handle_alloc_error(layout);
-        }
-        Memory(address, layout)
+        assert!(unsafe { pgl_alignof_tb } <= std::mem::align_of::<Unit>());
+        Memory((0..(size + 15) / 16).map(|_| Unit(UnsafeCell::new([0; 16]))).collect())
     }
 
     fn ptr(&self) -> *mut c_void {
-        self.0.cast()
+        self.0.as_ptr() as *mut c_void // C may write there, because of the UnsafeCell
     }
 
     /// Set a member, such as "table_config.ops", to a value of its size.
@@ -66,35 +65,25 @@ impl Memory {
                 entry = entry.add(1);
             }
             assert_eq!((*entry).size, std::mem::size_of::<T>());
-            self.0.add((*entry).offset).cast::<T>().write_unaligned(value);
+            self.ptr().cast::<u8>().add((*entry).offset).cast::<T>().write_unaligned(value);
         }
     }
 }
 
-impl Drop for Memory {
-    fn drop(&mut self) {
-        unsafe { dealloc(self.0, self.1) }
-    }
-}
+/// Each block is the emulator's part, here a name, and the library's.
+type Blocks = Mutex<HashMap<usize, (String, Memory)>>;
 
-unsafe impl Send for Memory {}
-
-/// The emulator's own part of a block, and the library's.
-struct Block {
-    name: String,
-    tb: Memory,
-}
-
-type Blocks = Mutex<HashMap<usize, Block>>;
-
-/// A table owns the blocks that are linked to it. Any thread may use it.
+/// A table owns the blocks that are linked to it.
 struct Table {
     table: *mut c_void,
     blocks: Box<Blocks>,
     _ops: Memory,
 }
 
-unsafe impl Sync for Table {}
+/// An error is what errno says.
+fn check(is_done: bool) -> Result<()> {
+    is_done.then_some(()).ok_or_else(Error::last_os_error)
+}
 
 /// The library calls this with the pages of the blocks locked. Out of the hash table, out of the jump caches.
 unsafe extern "C" fn retired(chain: *mut c_void, opaque: *mut c_void) {
@@ -102,14 +91,14 @@ unsafe extern "C" fn retired(chain: *mut c_void, opaque: *mut c_void) {
     let mut tb = chain;
     while !tb.is_null() {
         let next = pgl_tb_chain_next(tb);
-        let dead = blocks.lock().unwrap().remove(&(tb as usize)).unwrap();
-        println!("{} is dead", dead.name); // an emulator keeps it until no thread can be running it
+        let (name, _memory) = blocks.lock().unwrap().remove(&(tb as usize)).unwrap();
+        println!("{name} is dead"); // an emulator keeps it until no thread can be running it
         tb = next;
     }
 }
 
 impl Table {
-    fn new(page_bits: c_uint, addr_bits: c_uint) -> std::io::Result<Table> {
+    fn new(page_bits: c_uint, addr_bits: c_uint) -> Result<Table> {
         let blocks: Box<Blocks> = Box::default();
         let mut ops = Memory::new(unsafe { pgl_sizeof_tb_ops });
         ops.set("tb_ops.retired", retired as unsafe extern "C" fn(*mut c_void, *mut c_void));
@@ -119,32 +108,25 @@ impl Table {
         config.set("table_config.ops", ops.ptr());
         config.set("table_config.opaque", &*blocks as *const Blocks);
         let table = unsafe { pgl_table_new(config.ptr()) };
-        if table.is_null() {
-            return Err(std::io::Error::last_os_error());
-        }
+        check(!table.is_null())?;
         Ok(Table { table, blocks, _ops: ops })
     }
 
     /// Translate the bytes from `first` to `last`, on one page.
-    fn translate(&self, name: &str, first: u64, last: u64) -> std::io::Result<()> {
+    fn translate(&self, name: &str, first: u64, last: u64) -> Result<()> {
         let bracket = Memory::new(unsafe { pgl_sizeof_bracket });
-        if !unsafe { pgl_bracket_begin(bracket.ptr(), self.table, first >> 12) } {
-            return Err(std::io::Error::last_os_error());
-        }
+        check(unsafe { pgl_bracket_begin(bracket.ptr(), self.table, first >> 12) })?;
         // The page is locked from here to the commit. Read the guest's bytes here, and translate them.
-        let block = Block { name: name.to_string(), tb: Memory::new(unsafe { pgl_sizeof_tb }) };
-        let tb = block.tb.ptr();
-        unsafe {
-            pgl_tb_init(tb);
-            pgl_tb_set_bytes(tb, 0, first, last);
+        let memory = Memory::new(unsafe { pgl_sizeof_tb });
+        let tb = memory.ptr();
+        unsafe { pgl_tb_init(tb) };
+        unsafe { pgl_tb_set_bytes(tb, 0, first, last) };
+        self.blocks.lock().unwrap().insert(tb as usize, (name.to_string(), memory));
+        let linked = check(unsafe { pgl_bracket_commit(bracket.ptr(), tb, null_mut()) } == PGL_BRACKET_OK);
+        if linked.is_err() { // for want of memory: this thread stored nothing inside the bracket
+            self.blocks.lock().unwrap().remove(&(tb as usize));
         }
-        self.blocks.lock().unwrap().insert(tb as usize, block);
-        if unsafe { pgl_bracket_commit(bracket.ptr(), tb, null_mut()) } == PGL_BRACKET_OK {
-            return Ok(());
-        }
-        let error = std::io::Error::last_os_error(); // of memory: this thread stored nothing inside the bracket
-        self.blocks.lock().unwrap().remove(&(tb as usize));
-        Err(error)
+        linked
     }
 
     fn store_check(&self, addr: u64, len: u64) -> c_int {
@@ -158,7 +140,7 @@ impl Drop for Table {
     }
 }
 
-fn main() -> std::io::Result<()> {
+fn main() -> Result<()> {
     let table = Table::new(12, 48)?;
     table.translate("block 0x7010", 0x7010, 0x7043)?;
     println!("a store beside it: {}", table.store_check(0x7044, 8));

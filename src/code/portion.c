@@ -25,7 +25,8 @@
  *       (test_portion_narrows_a_page_that_it_left, test_portion_narrows_the_partner_of_a_page_that_it_left,
  *       test_portion_leaves_the_narrowing_to_another_killer)
  *   P3  A call returns when no victim of its is alive that it could see: no page of its range lists one, and each block
- *       that it named is dead and retired. (test_portion_comes_back_for_the_rest)
+ *       that it named is dead and retired. (test_portion_of_a_flush_is_bounded and its like,
+ *       test_portion_leaves_the_rest_to_another_killer)
  *   P4  A partner, a page outside the range of a portion that lists victims, is noted while a call has more portions,
  *       and narrowed once after them; if it is on a fifth leaf, at once. (test_portion_narrows_a_partner_once)
  *   P5  A block that is listed is marked only if a call has seen it live since it was linked, and kills it.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Usage: docs.sh SOURCES: names, files and links in the documents exist, and no sentence begins with What, Who or Where;
 # each source file has its row in design.md; each picture is shown and has its source; no two invariants have one name;
-# man pages have a date, files their licence; every exported function has its comment.
+# man pages have a date, files their licence; every exported function has its comment, and each test that is named exists.
 set -u
 export LC_ALL=C
 cd "$1" || exit 1
@@ -26,6 +26,12 @@ for doc in README.md docs/*.md docs/*.[157]; do
     for path in $(grep -oE '`(bench|docs|include|src|tests)/[A-Za-z0-9_./-]*`' "$doc" | tr -d '`' | sort -u); do
         [ -e "$path" ] || fail "$doc: no such file: $path"
     done
+done
+# Each test that a document or a comment names exists: a function, a program, or a test of meson's.
+existing=$({ grep -rhoE '\b(test|stress)_[A-Za-z0-9_]+' tests; find tests -name 'test_*.*' | sed 's|.*/||; s|\..*||'; } | sort -u)
+for name in $(grep -rhoE '\b(test|stress)_[a-z0-9_]*[a-z0-9]' README.md docs/*.md include src | sort -u); do
+    echo "$existing" | grep -q "^$name" || grep -q "'${name#*_}'" tests/meson.build ||
+        fail "there is no test $name, which a document or a comment names"
 done
 for source in docs/pictures/*.dot docs/pictures/*.msc; do
     picture=$(basename "${source%.*}.svg")

@@ -28,10 +28,12 @@ for doc in README.md docs/*.md docs/*.[157]; do
     done
 done
 # Each test that a document or a comment names exists: a function, a program, or a test of meson's.
-existing=$({ grep -rhoE '\b(test|stress)_[A-Za-z0-9_]+' tests; find tests -name 'test_*.*' | sed 's|.*/||; s|\..*||'; } | sort -u)
-for name in $(grep -rhoE '\b(test|stress)_[a-z0-9_]*[a-z0-9]' README.md docs/*.md include src | sort -u); do
-    echo "$existing" | grep -q "^$name" || grep -q "'${name#*_}'" tests/meson.build ||
-        fail "there is no test $name, which a document or a comment names"
+names='\b(test|stress)_[A-Za-z0-9_]*[A-Za-z0-9]'
+for name in $({
+    { grep -rhoE "$names" tests; find tests -name 'test_*.*' | sed 's|.*/||; s|\..*||'; } | sed 's/^/is /'
+    grep -rhoE "$names" README.md docs/*.md include src | sort -u | sed 's/^/named /'
+} | awk '$1 == "is" { all = all "\n" $2 } $1 == "named" && !index(all, "\n" $2) { print $2 }'); do
+    grep -q "'${name#*_}'" tests/meson.build || fail "there is no test $name, which a document or a comment names"
 done
 for source in docs/pictures/*.dot docs/pictures/*.msc; do
     picture=$(basename "${source%.*}.svg")

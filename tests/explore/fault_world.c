@@ -7,7 +7,7 @@
 struct fault_world sim;
 
 /* Every byte of the pager's page i is i + 1. */
-static _Alignas(8) unsigned char bytes[4][FRAME];
+static unsigned char bytes[4][FRAME];
 
 void act(void)
 {

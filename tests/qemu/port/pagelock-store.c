@@ -2,13 +2,19 @@
 /*
  * QEMU's stores on libpagelock, in system mode, and the traps of its TLBs.
  *
- * OBJECTS. Two short lists of stores for each thread: announced, not yet confirmed.
+ * OBJECTS. Two short lists of stores for each thread: announced, not yet confirmed. One array of lengths for all threads.
  *
  * STORES. A store into a page with code is announced before it is made (tb_invalidate_phys_range_fast()): if it kills
  * the running block, the vCPU leaves the block and runs the instruction again in a block of its own. It is confirmed
  * after it has been made, so that no block lives that another vCPU translated from the old bytes in between. The store
  * and atomic helpers confirm at their end, a page-table walk when it fills the TLB entry. A probe gives a host pointer
  * away, and nothing tells when its user has stored; these are confirmed when the block ends, which is asked to end soon.
+ *
+ * LENGTHS. A block that has killed itself will do so again: it is translated, leaves at its store, and runs the store a
+ * second time, and the code behind the store is translated as a block of its own. Therefore the next block from the same
+ * address ends with the storing instruction. It lives on, and only the code that has changed is translated again. The
+ * lengths are hints. Threads read and write them without a lock, and a new one takes the place of an old one; a length
+ * that is lost costs one leave, and one that is out of date makes a block shorter than it could be.
  *
  * WALKS. While a bracket is open, a thread may check no store. A page-table walk of the decoder's is remembered, and
  * pagelock_translated() hands it to the bracket when the block has been decoded, before the block is committed. If the
@@ -20,6 +26,7 @@
 #include "exec/exec-all.h"
 #include "exec/memory.h"
 #include "exec/ram_addr.h"
+#include "tcg/insn-start-words.h"
 #include "tcg/tcg.h"
 #include "tb-internal.h"
 #include "internal-common.h"
@@ -90,6 +97,36 @@ static void stores_add(struct pagelock_stores *stores, ram_addr_t addr, ram_addr
     stores->n++;
 }
 
+/* A block's first address, shifted, and below it the number of its instructions up to the one that kills it. */
+#define LENGTH_BITS 9u
+QEMU_BUILD_BUG_ON(CF_COUNT_MASK >> LENGTH_BITS);
+static uint64_t lengths[4096];
+
+static uint64_t *length_of(uint64_t addr)
+{
+    return &lengths[(addr ^ addr >> TARGET_PAGE_BITS) % ARRAY_SIZE(lengths)];
+}
+
+int pagelock_limit(const TranslationBlock *block, int max_insns)
+{
+    uint64_t addr = tb_page_addr0(block);
+    uint64_t length = qatomic_read(length_of(addr));
+
+    return length >> LENGTH_BITS == addr && length ? MIN(max_insns, (int)(length & CF_COUNT_MASK)) : max_insns;
+}
+
+/* A block has killed itself: let the next one from its address end with the instruction that has done it. */
+static void limit_next(TranslationBlock *block, uintptr_t retaddr)
+{
+    uint64_t data[TARGET_INSN_START_WORDS];
+    int left = cpu_unwind_data_from_tb(block, retaddr, data); /* with the storing one */
+    uint64_t addr = tb_page_addr0(block);
+
+    if (left > 1) {
+        qatomic_set(length_of(addr), addr << LENGTH_BITS | (block->icount - left + 1));
+    }
+}
+
 /*
  * A store has killed a block. If that is the running one, run the storing instruction again in a block of its own, which
  * is exempt: one that overwrites itself would be run for ever.
@@ -104,6 +141,7 @@ static void leave_dead_block(uintptr_t retaddr)
         return;
     }
     pagelock_count(LEFT);
+    limit_next(block, retaddr);
     cpu_restore_state_from_tb(current_cpu, block, retaddr);
     current_cpu->cflags_next_tb = 1 | CF_NOIRQ | curr_cflags(current_cpu);
     cpu_loop_exit_noexc(current_cpu);

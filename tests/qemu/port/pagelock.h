@@ -8,9 +8,10 @@
 
 #include "exec/translation-block.h"
 
-/* QEMU's, static in tb-maint.c without the port. */
+/* QEMU's, static in tb-maint.c and translate-all.c without the port. */
 void tb_remove_from_jmp_list(TranslationBlock *orig, int n_orig);
 void tb_jmp_unlink(TranslationBlock *dest);
+int cpu_unwind_data_from_tb(TranslationBlock *tb, uintptr_t host_pc, uint64_t *data);
 
 /* Called by QEMU's do_tb_flush() in the exclusive section. */
 void tb_remove_all(void);
@@ -34,6 +35,11 @@ static inline void pagelock_leave(void)
 static inline int pagelock_translated(int size)
 {
     return size;
+}
+
+static inline int pagelock_limit(const TranslationBlock *block, int max_insns)
+{
+    return max_insns;
 }
 
 #else
@@ -92,6 +98,9 @@ void pagelock_second_look(CPUState *cpu, ram_addr_t ram_addr);
  * store of a page-table walk has made the decoded bytes void.
  */
 int pagelock_translated(int size);
+
+/* Return how many instructions a block should have at most: fewer, if its predecessor has killed itself. */
+int pagelock_limit(const TranslationBlock *block, int max_insns);
 
 #endif
 #endif

@@ -67,7 +67,9 @@ def made_up_tree():
         'accel/tcg/tb-maint.c': maint,
         'accel/tcg/tb-internal.h': arms(''.join(define(name) for name in PORT.USER_LOCK_FUNCTIONS), 'int a;\n'),
         'accel/tcg/internal-target.h': arms(define('page_table_config_init'), 'int a;\n'),
-        'accel/tcg/translate-all.c': include + define('setjmp_gen_code', '    return tcg_gen_code(a, (1));\n', 'int'),
+        'accel/tcg/translate-all.c': include + define('setjmp_gen_code', '    return tcg_gen_code(a, (1));\n', 'int')
+                                     + define('cpu_unwind_data_from_tb', head='static int')
+                                     + define('tb_gen_code', '    if (tb) {\n        tb_lock_page0(max_insns);\n    }\n'),
         'accel/tcg/cpu-exec.c': include + define('cpu_tb_exec', '    a = tcg_qemu_tb_exec(a);\n')
                                 + define('cpu_exec_longjmp_cleanup'),
         'accel/tcg/cputlb.c': tlb,

@@ -136,6 +136,10 @@ class TestPort(unittest.TestCase):
     def test_port_wraps_the_generation_of_code(self):
         self.assertIn('return pagelock_translated(tcg_gen_code(a, (1)));', self.ported('accel/tcg/translate-all.c'))
 
+    def test_port_asks_how_long_a_block_may_be_once_its_page_is_locked(self):
+        self.assertRegex(self.ported('accel/tcg/translate-all.c'),
+                         r'tb_lock_page0\(max_insns\);\s+max_insns = pagelock_limit\(tb, max_insns\);')
+
     def test_port_changes_members_of_a_block(self):
         block = self.ported('include/exec/translation-block.h')
         self.assertEqual(re.findall(r'(\w+)(?:\[2\])?;', block), ['icount', 'jmp_lock', 'pagelock', 'pagelock'])

@@ -10,6 +10,7 @@
 
 #include "../cm.h"
 #include "calls.h"
+#include "sigbus.h"
 
 static unsigned sleeps; /* usleep() on other threads than the first. Atomic. */
 
@@ -27,6 +28,51 @@ static void test_uffd_bad_page_spoils_no_neighbour(void **state)
         assert_true(page == 8 ? shows_zeros(f, page) : shows_page(f, page));
     }
     assert_errors(f, 1);
+}
+
+static enum pgl_uffd_remedy remedy;
+
+static enum pgl_uffd_remedy on_failure(void *arg, const void *addr, int error)
+{
+    (void)arg;
+    (void)addr;
+    (void)error;
+    return remedy;
+}
+
+static const struct fixture *looking; /* atomic, as what it finds */
+static uint64_t counted_at_wake;
+
+static void look_at_first_wake(unsigned long request)
+{
+    const struct fixture *f = request == UFFDIO_WAKE ? __atomic_exchange_n(&looking, NULL, __ATOMIC_ACQ_REL) : NULL;
+
+    if (f) {
+        __atomic_store_n(&counted_at_wake, stats_of(f).errors, __ATOMIC_RELEASE);
+    }
+}
+
+/* A thread that goes on with zeros, or with SIGBUS, finds its page counted. */
+static void test_uffd_page_in_error_is_counted_before_its_thread_goes_on(void **state)
+{
+    struct fixture *f = *state;
+
+    SKIP_WITHOUT_POISON();
+    sigbus_install();
+    f->config.failed = on_failure;
+    for (unsigned i = 0; i < 2; i++) {
+        remedy = i == 0 ? PGL_UFFD_ZERO : PGL_UFFD_POISON;
+        assert_true(try_new(f));
+        assert_true(try_map(f));
+        __atomic_store_n(&bad_offset, 8 * PAGE, __ATOMIC_RELEASE);
+        __atomic_store_n(&looking, f, __ATOMIC_RELEASE);
+        __atomic_store_n(&before_ioctl, look_at_first_wake, __ATOMIC_RELEASE);
+        assert_true(remedy == PGL_UFFD_ZERO ? shows_zeros(f, 8) : sigbus_at(f->memory + 8 * PAGE, PAGE));
+        undo_new(f); /* joins the handlers */
+        __atomic_store_n(&before_ioctl, NULL, __ATOMIC_RELEASE);
+        assert_int_equal(__atomic_exchange_n(&counted_at_wake, 0, __ATOMIC_ACQUIRE), 1);
+        renew_memory(f);
+    }
 }
 
 /* Pages that are resident here but not in memory are looked for again, and then it is a first try that fails. */
@@ -116,6 +162,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_uffd_bad_page_spoils_no_neighbour),
+        TEST(test_uffd_page_in_error_is_counted_before_its_thread_goes_on),
         TEST(test_uffd_page_looked_for_again_is_read_again_if_it_fails),
         TEST(test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler),
     };

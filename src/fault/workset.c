@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Working sets: made of a recording or of other sets, and looked up. workset_internal.h has the invariants.
+ * Working sets: made of a recording or of other sets, and looked up. workset_internal.h has the invariants,
+ * and workset_cover.c makes the clusters.
  *
  * READERS      A set never changes once it is made; therefore a fault reads it without a lock. Its owner frees it when
  *              no object has it.
- * COVER        Two stretches are in one cluster if the pages between them cost less than a request, and if the second
- *              one fits in whole. A stretch that is longer than a cluster is cut. Only its last part shares a cluster
- *              with what follows. Long stretches are kept in one piece; therefore the memory for the pieces is in
- *              proportion to the number of stretches.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "costs_internal.h"
 #include "workset_internal.h"
 
 struct pgl_workset *pgl_workset_alloc(const char *name, size_t name_length, uint32_t nstretches)
@@ -47,54 +43,12 @@ void pgl_workset_free(struct pgl_workset *workset)
     }
 }
 
-/* Add pages to the last piece, or begin another one. A request is worth @gap pages. */
-static void cover(struct pgl_workset *workset, uint32_t first, uint32_t last, uint64_t gap)
-{
-    struct pgl_piece *piece = &workset->pieces[workset->npieces];
-
-    if (workset->npieces > 0 && first - piece[-1].last - 1 <= gap && last - piece[-1].first < PGL_WORKSET_CLUSTER) {
-        piece[-1].last = last;
-    } else {
-        *piece = (struct pgl_piece){first, last};
-        workset->npieces++;
-    }
-}
-
-/* Cover a stretch: what fills whole clusters is a piece, and the rest may share a cluster with others. */
-static void cover_stretch(struct pgl_workset *workset, const struct pgl_stretch *stretch, uint64_t gap)
-{
-    uint32_t whole = stretch->npages / PGL_WORKSET_CLUSTER * PGL_WORKSET_CLUSTER;
-    uint32_t last = stretch->first + (stretch->npages - 1);
-
-    if (whole > 0) {
-        workset->pieces[workset->npieces++] = (struct pgl_piece){stretch->first, stretch->first + (whole - 1)};
-    }
-    if (stretch->npages > whole) {
-        cover(workset, stretch->first + whole, last, gap);
-    }
-    workset->pages += stretch->npages;
-}
-
 struct pgl_workset *pgl_workset_finish(struct pgl_workset *workset, const struct pgl_costs *costs)
 {
-    static const struct pgl_costs unknown;
-    struct pgl_costs known = pgl_costs_known(costs ? costs : &unknown);
-    uint64_t gap = known.fault_ns / known.page_ns;
-
-    workset->pieces = calloc(2 * (size_t)workset->nstretches + 1, sizeof(*workset->pieces));
-    if (!workset->pieces) {
+    if (!pgl_workset_cover(workset, costs)) {
         pgl_workset_free(workset);
         errno = ENOMEM;
         return NULL;
-    }
-    for (uint32_t i = 0; i < workset->nstretches; i++) {
-        cover_stretch(workset, &workset->stretches[i], gap);
-    }
-    for (uint32_t i = 0; i < workset->npieces; i++) {
-        uint64_t npages = (uint64_t)workset->pieces[i].last - workset->pieces[i].first + 1;
-
-        workset->cluster_pages += npages;
-        workset->clusters += (npages - 1) / PGL_WORKSET_CLUSTER + 1;
     }
     return workset;
 }

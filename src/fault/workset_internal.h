@@ -16,6 +16,8 @@
 
 #include <pagelock/workset.h>
 
+#define PGL_WORKSET_LONG (4 * PGL_WORKSET_CLUSTER) /* pages of a stretch whose clusters begin where it does */
+
 /* Neighbouring pages that the same number of runs touched. */
 struct pgl_stretch {
     uint32_t first;
@@ -44,7 +46,10 @@ struct pgl_workset {
 /* Returns a set of no pages with room for some stretches, or NULL with errno: EINVAL for a name that is too long. */
 struct pgl_workset *pgl_workset_alloc(const char *name, size_t name_length, uint32_t nstretches);
 
-/* Make the clusters: all stretches are there. Returns the set, or frees it and returns NULL with errno. */
+/* Find the cheapest clusters for the stretches, which are all there. Returns false if there is no memory. */
+bool pgl_workset_cover(struct pgl_workset *workset, const struct pgl_costs *costs);
+
+/* Make the clusters of all stretches. Returns the set, or frees it and returns NULL with errno. */
 struct pgl_workset *pgl_workset_finish(struct pgl_workset *workset, const struct pgl_costs *costs);
 
 /* Return word @number of a recording: bit b stands for page 64 * number + b. */

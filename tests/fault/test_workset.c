@@ -136,12 +136,12 @@ static void test_workset_finds_the_cluster_of_a_page_and_none_elsewhere(void **s
     pgl_workset_free(set);
 }
 
-static void test_workset_bridges_a_gap_that_costs_no_more_than_a_request(void **state)
+static void test_workset_bridges_a_gap_that_costs_less_than_a_request(void **state)
 {
-    struct pgl_workset *set = SET(&two_pages, 10, 10, 13, 13, 17, 17);
+    struct pgl_workset *set = SET(&two_pages, 10, 10, 12, 12, 15, 15);
 
     (void)state;
-    CLUSTERS(set, 10, 13, 17, 17);
+    CLUSTERS(set, 10, 12, 15, 15);
     pgl_workset_free(set);
 }
 
@@ -178,7 +178,7 @@ static void test_workset_cluster_has_64_pages_at_most(void **state)
 
 static void test_workset_cuts_a_long_stretch_and_shares_its_last_part(void **state)
 {
-    struct pgl_workset *set = SET(&two_pages, 0, 199, 202, 210);
+    struct pgl_workset *set = SET(&two_pages, 0, 199, 201, 210);
     struct pgl_pager_range cluster;
 
     (void)state;
@@ -186,6 +186,111 @@ static void test_workset_cuts_a_long_stretch_and_shares_its_last_part(void **sta
     assert_true(pgl_workset_find(set, 127, &cluster));
     assert_int_equal(cluster.first, 64);
     pgl_workset_free(set);
+}
+
+/* The least cost of covering pages, which are in ascending order, with clusters of up to 64. */
+static uint64_t least_ns(const uint64_t *pages, unsigned npages, const struct pgl_costs *costs)
+{
+    uint64_t least[3000] = {0};
+
+    assert_true(npages < 3000);
+    for (unsigned end = 1; end <= npages; end++) {
+        least[end] = UINT64_MAX;
+        for (unsigned from = end; from-- > 0 && pages[end - 1] - pages[from] < 64;) {
+            uint64_t span = pages[end - 1] - pages[from] + 1;
+            uint64_t ns = least[from] + costs->fault_ns + span * costs->page_ns;
+
+            least[end] = ns < least[end] ? ns : least[end];
+        }
+    }
+    return least[npages];
+}
+
+/* Stretches and gaps of up to so many pages, at random. Returns what the clusters cost more than the least. */
+static uint64_t waste_of(unsigned npages, uint32_t stretch, uint32_t gap, const struct pgl_costs *costs)
+{
+    struct pgl_recording *recording = pgl_recording_new(400000);
+    static uint32_t random = 1;
+    struct pgl_workset_info info;
+    struct pgl_workset *set;
+    uint64_t pages[3000];
+    uint64_t page = 0;
+
+    for (unsigned n = 0, left = 0; n < npages; n++, left--) {
+        random = random * 1664525 + 1013904223;
+        if (left == 0) {
+            left = 1 + (random >> 8) % stretch;
+            page += 1 + (random >> 16) % gap;
+        }
+        pages[n] = page;
+        pgl_recording_touch(recording, page++);
+    }
+    set = pgl_workset_new(recording, NULL, costs);
+    assert_non_null(set);
+    pgl_workset_get_info(set, &info);
+    pgl_workset_free(set);
+    pgl_recording_free(recording);
+    return info.clusters * costs->fault_ns + info.cluster_pages * costs->page_ns - least_ns(pages, npages, costs);
+}
+
+static const struct pgl_costs some_costs[] = {{3200, 1130}, {88000, 7600}, {110000, 2600}, {1, 1000}};
+
+static void test_workset_clusters_cost_least(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        for (unsigned times = 0; times < 20; times++) {
+            assert_int_equal(waste_of(600, 20, 30, &some_costs[i]), 0);
+            assert_int_equal(waste_of(600, 3, 100, &some_costs[i]), 0);
+            assert_int_equal(waste_of(600, 127, 5, &some_costs[i]), 0); /* two in a row may have 254 pages */
+        }
+    }
+}
+
+/* They are found by segments of 1,024 pages. Where one ends, a cluster too many is possible. */
+static void test_workset_clusters_of_many_pages_cost_next_to_the_least(void **state)
+{
+    (void)state;
+    for (unsigned npages = 1023; npages <= 1025; npages++) {
+        for (unsigned i = 0; i < 4; i++) {
+            assert_true(waste_of(npages, 20, 30, &some_costs[i]) <= some_costs[i].fault_ns);
+            assert_true(waste_of(npages + 1024, 127, 5, &some_costs[i]) <= 2 * some_costs[i].fault_ns);
+        }
+    }
+}
+
+/* Of each three pages one was touched, and 22 of them have a cluster. The first segment ends in the 47th cluster. */
+static void test_workset_cluster_goes_on_in_the_next_segment(void **state)
+{
+    struct pgl_recording *recording = pgl_recording_new(4000);
+    struct pgl_workset_info info;
+    struct pgl_workset *set;
+
+    (void)state;
+    for (uint64_t i = 0; i < UINT64_C(47) * 22; i++) {
+        pgl_recording_touch(recording, 3 * i);
+    }
+    set = pgl_workset_new(recording, NULL, &some_costs[1]);
+    pgl_workset_get_info(set, &info);
+    assert_int_equal(info.clusters, 47);
+    assert_int_equal(info.cluster_pages, 47 * 64);
+    pgl_workset_free(set);
+    pgl_recording_free(recording);
+}
+
+static void test_workset_cuts_a_stretch_of_256_pages_from_its_beginning(void **state)
+{
+    struct pgl_workset *of_255 = SET(NULL, 1, 1, 3, 257, 259, 300);
+    struct pgl_workset *of_256 = SET(NULL, 1, 1, 3, 258, 260, 300);
+    struct pgl_workset *of_257 = SET(NULL, 1, 1, 3, 259, 261, 300);
+
+    (void)state;
+    CLUSTERS(of_255, 1, 64, 65, 128, 129, 192, 193, 256, 257, 300);
+    CLUSTERS(of_256, 1, 1, 3, 66, 67, 130, 131, 194, 195, 258, 260, 300);
+    CLUSTERS(of_257, 1, 1, 3, 66, 67, 130, 131, 194, 195, 258, 259, 300);
+    pgl_workset_free(of_255);
+    pgl_workset_free(of_256);
+    pgl_workset_free(of_257);
 }
 
 static void test_workset_knows_its_name_and_its_pages(void **state)
@@ -382,10 +487,14 @@ int main(void)
         cmocka_unit_test(test_recording_refuses_no_pages_and_too_many),
         cmocka_unit_test(test_workset_of_nothing_has_no_cluster),
         cmocka_unit_test(test_workset_finds_the_cluster_of_a_page_and_none_elsewhere),
-        cmocka_unit_test(test_workset_bridges_a_gap_that_costs_no_more_than_a_request),
+        cmocka_unit_test(test_workset_bridges_a_gap_that_costs_less_than_a_request),
         cmocka_unit_test(test_workset_goes_by_the_costs_of_advice_h_where_none_are_known),
         cmocka_unit_test(test_workset_cluster_has_64_pages_at_most),
         cmocka_unit_test(test_workset_cuts_a_long_stretch_and_shares_its_last_part),
+        cmocka_unit_test(test_workset_clusters_cost_least),
+        cmocka_unit_test(test_workset_clusters_of_many_pages_cost_next_to_the_least),
+        cmocka_unit_test(test_workset_cluster_goes_on_in_the_next_segment),
+        cmocka_unit_test(test_workset_cuts_a_stretch_of_256_pages_from_its_beginning),
         cmocka_unit_test(test_workset_knows_its_name_and_its_pages),
         cmocka_unit_test(test_workset_name_has_its_limit),
         cmocka_unit_test(test_workset_refuses_unreasonable_costs),

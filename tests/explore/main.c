@@ -45,7 +45,11 @@ static void usage(void)
 static const struct explore_scenario *const lists[] = {
     page_scenarios,  collection_scenarios, bracket_scenarios, super_scenarios, tb_scenarios,
     hot_scenarios,   choice_scenarios,     store_scenarios,   fence_scenarios, killed_scenarios,
-    fault_scenarios, object_scenarios,     workset_scenarios, range_scenarios};
+    fault_scenarios, object_scenarios,     workset_scenarios, range_scenarios,
+#ifdef EXPLORE_UFFD
+    dirty_scenarios,
+#endif
+};
 #define NLISTS (sizeof lists / sizeof *lists)
 
 /* One, or with a star at the end all whose names begin so. */

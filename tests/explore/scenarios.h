@@ -19,5 +19,6 @@ extern const struct explore_scenario choice_scenarios[];     /* kills of chosen 
 extern const struct explore_scenario store_scenarios[];      /* store brackets, announced stores */
 extern const struct explore_scenario fence_scenarios[];      /* tables with asymmetric fences */
 extern const struct explore_scenario killed_scenarios[];     /* stores to pages that are held to kill */
+extern const struct explore_scenario dirty_scenarios[];      /* pages that are taken and given back; with userfaultfd */
 
 #endif

@@ -53,6 +53,7 @@ GPtrArray *micro_all(void)
     micro_hold_cases(cases);
     micro_kill_cases(cases);
     micro_memory_cases(cases);
+    micro_pager_cases(cases);
     micro_store_cases(cases);
     micro_super_cases(cases);
     micro_wait_cases(cases);

@@ -88,6 +88,7 @@ void micro_fault_cases(GPtrArray *cases);
 void micro_hold_cases(GPtrArray *cases);
 void micro_kill_cases(GPtrArray *cases);
 void micro_memory_cases(GPtrArray *cases);
+void micro_pager_cases(GPtrArray *cases);
 void micro_store_cases(GPtrArray *cases);
 void micro_super_cases(GPtrArray *cases);
 void micro_wait_cases(GPtrArray *cases);

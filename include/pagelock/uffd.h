@@ -335,7 +335,8 @@ enum pgl_uffd_memory {
  *      has (127 with the shipped table). Each handler may have one more cluster under way. A page that is locked,
  *      pinned or shared with a forked child stays, and so does one that became zeros because it could not be read.
  *      There is no limit in a forked child, and none any more when mremap() has moved a part. Costs nine bytes per
- *      page. Needs write_protect, PGL_UFFD_PRIVATE, no PGL_UFFD_CALLBACK, and Linux 6.8
+ *      page, and 64 pages for all regions of a pager. Needs write_protect, PGL_UFFD_PRIVATE, no PGL_UFFD_CALLBACK, and
+ *      Linux 6.8
  *
  * A member that is zero has its usual meaning. Later versions may have more members; therefore initialize the struct
  * with zeros, or with designated members.

@@ -11,7 +11,8 @@
  * MOVES        madvise() by a handler would wait for the handler that reads its event. UFFDIO_MOVE sends none. The
  *              kernel refuses it (EAGAIN) while an event is unread. Therefore the map is right about the page, as for
  *              copies (S2). That holds only if the scratch memory belongs to the region's userfaultfd. To drop it
- *              without an event, the handler unregisters it for that moment.
+ *              without an event, the handler unregisters it for that moment. That costs more than a move; therefore
+ *              pages stay in the scratch memory until it is full.
  * INVARIANTS   O9: a page that was written is listed again when it is installed anew: it was absent, because the program
  *              has given it back. Its event may be older than the write, and the kernel drops the page after both.
  *              O10: the page at an address is the listed one, because the map shows the object there, and mremap() has
@@ -362,11 +363,8 @@ void pgl_limit_keep(struct pgl_uffd *uffd, struct pgl_object *object)
 
     while (more && find_surplus(limit) != HEAD) {
         pthread_rwlock_wrlock(&uffd->layout); /* O12 */
-        more = (uffd->scratch.registered && uffd->scratch.used == 0) || empty_scratch(uffd);
+        more = (uffd->scratch.registered && uffd->scratch.used < SCRATCH_PAGES) || empty_scratch(uffd);
         more = more && give_some_back(uffd, object);
-        if (uffd->scratch.used > 0) {
-            empty_scratch(uffd);
-        }
         pthread_rwlock_unlock(&uffd->layout);
     }
 }

@@ -23,7 +23,7 @@
 #define HANDLERS 2
 #define READERS 3
 #define WRITERS 2
-#define ROUNDS 8
+#define ROUNDS 4
 #define EVERY 8 /* one of so many pages is written */
 
 /* Of newer headers. */

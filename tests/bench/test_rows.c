@@ -201,6 +201,11 @@ void micro_memory_cases(GPtrArray *cases)
     (void)cases;
 }
 
+void micro_pager_cases(GPtrArray *cases)
+{
+    (void)cases;
+}
+
 void micro_store_cases(GPtrArray *cases)
 {
     (void)cases;

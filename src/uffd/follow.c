@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * A handler stays with the thread that faults.
+ * A handler stays with the thread that faults, if that is cheaper.
  *
  * FOLLOWING    A fault wakes a handler, and the handler wakes the thread. If the two sleep on different processors,
  *              each wake-up interrupts an idle processor, which costs several times what the page costs. On one
@@ -17,6 +17,12 @@
  *              Z4: it looks where the thread runs after it has woken it, and once in a while only.
  *              Z5: a move does not always last, because the scheduler may owe the thread time from before. Therefore
  *              the handler moves again soon, but rests when many moves in a row were in vain.
+ *              Z6: some schedulers keep the two on one processor themselves, and wake them sooner at equal priorities.
+ *              Therefore the handler compares two ways: it follows, or it leaves its place to the scheduler and has the
+ *              priority that it was started with. A way costs the median of 32 times from waking the thread to its
+ *              next fault. The handler changes its way if the other one costs less, or if that is unknown. It forgets
+ *              the cost of the other way once in a while, and finds out again. One of several handlers only follows,
+ *              because it does not see all faults of the thread.
  *              (test_uffd_follow_*)
  *              Each handler has its own state, which no other thread reads.
  * NOT PROMISED A change of affinity by another party that leaves the handler exactly the processor to which it has
@@ -32,13 +38,15 @@
 
 #include "uffd_internal.h"
 
-#define PRIORITY (-20)     /* the nice value of a handler */
-#define ALONE 8            /* faults in a row of a thread that is followed */
-#define SOON_NS 100000     /* between a move and the look whether the thread is there */
-#define LATER_NS 500000    /* between two looks while it is */
-#define VAIN 16            /* moves in a row after which it was not */
-#define REST_NS 50000000   /* without a look, after these */
-#define FIELD_PROCESSOR 39 /* of /proc/PID/stat, from 1; the name, which is in parentheses, is the second */
+#define PRIORITY (-20)       /* the nice value of a handler that follows */
+#define ALONE 8              /* faults in a row of a thread that is followed */
+#define SOON_NS 100000       /* between a move and the look whether the thread is there */
+#define LATER_NS 500000      /* between two looks while it is */
+#define VAIN 16              /* moves in a row after which it was not */
+#define REST_NS 50000000     /* without a look, after these */
+#define FORGET_NS 1000000000 /* after which the cost of the other way is unknown */
+#define MAX_GAP_NS 200000    /* a thread that has faulted later did something else */
+#define FIELD_PROCESSOR 39   /* of /proc/PID/stat, from 1; the name, which is in parentheses, is the second */
 
 /* Returns the processor that a thread of this process runs on, or last ran on; -1 when that cannot be known. */
 static int processor_of(uint32_t thread)
@@ -126,9 +134,57 @@ static void look(struct pgl_follow *follow, uint64_t now_ns)
     }
 }
 
-void pgl_follow_start(struct pgl_follow *follow)
+/* Go the other way. The next fault looks where the thread is, if the handler follows then. */
+static void change_way(struct pgl_follow *follow)
 {
-    *follow = (struct pgl_follow){.processor = -1};
+    follow->leaves = !follow->leaves;
+    follow->next_look_ns = 0;
+    follow->vain = 0;
+    run_on(follow, -1);
+    if (follow->raised) {
+        set_priority(follow->leaves ? follow->nice : PRIORITY);
+    }
+}
+
+/* Whether the other way is to be tried, or costs less by a sixteenth. */
+static bool is_other_better(const struct pgl_follow *follow)
+{
+    uint64_t other_ns = follow->cost_ns[!follow->leaves];
+
+    return other_ns == 0 || follow->cost_ns[follow->leaves] > other_ns + other_ns / 16;
+}
+
+/* The thread has faulted so long after it was woken. */
+static void note_gap(struct pgl_follow *follow, uint64_t gap_ns, uint64_t now_ns)
+{
+    unsigned at;
+
+    if (gap_ns > MAX_GAP_NS && !follow->leaves) { /* it says nothing; otherwise its handler may be the cause */
+        return;
+    }
+    for (at = follow->ngaps; at > 0 && follow->gap_ns[at - 1] > gap_ns; at--) {
+        follow->gap_ns[at] = follow->gap_ns[at - 1];
+    }
+    follow->gap_ns[at] = gap_ns;
+    follow->ngaps++;
+    if (follow->ngaps < PGL_FOLLOW_GAPS) {
+        return;
+    }
+
+    follow->ngaps = 0;
+    follow->cost_ns[follow->leaves] = follow->gap_ns[PGL_FOLLOW_GAPS / 2] + 1;
+    if (now_ns >= follow->forget_ns) {
+        follow->forget_ns = now_ns + FORGET_NS;
+        follow->cost_ns[!follow->leaves] = 0;
+    }
+    if (is_other_better(follow)) {
+        change_way(follow);
+    }
+}
+
+void pgl_follow_start(struct pgl_follow *follow, bool only)
+{
+    *follow = (struct pgl_follow){.processor = -1, .only = only};
     if (sched_getaffinity(0, sizeof(follow->set), &follow->set) != 0 || CPU_COUNT(&follow->set) < 2) {
         return;
     }
@@ -138,7 +194,7 @@ void pgl_follow_start(struct pgl_follow *follow)
     follow->raised = set_priority(PRIORITY);
 }
 
-void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t now_ns)
+void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t read_ns, uint64_t answered_ns)
 {
     if (!follow->able) {
         return;
@@ -146,12 +202,18 @@ void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t now_n
     if (thread != follow->thread) { /* Z3 */
         follow->thread = thread;
         follow->faults = 0;
+        follow->ngaps = 0;
+        follow->answered_ns = 0;
         if (follow->processor >= 0) {
             run_on(follow, -1);
         }
     }
     follow->faults++;
-    if (thread != 0 && follow->faults >= ALONE && now_ns >= follow->next_look_ns) { /* Z4 */
-        look(follow, now_ns);
+    if (follow->only && thread != 0 && follow->answered_ns != 0) { /* Z6 */
+        note_gap(follow, read_ns - follow->answered_ns, read_ns);
+    }
+    follow->answered_ns = answered_ns;
+    if (!follow->leaves && thread != 0 && follow->faults >= ALONE && read_ns >= follow->next_look_ns) { /* Z4 */
+        look(follow, read_ns);
     }
 }

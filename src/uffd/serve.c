@@ -289,7 +289,8 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
     }
 
     if (thread >= 0) {
-        pgl_follow_fault(&handler->follow, (uint32_t)thread, start_ns);
+        pgl_follow_fault(&handler->follow, (uint32_t)thread, start_ns,
+                         handler->last_thread != 0 ? handler->answered_ns : 0);
     }
     if (space) {
         pgl_space_let_go(uffd, space);
@@ -317,7 +318,7 @@ static void *handle(void *arg)
     struct pgl_handler *handler = arg;
 
     if (handler->uffd->config.handover == PGL_UFFD_FOLLOW) {
-        pgl_follow_start(&handler->follow);
+        pgl_follow_start(&handler->follow, handler->uffd->share > 1);
     }
     for (;;) {
         struct epoll_event event;

@@ -130,6 +130,8 @@ struct pgl_meter {
     uint64_t shortest_before_ns;
 };
 
+#define PGL_FOLLOW_GAPS 32 /* times by which a handler decides whether it follows */
+
 /* The processor of a handler, and the thread because of which it is there. */
 struct pgl_follow {
     bool able;             /* it has more than one processor to choose from */
@@ -142,6 +144,13 @@ struct pgl_follow {
     uint64_t faults;       /* of this thread, in a row */
     uint64_t next_look_ns; /* when to look where the thread runs */
     unsigned vain;         /* moves in a row after which the thread was elsewhere */
+    bool only;             /* the pager has no other handler */
+    bool leaves;           /* its place is left to the scheduler */
+    uint64_t answered_ns;  /* when the thread was woken last, or 0 */
+    uint64_t cost_ns[2];   /* of a hand-over if the handler follows, and if it leaves; 0: unknown */
+    uint64_t forget_ns;    /* when the cost of the other way is to be forgotten */
+    unsigned ngaps;        /* times so far, in ascending order: */
+    uint64_t gap_ns[PGL_FOLLOW_GAPS];
 };
 
 /* Memory that pages are moved to when they are given back. Protected by the layout, held for writing. */
@@ -249,11 +258,14 @@ int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler);
 
 /* follow.c */
 
-/* Look up the processors of the calling handler, and raise its priority. */
-void pgl_follow_start(struct pgl_follow *follow);
+/* Look up the processors of the calling handler, and raise its priority. @only: the pager has no other handler. */
+void pgl_follow_start(struct pgl_follow *follow, bool only);
 
-/* A fault of a thread was answered by the calling handler, or with thread 0 faults of several. */
-void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t now_ns);
+/*
+ * The calling handler has read a fault of a thread, and answered it, or not yet: then @answered_ns is 0. Thread 0 stands
+ * for several.
+ */
+void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t read_ns, uint64_t answered_ns);
 
 /* bad_page.c */
 

@@ -21,7 +21,10 @@
 #define LATER_NS 500000  /* between two looks that find the thread in its place */
 #define REST_NS 50000000 /* after VAIN moves in vain */
 #define VAIN 16
-#define NICE 5 /* the handler's nice value when it starts */
+#define GAPS 32              /* times by which the handler decides whether it follows */
+#define FORGET_NS 1000000000 /* after which it tries the other way again */
+#define MAX_GAP_NS 200000    /* longer ones say nothing while it follows */
+#define NICE 5               /* the handler's nice value when it starts */
 
 static pthread_mutex_t kernel_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -150,13 +153,19 @@ static bool is_on_one_processor(void)
     return CPU_COUNT(&now.set) == 1;
 }
 
-static uint64_t touched; /* the pages below have been touched */
+static uint64_t touched; /* so many touches, each of the next page */
 
-/* Touch so many pages. When a page is there, the handler has ended what it did after the page before. */
+/*
+ * Touch so many pages, and give them all back when they have been touched. When a page is there, the handler has ended
+ * what it did after the page before.
+ */
 static void touch(struct fixture *f, unsigned n)
 {
     for (; n > 0; n--, touched++) {
-        assert_true(shows_page(f, touched));
+        if (touched > 0 && touched % NPAGES == 0) {
+            assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+        }
+        assert_true(shows_page(f, touched % NPAGES));
     }
 }
 
@@ -235,13 +244,13 @@ static void test_uffd_follow_looks_are_rare(void **state)
     touch(f, 2 * ALONE);
     assert_int_equal(count_looks(), 1);
     let_time_pass(SOON_NS);
-    touch(f, ALONE);
+    touch(f, 3);
     assert_int_equal(count_looks(), 2);
     let_time_pass(LATER_NS - 1);
-    touch(f, ALONE);
+    touch(f, 3);
     assert_int_equal(count_looks(), 2);
     let_time_pass(1);
-    touch(f, ALONE);
+    touch(f, 3);
     assert_int_equal(count_looks(), 3);
 }
 
@@ -294,7 +303,7 @@ static void test_uffd_follow_handler_obeys_a_new_affinity(void **state)
         assert_runs_on(4, 6);
     }
     __atomic_store_n(&processor, 5, __ATOMIC_RELAXED);
-    for (unsigned i = 0; i < 8; i++) {
+    for (unsigned i = 0; i < 5; i++) {
         let_time_pass(LATER_NS);
         touch(f, 2);
     }
@@ -347,6 +356,114 @@ static void test_uffd_follow_move_that_lasts_ends_the_row(void **state)
     let_time_pass(LATER_NS);
     touch(f, 2); /* it is there */
     assert_int_equal(move_on(f, VAIN / 2 + 3), VAIN / 2 + 3);
+}
+
+/* Touch @n pages, each so long after the one before. */
+static void touch_after(struct fixture *f, unsigned n, uint64_t gap_ns)
+{
+    for (; n > 0; n--) {
+        let_time_pass(gap_ns);
+        touch(f, 1);
+    }
+}
+
+/* Touch a page at once. Afterwards the handler has ended what it did after the page before. */
+static void assert_leaves(struct fixture *f, bool leaves)
+{
+    touch(f, 1);
+    if (leaves) {
+        assert_runs_on(0, 3);
+    } else {
+        assert_true(is_on_one_processor());
+    }
+    assert_int_equal(copy_kernel().priority, leaves ? NICE : -20);
+}
+
+/* Z6 */
+static void test_uffd_follow_handler_leaves_a_thread_that_is_faster_so(void **state)
+{
+    struct fixture *f = *state;
+    unsigned seen;
+
+    show_file(f);
+    touch(f, 1);
+    touch_after(f, GAPS - 2, 4000);
+    assert_leaves(f, false);
+    touch(f, 1);
+    assert_leaves(f, true);
+    seen = count_looks();
+    touch_after(f, 2 * GAPS, 3000);
+    assert_leaves(f, true);
+    assert_int_equal(count_looks(), seen);
+}
+
+/* Z6: also if the thread is so slow that it seems to do something else. */
+static void test_uffd_follow_handler_returns_to_a_thread_that_is_faster_so(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < 2; i++) {
+        show_file(f);
+        touch(f, 1);
+        touch_after(f, GAPS, 4000);
+        assert_leaves(f, true);
+        touch_after(f, GAPS - 3, i == 0 ? 5000 : 2 * MAX_GAP_NS);
+        assert_leaves(f, true);
+        touch(f, 1);
+        assert_leaves(f, false);
+        touch_after(f, GAPS, 4000);
+        assert_leaves(f, false);
+        undo_new(f);
+        renew_memory(f);
+        allow(0, 3);
+        kernel.priority = NICE;
+    }
+}
+
+/* Z6 */
+static void test_uffd_follow_handler_tries_the_other_way_again(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, 1);
+    touch_after(f, GAPS, 4000);
+    touch_after(f, GAPS, 8000);
+    assert_leaves(f, false);
+    let_time_pass(FORGET_NS);
+    touch_after(f, GAPS, 4000);
+    touch(f, 1);
+    assert_leaves(f, true);
+}
+
+/* Z6: the times between faults of two threads say nothing, nor do long ones. */
+static void test_uffd_follow_handler_decides_by_short_times_of_one_thread(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, GAPS);
+    touch_on_another_thread(f);
+    let_time_pass(LATER_NS);
+    touch(f, GAPS - 1);
+    assert_leaves(f, false);
+    touch_on_another_thread(f);
+    let_time_pass(LATER_NS);
+    touch(f, ALONE);
+    touch_after(f, 2 * GAPS, MAX_GAP_NS + 1);
+    assert_leaves(f, false);
+}
+
+/* Z6 */
+static void test_uffd_follow_one_of_several_handlers_follows(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.threads = 2;
+    show_file(f);
+    touch(f, 1);
+    touch_after(f, 4 * GAPS, 4000);
+    assert_int_equal(copy_kernel().priority, -20);
 }
 
 static void test_uffd_follow_handler_with_one_processor_asks_nothing(void **state)
@@ -455,6 +572,11 @@ int main(void)
         TEST(test_uffd_follow_handler_obeys_a_new_affinity),
         TEST(test_uffd_follow_handler_rests_after_many_moves_in_vain),
         TEST(test_uffd_follow_move_that_lasts_ends_the_row),
+        TEST(test_uffd_follow_handler_leaves_a_thread_that_is_faster_so),
+        TEST(test_uffd_follow_handler_returns_to_a_thread_that_is_faster_so),
+        TEST(test_uffd_follow_handler_tries_the_other_way_again),
+        TEST(test_uffd_follow_handler_decides_by_short_times_of_one_thread),
+        TEST(test_uffd_follow_one_of_several_handlers_follows),
         TEST(test_uffd_follow_handler_with_one_processor_asks_nothing),
         TEST(test_uffd_follow_handler_anywhere_asks_nothing),
         TEST(test_uffd_follow_handler_serves_though_each_call_fails),

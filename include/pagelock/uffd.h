@@ -53,9 +53,9 @@ enum pgl_uffd_remedy {
  * @PGL_UFFD_FOLLOW: a handler that serves one thread moves to that thread's processor, because it costs several times
  *      as much to wake a thread on another one. Handlers run at a nice value of -20 if that is permitted (CAP_SYS_NICE,
  *      or RLIMIT_NICE); otherwise the scheduler soon separates the two again. They stay within the processors that they
- *      inherit from the caller of pgl_uffd_new(), and change the affinity of no other thread. The only handler of a pager
- *      finds out now and then whether the thread goes on sooner if the scheduler places the handler, and leaves its place
- *      and its nice value to the scheduler as long as that is so
+ *      inherit from the caller of pgl_uffd_new(), and change the affinity of no other thread. The only handler of a
+ *      pager finds out now and then whether the thread goes on sooner if the scheduler places the handler, and leaves
+ *      its place and its nice value to the scheduler as long as that is so
  * @PGL_UFFD_ANYWHERE: the scheduler places the handlers
  * @PGL_UFFD_SIGBUS: there is no hand-over. The kernel sends SIGBUS to the thread that touches an absent page, and a
  *      handler of this library for that signal brings the page. The price: a system call that meets an absent page

@@ -113,6 +113,32 @@ class CodePages(unittest.TestCase):
         self.assertEqual(self.table.blocks, {})
         self.assertEqual(self.log[-1], ("no trap", 7))
 
+    def test_blocks_that_are_killed_while_they_are_committed_are_told_of_once(self):
+        dead, failures, over = [], [], threading.Event()
+        table = pagelock.Table(retired=dead.extend)
+
+        def kill():
+            while not over.is_set():
+                try:
+                    table.flush()
+                except Exception as exception:
+                    failures.append(exception)
+
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        thread = threading.Thread(target=kill)
+        thread.start()
+        for _ in range(2000):
+            with table.bracket(7) as bracket:
+                bracket.commit(Block((0x7010, 0x7043)))
+        over.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+        table.flush()
+        self.assertEqual(failures, [])
+        self.assertEqual((len(dead), len({block.address for block in dead}), len(table.blocks)), (2000, 2000, 0))
+        table.close()
+
     def test_bracket_ends_with_an_exception(self):
         with self.assertRaises(KeyError):
             with self.table.bracket(7):

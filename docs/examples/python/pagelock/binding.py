@@ -107,7 +107,8 @@ def callback(prototype, function):
     return prototype(guarded)
 
 
-def _raise_from_callback(result, *_):
+def raise_from_callback(result=None, *_):
+    """Raise the exception of a callback, if there was one, behind each function. ctypes calls this."""
     if this_thread.exception and not this_thread.callbacks:
         exception, this_thread.exception = this_thread.exception, None
         raise exception
@@ -124,9 +125,9 @@ class U64(c_uint64):
         return c_uint64(value)
 
 
-def bind(result, name, *arguments):
+def bind(result, name, *arguments, errcheck=raise_from_callback):
     function = getattr(lib, name)
-    function.restype, function.argtypes, function.errcheck = result, arguments, _raise_from_callback
+    function.restype, function.argtypes, function.errcheck = result, arguments, errcheck
 
 
 TABLE = PAGE = TB = BRACKET = COLLECTION = ADVISOR = c_void_p
@@ -147,7 +148,7 @@ bind(c_bool, "pgl_bracket_begin", BRACKET, TABLE, U64)
 bind(c_bool, "pgl_bracket_is_open", BRACKET)
 bind(c_int, "pgl_bracket_cross", BRACKET, U64)
 bind(c_int, "pgl_bracket_store", BRACKET, U64, U64)
-bind(c_int, "pgl_bracket_commit", BRACKET, TB, POINTER(c_void_p))
+bind(c_int, "pgl_bracket_commit", BRACKET, TB, POINTER(c_void_p), errcheck=lambda result, *_: result)
 bind(None, "pgl_bracket_abort", BRACKET)
 bind(None, "pgl_tb_init", TB)
 bind(None, "pgl_extent_set", c_void_p, U64, U64)

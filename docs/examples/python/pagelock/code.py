@@ -6,7 +6,7 @@ import enum
 from ctypes import byref, c_uint64
 
 from .binding import (MEMBERS, ON_CODE, ON_PUBLISH, ON_RETIRED, ON_VIOLATION, Owned, Struct, callback, failed, lib,
-                      size_of, this_thread)
+                      raise_from_callback, size_of, this_thread)
 
 
 class Kill(enum.IntFlag):
@@ -95,12 +95,12 @@ class Bracket:
         bracket = self._begun()
         block.table = self._table
         blocks[block.address] = block  # before it is linked, because another thread may kill it at once
-        try:
-            return block if self._step(lib.pgl_bracket_commit(bracket, block, None)) == BRACKET_OK else block.equal
-        finally:
-            if not block.live:
-                blocks.pop(block.address, None)
-            self._forget()
+        result = lib.pgl_bracket_commit(bracket, block, None)
+        if result != BRACKET_OK:
+            del blocks[block.address]
+        self._forget()
+        raise_from_callback()
+        return block if self._step(result) == BRACKET_OK else block.equal
 
     def _forget(self):
         if self._hold and not lib.pgl_bracket_is_open(self._struct):

@@ -364,7 +364,9 @@ struct pgl_uffd_region {
  * No thread touches the range during the call. Shared memory keeps its pages.
  *
  * Without follow_forks the range gets MADV_DONTFORK until pgl_uffd_unmap(): a forked child does not have it. In both
- * cases MADV_WIPEONFORK ends.
+ * cases MADV_WIPEONFORK ends. With write_protect or track_dirty, MADV_MERGEABLE ends, too, and is not asked for again
+ * while the range is mapped here: the kernel drops the protection of pages that it merges (KSM), and writes would be
+ * lost.
  *
  * The descriptor may be closed afterwards, and the caller's file offset never moves. The pager opens the file itself,
  * once for all regions with the same file and the same of the flags O_DIRECT and O_NOATIME. If it cannot, because there

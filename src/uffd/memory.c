@@ -38,6 +38,17 @@ static int advise(const struct uffdio_range *range, int advice)
     return errno == EAGAIN ? ENOMEM : errno; /* the kernel has no memory to split a mapping */
 }
 
+/*
+ * Have the kernel merge no pages with equal ones (KSM). It would drop their protection, and the next write would be
+ * noticed by nobody.
+ */
+static int keep_apart(const struct uffdio_range *range)
+{
+    int error = advise(range, MADV_UNMERGEABLE);
+
+    return error == EINVAL ? 0 : error; /* it never does */
+}
+
 /* Drop the pages. Old kernels cannot drop locked pages; is_empty() finds those. */
 static void drop(const struct uffdio_range *range)
 {
@@ -166,7 +177,10 @@ int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *ra
     if (error != 0) {
         return error;
     }
-    error = config->follow_forks ? 0 : advise(range, MADV_DONTFORK);
+    error = pager->protects ? keep_apart(range) : 0;
+    if (error == 0 && !config->follow_forks) {
+        error = advise(range, MADV_DONTFORK);
+    }
     for (unsigned tries = 0; error == 0 && tries < ATTEMPTS; tries++) {
         drop(range);
         error = enlist(uffd, &claim);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,12 +17,13 @@
 
 #define WRITERS 4
 #define ROUNDS 3
-#define CHANGES 16  /* in a round */
+#define CHANGES 8  /* in a round */
 #define PAGES 512   /* a huge page, if the kernel joins them */
 #define BALLOON 384 /* from this page on, no thread but the first writes */
 #define WORDS (PAGE / 8)
 #define ROOM 16
 #define PLACES 2
+#define LIMIT 127 /* pages of the widest cluster */
 
 /* Of newer headers. */
 #define ADVICE_COLLAPSE 25
@@ -35,6 +37,7 @@ struct view {
 struct world {
     struct fixture *f;
     struct view views[PLACES];
+    uint64_t apart;  /* one of so many pages is written to */
     unsigned nviews; /* that are written to. Atomic, as the next one */
     bool over;
     pthread_rwlock_t writing; /* held for reading by writers */
@@ -60,7 +63,7 @@ static void *keep_writing(void *arg)
     uint64_t random = writer->number + 1, value = writer->number << 56;
 
     while (!__atomic_load_n(&world->over, __ATOMIC_RELAXED)) {
-        uint64_t page = next(&random) % BALLOON;
+        uint64_t page = next(&random) % BALLOON / world->apart * world->apart;
         uint64_t word = next(&random) % (WORDS / WRITERS) * WRITERS + writer->number;
         unsigned nviews;
 
@@ -204,11 +207,22 @@ static void move_and_stay(struct world *world)
     __atomic_store_n(&world->nviews, PLACES, __ATOMIC_RELEASE);
 }
 
+/* With a limit other pages are given back for these. */
+static void read_some(struct world *world)
+{
+    for (unsigned i = 0; i < LIMIT / 2; i++) {
+        uint64_t word = next(&world->random) % (PAGES * WORDS);
+
+        (void)__atomic_load_n(&world->views[0].memory[word], __ATOMIC_RELAXED);
+    }
+}
+
 static void run_rounds(struct world *world, void (*change)(struct world *world))
 {
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (unsigned i = 0; i < CHANGES; i++) {
             change(world);
+            read_some(world);
             save_all(world);
         }
         stop_writers(world);
@@ -220,9 +234,10 @@ static void run_rounds(struct world *world, void (*change)(struct world *world))
     }
 }
 
-static void run_beside(struct fixture *f, enum record at, void (*change)(struct world *world))
+static void run_beside(struct fixture *f, enum record at, uint64_t limit, void (*change)(struct world *world))
 {
-    struct world world = {.f = f, .nviews = 1, .random = 7};
+    struct world world = {.f = f, .nviews = 1, .random = 7, .apart = limit > 0 ? 8 : 1};
+    struct pgl_uffd_region region = {.addr = new_place(), .length = PAGES * PAGE, .source.fd = f->file, .limit = limit};
     struct writer writers[WRITERS];
     pthread_rwlockattr_t kind;
 
@@ -233,9 +248,15 @@ static void run_beside(struct fixture *f, enum record at, void (*change)(struct 
     __atomic_store_n(&record, at, __ATOMIC_RELAXED);
     f->config.threads = 2;
     f->config.track_dirty = true;
+    f->config.write_protect = limit > 0;
     assert_true(try_new(f));
-    world.views[0] = new_view(f, new_place());
-    assert_true(pgl_uffd_map(f->uffd, world.views[0].memory, PAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    world.views[0] = new_view(f, region.addr);
+    region.advice = PGL_ADVICE_NORMAL;
+    if (!pgl_uffd_map_region(f->uffd, &region)) {
+        assert_true(errno == EOPNOTSUPP && limit > 0); /* the kernel moves no pages */
+        region.limit = 0;
+        assert_true(pgl_uffd_map_region(f->uffd, &region));
+    }
     for (uint64_t i = 0; i < WRITERS; i++) {
         writers[i] = (struct writer){.world = &world, .number = i};
         assert_int_equal(pthread_create(&writers[i].thread, NULL, keep_writing, &writers[i]), 0);
@@ -254,33 +275,34 @@ static void run_beside(struct fixture *f, enum record at, void (*change)(struct 
     }
 }
 
-/* By either record. */
-static void run_both(struct fixture *f, void (*change)(struct world *world))
+/* By either record, and with a limit. */
+static void run_all(struct fixture *f, void (*change)(struct world *world))
 {
     fill(f->file, 0, PAGES);
-    run_beside(f, RECORD, change);
-    run_beside(f, NO_ASYNC, change);
+    run_beside(f, RECORD, 0, change);
+    run_beside(f, NO_ASYNC, 0, change);
+    run_beside(f, RECORD, LIMIT, change);
 }
 
 static void test_uffd_beside_nothing_no_write_is_lost(void **state)
 {
-    run_both(*state, change_nothing);
+    run_all(*state, change_nothing);
 }
 
 static void test_uffd_beside_a_balloon_no_change_is_lost(void **state)
 {
-    run_both(*state, give_back);
+    run_all(*state, give_back);
 }
 
 static void test_uffd_beside_a_kernel_that_joins_pages_no_write_is_lost(void **state)
 {
-    run_both(*state, join_pages);
+    run_all(*state, join_pages);
 }
 
 /* If there is swap space; otherwise the pages stay. */
 static void test_uffd_beside_a_kernel_that_swaps_no_write_is_lost(void **state)
 {
-    run_both(*state, swap_out);
+    run_all(*state, swap_out);
 }
 
 static void test_uffd_beside_children_no_write_is_lost(void **state)
@@ -291,17 +313,17 @@ static void test_uffd_beside_children_no_write_is_lost(void **state)
         SKIP_BECAUSE("following forks needs CAP_SYS_PTRACE");
     }
     FOLLOW_FORKS(f);
-    run_both(f, fork_a_child);
+    run_all(f, fork_a_child);
 }
 
 static void test_uffd_beside_mremap_no_write_is_lost(void **state)
 {
-    run_both(*state, move_all);
+    run_all(*state, move_all);
 }
 
 static void test_uffd_beside_mremap_that_leaves_the_old_place_no_write_is_lost(void **state)
 {
-    run_both(*state, move_and_stay);
+    run_all(*state, move_and_stay);
 }
 
 /* The pages of the fixture's memory. */
@@ -416,6 +438,40 @@ static void test_uffd_beside_madvise_a_shared_page_that_is_shown_has_yet_to_go(v
     }
 }
 
+/* Whether the kernel may merge pages of the mapping that begins at an address with equal ones. */
+static bool is_mergeable(const void *addr)
+{
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    char line[512], start[32];
+    bool here = false, mergeable = false;
+
+    assert_non_null(maps);
+    snprintf(start, sizeof(start), "%lx-", (unsigned long)(uintptr_t)addr);
+    while (fgets(line, sizeof(line), maps) && !(here && strncmp(line, "VmFlags:", 8) == 0)) {
+        here = here || strncmp(line, start, strlen(start)) == 0;
+    }
+    mergeable = here && strstr(line, " mg") != NULL;
+    fclose(maps);
+    return mergeable;
+}
+
+/* It drops their protection, and the next write is noticed by nobody. */
+static void test_uffd_beside_a_kernel_that_merges_pages_protected_ones_stay_apart(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int way = PLAIN; way < WAYS; way++) {
+        if (madvise(f->memory, NPAGES * PAGE, MADV_MERGEABLE) != 0) {
+            SKIP_BECAUSE("the kernel merges no pages");
+        }
+        assert_true(is_mergeable(f->memory));
+        set_way(f, way);
+        assert_true(try_new(f) && try_map(f));
+        assert_int_equal(is_mergeable(f->memory), way == PLAIN);
+        end(f);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -424,6 +480,7 @@ int main(void)
         TEST(test_uffd_beside_a_balloon_no_change_is_lost),
         TEST(test_uffd_beside_a_kernel_that_joins_pages_no_write_is_lost),
         TEST(test_uffd_beside_a_kernel_that_swaps_no_write_is_lost),
+        TEST(test_uffd_beside_a_kernel_that_merges_pages_protected_ones_stay_apart),
         TEST(test_uffd_beside_children_no_write_is_lost),
         TEST(test_uffd_beside_mremap_no_write_is_lost),
         TEST(test_uffd_beside_mremap_that_leaves_the_old_place_no_write_is_lost),

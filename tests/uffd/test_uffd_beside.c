@@ -17,7 +17,7 @@
 
 #define WRITERS 4
 #define ROUNDS 3
-#define CHANGES 8  /* in a round */
+#define CHANGES 8   /* in a round */
 #define PAGES 512   /* a huge page, if the kernel joins them */
 #define BALLOON 384 /* from this page on, no thread but the first writes */
 #define WORDS (PAGE / 8)

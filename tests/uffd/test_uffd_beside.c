@@ -50,6 +50,8 @@ struct writer {
     uint64_t number;
 };
 
+static unsigned rounds = ROUNDS;
+
 static uint64_t next(uint64_t *random)
 {
     *random = *random * UINT64_C(6364136223846793005) + 1442695040888963407;
@@ -207,6 +209,16 @@ static void move_and_stay(struct world *world)
     __atomic_store_n(&world->nviews, PLACES, __ATOMIC_RELEASE);
 }
 
+static void change_anything(struct world *world)
+{
+    static void (*const changes[])(struct world * world) = {
+        give_back, join_pages, swap_out, move_all, move_and_stay, fork_a_child,
+    };
+    unsigned n = sizeof(changes) / sizeof(changes[0]) - !world->f->config.follow_forks;
+
+    changes[next(&world->random) % n](world);
+}
+
 /* With a limit other pages are given back for these. */
 static void read_some(struct world *world)
 {
@@ -219,7 +231,7 @@ static void read_some(struct world *world)
 
 static void run_rounds(struct world *world, void (*change)(struct world *world))
 {
-    for (unsigned round = 0; round < ROUNDS; round++) {
+    for (unsigned round = 0; round < rounds; round++) {
         for (unsigned i = 0; i < CHANGES; i++) {
             change(world);
             read_some(world);
@@ -324,6 +336,16 @@ static void test_uffd_beside_mremap_no_write_is_lost(void **state)
 static void test_uffd_beside_mremap_that_leaves_the_old_place_no_write_is_lost(void **state)
 {
     run_all(*state, move_and_stay);
+}
+
+static void test_uffd_beside_changes_of_all_kinds_no_write_is_lost(void **state)
+{
+    struct fixture *f = *state;
+
+#ifndef THREAD_SANITIZED
+    f->config.follow_forks = geteuid() == 0;
+#endif
+    run_all(f, change_anything);
 }
 
 /* The pages of the fixture's memory. */
@@ -472,7 +494,8 @@ static void test_uffd_beside_a_kernel_that_merges_pages_protected_ones_stay_apar
     }
 }
 
-int main(void)
+/* With a number, so many rounds of changes of all kinds: a soak. */
+int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -484,11 +507,16 @@ int main(void)
         TEST(test_uffd_beside_children_no_write_is_lost),
         TEST(test_uffd_beside_mremap_no_write_is_lost),
         TEST(test_uffd_beside_mremap_that_leaves_the_old_place_no_write_is_lost),
+        TEST(test_uffd_beside_changes_of_all_kinds_no_write_is_lost),
         TEST(test_uffd_beside_a_place_that_stayed_each_place_has_its_own_record),
         TEST(test_uffd_beside_madvise_a_page_that_is_swapped_out_has_yet_to_go),
         TEST(test_uffd_beside_madvise_a_shared_page_that_is_shown_has_yet_to_go),
     };
 #undef TEST
 
+    if (argc > 1) {
+        rounds = (unsigned)atoi(argv[1]);
+        cmocka_set_test_filter("*all_kinds*");
+    }
     return permitted() ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
 }

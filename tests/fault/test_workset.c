@@ -247,7 +247,7 @@ static void test_workset_clusters_cost_least(void **state)
     }
 }
 
-/* They are found by segments of 1,024 pages. Where one ends, a cluster too many is possible. */
+/* They are found by segments of 1,024 pages. At the end of one, a cluster too many is possible. */
 static void test_workset_clusters_of_many_pages_cost_next_to_the_least(void **state)
 {
     (void)state;

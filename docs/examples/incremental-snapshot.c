@@ -88,13 +88,13 @@ static bool is_restored(FILE *snapshot, FILE *increments)
     bool same;
 
     rewind(snapshot);
-    rewind(increments);
-    if (!copy || fread(copy, length, 1, snapshot) != 1) {
+    if (!copy || fflush(increments) || fseek(increments, 0, SEEK_SET) || fread(copy, length, 1, snapshot) != 1) {
         err(1, "snapshot");
     }
     while (fread(&range, sizeof(range), 1, increments) == 1) {
-        if (fread(copy + range.offset, range.length, 1, increments) != 1) {
-            errx(1, "an increment is cut off");
+        if (range.offset > length || range.length > length - range.offset ||
+            fread(copy + range.offset, range.length, 1, increments) != 1) {
+            errx(1, "an increment is cut off, or damaged");
         }
     }
     same = memcmp(copy, memory, length) == 0;

@@ -526,8 +526,8 @@ struct pgl_uffd_range {
  * transparent huge page is reported with all of it; MADV_NOHUGEPAGE keeps the kernel from making one.
  *
  * Not reported are writes through another mapping, by a forked child, or by a device that holds a page while it is
- * taken (direct I/O that is under way, VFIO), and pages that go without a call of madvise(): fallocate() on the file of
- * shared memory. A thread that writes to a page beside the madvise() that gives it back may find either bytes there, and
+ * taken (direct I/O that is under way, VFIO), and pages that go without an event: by fallocate() on the file of
+ * shared memory, or by MADV_GUARD_INSTALL. A thread that writes to a page beside the madvise() that gives it back may find either bytes there, and
  * so may the reports.
  *
  * Returns the number of ranges, or -1 with errno. After an error some pages may have been left out, and no report was

@@ -335,15 +335,16 @@ void pgl_uffd_request_fail(struct pgl_uffd_request *request, uint64_t offset, ui
 bool pgl_uffd_request_is_wanted(struct pgl_uffd_request *request)
 {
     PGL_UNCANCELLED;
+    struct pgl_uffd *uffd = request->pager;
     bool wanted = false;
 
-    if (enter(request->pager)) {
+    if (enter(uffd)) {
         uint64_t first = request->wanted.object->config.pager_range.first;
 
-        wanted = !__atomic_load_n(&request->space->ended, __ATOMIC_RELAXED) &&
-                 pgl_object_is_asked(request->wanted.object, request->wanted.id, request->wanted.range.first - first,
-                                     request->wanted.range.last - first);
-        leave(request->pager);
+        wanted = pgl_object_is_asked(request->wanted.object, request->wanted.id, request->wanted.range.first - first,
+                                     request->wanted.range.last - first) &&
+                 !pgl_space_has_ended(uffd, request->space);
+        leave(uffd);
     }
     return wanted;
 }

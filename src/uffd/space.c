@@ -47,6 +47,7 @@ struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd)
 {
     struct pgl_space *space = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*space));
     struct epoll_event event = {.events = EPOLLIN};
+    int error = ENOMEM;
 
     if (space) {
         space->map = pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
@@ -56,12 +57,16 @@ struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd)
         space->parked_last = 0;
         space->number = event.data.u64 = uffd->last_number + 1;
     }
-    if (!space || !space->map || epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+    if (space && space->map) {
+        error = epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) != 0 ? errno : 0;
+    }
+    if (error != 0) {
         if (space) {
             pgl_map_free(space->map);
             pgl_arena_heap_ops.free(&uffd->arena, space);
         }
         close(fd);
+        errno = error;
         return NULL;
     }
     uffd->last_number++;
@@ -126,6 +131,14 @@ int pgl_space_probe(const struct pgl_uffd *uffd, const struct pgl_space *space)
         return pgl_space_try_copy(uffd, space->fd, code, uffd->page_size);
     }
     return ioctl(space->fd, UFFDIO_ZEROPAGE, &zero) != 0 ? errno : 0;
+}
+
+bool pgl_space_has_ended(const struct pgl_uffd *uffd, struct pgl_space *space)
+{
+    if (space != uffd->self && pgl_space_probe(uffd, space) == ESRCH) {
+        __atomic_store_n(&space->ended, true, __ATOMIC_RELAXED);
+    }
+    return __atomic_load_n(&space->ended, __ATOMIC_RELAXED);
 }
 
 static void unregister(const struct pgl_uffd *uffd, const struct pgl_space *space, uint64_t start, uint64_t end)
@@ -219,7 +232,7 @@ void pgl_space_drop_ended(struct pgl_uffd *uffd)
     while (*link) {
         bool disownable = (*link)->process == (*link)->number;
 
-        if (!disownable && pgl_space_probe(uffd, *link) == ESRCH) {
+        if (!disownable && pgl_space_has_ended(uffd, *link)) {
             pgl_space_drop(uffd, link);
         } else {
             link = &(*link)->next;

@@ -360,6 +360,9 @@ void pgl_space_drop_ended(struct pgl_uffd *uffd);
  */
 int pgl_space_probe(const struct pgl_uffd *uffd, const struct pgl_space *space);
 
+/* Whether the process has ended, or was disowned. The caller holds the space. */
+bool pgl_space_has_ended(const struct pgl_uffd *uffd, struct pgl_space *space);
+
 /*
  * Ask a userfaultfd to copy to an address from a page that cannot be read. Returns the errno: EFAULT when everything
  * but the page was in order.

@@ -76,6 +76,12 @@ void start_pager(struct fixture *f)
     assert_non_null(f->uffd);
 }
 
+void end_pager(struct fixture *f)
+{
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+}
+
 void map_all(struct fixture *f, enum pgl_advice advice)
 {
     start_pager(f);

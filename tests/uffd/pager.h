@@ -24,6 +24,9 @@ int tear_down(void **state);
 /* Make the pager by the fixture's configuration. */
 void start_pager(struct fixture *f);
 
+/* End it. Its handlers have done everything then. */
+void end_pager(struct fixture *f);
+
 /* Make the pager, and have the memory show the file. */
 void map_all(struct fixture *f, enum pgl_advice advice);
 

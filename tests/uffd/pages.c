@@ -134,3 +134,17 @@ int lock_huge_pages(void)
     }
     return fd;
 }
+
+unsigned count_free_huge_pages(void)
+{
+    FILE *meminfo = fopen("/proc/meminfo", "re");
+    char line[128];
+    unsigned n = 0;
+
+    while (meminfo && fgets(line, sizeof(line), meminfo) && sscanf(line, "HugePages_Free: %u", &n) != 1) {
+    }
+    if (meminfo) {
+        fclose(meminfo);
+    }
+    return n;
+}

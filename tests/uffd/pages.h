@@ -91,4 +91,7 @@ bool permitted(void);
  */
 int lock_huge_pages(void);
 
+/* Those that are not in use. Some may be reserved. */
+unsigned count_free_huge_pages(void);
+
 #endif

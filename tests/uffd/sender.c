@@ -25,7 +25,9 @@ struct letter {
 static struct {
     unsigned char *memory;
     int fd;
+    uint64_t modes; /* in which it registers memory */
     pthread_t thread;
+    pid_t child;
 } self;
 
 static void *touch(void *page)
@@ -46,9 +48,23 @@ static bool see_as_child(unsigned char *page, uint64_t number)
     return waitpid(child, &status, 0) == child && status == 0;
 }
 
+static bool fork_touching(unsigned char *page, uint64_t number)
+{
+    self.child = fork();
+    if (self.child == 0) {
+        _exit(!is_page(page, number));
+    }
+    return self.child > 0;
+}
+
+static bool kill_child(void)
+{
+    return kill(self.child, SIGKILL) == 0 && waitpid(self.child, NULL, 0) == self.child;
+}
+
 static bool enlist(uint64_t addr, size_t length)
 {
-    struct uffdio_register claim = {.range = {addr, length}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    struct uffdio_register claim = {.range = {addr, length}, .mode = self.modes};
 
     return ioctl(self.fd, UFFDIO_REGISTER, &claim) == 0;
 }
@@ -66,6 +82,11 @@ static bool obey(const struct letter *letter)
         return is_zero(page);
     case ORDER_IS_RESIDENT:
         return mincore(page, PAGE, &resident) == 0 && (resident & 1) != 0;
+    case ORDER_WRITE:
+        *(volatile unsigned char *)page = 'w';
+        return true;
+    case ORDER_DROP:
+        return madvise(page, PAGE, MADV_REMOVE) == 0;
     case ORDER_GIVE_BACK:
         return madvise(page, PAGE, MADV_DONTNEED) == 0;
     case ORDER_UNMAP:
@@ -76,6 +97,10 @@ static bool obey(const struct letter *letter)
         return pthread_join(self.thread, &seen) == 0 && seen;
     case ORDER_FORK:
         return see_as_child(page, letter->page);
+    case ORDER_FORK_TOUCH:
+        return fork_touching(page, letter->page);
+    case ORDER_KILL_CHILD:
+        return kill_child();
     case ORDER_REGISTER_ALSO:
         page = mmap((void *)(uintptr_t)letter->page, PAGE, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
@@ -139,7 +164,7 @@ static void live(int socket, size_t length, uint64_t events)
     _exit(0);
 }
 
-void sender_start(struct sender *sender, unsigned char *memory, size_t length, uint64_t events)
+void sender_start_with(struct sender *sender, unsigned char *memory, size_t length, uint64_t events, uint64_t modes)
 {
     int pair[2];
 
@@ -148,12 +173,18 @@ void sender_start(struct sender *sender, unsigned char *memory, size_t length, u
     if (sender->pid == 0) {
         close(pair[0]);
         self.memory = memory;
+        self.modes = modes;
         live(pair[1], length, events);
     }
     assert_true(sender->pid > 0);
     close(pair[1]);
     sender->socket = pair[0];
     sender->fd = receive_fd(pair[0]);
+}
+
+void sender_start(struct sender *sender, unsigned char *memory, size_t length, uint64_t events)
+{
+    sender_start_with(sender, memory, length, events, UFFDIO_REGISTER_MODE_MISSING);
 }
 
 bool sender_do(struct sender *sender, enum order order, uint64_t page)

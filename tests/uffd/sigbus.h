@@ -8,13 +8,13 @@
 #include <stdbool.h>
 
 static __thread sigjmp_buf sigbus_back;
-static __thread const void *volatile sigbus_addr;
+static __thread volatile siginfo_t sigbus_info; /* of the last one */
 
 static void sigbus_handle(int signal, siginfo_t *info, void *context)
 {
     (void)signal;
     (void)context;
-    sigbus_addr = info->si_addr;
+    sigbus_info = *info;
     siglongjmp(sigbus_back, 1);
 }
 
@@ -30,7 +30,7 @@ static inline void sigbus_install(void)
 static inline bool sigbus_at(const volatile unsigned char *byte, size_t page_size)
 {
     if (sigsetjmp(sigbus_back, 1) != 0) {
-        return (uintptr_t)sigbus_addr / page_size == (uintptr_t)byte / page_size;
+        return (uintptr_t)sigbus_info.si_addr / page_size == (uintptr_t)byte / page_size;
     }
     (void)*byte;
     return false;

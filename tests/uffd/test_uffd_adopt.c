@@ -229,12 +229,30 @@ static void test_uffd_adopt_death_with_faults_outstanding(void **state)
 
     assert_true(sender_do(&sender, ORDER_TOUCH, 5));
     wait_for_request();
+    assert_true(pgl_uffd_request_is_wanted(request));
     sender_kill(&sender);
+    assert_false(pgl_uffd_request_is_wanted(request));
     assert_true(pgl_uffd_request_supply(request, 5 * PAGE, page, PAGE));
     pgl_uffd_request_end(request);
     wait_for_gone(f);
     assert_true(pgl_uffd_disown(f->uffd, process));
     assert_fds(nfds);
+}
+
+/* A child of the process dies, and the process lives on. */
+static void test_uffd_adopt_page_of_a_child_that_has_ended_is_not_wanted(void **state)
+{
+    struct fixture *f = *state;
+
+    sender_end(&sender);
+    sender_start(&sender, f->memory, NPAGES * PAGE, EVENTS | UFFD_FEATURE_EVENT_FORK);
+    adopt(f, late_region_of(f));
+    assert_true(sender_do(&sender, ORDER_FORK_TOUCH, 6));
+    wait_for_request();
+    assert_true(pgl_uffd_request_is_wanted(request));
+    assert_true(sender_do(&sender, ORDER_KILL_CHILD, 0));
+    assert_false(pgl_uffd_request_is_wanted(request));
+    pgl_uffd_request_end(request);
 }
 
 struct disowning {
@@ -450,6 +468,7 @@ int main(void)
         TEST(test_uffd_adopt_keeps_a_dead_process_until_it_is_disowned),
         TEST(test_uffd_adopt_installs_no_page_by_asking),
         TEST(test_uffd_adopt_death_with_faults_outstanding),
+        TEST(test_uffd_adopt_page_of_a_child_that_has_ended_is_not_wanted),
         TEST(test_uffd_adopt_disown_with_faults_outstanding),
         TEST(test_uffd_adopt_free_with_faults_outstanding),
         TEST(test_uffd_adopt_disown_of_a_page_that_stays_bad),

@@ -136,6 +136,69 @@ static void *give_back(void *arg)
     return madvise(f->memory + 3 * PAGE, PAGE, MADV_DONTNEED) == 0 ? NULL : arg;
 }
 
+static void *meet_poison(void *arg)
+{
+    const struct fixture *f = arg;
+
+    return sigbus_at(f->memory + 8 * PAGE, PAGE) ? NULL : arg;
+}
+
+/* While the read goes on that is to fail, and between that and the next touch of the page. */
+static void test_uffd_page_that_is_to_be_poison_holds_no_other_up(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+    void *wrong;
+
+    SKIP_WITHOUT_POISON();
+    sigbus_install();
+    f->config.threads = 2;
+    assert_true(try_new(f));
+    assert_true(map_with(f, PGL_UFFD_DEFAULT, PGL_UFFD_SOURCE_AGAIN));
+    set_bad(8);
+    __atomic_store_n(&slow_offset, 8 * PAGE, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_create(&thread, NULL, meet_poison, f), 0);
+    while (__atomic_load_n(&slow_offset, __ATOMIC_ACQUIRE) != SLOW_NOW) {
+        usleep(100);
+    }
+    assert_true(shows_page(f, 7) && shows_page(f, 9));
+    assert_int_equal(stats_of(f).poisoned, 0);
+    __atomic_store_n(&slow_offset, -1, __ATOMIC_RELEASE);
+    assert_int_equal(pthread_join(thread, &wrong), 0);
+    assert_null(wrong);
+    assert_true(shows_page(f, 10));
+    assert_int_equal(stats_of(f).poisoned, 1);
+}
+
+/* Of SIGBUS for poison. A kernel that is built without CONFIG_MEMORY_FAILURE tells it as any other. */
+static int code_of_poison(void)
+{
+    return access("/proc/sys/vm/memory_failure_recovery", F_OK) == 0 ? BUS_MCEERR_AR : BUS_ADRERR;
+}
+
+/* As a page that the hardware has lost: with the byte's address, and with the size of what is lost. */
+static void test_uffd_poison_is_reported_as_a_loss_of_the_page(void **state)
+{
+    struct fixture *f = *state;
+    int code = code_of_poison();
+
+    SKIP_WITHOUT_POISON();
+    sigbus_install();
+    assert_true(try_new(f));
+    assert_true(map_with(f, PGL_UFFD_DEFAULT, PGL_UFFD_SOURCE_AGAIN));
+    set_bad(8);
+    for (unsigned touch = 0; touch < 2; touch++) {
+        const unsigned char *byte = f->memory + 8 * PAGE + 100 * touch;
+
+        assert_true(sigbus_at(byte, PAGE));
+        assert_int_equal(sigbus_info.si_code, code);
+        assert_ptr_equal(sigbus_info.si_addr, byte);
+        if (code == BUS_MCEERR_AR) {
+            assert_int_equal(UINT64_C(1) << sigbus_info.si_addr_lsb, PAGE);
+        }
+    }
+}
+
 /* S3: a handler has read the page's bytes when the page is given back. */
 static void test_uffd_late_bytes_do_not_enter_a_page_given_back(void **state)
 {
@@ -167,6 +230,8 @@ int main(void)
         TEST(test_uffd_kernel_without_poison_tries_again),
         TEST(test_uffd_kernel_without_poison_refuses_it),
         TEST(test_uffd_remedy_is_the_callbacks_before_the_regions),
+        TEST(test_uffd_page_that_is_to_be_poison_holds_no_other_up),
+        TEST(test_uffd_poison_is_reported_as_a_loss_of_the_page),
         TEST(test_uffd_late_bytes_do_not_enter_a_page_given_back),
     };
 #undef TEST

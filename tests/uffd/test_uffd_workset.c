@@ -25,12 +25,6 @@ static struct pgl_workset *record(void)
     return set;
 }
 
-static void end_pager(struct fixture *f)
-{
-    pgl_uffd_free(f->uffd);
-    f->uffd = NULL;
-}
-
 static void test_uffd_fault_brings_its_recorded_cluster(void **state)
 {
     struct fixture *f = *state;

@@ -32,10 +32,10 @@ struct pgl_uffd_request {
     struct pgl_request wanted; /* its object is referenced */
     uint64_t addr;             /* of its demand page */
     uint64_t start_ns;         /* when the fault's message was read */
-    unsigned refs;             /* atomic, as the others are */
+    unsigned refs;             /* atomic, as the last two are */
+    bool ended;                /* under the lock: the source has, when the pager was closed already */
     int error;
     bool answered;
-    bool ended; /* under the lock: the source has, when the pager was closed already */
 };
 
 /* Whether answers may still change anything. If so, leave() follows. */

@@ -465,6 +465,9 @@ void engine_run(struct run *run)
     heap_reset();
     hist_reset();
     sync_reset();
+    if (kernel_reset) {
+        kernel_reset();
+    }
     engine.running = true;
     if (engine.tls_size > 0) {
         memcpy(engine.tls, engine.tls_initial, engine.tls_size);

@@ -133,6 +133,9 @@ bool heap_owns(uintptr_t address);
 /* sync.c */
 void sync_reset(void);
 
+/* kernel.c, which is left out without the userfaultfd pager. */
+void kernel_reset(void) __attribute__((weak));
+
 /* history.c */
 void hist_reset(void);
 

@@ -20,6 +20,9 @@
 #define PART ((size_t)1 << 20)
 #define PARTS (EXPLORE_THREADS + 1)
 #define MAX_CHUNKS 4096
+#define LARGE ((size_t)64 << 10) /* what is larger has a slot of its own, and accesses to it are not checked */
+#define SLOT ((size_t)2 << 20)
+#define SLOTS 4
 
 struct chunk {
     uintptr_t address;
@@ -31,6 +34,8 @@ struct chunk {
 
 static struct {
     char *region;
+    char *slots;
+    bool slot_used[SLOTS];
     size_t used[PARTS];
     uint16_t owner[PARTS * PART / GRAIN]; /* chunk + 1 of each grain */
     struct chunk chunks[MAX_CHUNKS];
@@ -50,16 +55,22 @@ void *__wrap_realloc(void *memory, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
 int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
 
-void heap_init(void)
+/* Aligned to @alignment, so that what is aligned within it is aligned. */
+static char *reserve(size_t size, size_t alignment)
 {
     char *memory =
-        mmap(NULL, (PARTS + 1) * PART, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        mmap(NULL, size + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) {
         perror("explore: heap");
         exit(1);
     }
-    /* Aligned to a part, so that what is aligned within it is aligned. */
-    heap.region = memory + (-(uintptr_t)memory & (PART - 1));
+    return memory + (-(uintptr_t)memory & (alignment - 1));
+}
+
+void heap_init(void)
+{
+    heap.region = reserve(PARTS * PART, PART);
+    heap.slots = reserve(SLOTS * SLOT, SLOT);
 }
 
 bool heap_owns(uintptr_t address)
@@ -75,6 +86,7 @@ void heap_reset(void)
         heap.fail_in[part] = 0;
     }
     heap.nchunks = 0;
+    memset(heap.slot_used, 0, sizeof heap.slot_used);
 }
 
 static struct chunk *find_chunk(uintptr_t address)
@@ -111,6 +123,36 @@ void heap_check_leaks(void)
             explore_fail("leak: %zu bytes allocated by thread %d", heap.chunks[i].size, heap.chunks[i].thread);
         }
     }
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (heap.slot_used[i]) {
+            explore_fail("leak: a large block");
+        }
+    }
+}
+
+static void *allocate_slot(size_t size)
+{
+    for (size_t i = 0; i < SLOTS && size <= SLOT; i++) {
+        if (!heap.slot_used[i]) {
+            heap.slot_used[i] = true;
+            return heap.slots + i * SLOT;
+        }
+    }
+    explore_fail("the explorer's heap has no slot left");
+}
+
+static bool release_slot(const void *memory)
+{
+    size_t offset = (size_t)((uintptr_t)memory - (uintptr_t)heap.slots);
+    bool owned = offset < SLOTS * SLOT;
+
+    if (owned && (offset % SLOT != 0 || !heap.slot_used[offset / SLOT])) {
+        explore_fail("free of what was not allocated");
+    }
+    if (owned) {
+        heap.slot_used[offset / SLOT] = false;
+    }
+    return owned;
 }
 
 void explore_fail_allocation(unsigned int skip)
@@ -128,6 +170,9 @@ static void *allocate(size_t alignment, size_t size, int fill)
         engine_trace(__builtin_return_address(0), "allocation of %zu bytes fails", size);
         errno = ENOMEM;
         return NULL;
+    }
+    if (size > LARGE) {
+        return allocate_slot(size);
     }
     if (start + grains * GRAIN > (part + 1) * PART || heap.nchunks == MAX_CHUNKS) {
         explore_fail("the explorer's heap is full");
@@ -205,7 +250,7 @@ void __wrap_free(void *memory)
     }
     if (heap_owns((uintptr_t)memory)) {
         release(memory);
-    } else {
+    } else if (!release_slot(memory)) {
         __real_free(memory);
     }
 }

@@ -47,7 +47,7 @@ static const struct explore_scenario *const lists[] = {
     hot_scenarios,   choice_scenarios,     store_scenarios,   fence_scenarios, killed_scenarios,
     fault_scenarios, object_scenarios,     workset_scenarios, range_scenarios,
 #ifdef EXPLORE_UFFD
-    dirty_scenarios,
+    dirty_scenarios, uffd_scenarios,
 #endif
 };
 #define NLISTS (sizeof lists / sizeof *lists)

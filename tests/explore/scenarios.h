@@ -20,5 +20,6 @@ extern const struct explore_scenario store_scenarios[];      /* store brackets, 
 extern const struct explore_scenario fence_scenarios[];      /* tables with asymmetric fences */
 extern const struct explore_scenario killed_scenarios[];     /* stores to pages that are held to kill */
 extern const struct explore_scenario dirty_scenarios[];      /* pages that are taken and given back; with userfaultfd */
+extern const struct explore_scenario uffd_scenarios[]; /* processes that are adopted, late answers; with userfaultfd */
 
 #endif

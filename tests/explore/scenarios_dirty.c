@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,6 +14,7 @@
 
 #include "../../src/uffd/bits_internal.h"
 #include "../../src/uffd/delivery_internal.h"
+#include "kernel.h"
 #include "scenarios.h"
 
 #define NPAGES 4u
@@ -145,71 +145,25 @@ static KERNEL int call(unsigned long request, void *arg)
     }
 }
 
-int __wrap_ioctl(int fd, unsigned long request, ...);
-int __wrap_ioctl(int fd, unsigned long request, ...)
+static int call_in_a_step(unsigned long request, void *arg)
 {
-    va_list args;
     int result;
 
-    (void)fd;
-    va_start(args, request);
     step();
+    result = call(request, arg);
     if (request == PAGEMAP_SCAN_REQUEST) {
-        result = call(request, va_arg(args, void *));
-    } else {
-        int error = call(request, va_arg(args, void *));
-
-        errno = error;
-        result = error != 0 ? -1 : 0;
+        return result;
     }
-    va_end(args);
-    return result;
+    errno = result;
+    return result != 0 ? -1 : 0;
 }
 
-KERNEL int __wrap_mincore(void *addr, size_t length, unsigned char *resident);
-KERNEL int __wrap_mincore(void *addr, size_t length, unsigned char *resident)
+static KERNEL bool is_resident(uintptr_t addr)
 {
-    (void)length;
-    *resident = page_at((uintptr_t)addr)->present;
-    return 0;
+    return page_at(addr)->present;
 }
 
-/* There is nothing to read. */
-ssize_t __wrap_read(int fd, void *buffer, size_t length);
-ssize_t __wrap_read(int fd, void *buffer, size_t length)
-{
-    (void)fd;
-    (void)buffer;
-    (void)length;
-    errno = EAGAIN;
-    return -1;
-}
-
-int __wrap_usleep(useconds_t us);
-int __wrap_usleep(useconds_t us)
-{
-    (void)us;
-    explore_yield();
-    return 0;
-}
-
-int __wrap_madvise(void *addr, size_t length, int advice);
-int __wrap_madvise(void *addr, size_t length, int advice)
-{
-    (void)addr;
-    (void)length;
-    (void)advice;
-    return 0;
-}
-
-int __wrap_mprotect(void *addr, size_t length, int prot);
-int __wrap_mprotect(void *addr, size_t length, int prot)
-{
-    (void)addr;
-    (void)length;
-    (void)prot;
-    return 0;
-}
+static const struct kernel_calls calls = {call_in_a_step, is_resident};
 
 /* ---- the program's threads ---- */
 
@@ -339,6 +293,7 @@ static void init_world(bool tracks, bool withholds, uint64_t limit)
 
     memset(&world, 0, sizeof(world));
     memset(&kernel, 0, sizeof(kernel));
+    kernel_use(&calls);
     for (unsigned i = 0; i < NPAGES; i++) {
         *(uint64_t *)(void *)(source + i * PAGE) = world.saved[i] = SOURCE + i;
     }

@@ -43,6 +43,9 @@ void sender_start_with(struct sender *sender, unsigned char *memory, size_t leng
 /* Give an order about a page of its memory, or about an address. */
 bool sender_do(struct sender *sender, enum order order, uint64_t page);
 
+/* The same of a process that may end meanwhile: -1 then. */
+int sender_try(struct sender *sender, enum order order, uint64_t page);
+
 /* Kill the process, and wait until it is gone. */
 void sender_kill(struct sender *sender);
 

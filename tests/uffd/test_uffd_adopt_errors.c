@@ -6,7 +6,10 @@
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "../cm.h"
 #include "calls.h"
@@ -16,6 +19,7 @@
 
 static struct sender sender;
 static uint64_t process;
+static enum pgl_uffd_removed removed; /* the region's policy */
 
 static int set_up_sender(void **state)
 {
@@ -30,6 +34,7 @@ static int set_up_sender(void **state)
 static int tear_down_sender(void **state)
 {
     fail_theirs(CALL_NONE, 0, 0, 0);
+    removed = PGL_UFFD_SOURCE_AGAIN;
     sender_end(&sender);
     return tear_down(state);
 }
@@ -41,6 +46,7 @@ static bool try_adopt(struct fixture *f)
         .length = NPAGES * PAGE,
         .source.fd = f->file,
         .advice = PGL_ADVICE_RANDOM,
+        .removed = removed,
     };
 
     process = pgl_uffd_adopt(f->uffd, sender.fd, &region, 1);
@@ -147,6 +153,77 @@ static void test_uffd_adopt_counts_a_child_that_cannot_be_served(void **state)
     }
 }
 
+/* The page comes all the same. */
+static void test_uffd_adopt_outlives_each_error_of_each_call(void **state)
+{
+    static const struct {
+        enum call call;
+        unsigned long request;
+    } calls[] = {{CALL_READ, 0}, {CALL_EPOLL_WAIT, 0}, {CALL_IOCTL, UFFDIO_COPY}, {CALL_IOCTL, UFFDIO_ZEROPAGE}};
+    static const int errors[] = {ESRCH, EAGAIN, ENOENT, EINTR};
+    struct fixture *f = *state;
+
+    removed = PGL_UFFD_ZEROS;
+    assert_true(try_adopt(f));
+    for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        bool zeros = calls[i].request == UFFDIO_ZEROPAGE;
+
+        for (unsigned j = 0; j < sizeof(errors) / sizeof(errors[0]); j++) {
+            uint64_t page = 10 * i + j;
+
+            assert_true(!zeros || sender_do(&sender, ORDER_GIVE_BACK, page));
+            is_mine = true; /* and is not meant */
+            fail_theirs(calls[i].call, calls[i].request, errors[j], 1);
+            assert_true(sender_do(&sender, zeros ? ORDER_SHOWS_ZEROS : ORDER_SHOWS_PAGE, page));
+            is_mine = false;
+            assert_true(count_fired() == 1 || calls[i].call == CALL_EPOLL_WAIT); /* which began before */
+        }
+    }
+    assert_errors(f, 0);
+}
+
+/* Calls until the process is killed. Atomic. */
+static int lives;
+
+static void kill_at_last(unsigned long request)
+{
+    siginfo_t info;
+
+    (void)request;
+    if (!is_mine && __atomic_sub_fetch(&lives, 1, __ATOMIC_RELAXED) == 0) {
+        kill(sender.pid, SIGKILL);
+        waitid(P_PID, (id_t)sender.pid, &info, WEXITED | WNOWAIT); /* its memory has gone */
+    }
+}
+
+/* A handler reads an event, brings a page and makes zeros, and the process dies before any call that it makes for them. */
+static void test_uffd_adopt_outlives_a_death_before_each_call(void **state)
+{
+    struct fixture *f = *state;
+    unsigned nfds = count_fds();
+    int at = 0;
+
+    removed = PGL_UFFD_ZEROS;
+    do {
+        struct sender other = sender;
+
+        assert_true(try_adopt(f));
+        __atomic_store_n(&lives, ++at, __ATOMIC_RELAXED);
+        __atomic_store_n(&before_ioctl, kill_at_last, __ATOMIC_RELAXED);
+        assert_int_not_equal(sender_try(&sender, ORDER_GIVE_BACK, 3), 0);
+        assert_int_not_equal(sender_try(&sender, ORDER_SHOWS_PAGE, 4), 0);
+        assert_int_not_equal(sender_try(&sender, ORDER_SHOWS_ZEROS, 3), 0);
+        is_mine = true;
+        assert_true(pgl_uffd_disown(f->uffd, process));
+        is_mine = false;
+        __atomic_store_n(&before_ioctl, NULL, __ATOMIC_RELAXED);
+        assert_fds(nfds);
+        sender_start(&sender, f->memory, NPAGES * PAGE, EVENTS);
+        sender_end(&other);
+    } while (__atomic_load_n(&lives, __ATOMIC_RELAXED) <= 0);
+    assert_true(at > 4);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_sender, tear_down_sender)
@@ -156,6 +233,8 @@ int main(void)
         TEST(test_uffd_adopt_goes_on_when_the_kernel_refuses_a_copy_for_a_while),
         TEST(test_uffd_adopt_counts_as_gone_what_the_kernel_says_is_gone),
         TEST(test_uffd_adopt_counts_a_child_that_cannot_be_served),
+        TEST(test_uffd_adopt_outlives_each_error_of_each_call),
+        TEST(test_uffd_adopt_outlives_a_death_before_each_call),
     };
 #undef TEST
 

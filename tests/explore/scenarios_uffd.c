@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The userfaultfd pager on the explorer's kernel: other processes that are adopted, disowned and killed, sources that
+ * answer late, and the end of the pager. The handlers' code is the library's.
+ */
+#include <errno.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <pagelock/uffd.h>
+
+#include "../../src/uffd/arena_internal.h"
+#include "kernel.h"
+#include "scenarios.h"
+
+enum { PAGE_1 = 41, KEPT = 4 };
+
+static struct {
+    struct pgl_uffd *pager;
+    int fd;           /* of the process */
+    uint64_t process; /* its number, or 0 */
+    uintptr_t ended;  /* threads that touch; the pager ends after them */
+    uintptr_t nrequests;
+    struct pgl_uffd_request *requests[KEPT];
+} pager;
+
+/* The first byte of page i is 40 + i. */
+static _Alignas(KERNEL_PAGE) unsigned char bytes[KERNEL_PAGES * KERNEL_PAGE];
+
+/* In place of the library's own heap, whose blocks the explorer does not know. */
+extern const struct pgl_heap_ops __wrap_pgl_arena_heap_ops;
+
+static void *arena_alloc(void *heap, size_t size)
+{
+    (void)heap;
+    return calloc(1, size);
+}
+
+static void arena_free(void *heap, void *block)
+{
+    (void)heap;
+    free(block);
+}
+
+const struct pgl_heap_ops __wrap_pgl_arena_heap_ops = {arena_alloc, arena_free};
+
+static void on_request(void *arg, struct pgl_uffd_request *request, const struct pgl_uffd_wanted *wanted)
+{
+    (void)arg;
+    explore_check(wanted->length == KERNEL_PAGE && pager.nrequests < KEPT); /* the only handler's, or one of its kind */
+    pager.requests[pager.nrequests] = request;
+    __atomic_store_n(&pager.nrequests, pager.nrequests + 1, __ATOMIC_RELEASE);
+}
+
+/* Wait until there are so many requests. False when @touches have ended without. */
+static bool is_asked(uintptr_t nrequests, uintptr_t touches)
+{
+    while (__atomic_load_n(&pager.nrequests, __ATOMIC_ACQUIRE) < nrequests) {
+        if (__atomic_load_n(&pager.ended, __ATOMIC_ACQUIRE) == touches) {
+            return __atomic_load_n(&pager.nrequests, __ATOMIC_ACQUIRE) >= nrequests;
+        }
+        explore_yield();
+    }
+    return true;
+}
+
+static void wait_for(const uintptr_t *word, uintptr_t least)
+{
+    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) < least) {
+        pgl_explore_wait(word);
+    }
+}
+
+static struct pgl_uffd_region region_of(bool late)
+{
+    struct pgl_uffd_region region = {
+        .addr = (void *)(uintptr_t)KERNEL_BASE,
+        .length = sizeof(bytes),
+        .advice = PGL_ADVICE_RANDOM,
+        .removed = PGL_UFFD_ZEROS,
+    };
+
+    if (late) {
+        region.source = (struct pgl_uffd_source){.kind = PGL_UFFD_CALLBACK, .request = on_request};
+        region.source.surplus = sizeof(bytes);
+    } else {
+        region.source = (struct pgl_uffd_source){.kind = PGL_UFFD_MEMORY, .memory = bytes};
+    }
+    region.source.size = sizeof(bytes);
+    return region;
+}
+
+static void adopt(bool late)
+{
+    const struct pgl_uffd_region region = region_of(late);
+
+    pager.process = pgl_uffd_adopt(pager.pager, pager.fd, &region, 1);
+    explore_check(pager.process != 0);
+    kernel_close(pager.fd);
+}
+
+static void start(unsigned int nhandlers, bool keeps)
+{
+    const struct pgl_uffd_config config = {.threads = nhandlers};
+
+    memset(&pager, 0, sizeof pager);
+    for (int page = 0; page < KERNEL_PAGES; page++) {
+        bytes[page * KERNEL_PAGE] = (unsigned char)(PAGE_1 - 1 + page);
+    }
+    pager.fd = kernel_process(keeps);
+    pager.pager = pgl_uffd_new(&config);
+    explore_check(pager.pager);
+}
+
+static void init_alone(void)
+{
+    start(1, true);
+}
+
+static void init_adopted(void)
+{
+    start(1, true);
+    adopt(false);
+}
+
+static void init_adopted_whole(void) /* the process keeps no descriptor: its memory is plain when it is disowned */
+{
+    start(1, false);
+    adopt(false);
+}
+
+static void init_late(void)
+{
+    start(1, true);
+    adopt(true);
+}
+
+static void init_late_whole(void)
+{
+    start(1, false);
+    adopt(true);
+}
+
+static void init_late_two(void)
+{
+    start(2, true);
+    adopt(true);
+}
+
+static void final_pager(void)
+{
+    kernel_check();
+}
+
+/* ---- threads ---- */
+
+static void handler_0(void)
+{
+    kernel_run_thread(0);
+}
+
+static void handler_1(void)
+{
+    kernel_run_thread(1);
+}
+
+static void end_touch(void)
+{
+    __atomic_fetch_add(&pager.ended, 1, __ATOMIC_RELEASE);
+}
+
+static void touch_1(void)
+{
+    explore_check(kernel_touch(pager.fd, 1) == PAGE_1);
+    end_touch();
+}
+
+static void touch_2(void)
+{
+    explore_check(kernel_touch(pager.fd, 2) == PAGE_1 + 1);
+    end_touch();
+}
+
+/* The process is disowned, or the pager ends: the memory becomes plain. */
+static void touch_1_or_zero(void)
+{
+    int byte = kernel_touch(pager.fd, 1);
+
+    explore_check(byte == PAGE_1 || byte == 0);
+    end_touch();
+}
+
+static void touch_1_or_die(void)
+{
+    int byte = kernel_touch(pager.fd, 1);
+
+    explore_check(byte == PAGE_1 || byte == KERNEL_KILLED);
+    end_touch();
+}
+
+static void touch_1_to_die(void)
+{
+    explore_check(kernel_touch(pager.fd, 1) == KERNEL_SIGBUS);
+    end_touch();
+}
+
+/* What was given back shows zeros for ever. */
+static void give_back_and_touch_1(void)
+{
+    kernel_give_back(pager.fd, 1);
+    explore_check(kernel_touch(pager.fd, 1) == 0);
+    end_touch();
+}
+
+static void end_pager(void)
+{
+    pgl_uffd_free(pager.pager);
+}
+
+/* The answer of the only page was counted, once, before its thread went on. */
+static void count_and_end_pager(void)
+{
+    struct pgl_uffd_stats stats;
+    uint64_t answers = 0;
+
+    pgl_uffd_get_stats(pager.pager, &stats);
+    for (unsigned int i = 0; i < PGL_UFFD_BUCKETS; i++) {
+        answers += stats.latency_read[i] + stats.latency_zero[i] + stats.latency_found[i];
+    }
+    explore_check(answers == stats.faults);
+    end_pager();
+}
+
+static void end_after_1(void)
+{
+    wait_for(&pager.ended, 1);
+    end_pager();
+}
+
+static void end_after_2(void)
+{
+    wait_for(&pager.ended, 2);
+    end_pager();
+}
+
+static void adopt_and_end(void)
+{
+    adopt(false);
+    end_after_1();
+}
+
+static void disown(void)
+{
+    explore_check(pgl_uffd_disown(pager.pager, pager.process));
+    explore_check(!pgl_uffd_disown(pager.pager, pager.process));
+}
+
+static void disown_and_end(void)
+{
+    disown();
+    end_after_1();
+}
+
+static void kill_and_end(void)
+{
+    kernel_kill(pager.fd);
+    disown();
+    end_after_1();
+}
+
+static void answer(unsigned int n)
+{
+    explore_check(pgl_uffd_request_supply(pager.requests[n], 0, bytes, sizeof(bytes)) || errno == ECANCELED);
+    pgl_uffd_request_end(pager.requests[n]);
+}
+
+/* Answer all requests, of which there may be none, until so many touches have ended. */
+static void answer_until(uintptr_t touches)
+{
+    for (unsigned int n = 0; is_asked(n + 1, touches); n++) {
+        answer(n);
+    }
+}
+
+static void answer_1(void)
+{
+    answer_until(1);
+}
+
+static void answer_1_and_end(void)
+{
+    answer_until(1);
+    count_and_end_pager();
+}
+
+static void answer_2_and_end(void)
+{
+    answer_until(2);
+    end_pager();
+}
+
+/* It does not answer: the page is wanted once more, alone, and then it is poison. */
+static void fail_and_end(void)
+{
+    wait_for(&pager.nrequests, 1);
+    pgl_uffd_request_fail(pager.requests[0], KERNEL_PAGE, 1, EIO);
+    pgl_uffd_request_end(pager.requests[0]);
+    wait_for(&pager.nrequests, 2);
+    pgl_uffd_request_end(pager.requests[1]);
+    end_after_1();
+}
+
+const struct explore_scenario uffd_scenarios[] = {
+    {"uffd-adopt",
+     "a fault that waits already is served",
+     init_alone,
+     {handler_0, touch_1, adopt_and_end},
+     final_pager},
+    {"uffd-adopt-pages",
+     "two pages of a process",
+     init_adopted,
+     {handler_0, touch_1, touch_2, end_after_2},
+     final_pager},
+    {"uffd-disown", "it is disowned", init_adopted_whole, {handler_0, touch_1_or_zero, disown_and_end}, final_pager},
+    {"uffd-kill", "it is killed", init_adopted, {handler_0, touch_1_or_die, kill_and_end}, final_pager},
+    {"uffd-late", "another thread answers", init_late, {handler_0, touch_1, answer_1_and_end}, final_pager},
+    {"uffd-late-handlers",
+     "two handlers, and one answer",
+     init_late_two,
+     {handler_0, handler_1, touch_1, answer_1_and_end},
+     final_pager},
+    {"uffd-late-pages",
+     "an answer brings the page of another request",
+     init_late,
+     {handler_0, touch_1, touch_2, answer_2_and_end},
+     final_pager},
+    {"uffd-late-fails",
+     "a page without answer is poison",
+     init_late,
+     {handler_0, touch_1_to_die, fail_and_end},
+     final_pager},
+    {"uffd-late-disown",
+     "a process is disowned while its page is wanted",
+     init_late_whole,
+     {handler_0, touch_1_or_zero, disown_and_end, answer_1},
+     final_pager},
+    {"uffd-late-kill",
+     "it is killed then",
+     init_late,
+     {handler_0, touch_1_or_die, kill_and_end, answer_1},
+     final_pager},
+    {"uffd-late-end",
+     "the pager ends then",
+     init_late_whole,
+     {handler_0, touch_1_or_zero, end_pager, answer_1},
+     final_pager},
+    {"uffd-late-given-back",
+     "a page is given back while it is answered",
+     init_late,
+     {handler_0, touch_1_or_zero, give_back_and_touch_1, answer_2_and_end},
+     final_pager},
+    {.name = NULL},
+};

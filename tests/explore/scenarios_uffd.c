@@ -4,7 +4,6 @@
  * answer late, and the end of the pager. The handlers' code is the library's.
  */
 #include <errno.h>
-#include <linux/userfaultfd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,8 +19,10 @@ static struct {
     struct pgl_uffd *pager;
     int fd;           /* of the process */
     uint64_t process; /* its number, or 0 */
-    uintptr_t ended;  /* threads that touch; the pager ends after them */
+    uintptr_t ended;  /* threads that touch */
+    uintptr_t over;   /* it was disowned, or the pager has ended: nothing more is asked */
     uintptr_t nrequests;
+    uintptr_t answered; /* by the only thread that answers */
     struct pgl_uffd_request *requests[KEPT];
 } pager;
 
@@ -53,18 +54,7 @@ static void on_request(void *arg, struct pgl_uffd_request *request, const struct
     __atomic_store_n(&pager.nrequests, pager.nrequests + 1, __ATOMIC_RELEASE);
 }
 
-/* Wait until there are so many requests. False when @touches have ended without. */
-static bool is_asked(uintptr_t nrequests, uintptr_t touches)
-{
-    while (__atomic_load_n(&pager.nrequests, __ATOMIC_ACQUIRE) < nrequests) {
-        if (__atomic_load_n(&pager.ended, __ATOMIC_ACQUIRE) == touches) {
-            return __atomic_load_n(&pager.nrequests, __ATOMIC_ACQUIRE) >= nrequests;
-        }
-        explore_yield();
-    }
-    return true;
-}
-
+/* Wait until a word is so high. */
 static void wait_for(const uintptr_t *word, uintptr_t least)
 {
     while (__atomic_load_n(word, __ATOMIC_ACQUIRE) < least) {
@@ -216,6 +206,7 @@ static void give_back_and_touch_1(void)
 static void end_pager(void)
 {
     pgl_uffd_free(pager.pager);
+    __atomic_store_n(&pager.over, 1, __ATOMIC_RELEASE);
 }
 
 /* The answer of the only page was counted, once, before its thread went on. */
@@ -254,6 +245,7 @@ static void disown(void)
 {
     explore_check(pgl_uffd_disown(pager.pager, pager.process));
     explore_check(!pgl_uffd_disown(pager.pager, pager.process));
+    __atomic_store_n(&pager.over, 1, __ATOMIC_RELEASE);
 }
 
 static void disown_and_end(void)
@@ -269,35 +261,57 @@ static void kill_and_end(void)
     end_after_1();
 }
 
-static void answer(unsigned int n)
+static bool is_asked(void)
 {
-    explore_check(pgl_uffd_request_supply(pager.requests[n], 0, bytes, sizeof(bytes)) || errno == ECANCELED);
-    pgl_uffd_request_end(pager.requests[n]);
+    return pager.answered < __atomic_load_n(&pager.nrequests, __ATOMIC_ACQUIRE);
 }
 
-/* Answer all requests, of which there may be none, until so many touches have ended. */
-static void answer_until(uintptr_t touches)
+/* Answer with everything. */
+static void answer_next(void)
 {
-    for (unsigned int n = 0; is_asked(n + 1, touches); n++) {
-        answer(n);
+    struct pgl_uffd_request *request = pager.requests[pager.answered++];
+
+    explore_check(pgl_uffd_request_supply(request, 0, bytes, sizeof(bytes)) || errno == ECANCELED);
+    pgl_uffd_request_end(request);
+}
+
+/* Answer each request until a word is so high. Then there may be one more. */
+static void answer_until(const uintptr_t *word, uintptr_t least)
+{
+    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) < least) {
+        if (is_asked()) {
+            answer_next();
+        } else if (__atomic_load_n(word, __ATOMIC_ACQUIRE) < least) {
+            explore_yield();
+        }
     }
 }
 
-static void answer_1(void)
+static void answer_rest(void)
 {
-    answer_until(1);
+    while (is_asked()) {
+        answer_next();
+    }
+}
+
+static void answer_until_over(void)
+{
+    answer_until(&pager.over, 1);
+    answer_rest();
 }
 
 static void answer_1_and_end(void)
 {
-    answer_until(1);
+    answer_until(&pager.ended, 1);
     count_and_end_pager();
+    answer_rest();
 }
 
 static void answer_2_and_end(void)
 {
-    answer_until(2);
+    answer_until(&pager.ended, 2);
     end_pager();
+    answer_rest();
 }
 
 /* It does not answer: the page is wanted once more, alone, and then it is poison. */
@@ -343,17 +357,17 @@ const struct explore_scenario uffd_scenarios[] = {
     {"uffd-late-disown",
      "a process is disowned while its page is wanted",
      init_late_whole,
-     {handler_0, touch_1_or_zero, disown_and_end, answer_1},
+     {handler_0, touch_1_or_zero, disown_and_end, answer_until_over},
      final_pager},
     {"uffd-late-kill",
      "it is killed then",
      init_late,
-     {handler_0, touch_1_or_die, kill_and_end, answer_1},
+     {handler_0, touch_1_or_die, kill_and_end, answer_until_over},
      final_pager},
     {"uffd-late-end",
      "the pager ends then",
      init_late_whole,
-     {handler_0, touch_1_or_zero, end_pager, answer_1},
+     {handler_0, touch_1_or_zero, end_pager, answer_until_over},
      final_pager},
     {"uffd-late-given-back",
      "a page is given back while it is answered",

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * A region whose bytes are on a server, reached by NBD, that answers after a millisecond. The first run touches its
- * pages one by one, and is recorded. The second one brings the recorded pages in clusters, and then touches them.
+ * pages one by one, and is recorded. The second one follows the working set that was made of the recording: the first
+ * touch of a cluster brings all of it.
  *
  *     cc -o nbd nbd.c $(pkg-config --cflags --libs pagelock libnbd) -pthread
  *     ./nbd
@@ -92,7 +93,6 @@ static void run(const char *name, struct pgl_recording *recording, const struct 
 {
     const size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
     struct pgl_uffd_region region = {.length = PAGES * page_size, .advice = PGL_ADVICE_RANDOM};
-    struct pgl_pager_range cluster = {0, 0};
     struct pgl_uffd *pager = pgl_uffd_new(&(struct pgl_uffd_config){0});
     struct pgl_uffd_stats stats;
     struct timespec start, end;
@@ -104,11 +104,12 @@ static void run(const char *name, struct pgl_recording *recording, const struct 
     if (!pager || !pgl_uffd_map_region(pager, &region)) {
         errx(1, "%s", pgl_uffd_explain(errno));
     }
-    pgl_uffd_watch(pager, memory, region.length, recording ? pgl_recording_touch : NULL, recording);
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    for (uint64_t page = 0; set && pgl_workset_next(set, page, &cluster); page = cluster.last + 1) {
-        pgl_uffd_prefetch(pager, memory + cluster.first * page_size, (cluster.last - cluster.first + 1) * page_size);
+    if (set) {
+        pgl_uffd_set_workset(pager, memory, region.length, set);
+    } else {
+        pgl_uffd_watch(pager, memory, region.length, pgl_recording_touch, recording);
     }
+    clock_gettime(CLOCK_MONOTONIC, &start);
     for (size_t i = 0; i < STRETCHES; i++) {
         for (size_t n = i * 13 % STRETCHES, page = n * EVERY; page <= n * EVERY + n; page++) {
             wrong += be64toh(*(uint64_t *)(void *)(memory + page * page_size)) != page * page_size;

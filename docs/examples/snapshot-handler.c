@@ -2,7 +2,8 @@
 /*
  * Serves the memory of virtual machines from a snapshot, one machine after the other. It speaks Firecracker's hand-over
  * of page faults: the monitor connects to SOCKET and sends one message, the mappings of its memory as JSON with its
- * userfaultfd. The connection stays open as long as the monitor lives. Pages that a balloon has given back are zeros.
+ * userfaultfd. It is served until it ends, whether or not it closes the connection before. Pages that a balloon has
+ * given back are zeros.
  *
  *     cc -o snapshot-handler snapshot-handler.c $(pkg-config --cflags --libs pagelock json-glib-1.0) -pthread
  *     ./snapshot-handler
@@ -16,9 +17,11 @@
 #include <fcntl.h>
 #include <json-glib/json-glib.h>
 #include <pagelock/pagelock.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -44,19 +47,25 @@ static ssize_t receive(int connection, char *text, int *fd)
     return n;
 }
 
-/* Returns the region that a mapping describes. Older monitors give the size of a page, in bytes, another name. */
+/* Returns the size of a page. Older monitors give it another name, and in bytes or, some of them, in KiB. */
+static gint64 page_size_of(JsonObject *mapping)
+{
+    gint64 size = json_object_get_int_member_with_default(mapping, "page_size_kib", SMALL_PAGE);
+
+    size = size < SMALL_PAGE ? size * 1024 : size;
+    return json_object_get_int_member_with_default(mapping, "page_size", size);
+}
+
+/* Returns the region that a mapping describes. */
 static struct pgl_uffd_region region_of(JsonObject *mapping, int snapshot)
 {
-    gint64 page_size = json_object_get_int_member_with_default(mapping, "page_size_kib", SMALL_PAGE);
-
-    page_size = json_object_get_int_member_with_default(mapping, "page_size", page_size);
     return (struct pgl_uffd_region){
         .addr = (void *)(uintptr_t)json_object_get_int_member_with_default(mapping, "base_host_virt_addr", 0),
         .length = (size_t)json_object_get_int_member_with_default(mapping, "size", 0),
         .offset = (uint64_t)json_object_get_int_member_with_default(mapping, "offset", 0),
         .source.fd = snapshot,
         .advice = PGL_ADVICE_ADAPTIVE,
-        .memory = page_size > SMALL_PAGE ? PGL_UFFD_HUGE : PGL_UFFD_PRIVATE,
+        .memory = page_size_of(mapping) > SMALL_PAGE ? PGL_UFFD_HUGE : PGL_UFFD_PRIVATE,
         .removed = PGL_UFFD_ZEROS,
     };
 }
@@ -82,7 +91,28 @@ static size_t parse(const char *text, ssize_t length, int snapshot, struct pgl_u
     return n;
 }
 
-/* Serve one machine until its monitor closes the connection, or ends. */
+/* Wait until the process at the other end has ended. If it cannot be watched, its connection tells. */
+static void await_end(int connection)
+{
+    struct pollfd end = {.fd = connection, .events = POLLRDHUP};
+    struct ucred peer = {0};
+    socklen_t length = sizeof(peer);
+    int process = -1;
+
+    if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.pid > 0) {
+        process = (int)syscall(SYS_pidfd_open, peer.pid, 0);
+    }
+    if (process >= 0) {
+        end = (struct pollfd){.fd = process, .events = POLLIN};
+    }
+    while (poll(&end, 1, -1) < 0 && errno == EINTR) {
+    }
+    if (process >= 0) {
+        close(process);
+    }
+}
+
+/* Serve one machine until its monitor ends. */
 static void serve(struct pgl_uffd *pager, int connection, int snapshot)
 {
     static char text[TEXT];
@@ -100,9 +130,8 @@ static void serve(struct pgl_uffd *pager, int connection, int snapshot)
     if (fd >= 0) {
         close(fd);
     }
-    while (process != 0 && (length = read(connection, text, TEXT)) != 0 && (length > 0 || errno == EINTR)) {
-    }
     if (process != 0) {
+        await_end(connection);
         pgl_uffd_disown(pager, process);
     }
 }

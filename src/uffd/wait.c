@@ -117,7 +117,7 @@ static void on_ready(void *arg)
     pthread_mutex_lock(&late->lock);
     wait->next_ready = late->ready;
     late->ready = wait;
-    eventfd_write(late->event, 1); /* N3. Under the lock, because the pager may be gone after it. */
+    eventfd_write(late->event, 1); /* N3: under the lock, as the list changes */
     pthread_mutex_unlock(&late->lock);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Usage: handover HANDLER [MIB THREADS KILLS HANDLERS]
+ * Usage: handover HANDLER [MIB THREADS KILLS HANDLERS [huge]]
  *
  * The example HANDLER serves stand-ins for the monitors of virtual machines from a snapshot. Each one is killed at some
  * moment: KILLS of them, with MIB of memory and THREADS threads. HANDLERS times the handler is killed instead, and the
- * monitor has to notice. No page may be wrong, no descriptor may be left in the handler, and nobody may hang.
+ * monitor has to notice. Every other one that is killed is of an older kind. With huge pages 4 MiB are enough, because
+ * the machine has few. No page may be wrong, no descriptor may be left in the handler, and nobody may hang.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -19,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "pages.h"
 #include "standin.h"
 
 #define PATIENCE_MS 60000 /* after which something hangs */
@@ -94,7 +96,7 @@ static void start_handler(const char *program)
     }
 }
 
-static unsigned count_fds(void)
+static unsigned count_handlers_fds(void)
 {
     char path[64];
     unsigned n = 0;
@@ -114,7 +116,7 @@ static unsigned count_fds(void)
 /* The connection of a process that ended may take the handler a moment. */
 static void await_fds(unsigned n)
 {
-    for (unsigned tries = 0; count_fds() != n; tries++) {
+    for (unsigned tries = 0; count_handlers_fds() != n; tries++) {
         if (tries == PATIENCE_MS) {
             fail("the handler keeps descriptors");
         }
@@ -123,7 +125,7 @@ static void await_fds(unsigned n)
 }
 
 /* Start a monitor, and wait until its threads have made so much progress. */
-static void run_monitor(size_t length, unsigned nthreads, unsigned seed, unsigned long progress)
+static void run_monitor(const struct standin_config *config, unsigned long progress)
 {
     struct pollfd news;
     char bytes[4096];
@@ -136,7 +138,7 @@ static void run_monitor(size_t length, unsigned nthreads, unsigned seed, unsigne
     monitor = fork();
     if (monitor == 0) {
         close(pair[0]);
-        standin_run(door, length, nthreads, seed, pair[1]);
+        standin_run(config, pair[1]);
     }
     close(pair[1]);
     news = (struct pollfd){.fd = pair[0], .events = POLLIN};
@@ -177,8 +179,12 @@ static bool is_handlers_turn(unsigned i, unsigned kills, unsigned handlers)
 
 int main(int argc, char **argv)
 {
-    size_t length = (size_t)(argc > 2 ? atoi(argv[2]) : 8) << 20;
-    unsigned nthreads = argc > 3 ? (unsigned)atoi(argv[3]) : 4;
+    struct standin_config config = {
+        .path = door,
+        .length = (size_t)(argc > 2 ? atoi(argv[2]) : 8) << 20,
+        .nthreads = argc > 3 ? (unsigned)atoi(argv[3]) : 4,
+        .huge = argc > 6,
+    };
     unsigned kills = argc > 4 ? (unsigned)atoi(argv[4]) : 6;
     unsigned handlers = argc > 5 ? (unsigned)atoi(argv[5]) : 2;
     unsigned nfds;
@@ -193,22 +199,30 @@ int main(int argc, char **argv)
         return 77;
     }
     close(fd);
+    if (config.huge && (lock_huge_pages() < 0 || count_free_huge_pages() < config.length / STANDIN_HUGE_PAGE)) {
+        puts("SKIP: too few huge pages of 2 MiB: vm.nr_hugepages is to be 2");
+        return 77;
+    }
     if (!mkdtemp(directory)) {
         return 2;
     }
     snprintf(door, sizeof(door), "%s/door", directory);
     snprintf(snapshot, sizeof(snapshot), "%s/snapshot", directory);
     fd = open(snapshot, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0 || !standin_write_snapshot(fd, length)) {
+    if (fd < 0 || !standin_write_snapshot(fd, config.length)) {
         fail("the snapshot cannot be written");
     }
     close(fd);
     srandom(1);
     start_handler(argv[1]);
-    nfds = count_fds();
+    nfds = count_handlers_fds();
     for (unsigned i = 0; i < kills + handlers; i++) {
-        run_monitor(length, nthreads, i + 1, (unsigned long)random() % 200 * (i % 8 != 0));
-        if (is_handlers_turn(i, kills, handlers)) {
+        bool handlers_turn = is_handlers_turn(i, kills, handlers);
+
+        config.seed = i + 1;
+        config.old = !handlers_turn && i % 2 != 0; /* that one does not notice the end of its handler */
+        run_monitor(&config, (unsigned long)random() % 200 * (i % 8 != 0));
+        if (handlers_turn) {
             end_of(handler, SIGKILL);
             check_end(end_of(monitor, 0), false);
             start_handler(argv[1]);

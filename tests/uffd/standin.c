@@ -2,7 +2,7 @@
 /*
  * The stand-in for a virtual machine's monitor, and the snapshot's pattern.
  *
- * Each page of the machine has a state. FILE: it shows the snapshot. LEAVING: the balloon gives it back at this moment,
+ * Each page of the machine, small or huge, has a state. FILE: it shows the snapshot. LEAVING: the balloon gives it back at this moment,
  * and each word is the snapshot's or zero. ZEROS: it was given back.
  */
 #include <fcntl.h>
@@ -27,6 +27,7 @@ enum { FILE_PAGE, LEAVING, ZEROS };
 static unsigned char *memory;
 static unsigned char *states; /* atomic */
 static size_t npages;
+static size_t unit = STANDIN_PAGE; /* of memory that is given back, and has a state */
 static int connection, progress;
 
 static uint64_t word_of(uint64_t offset)
@@ -63,7 +64,8 @@ static _Noreturn void end(int status)
 static void check(uint64_t page)
 {
     const uint64_t *words = (const uint64_t *)(const void *)(memory + page * STANDIN_PAGE);
-    int before = __atomic_load_n(&states[page], __ATOMIC_ACQUIRE);
+    const unsigned char *state = &states[page * STANDIN_PAGE / unit];
+    int before = __atomic_load_n(state, __ATOMIC_ACQUIRE);
     bool zeros = true, file = true, each = true;
     int after;
 
@@ -75,7 +77,7 @@ static void check(uint64_t page)
         file = file && is_file;
         each = each && (is_zero || is_file);
     }
-    after = __atomic_load_n(&states[page], __ATOMIC_RELAXED);
+    after = __atomic_load_n(state, __ATOMIC_RELAXED);
     if (before == ZEROS ? !zeros : after == FILE_PAGE ? !file : !each) {
         dprintf(2, "page %llu is wrong\n", (unsigned long long)page);
         end(STANDIN_WRONG);
@@ -100,29 +102,29 @@ static void *balloon(void *arg)
     uint64_t random = (uintptr_t)arg;
 
     for (;;) {
-        uint64_t page = next_random(&random) % npages;
+        uint64_t at = next_random(&random) % (npages * STANDIN_PAGE / unit);
 
-        if (__atomic_load_n(&states[page], __ATOMIC_RELAXED) == FILE_PAGE) {
-            __atomic_store_n(&states[page], LEAVING, __ATOMIC_SEQ_CST);
-            if (madvise(memory + page * STANDIN_PAGE, STANDIN_PAGE, MADV_DONTNEED) != 0) {
+        if (__atomic_load_n(&states[at], __ATOMIC_RELAXED) == FILE_PAGE) {
+            __atomic_store_n(&states[at], LEAVING, __ATOMIC_SEQ_CST);
+            if (madvise(memory + at * unit, unit, MADV_DONTNEED) != 0) {
                 end(STANDIN_BROKEN);
             }
-            __atomic_store_n(&states[page], ZEROS, __ATOMIC_RELEASE);
+            __atomic_store_n(&states[at], ZEROS, __ATOMIC_RELEASE);
         }
-        usleep(100);
+        usleep(unit > STANDIN_PAGE ? 20000 : 100); /* some pages last for a while */
     }
     return NULL;
 }
 
 /* Two mappings, as of a machine with a hole in its memory, in the form that Firecracker sends. */
-static bool hand_over(int uffd, size_t length)
+static bool hand_over(int uffd, size_t length, bool old)
 {
     union {
         struct cmsghdr header;
         char room[CMSG_SPACE(sizeof(int))];
     } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
-    size_t low = length / 4 / STANDIN_PAGE * STANDIN_PAGE;
-    char text[512];
+    size_t low = unit > STANDIN_PAGE ? unit : length / 4 / unit * unit;
+    char text[512], pages[64];
     struct iovec part = {text, 0};
     struct msghdr message = {
         .msg_iov = &part,
@@ -131,11 +133,16 @@ static bool hand_over(int uffd, size_t length)
         .msg_controllen = sizeof(control),
     };
 
-    part.iov_len = (size_t)snprintf(
-        text, sizeof(text),
-        "[{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":0,\"page_size\":4096,\"page_size_kib\":4096},"
-        "{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":%zu,\"page_size\":4096,\"page_size_kib\":4096}]",
-        (unsigned long long)(uintptr_t)memory, low, (unsigned long long)((uintptr_t)memory + low), length - low, low);
+    if (old) {
+        snprintf(pages, sizeof(pages), "\"page_size_kib\":%zu", unit / 1024);
+    } else {
+        snprintf(pages, sizeof(pages), "\"page_size\":%zu,\"page_size_kib\":%zu", unit, unit);
+    }
+    part.iov_len = (size_t)snprintf(text, sizeof(text),
+                                    "[{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":0,%s},"
+                                    "{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":%zu,%s}]",
+                                    (unsigned long long)(uintptr_t)memory, low, pages,
+                                    (unsigned long long)((uintptr_t)memory + low), length - low, low, pages);
     memcpy(CMSG_DATA(&control.header), &uffd, sizeof(uffd));
     return sendmsg(connection, &message, MSG_NOSIGNAL) == (ssize_t)part.iov_len;
 }
@@ -161,30 +168,40 @@ static int make_userfaultfd(size_t length)
     return uffd;
 }
 
-_Noreturn void standin_run(const char *path, size_t length, unsigned nthreads, unsigned seed, int to_driver)
+_Noreturn void standin_run(const struct standin_config *config, int to_driver)
 {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (config->huge ? MAP_HUGETLB : 0);
     pthread_t thread;
     int uffd;
     char byte;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     progress = to_driver;
-    npages = length / STANDIN_PAGE;
+    npages = config->length / STANDIN_PAGE;
+    unit = config->huge ? STANDIN_HUGE_PAGE : STANDIN_PAGE;
     states = calloc(npages, 1);
-    memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!states || memory == MAP_FAILED || (uffd = make_userfaultfd(length)) < 0) {
+    memory = mmap(NULL, config->length, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (!states || memory == MAP_FAILED || (uffd = make_userfaultfd(config->length)) < 0) {
         end(STANDIN_BROKEN);
     }
-    if (!connect_to(path) || !hand_over(uffd, length)) {
+    if (!connect_to(config->path) || !hand_over(uffd, config->length, config->old)) {
         end(STANDIN_NO_HANDLER);
     }
+    if (config->old) {
+        close(connection);
+    }
     /* The userfaultfd stays open here: without a handler threads wait, and do not find zeros. */
-    for (unsigned i = 0; i <= nthreads; i++) {
-        if (pthread_create(&thread, NULL, i > 0 ? touch : balloon, (void *)(uintptr_t)(seed * 1000 + i)) != 0) {
+    for (unsigned i = 0; i <= config->nthreads; i++) {
+        void *random = (void *)(uintptr_t)(config->seed * 1000 + i);
+
+        if (pthread_create(&thread, NULL, i > 0 ? touch : balloon, random) != 0) {
             end(STANDIN_BROKEN);
         }
     }
-    while (read(connection, &byte, 1) > 0) {
+    while (config->old || read(connection, &byte, 1) > 0) {
+        if (config->old) {
+            pause();
+        }
     }
     end(STANDIN_NO_HANDLER);
 }

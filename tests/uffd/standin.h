@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define STANDIN_PAGE 4096
+#define STANDIN_HUGE_PAGE ((size_t)2 << 20)
 #define STANDIN_STEP 16 /* pages of a thread between two bytes that tell its progress */
 
 /* Its exit status. */
@@ -20,7 +21,16 @@ enum { STANDIN_WRONG = 10, STANDIN_BROKEN = 11, STANDIN_NO_HANDLER = 12 };
 /* Write the bytes that it expects. */
 bool standin_write_snapshot(int fd, size_t length);
 
+struct standin_config {
+    const char *path; /* of the handler's socket */
+    size_t length;    /* of its memory */
+    unsigned nthreads;
+    unsigned seed;
+    bool huge; /* its pages are of 2 MiB */
+    bool old;  /* as an older one, it closes the connection when it has sent its message, which says less */
+};
+
 /* Be the monitor: returns never. A byte is written to @progress from time to time. */
-_Noreturn void standin_run(const char *path, size_t length, unsigned nthreads, unsigned seed, int progress);
+_Noreturn void standin_run(const struct standin_config *config, int progress);
 
 #endif

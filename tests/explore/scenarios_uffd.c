@@ -195,7 +195,7 @@ static void touch_1_to_die(void)
     end_touch();
 }
 
-/* What was given back shows zeros for ever. */
+/* A page that was given back shows zeros for ever. */
 static void give_back_and_touch_1(void)
 {
     kernel_give_back(pager.fd, 1);

@@ -9,7 +9,7 @@
 
 #define KEPT 256 /* requests */
 
-/* What is wanted of it, in the order in which it was asked. */
+/* The requests that it had, in their order. */
 struct late_source {
     pthread_mutex_t lock;
     unsigned char *bytes; /* of the whole source */

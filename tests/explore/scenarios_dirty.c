@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "../../src/uffd/bits_internal.h"
 #include "../../src/uffd/delivery_internal.h"

@@ -99,20 +99,21 @@ static unsigned cheapest(const struct pgl_advisor *advisor, uint32_t place, stru
     float least_replaces = 1;
     float replaces = 1;
     unsigned doublings = 0;
+    unsigned halves = 0;
 
-    *tells = 0;
-    for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED; n++) {
-        uint32_t added = pgl_doubling_adds(place, n, room);
+    for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED && (room.before | room.after) != 0; n++) {
+        uint32_t added = pgl_doubling_adds(place, n, &room);
         bool is_less;
 
-        *tells |= (unsigned)(2 * added >= UINT32_C(1) << (n - 1)) << n;
-        cost += (float)added * page_ns;
-        replaces *= added > 0 ? 1 + chances[n] : 1;
+        halves |= (unsigned)(2 * added >= UINT32_C(1) << (n - 1)) << n;
+        cost += (float)(int32_t)added * page_ns;
+        replaces *= 1 + (float)(added > 0) * chances[n];
         is_less = n <= PGL_ADVISOR_DOUBLINGS && cost * least_replaces < least * replaces;
         least = is_less ? cost : least;
         least_replaces = is_less ? replaces : least_replaces;
         doublings = is_less ? n : doublings;
     }
+    *tells = halves;
     return doublings;
 }
 
@@ -142,8 +143,8 @@ enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl
     pgl_advisor_learn(advisor, args->demand);
     kind = follow(advisor, args->demand, room);
     place = pgl_place_of(kind, args->demand);
-    chances = pgl_advisor_chances(advisor, kind);
-    doublings = cheapest(advisor, place, room, chances, &tells);
+    chances = pgl_advisor_chances(advisor, kind, args, &bounds);
+    doublings = cheapest(advisor, place, pgl_room_of_kind(kind, room), chances, &tells);
     pgl_advisor_remember(advisor, kind, args->demand, room, tells & (UINT32_MAX << doublings << 1));
     window = pgl_room_within(pgl_window_of(place, doublings), room);
     window = pgl_room_within(window, (struct pgl_room){args->row.before, args->row.after});

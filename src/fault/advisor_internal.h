@@ -19,10 +19,14 @@
  * UNSEEN       A fault on a page that was fetched is never seen. Therefore a cluster teaches about the doublings beyond
  *              it only. Knowledge of a doubling ages with the decisions of its kind, and its chance then follows
  *              those of the next doublings, of which the seventh is always seen.
+ * CROWD        Faults in no order that come to every page in the end look random for a long time. Therefore a start's
+ *              chance is at least what it is if nearly as many faults again as there have been fall on the object's
+ *              pages with equal chance. Pages that are removed again are faulted on again, and tell nothing of that;
+ *              therefore this density is no more than the part of the pages around starts that is resident.
  *
  * INVARIANTS   between two calls; pgl_object_check() checks them.
  *   V1  forgotten <= judged <= nfaults, and nfaults - forgotten <= PGL_ADVISOR_PASTS
- *   V2  0 <= touched <= seen for each doubling of each kind, and each chance is in [0, 1]
+ *   V2  0 <= touched <= seen for each doubling of each kind, and each chance and the crowd are in [0, 1]
  *   V3  nstreams <= PGL_ADVISOR_STREAMS, and each head is 0 or the number of a decision that was made
  */
 #ifndef PGL_FAULT_ADVISOR_INTERNAL_H
@@ -74,8 +78,9 @@ struct pgl_known {
 /* A decision that has not been judged. In the sets bit n stands for doubling n. */
 struct pgl_past {
     uint64_t demand;
-    uint64_t before;      /* the number of the last decision before it with the same head; it may be gone */
-    struct pgl_room room; /* the absent pages around it at that time, at most PGL_ADVISOR_ROOM */
+    uint64_t before; /* the number of the last decision before it with the same head; it may be gone */
+    uint64_t first;  /* the absent pages around it at that time, at most PGL_ADVISOR_ROOM on each side: */
+    uint32_t beyond; /* the first one, and how many pages after it */
     uint8_t kind;
     uint8_t tells;   /* doublings that it tells about: not fetched, and at least half of their pages were absent */
     uint8_t touched; /* doublings of which a page was faulted on since */
@@ -88,6 +93,7 @@ struct pgl_advisor {
     uint64_t nfaults;       /* decisions made; the nth, counted from 1, has pasts[n % PGL_ADVISOR_PASTS] */
     uint64_t judged;        /* decisions judged once */
     uint64_t forgotten;     /* decisions judged twice */
+    float crowd;            /* the part of the pages that is resident in the blocks of 64 pages where starts were */
     unsigned nstreams;
     struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the most recently used one first */
     struct pgl_known known[PGL_FAULT_KINDS];
@@ -107,6 +113,15 @@ static inline uint32_t pgl_place_of(enum pgl_fault_kind kind, uint64_t demand)
     return kind == PGL_FAULT_UP ? 0 : kind == PGL_FAULT_DOWN ? UINT32_MAX : (uint32_t)demand;
 }
 
+/* The part of a room that its windows may reach. */
+static inline struct pgl_room pgl_room_of_kind(enum pgl_fault_kind kind, struct pgl_room room)
+{
+    return (struct pgl_room){
+        .before = kind == PGL_FAULT_UP ? 0 : room.before,
+        .after = kind == PGL_FAULT_DOWN ? 0 : room.after,
+    };
+}
+
 /* The window of 2^doublings pages. */
 static inline struct pgl_room pgl_window_of(uint32_t place, unsigned doublings)
 {
@@ -115,17 +130,17 @@ static inline struct pgl_room pgl_window_of(uint32_t place, unsigned doublings)
     return (struct pgl_room){place & beside, beside - (place & beside)};
 }
 
-/* The number of pages that a doubling adds, of those in the room. */
-static inline uint32_t pgl_doubling_adds(uint32_t place, unsigned doubling, struct pgl_room room)
+/* The number of pages that a doubling adds, of those that the doublings before it have left of the room. */
+static inline uint32_t pgl_doubling_adds(uint32_t place, unsigned doubling, struct pgl_room *left)
 {
     uint32_t size = UINT32_C(1) << (doubling - 1);
-    struct pgl_room inner = pgl_window_of(place, doubling - 1);
     uint32_t is_before = 0 - (place >> (doubling - 1) & 1); /* all bits, or none: a branch would go either way */
-    uint32_t reach = (room.before & is_before) | (room.after & ~is_before);
-    uint32_t skip = (inner.before & is_before) | (inner.after & ~is_before);
-    uint32_t end = reach < skip + size ? reach : skip + size;
+    uint32_t side = (left->before & is_before) | (left->after & ~is_before);
+    uint32_t added = side < size ? side : size;
 
-    return (end > skip ? end : skip) - skip;
+    left->before -= added & is_before;
+    left->after -= added & ~is_before;
+    return added;
 }
 
 /* Cut a window, or a room, to what another one allows. */
@@ -140,8 +155,9 @@ static inline struct pgl_room pgl_room_within(struct pgl_room room, struct pgl_r
 /* Record in the pasts that a page is faulted on, and judge those that are old enough. */
 void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand);
 
-/* Return the chances of a kind's doublings. The knowledge of them ages. */
-const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kind kind);
+/* Return the chances of a kind's doublings for a fault. The knowledge of them ages. */
+const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
+                                 const struct pgl_cluster_args *args, const struct pgl_bounds *bounds);
 
 /* Record the decision for a page with some room around it, and which doublings it tells about. */
 void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind, uint64_t demand, struct pgl_room room,

@@ -41,6 +41,12 @@ static const float guess_last[PGL_FAULT_KINDS] = {0.66f, 0.24f, 0.52f, 0.45f, 0.
 #define START_LATER 1.09f
 #define STREAM_LATER 0.28f
 
+/*
+ * The faults that are expected, for each that was, and how much one look at the pages around a start counts.
+ */
+#define AGAIN 0.8f
+#define LOOK 0.1f
+
 static inline bool is_stream(enum pgl_fault_kind kind)
 {
     return kind == PGL_FAULT_UP || kind == PGL_FAULT_DOWN;
@@ -57,24 +63,26 @@ static inline uint64_t *head_of(struct pgl_advisor *advisor, uint64_t block, boo
 }
 
 /* A set of the doubling that adds a page to a past's window, if one that is watched does. It branches on nothing. */
-static inline unsigned doubling_of(const struct pgl_past *past, uint64_t page)
+static inline unsigned doubling_of(const struct pgl_past *past, bool is_stream, uint64_t page)
 {
     uint64_t above = page - past->demand;
-    uint64_t bits = past->kind == PGL_FAULT_UP ? above : past->kind == PGL_FAULT_DOWN ? 0 - above : page ^ past->demand;
-    bool adds = (above + past->room.before <= (uint64_t)past->room.before + past->room.after) & (bits - 1 < 127);
+    uint64_t aside = past->kind == PGL_FAULT_UP ? above : 0 - above;
+    uint64_t bits = is_stream ? aside : page ^ past->demand;
+    bool adds = (page - past->first <= past->beyond) & (bits - 1 < 127);
 
     return (unsigned)adds << (64 - __builtin_clzll(bits | 1)) % 8;
 }
 
 /* Mark the pasts on a block of 128 pages that would have added a page. Another block may have the same head. */
-static void touch(struct pgl_advisor *advisor, uint64_t block, bool of_stream, uint64_t demand)
+static inline void touch(struct pgl_advisor *advisor, uint64_t block, bool of_stream, uint64_t demand)
 {
     uint64_t number = *head_of(advisor, block, of_stream);
+    uint64_t forgotten = advisor->forgotten;
 
-    while (number > advisor->forgotten) {
+    while (number > forgotten) {
         struct pgl_past *past = past_of(advisor, number);
 
-        past->touched |= (uint8_t)doubling_of(past, demand);
+        past->touched |= (uint8_t)doubling_of(past, of_stream, demand);
         number = past->before;
     }
 }
@@ -135,11 +143,11 @@ void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand)
     touch(advisor, block, true, demand);
     touch(advisor, block - 1, true, demand); /* a stream's windows lead from one block to the next */
     touch(advisor, block + 1, true, demand);
-    while (advisor->judged < advisor->nfaults && advisor->nfaults - advisor->judged >= soon_age(advisor->judged)) {
+    /* No age falls with the number; therefore one of each kind is enough. */
+    if (advisor->nfaults - advisor->judged >= soon_age(advisor->judged)) {
         judge_soon(advisor, past_of(advisor, ++advisor->judged));
     }
-    while (advisor->forgotten < advisor->judged &&
-           advisor->nfaults - advisor->forgotten >= later_age(advisor->forgotten)) {
+    if (advisor->nfaults - advisor->forgotten >= later_age(advisor->forgotten)) {
         judge_later(advisor, past_of(advisor, ++advisor->forgotten));
     }
 }
@@ -152,13 +160,17 @@ static void reckon(struct pgl_known *known, enum pgl_fault_kind kind)
     float later = is_stream(kind) ? STREAM_LATER : START_LATER;
     float guess = guess_last[kind];
     float above = 0;
+    float share[PGL_ADVISOR_WATCHED + 1]; /* of one observation; apart, because the next loop waits for each result */
 
+    for (unsigned n = 0; n <= PGL_ADVISOR_WATCHED; n++) {
+        known->recent.seen[n] *= AGEING;
+        known->recent.touched[n] *= AGEING;
+        share[n] = 1 / (weight + known->recent.seen[n]);
+    }
     for (unsigned n = PGL_ADVISOR_WATCHED; n > 0; n--) {
         float now, chance, none, follows;
 
-        known->recent.seen[n] *= AGEING;
-        known->recent.touched[n] *= AGEING;
-        now = (weight * guess + known->recent.touched[n]) / (weight + known->recent.seen[n]);
+        now = (weight * guess + known->recent.touched[n]) * share[n];
         follows = now < above ? now - fall * (above - now) : now;
         guess = follows > 0 ? part * follows : 0;
         guess = guess < 1 ? guess : 1;
@@ -170,12 +182,37 @@ static void reckon(struct pgl_known *known, enum pgl_fault_kind kind)
     }
 }
 
-const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kind kind)
+/* The faults per page that are expected of starts in no order. */
+static float density_of(struct pgl_advisor *advisor, const struct pgl_cluster_args *args,
+                        const struct pgl_bounds *bounds)
+{
+    float density = AGAIN * (float)advisor->nfaults / ((float)args->object_last + 1);
+
+    advisor->crowd += LOOK * ((float)pgl_cluster_taken(args, bounds) / 64 - advisor->crowd);
+    return density < advisor->crowd ? density : advisor->crowd;
+}
+
+/* A doubling's chance is at least that of a fault on one of its pages, if each page has so many faults. */
+static void crowd(struct pgl_known *known, float density)
+{
+    for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED; n++) {
+        float faults = density * (float)(1 << (n - 1));
+        float chance = 1 - 1 / (1 + faults + faults * faults / 2); /* nearly 1 - exp(-faults) */
+
+        known->chances[n] = known->chances[n] > chance ? known->chances[n] : chance;
+    }
+}
+
+const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
+                                 const struct pgl_cluster_args *args, const struct pgl_bounds *bounds)
 {
     struct pgl_known *known = &advisor->known[kind];
 
     if (known->good_for == 0) {
         reckon(known, kind);
+        if (!is_stream(kind)) {
+            crowd(known, density_of(advisor, args, bounds));
+        }
         known->good_for = GOOD_FOR;
     }
     known->good_for--;
@@ -190,7 +227,8 @@ void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
     *past_of(advisor, ++advisor->nfaults) = (struct pgl_past){
         .demand = demand,
         .before = *head,
-        .room = room,
+        .first = demand - room.before,
+        .beyond = room.before + room.after,
         .kind = (uint8_t)kind,
         .tells = (uint8_t)tells,
     };

@@ -108,6 +108,25 @@ struct pgl_room pgl_cluster_room(const struct pgl_cluster_args *args, const stru
     };
 }
 
+uint32_t pgl_cluster_taken(const struct pgl_cluster_args *args, const struct pgl_bounds *bounds)
+{
+    const struct pgl_eligible *eligible = &args->eligible;
+    uint64_t base = args->demand & ~UINT64_C(63);
+    unsigned first = (unsigned)(max64(bounds->first, base) - base);
+    unsigned last = (unsigned)(min64(bounds->last, base | 63) - base);
+    uint64_t absent = UINT64_MAX;
+
+    if (eligible->word) {
+        absent = eligible->word(eligible->arg, args->demand >> 6);
+    } else if (eligible->page) {
+        for (unsigned bit = first; bit <= last; bit++) {
+            absent &= ~((uint64_t)!eligible->page(eligible->arg, base + bit) << bit);
+        }
+    }
+    absent |= UINT64_C(1) << (args->demand & 63);
+    return (uint32_t)__builtin_popcountll(~absent & UINT64_MAX << first & UINT64_MAX >> (63 - last));
+}
+
 void pgl_cluster_fill(const struct pgl_cluster_args *args, const struct pgl_bounds *bounds, struct pgl_room room,
                       uint32_t behind, struct pgl_cluster *cluster)
 {

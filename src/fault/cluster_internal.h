@@ -24,6 +24,9 @@ bool pgl_cluster_bounds(const struct pgl_cluster_args *args, struct pgl_bounds *
 struct pgl_room pgl_cluster_room(const struct pgl_cluster_args *args, const struct pgl_bounds *bounds,
                                  struct pgl_room limit);
 
+/* Return how many other pages in the demand page's block of 64 are not eligible, within the bounds. */
+uint32_t pgl_cluster_taken(const struct pgl_cluster_args *args, const struct pgl_bounds *bounds);
+
 /* Make a cluster of a room, as far as the budget allows, and of pages behind it. */
 void pgl_cluster_fill(const struct pgl_cluster_args *args, const struct pgl_bounds *bounds, struct pgl_room room,
                       uint32_t behind, struct pgl_cluster *cluster);

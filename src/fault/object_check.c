@@ -120,6 +120,7 @@ static void check_advisor(struct check *check, const struct pgl_advisor *advisor
                     "V2: a chance that is none");
         }
     }
+    require(check, advisor->crowd >= 0 && advisor->crowd <= 1, "V2: a part that is more than all, or less than none");
     require(check, advisor->nstreams <= PGL_ADVISOR_STREAMS, "V3: more streams than there is room for");
     for (unsigned i = 0; i < PGL_ADVISOR_HEADS; i++) {
         require(check, advisor->heads[i] <= advisor->nfaults, "V3: a decision that was not made");

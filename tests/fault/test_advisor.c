@@ -229,6 +229,64 @@ static uint64_t pages_of_a_sparse_reader(const struct pgl_costs *costs)
     return pages;
 }
 
+/* All pages of a small file, in no order: page by page until it is seen that pages fill up, and in blocks then. */
+static void test_advisor_fetches_blocks_of_a_file_that_fills_up(void **state)
+{
+    struct reader *r = open_reader(&cheap, 4999);
+
+    (void)state;
+    touch_at_random(r, 30000);
+    assert_true(r->requests < 2500);
+    close_reader(r);
+}
+
+/* The same if pages are removed at once: there are as many faults on the file, and it does not fill up. */
+static void test_advisor_sees_no_crowd_in_pages_that_come_and_go(void **state)
+{
+    struct reader *r = open_reader(&cheap, 4999);
+
+    (void)state;
+    for (unsigned i = 0; i < 10000; i++) {
+        touch(r, random_page(r));
+        memset(r->bitmap, 0, sizeof(r->bitmap));
+    }
+    assert_true(cost_so_far(r) < 1.05);
+    close_reader(r);
+}
+
+static bool absent_page(const void *arg, uint64_t index)
+{
+    return !is_resident(arg, index);
+}
+
+/* An advisor that asks for words and one that asks for pages decide alike while a file fills up. */
+static void test_advisor_sees_the_same_in_words_and_in_pages(void **state)
+{
+    struct pgl_advisor *other = pgl_advisor_new(&cheap);
+    struct reader *r = open_reader(&cheap, 4999);
+
+    (void)state;
+    for (unsigned i = 0; i < 10000; i++) {
+        struct pgl_cluster_args args = {
+            .demand = random_page(r),
+            .object_last = 4999,
+            .row = wide,
+            .budget = UINT64_MAX,
+            .eligible = {.page = absent_page, .arg = r},
+        };
+        struct pgl_cluster cluster;
+
+        if (!is_resident(r, args.demand)) {
+            pgl_advisor_decide(other, &args, &cluster);
+            touch(r, args.demand);
+            assert_int_equal(cluster.first, r->cluster.first);
+            assert_int_equal(cluster.last, r->cluster.last);
+        }
+    }
+    pgl_advisor_free(other);
+    close_reader(r);
+}
+
 static void test_advisor_fetches_more_if_faults_are_dear(void **state)
 {
     (void)state;
@@ -510,6 +568,9 @@ int main(void)
         cmocka_unit_test(test_advisor_follows_several_readers_at_once),
         cmocka_unit_test(test_advisor_follows_a_reader_that_skips),
         cmocka_unit_test(test_advisor_unlearns),
+        cmocka_unit_test(test_advisor_fetches_blocks_of_a_file_that_fills_up),
+        cmocka_unit_test(test_advisor_sees_no_crowd_in_pages_that_come_and_go),
+        cmocka_unit_test(test_advisor_sees_the_same_in_words_and_in_pages),
         cmocka_unit_test(test_advisor_fetches_more_if_faults_are_dear),
         cmocka_unit_test(test_advisor_goes_by_new_costs_at_once),
         cmocka_unit_test(test_advisor_keeps_its_costs_if_new_ones_are_refused),

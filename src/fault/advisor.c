@@ -90,8 +90,8 @@ static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand, 
  * Choose the window that costs least per region that it covers, of those that the room allows. Returns the number of
  * its doublings. @tells receives the doublings of which at least half the pages are in the room.
  */
-static unsigned cheapest(const struct pgl_advisor *advisor, uint32_t place, struct pgl_room room, const float *chances,
-                         unsigned *tells)
+static unsigned cheapest(const struct pgl_advisor *advisor, uint32_t place, struct pgl_room room,
+                         const struct pgl_known *known, unsigned *tells)
 {
     float page_ns = (float)advisor->costs.page_ns;
     float cost = (float)advisor->costs.fault_ns + page_ns;
@@ -103,11 +103,14 @@ static unsigned cheapest(const struct pgl_advisor *advisor, uint32_t place, stru
 
     for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED && (room.before | room.after) != 0; n++) {
         uint32_t added = pgl_doubling_adds(place, n, &room);
+        float npages = (float)(int32_t)added;
+        float crowd = known->crowds[n] * npages;
+        float chance = known->chances[n] > crowd ? known->chances[n] : crowd;
         bool is_less;
 
         halves |= (unsigned)(2 * added >= UINT32_C(1) << (n - 1)) << n;
-        cost += (float)(int32_t)added * page_ns;
-        replaces *= 1 + (float)(added > 0) * chances[n];
+        cost += npages * page_ns;
+        replaces *= 1 + (float)(added > 0) * chance;
         is_less = n <= PGL_ADVISOR_DOUBLINGS && cost * least_replaces < least * replaces;
         least = is_less ? cost : least;
         least_replaces = is_less ? replaces : least_replaces;
@@ -125,7 +128,7 @@ static enum pgl_reason reason_of(enum pgl_fault_kind kind)
 enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl_cluster_args *args,
                                    struct pgl_cluster *cluster)
 {
-    const float *chances;
+    const struct pgl_known *known;
     unsigned doublings, tells;
     enum pgl_fault_kind kind;
     struct pgl_bounds bounds;
@@ -143,8 +146,8 @@ enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl
     pgl_advisor_learn(advisor, args->demand);
     kind = follow(advisor, args->demand, room);
     place = pgl_place_of(kind, args->demand);
-    chances = pgl_advisor_chances(advisor, kind, args, &bounds);
-    doublings = cheapest(advisor, place, pgl_room_of_kind(kind, room), chances, &tells);
+    known = pgl_advisor_recall(advisor, kind, args, &bounds);
+    doublings = cheapest(advisor, place, pgl_room_of_kind(kind, room), known, &tells);
     pgl_advisor_remember(advisor, kind, args->demand, room, tells & (UINT32_MAX << doublings << 1));
     window = pgl_room_within(pgl_window_of(place, doublings), room);
     window = pgl_room_within(window, (struct pgl_room){args->row.before, args->row.after});

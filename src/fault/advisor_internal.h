@@ -20,13 +20,13 @@
  *              it only. Knowledge of a doubling ages with the decisions of its kind, and its chance then follows
  *              those of the next doublings, of which the seventh is always seen.
  * CROWD        Faults in no order that come to every page in the end look random for a long time. Therefore a start's
- *              chance is at least what it is if nearly as many faults again as there have been fall on the object's
- *              pages with equal chance. Pages that are removed again are faulted on again, and tell nothing of that;
- *              therefore this density is no more than the part of the pages around starts that is resident.
+ *              chance is at least what it is if somewhat more faults than there have been fall on the object's pages
+ *              alike, in proportion to the pages that the doubling adds. Pages that are removed have faults again that
+ *              tell nothing of that; therefore faults per page count up to the resident part of the pages around starts.
  *
  * INVARIANTS   between two calls; pgl_object_check() checks them.
  *   V1  forgotten <= judged <= nfaults, and nfaults - forgotten <= PGL_ADVISOR_PASTS
- *   V2  0 <= touched <= seen for each doubling of each kind, and each chance and the crowd are in [0, 1]
+ *   V2  0 <= touched <= seen for each doubling of each kind, and each chance and crowd is in [0, 1]
  *   V3  nstreams <= PGL_ADVISOR_STREAMS, and each head is 0 or the number of a decision that was made
  */
 #ifndef PGL_FAULT_ADVISOR_INTERNAL_H
@@ -72,6 +72,7 @@ struct pgl_known {
     struct pgl_tries lasting; /* the same over a long time */
     struct pgl_tries later;   /* at the second judgment, of the misses of the first one */
     float chances[PGL_ADVISOR_WATCHED + 1];
+    float crowds[PGL_ADVISOR_WATCHED + 1]; /* the least chance of a doubling, for each page that it adds */
     unsigned good_for; /* decisions, until the chances are reckoned again */
 };
 
@@ -155,9 +156,9 @@ static inline struct pgl_room pgl_room_within(struct pgl_room room, struct pgl_r
 /* Record in the pasts that a page is faulted on, and judge those that are old enough. */
 void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand);
 
-/* Return the chances of a kind's doublings for a fault. The knowledge of them ages. */
-const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
-                                 const struct pgl_cluster_args *args, const struct pgl_bounds *bounds);
+/* Return what is known of a kind, with its chances for a fault. The knowledge of them ages. */
+const struct pgl_known *pgl_advisor_recall(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
+                                           const struct pgl_cluster_args *args, const struct pgl_bounds *bounds);
 
 /* Record the decision for a page with some room around it, and which doublings it tells about. */
 void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind, uint64_t demand, struct pgl_room room,

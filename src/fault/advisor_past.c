@@ -41,10 +41,8 @@ static const float guess_last[PGL_FAULT_KINDS] = {0.66f, 0.24f, 0.52f, 0.45f, 0.
 #define START_LATER 1.09f
 #define STREAM_LATER 0.28f
 
-/*
- * The faults that are expected, for each that was, and how much one look at the pages around a start counts.
- */
-#define AGAIN 0.8f
+/* The faults that are expected, for each that was; and how much one look at the pages around a start counts. */
+#define AGAIN 1.2f
 #define LOOK 0.1f
 
 static inline bool is_stream(enum pgl_fault_kind kind)
@@ -186,25 +184,28 @@ static void reckon(struct pgl_known *known, enum pgl_fault_kind kind)
 static float density_of(struct pgl_advisor *advisor, const struct pgl_cluster_args *args,
                         const struct pgl_bounds *bounds)
 {
-    float density = AGAIN * (float)advisor->nfaults / ((float)args->object_last + 1);
+    float density = (float)advisor->nfaults / ((float)args->object_last + 1);
 
     advisor->crowd += LOOK * ((float)pgl_cluster_taken(args, bounds) / 64 - advisor->crowd);
-    return density < advisor->crowd ? density : advisor->crowd;
+    return AGAIN * (density < advisor->crowd ? density : advisor->crowd);
 }
 
-/* A doubling's chance is at least that of a fault on one of its pages, if each page has so many faults. */
+/*
+ * The chances if each page has so many faults: of a block of 64 pages with one fault, windows of 2^(n-1) pages have
+ * 1 + chance times as many faults as those of 2^n. The fraction is fitted to the number of windows that have any.
+ */
 static void crowd(struct pgl_known *known, float density)
 {
     for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED; n++) {
-        float faults = density * (float)(1 << (n - 1));
-        float chance = 1 - 1 / (1 + faults + faults * faults / 2); /* nearly 1 - exp(-faults) */
+        float npages = (float)(1 << (n - 1));
+        float faults = density * npages;
 
-        known->chances[n] = known->chances[n] > chance ? known->chances[n] : chance;
+        known->crowds[n] = (1 - 1 / (1 + 0.62f * faults + faults * faults / 2)) / npages;
     }
 }
 
-const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
-                                 const struct pgl_cluster_args *args, const struct pgl_bounds *bounds)
+const struct pgl_known *pgl_advisor_recall(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
+                                           const struct pgl_cluster_args *args, const struct pgl_bounds *bounds)
 {
     struct pgl_known *known = &advisor->known[kind];
 
@@ -216,7 +217,7 @@ const float *pgl_advisor_chances(struct pgl_advisor *advisor, enum pgl_fault_kin
         known->good_for = GOOD_FOR;
     }
     known->good_for--;
-    return known->chances;
+    return known;
 }
 
 void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind, uint64_t demand, struct pgl_room room,

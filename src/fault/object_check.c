@@ -116,7 +116,8 @@ static void check_advisor(struct check *check, const struct pgl_advisor *advisor
         for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED; n++) {
             require(check,
                     tries_are_sound(&known->recent, n) && tries_are_sound(&known->lasting, n) &&
-                        tries_are_sound(&known->later, n) && known->chances[n] >= 0 && known->chances[n] <= 1,
+                        tries_are_sound(&known->later, n) && known->chances[n] >= 0 && known->chances[n] <= 1 &&
+                        known->crowds[n] >= 0 && known->crowds[n] <= 1,
                     "V2: a chance that is none");
         }
     }

@@ -236,7 +236,7 @@ static void test_advisor_fetches_blocks_of_a_file_that_fills_up(void **state)
 
     (void)state;
     touch_at_random(r, 30000);
-    assert_true(r->requests < 2500);
+    assert_true(r->requests < 3600);
     close_reader(r);
 }
 

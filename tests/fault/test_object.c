@@ -241,6 +241,7 @@ static void test_object_check_names_each_invariant_of_its_advisor_that_is_broken
     ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_UP].lasting.touched[1], -1);
     ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_DOWN].later.touched[1], 1e9f);
     ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_NEAR].chances[1], 1.5f);
+    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_NEAR].crowds[1], 1.5f);
     ASSERT_BREAKS(f, "V2", advisor->crowd, 1.5f);
     ASSERT_BREAKS(f, "V2", advisor->crowd, -0.5f);
     ASSERT_BREAKS(f, "V3", advisor->nstreams, PGL_ADVISOR_STREAMS + 1);

@@ -7,6 +7,11 @@
 #include "cluster_internal.h"
 #include "costs_internal.h"
 
+/* The faults that are expected, for each that was; and how much one look at the pages around a start counts. */
+#define AGAIN 1.2f
+#define LOOK 0.1f
+#define GOOD_FOR 4 /* decisions, until the chances are reckoned again */
+
 void pgl_advisor_init(struct pgl_advisor *advisor, const struct pgl_costs *costs)
 {
     advisor->costs = pgl_costs_known(costs);
@@ -86,6 +91,30 @@ static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand, 
     return kind;
 }
 
+/* The faults per page that are expected of starts in no order. */
+static float density_of(struct pgl_advisor *advisor, const struct pgl_cluster_args *args,
+                        const struct pgl_bounds *bounds)
+{
+    float density = (float)advisor->nfaults / ((float)args->object_last + 1);
+
+    advisor->crowd += LOOK * ((float)pgl_cluster_taken(args, bounds) / 64 - advisor->crowd);
+    return AGAIN * (density < advisor->crowd ? density : advisor->crowd);
+}
+
+/* Return what is known of a kind, with its chances for a fault. */
+static const struct pgl_known *recall(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
+                                      const struct pgl_cluster_args *args, const struct pgl_bounds *bounds)
+{
+    struct pgl_known *known = &advisor->known[kind];
+
+    if (known->good_for == 0) {
+        pgl_advisor_reckon(known, kind, kind < PGL_FAULT_UP ? density_of(advisor, args, bounds) : 0);
+        known->good_for = GOOD_FOR;
+    }
+    known->good_for--;
+    return known;
+}
+
 /*
  * Choose the window that costs least per region that it covers, of those that the room allows. Returns the number of
  * its doublings. @tells receives the doublings of which at least half the pages are in the room.
@@ -146,7 +175,7 @@ enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl
     pgl_advisor_learn(advisor, args->demand);
     kind = follow(advisor, args->demand, room);
     place = pgl_place_of(kind, args->demand);
-    known = pgl_advisor_recall(advisor, kind, args, &bounds);
+    known = recall(advisor, kind, args, &bounds);
     doublings = cheapest(advisor, place, pgl_room_of_kind(kind, room), known, &tells);
     pgl_advisor_remember(advisor, kind, args->demand, room, tells & (UINT32_MAX << doublings << 1));
     window = pgl_room_within(pgl_window_of(place, doublings), room);

@@ -73,7 +73,7 @@ struct pgl_known {
     struct pgl_tries later;   /* at the second judgment, of the misses of the first one */
     float chances[PGL_ADVISOR_WATCHED + 1];
     float crowds[PGL_ADVISOR_WATCHED + 1]; /* the least chance of a doubling, for each page that it adds */
-    unsigned good_for; /* decisions, until the chances are reckoned again */
+    unsigned good_for;                     /* decisions, until the chances are reckoned again */
 };
 
 /* A decision that has not been judged. In the sets bit n stands for doubling n. */
@@ -156,9 +156,11 @@ static inline struct pgl_room pgl_room_within(struct pgl_room room, struct pgl_r
 /* Record in the pasts that a page is faulted on, and judge those that are old enough. */
 void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand);
 
-/* Return what is known of a kind, with its chances for a fault. The knowledge of them ages. */
-const struct pgl_known *pgl_advisor_recall(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
-                                           const struct pgl_cluster_args *args, const struct pgl_bounds *bounds);
+/*
+ * Reckon the chances of a kind's doublings again. The knowledge of them ages. @density is the number of faults per page
+ * that are expected in no order.
+ */
+void pgl_advisor_reckon(struct pgl_known *known, enum pgl_fault_kind kind, float density);
 
 /* Record the decision for a page with some room around it, and which doublings it tells about. */
 void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind, uint64_t demand, struct pgl_room room,

@@ -14,13 +14,12 @@
 #define LATER_TIMES 4
 #define LATER_MOST 127
 
-/* The part of what is known that is kept at each observation, and when the chances are reckoned. */
+/* The part of what is known that is kept at each observation, and at each reckoning. */
 #define START_KEEPS 0.952f
 #define STREAM_KEEPS 0.843f
 #define LASTING_KEEPS 0.994f
 #define LATER_KEEPS 0.94f
 #define AGEING 0.879f
-#define GOOD_FOR 4 /* decisions */
 
 /* The chance of the seventh doubling while nothing is known; and how many observations a guess counts for. */
 static const float guess_last[PGL_FAULT_KINDS] = {0.66f, 0.24f, 0.52f, 0.45f, 0.45f};
@@ -40,10 +39,6 @@ static const float guess_last[PGL_FAULT_KINDS] = {0.66f, 0.24f, 0.52f, 0.45f, 0.
 /* The part of the chance itself with which a miss turns out to be none. */
 #define START_LATER 1.09f
 #define STREAM_LATER 0.28f
-
-/* The faults that are expected, for each that was; and how much one look at the pages around a start counts. */
-#define AGAIN 1.2f
-#define LOOK 0.1f
 
 static inline bool is_stream(enum pgl_fault_kind kind)
 {
@@ -180,16 +175,6 @@ static void reckon(struct pgl_known *known, enum pgl_fault_kind kind)
     }
 }
 
-/* The faults per page that are expected of starts in no order. */
-static float density_of(struct pgl_advisor *advisor, const struct pgl_cluster_args *args,
-                        const struct pgl_bounds *bounds)
-{
-    float density = (float)advisor->nfaults / ((float)args->object_last + 1);
-
-    advisor->crowd += LOOK * ((float)pgl_cluster_taken(args, bounds) / 64 - advisor->crowd);
-    return AGAIN * (density < advisor->crowd ? density : advisor->crowd);
-}
-
 /*
  * The chances if each page has so many faults: of a block of 64 pages with one fault, windows of 2^(n-1) pages have
  * 1 + chance times as many faults as those of 2^n. The fraction is fitted to the number of windows that have any.
@@ -204,20 +189,10 @@ static void crowd(struct pgl_known *known, float density)
     }
 }
 
-const struct pgl_known *pgl_advisor_recall(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
-                                           const struct pgl_cluster_args *args, const struct pgl_bounds *bounds)
+void pgl_advisor_reckon(struct pgl_known *known, enum pgl_fault_kind kind, float density)
 {
-    struct pgl_known *known = &advisor->known[kind];
-
-    if (known->good_for == 0) {
-        reckon(known, kind);
-        if (!is_stream(kind)) {
-            crowd(known, density_of(advisor, args, bounds));
-        }
-        known->good_for = GOOD_FOR;
-    }
-    known->good_for--;
-    return known;
+    reckon(known, kind);
+    crowd(known, density);
 }
 
 void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind, uint64_t demand, struct pgl_room room,

@@ -19,6 +19,7 @@ struct state {
     struct resident resident;
     struct pgl_advisor **advisors;
     const struct pgl_workset **sets; /* of each object; or NULL */
+    uint32_t *doubts;                /* of each object, about its set */
 };
 
 /* Returns false if there is no memory. */
@@ -27,6 +28,7 @@ static bool state_reset(struct state *state, const struct pgl_costs *costs)
     resident_reset(&state->resident);
     for (unsigned i = 0; i < state->trace->objects->len; i++) {
         pgl_advisor_free(state->advisors[i]);
+        state->doubts[i] = 0;
         state->advisors[i] = pgl_advisor_new(costs);
         if (!state->advisors[i]) {
             return false;
@@ -42,6 +44,7 @@ static void state_clear(struct state *state)
     }
     g_free(state->advisors);
     g_free(state->sets);
+    g_free(state->doubts);
     resident_clear(&state->resident);
 }
 
@@ -50,14 +53,13 @@ static void decide(const struct state *state, uint32_t object, struct pgl_cluste
                    struct pgl_cluster *cluster)
 {
     const struct pgl_workset *set = state->sets[object];
-    struct pgl_pager_range recorded;
+    bool adapts = state->policy->advice == PGL_ADVICE_ADAPTIVE;
 
     args->row = state->row;
-    if (set && pgl_workset_find(set, args->demand, &recorded)) {
-        args->row.before = (uint32_t)(args->demand - recorded.first);
-        args->row.after = (uint32_t)(recorded.last - args->demand);
-        pgl_cluster_decide(args, cluster);
-    } else if (state->policy->advice == PGL_ADVICE_ADAPTIVE) {
+    if (set && pgl_workset_decide(set, adapts ? &state->doubts[object] : NULL, args, cluster) != PGL_REASON_OUTSIDE) {
+        return;
+    }
+    if (adapts) {
         pgl_advisor_decide(state->advisors[object], args, cluster);
     } else {
         pgl_cluster_decide(args, cluster);
@@ -115,6 +117,7 @@ const char *decisions_time(const struct trace *trace, const struct policy *polic
         .resident = resident_new(trace),
         .advisors = g_new0(struct pgl_advisor *, trace->objects->len),
         .sets = g_new0(const struct pgl_workset *, trace->objects->len),
+        .doubts = g_new0(uint32_t, trace->objects->len),
     };
     GArray *decisions = g_array_new(FALSE, FALSE, sizeof(struct decision));
     const char *broken = NULL;

@@ -563,7 +563,8 @@ PGL_API bool pgl_uffd_watch(struct pgl_uffd *uffd, void *addr, size_t length,
  * @workset: of pages of the region's source; borrowed until the pager is freed, or without follow_forks until another
  *      set was set for each region that has it; NULL: none
  *
- * As pgl_object_set_workset(). A forked child that is followed has the sets of its parent.
+ * As pgl_object_set_workset(). A forked child that is followed has the sets of its parent. Regions of huge pages have no
+ * set, because each fault brings a huge page as a whole.
  *
  * Locks:    entry: none; not from the failed() callback.
  * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here.

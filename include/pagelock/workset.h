@@ -162,6 +162,25 @@ PGL_API bool pgl_workset_find(const struct pgl_workset *workset, uint64_t index,
 PGL_API bool pgl_workset_next(const struct pgl_workset *workset, uint64_t index, struct pgl_pager_range *cluster);
 
 /**
+ * pgl_workset_decide() - choose the pages to ask for with a demand page that is absent, by a working set
+ * @doubts: how far the faults of an object have disagreed with the set; 0 at first, and changed by each call; NULL: only
+ *      pages of clusters get an answer
+ * @args: as for pgl_advisor_decide(); the pages of @args->pager are those of the set, and without it those of the object
+ * @cluster: receives the decision; unchanged with PGL_REASON_OUTSIDE
+ *
+ * A page of a cluster gets the cluster. Any other page gets a block of a power of two of pages, which is within
+ * @args->row and takes in clusters as a whole or not at all. Once many more faults were on other pages than on those of
+ * clusters, the other pages get no answer, because this run is another one.
+ *
+ * Returns PGL_REASON_RECORDED for a cluster, PGL_REASON_START for a block, and PGL_REASON_OUTSIDE if the advice is to
+ * decide. The function is async-signal-safe if the eligibility function is.
+ *
+ * Locks:    entry: the caller keeps other calls with @doubts away.
+ */
+PGL_API enum pgl_reason pgl_workset_decide(const struct pgl_workset *workset, uint32_t *doubts,
+                                           const struct pgl_cluster_args *args, struct pgl_cluster *cluster);
+
+/**
  * pgl_workset_save() - write a working set as bytes that can be kept in a file
  * @bytes: receives them; may be NULL if @size is 0
  * @size: of @bytes
@@ -209,7 +228,7 @@ PGL_API void pgl_object_watch(struct pgl_object *object, void (*touched)(void *a
  * @workset: of the pager's pages; borrowed until another one is set, or until the object is freed; NULL: none
  *
  * A fault on a page of a cluster asks for the absent pages of that cluster around its page. Any other fault follows its
- * advice. Faults that have chosen their cluster keep it. Once the call returns, the previous set is not read any more.
+ * advice; if that is adaptive, pgl_workset_decide() is asked first. Faults that have chosen their cluster keep it. Once the call returns, the previous set is not read any more.
  *
  * Locks:    entry: none.
  */

@@ -99,6 +99,18 @@ static enum pgl_reason adapt(struct pgl_object *object, const struct pgl_cluster
     return reason;
 }
 
+/* Let the working set choose. Pages that it does not have are its business only if the advice is adaptive. */
+static enum pgl_reason follow(struct pgl_object *object, bool adapts, const struct pgl_cluster_args *args,
+                              struct pgl_cluster *cluster)
+{
+    enum pgl_reason reason;
+
+    pthread_mutex_lock(&object->advisor_lock);
+    reason = pgl_workset_decide(object->workset, adapts ? &object->doubts : NULL, args, cluster);
+    pthread_mutex_unlock(&object->advisor_lock);
+    return reason;
+}
+
 /* The access that a request asks for to the neighbours of its page. */
 static enum pgl_access neighbours_wanted(const struct pgl_fault *fault, bool data)
 {
@@ -120,7 +132,7 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
     const struct pgl_view pager = {range->first, range->last, 0};
     enum pgl_advice advice = pgl_advice_effective(fault->place.advice, object->advice);
     bool adapts = advice == PGL_ADVICE_ADAPTIVE && data && npages > 0;
-    enum pgl_reason reason = PGL_REASON_ALONE;
+    enum pgl_reason reason = PGL_REASON_OUTSIDE;
     struct pgl_cluster cluster = {.first = fault->index, .last = fault->index};
     struct pgl_cluster_args args = {
         .demand = fault->index,
@@ -140,12 +152,16 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
         args.row = prefetched_row(fault);
         pgl_cluster_decide(&args, &cluster);
         reason = PGL_REASON_PREFETCH;
-    } else if (data && npages > 0 && pgl_object_recorded_row(object, fault->index, &args.row)) {
-        pgl_cluster_decide(&args, &cluster);
-        reason = PGL_REASON_RECORDED;
+    } else if (data && npages > 0 && object->workset) {
+        reason = follow(object, adapts, &args, &cluster);
+    }
+    if (reason != PGL_REASON_OUTSIDE) {
+        /* it is chosen */
     } else if (adapts) {
         reason = adapt(object, &args, &cluster);
-    } else if (advice != PGL_ADVICE_ADAPTIVE || !data) {
+    } else if (advice == PGL_ADVICE_ADAPTIVE && data) {
+        reason = PGL_REASON_ALONE;
+    } else {
         pgl_cluster_decide(&args, &cluster);
         reason = npages > 0 && (args.row.before > 0 || args.row.after > 0) ? PGL_REASON_ROW : PGL_REASON_ALONE;
     }

@@ -109,6 +109,7 @@ struct pgl_object {
     struct pgl_credits credits;
     pthread_mutex_t advisor_lock; /* protects the members below */
     struct pgl_costs costs;
+    uint32_t doubts;             /* whether the faults agree with the working set, see pgl_workset_decide() */
     struct pgl_advisor *advisor; /* NULL until a fault with adaptive advice is to choose its window */
 };
 
@@ -212,6 +213,9 @@ void pgl_object_page_fill(struct pgl_object *object, struct pgl_object_page page
 uint64_t pgl_object_absent_word(const void *object, uint64_t number);     /* eligibility for data requests */
 uint64_t pgl_object_unreadable_word(const void *object, uint64_t number); /* eligibility for access requests */
 uint64_t pgl_object_unwritable_word(const void *object, uint64_t number); /* and for those that unlock clusters */
+
+/* The first page of [first, last] that is not resident, or last + 1. Nothing is locked. */
+uint64_t pgl_object_next_missing(struct pgl_object *object, uint64_t first, uint64_t last);
 
 typedef void pgl_object_page_visitor(struct pgl_object *object, struct pgl_object_page page, void *arg);
 

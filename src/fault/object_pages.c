@@ -237,6 +237,25 @@ uint64_t pgl_object_unwritable_word(const void *object, uint64_t number)
     return chunk ? chunk->resident & ~chunk->asked & ~chunk->writable : 0;
 }
 
+uint64_t pgl_object_next_missing(struct pgl_object *object, uint64_t first, uint64_t last)
+{
+    while (first <= last) {
+        const struct pgl_chunk *chunk;
+        uint64_t missing;
+
+        pgl_object_lock(object, first, first);
+        chunk = pgl_object_chunk(object, first / PGL_CHUNK_PAGES);
+        missing = ~(chunk ? chunk->resident : 0) >> first % PGL_CHUNK_PAGES;
+        pgl_object_unlock(object, first, first);
+        if (missing != 0) {
+            first += (unsigned)__builtin_ctzll(missing);
+            break;
+        }
+        first += PGL_CHUNK_PAGES - first % PGL_CHUNK_PAGES;
+    }
+    return first <= last ? first : last + 1;
+}
+
 /* The bits of the chunk's pages that lie in [first, last]. */
 static uint64_t chunk_mask(const struct pgl_chunk *chunk, uint64_t first, uint64_t last)
 {

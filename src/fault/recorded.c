@@ -20,6 +20,9 @@ void pgl_object_set_workset(struct pgl_object *object, const struct pgl_workset 
 {
     pgl_object_lock_all(object);
     object->workset = workset;
+    pthread_mutex_lock(&object->advisor_lock);
+    object->doubts = 0;
+    pthread_mutex_unlock(&object->advisor_lock);
     pgl_object_unlock_all(object);
 }
 

@@ -106,6 +106,17 @@ static size_t room_for_pieces(const struct pgl_workset *workset)
     return n;
 }
 
+/* The largest power of two, up to a cluster, of pages that cost so many halves of a request at most. At least one. */
+static uint32_t block_of(const struct pgl_costs *costs, unsigned halves)
+{
+    uint32_t npages = 1;
+
+    while (npages < PGL_WORKSET_CLUSTER && 2 * (2 * npages) * costs->page_ns <= halves * costs->fault_ns) {
+        npages *= 2;
+    }
+    return npages;
+}
+
 static void sum_up(struct pgl_workset *workset)
 {
     for (uint32_t i = 0; i < workset->nstretches; i++) {
@@ -132,6 +143,8 @@ bool pgl_workset_cover(struct pgl_workset *workset, const struct pgl_costs *cost
     }
     segment->fault_ns = known.fault_ns;
     segment->page_ns = known.page_ns;
+    workset->block[0] = block_of(&known, 3);
+    workset->block[1] = block_of(&known, 6);
     for (uint32_t i = 0; i < workset->nstretches; i++) {
         cover_stretch(workset, segment, &workset->stretches[i]);
     }

@@ -15,8 +15,23 @@
 #include "late_internal.h"
 #include "limit_internal.h"
 
-/* Bring a page, and others after it that are absent. Returns 0, or an errno if the page cannot be had. */
-static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t npages)
+/* The next page of [index, last] behind @index that may be absent. A huge page comes as a whole. */
+static uint64_t next_of(const struct pgl_place *place, uint64_t index, uint64_t last)
+{
+    uint64_t unit = pgl_shown_of(place->object)->unit;
+    uint64_t npages = place->last - place->index < last - index ? place->last - place->index : last - index;
+
+    if (unit > 1) {
+        return index + unit - place->index % unit;
+    }
+    return index + (pgl_object_next_missing(place->object, place->index + 1, place->index + npages) - place->index);
+}
+
+/*
+ * Bring a page, and others up to @last that are absent after it. Returns 0, or an errno if the page cannot be had. *next
+ * receives the page to go on with.
+ */
+static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t last, uint64_t *next)
 {
     struct pgl_uffd *uffd = handler->uffd;
     struct pgl_delivery delivery = {
@@ -36,15 +51,22 @@ static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t npag
         .cookie = &delivery,
     };
     const struct pgl_fault *fault = handler->fault;
+    uint64_t npages = last - index < PGL_WORKSET_CLUSTER ? last - index + 1 : PGL_WORKSET_CLUSTER;
     enum pgl_fault_result result;
 
+    *next = index + 1;
     delivery.placed = pgl_map_copy_place(uffd->self->map, index, &delivery.place);
+    if (delivery.placed) {
+        delivery.unit = pgl_shown_of(delivery.place.object)->unit;
+        npages = delivery.unit > 1 ? 1 : npages;
+    }
     result = pgl_fault_prefetch(handler->fault, &args, npages);
     if (result == PGL_FAULT_SUCCESS && fault->id != 0) {
         pgl_count(&uffd->stats.prefetches, 1);
         pgl_count(&uffd->stats.pages_prefetched, fault->asked_last - fault->asked_first + 1);
     }
     if (delivery.placed) {
+        *next = next_of(&delivery.place, index, last);
         pgl_limit_keep(uffd, delivery.place.object);
         pgl_object_unref(delivery.place.object);
     }
@@ -76,7 +98,7 @@ bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t length)
 {
     PGL_UNCANCELLED;
     struct pgl_handler handler = {0};
-    uint64_t first, last;
+    uint64_t first, last, next;
     int error = 0;
 
     if (!pgl_uffd_to_pages(uffd, addr, length, &first, &last)) {
@@ -90,9 +112,8 @@ bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t length)
         errno = ENOMEM;
         return false;
     }
-    for (uint64_t index = first; index <= last; index++) {
-        uint64_t npages = last - index + 1;
-        int failed = bring_from(&handler, index, npages < PGL_WORKSET_CLUSTER ? npages : PGL_WORKSET_CLUSTER);
+    for (uint64_t index = first; index <= last; index = next) {
+        int failed = bring_from(&handler, index, last, &next);
 
         error = error != 0 ? error : failed;
     }

@@ -4,7 +4,7 @@
 
 #include "../cancel_internal.h"
 #include "../fault/object_internal.h"
-#include "uffd_internal.h"
+#include "delivery_internal.h"
 
 /* Call a function for the object of each entry of a range. Returns false with errno if the range is not all mapped. */
 static bool for_each_object(struct pgl_uffd *uffd, const void *addr, size_t length,
@@ -29,9 +29,10 @@ static bool for_each_object(struct pgl_uffd *uffd, const void *addr, size_t leng
     return mapped;
 }
 
+/* A huge page comes as a whole: a set could only join it with others. */
 static void set_workset(struct pgl_object *object, const void *workset)
 {
-    pgl_object_set_workset(object, workset);
+    pgl_object_set_workset(object, pgl_shown_of(object)->unit > 1 ? NULL : workset);
 }
 
 bool pgl_uffd_set_workset(struct pgl_uffd *uffd, void *addr, size_t length, const struct pgl_workset *workset)

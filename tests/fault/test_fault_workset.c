@@ -66,6 +66,37 @@ static void test_fault_outside_recorded_clusters_follows_its_advice(void **state
     pgl_workset_free(set);
 }
 
+/* A fault costs next to nothing by this set's costs; therefore a block beside its clusters is the page alone. */
+static void test_fault_with_adaptive_advice_asks_the_set_first(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_workset *set = record();
+    struct pgl_object_config config = config_of(f);
+
+    config.pager_range = (struct pgl_pager_range){1000, 1000 + NPAGES - 1};
+    config.table = pgl_advice_shipped();
+    config.advice = PGL_ADVICE_ADAPTIVE;
+    f->object = pgl_object_new(&config);
+    pgl_object_set_workset(f->object, set);
+    for (uint64_t page = 0; page < 36; page++) {
+        assert_int_equal(read_page(&f->a, f->object, 2 * page), PGL_FAULT_SUCCESS);
+        assert_asked(&f->sim, 1000 + 2 * page, 1000 + 2 * page, 1000 + 2 * page);
+    }
+    assert_null(f->object->advisor);
+    assert_int_equal(read_page(&f->a, f->object, 107), PGL_FAULT_SUCCESS);
+    assert_asked(&f->sim, 1100, 1109, 1107);
+    assert_int_equal(f->object->doubts, 35);
+    assert_int_equal(stats_of(f->object).by_reason[PGL_REASON_START], 36);
+    assert_int_equal(stats_of(f->object).by_reason[PGL_REASON_RECORDED], 1);
+    assert_int_equal(read_page(&f->a, f->object, 81), PGL_FAULT_SUCCESS);
+    assert_int_equal(read_page(&f->a, f->object, 85), PGL_FAULT_SUCCESS);
+    assert_non_null(f->object->advisor);
+    pgl_object_set_workset(f->object, set);
+    assert_int_equal(f->object->doubts, 0);
+    pgl_object_set_workset(f->object, NULL);
+    pgl_workset_free(set);
+}
+
 static void test_fault_in_a_recorded_cluster_leaves_out_what_is_there(void **state)
 {
     struct fixture *f = *state;
@@ -321,6 +352,23 @@ static void test_fault_prefetch_asks_for_its_pages_in_one_request(void **state)
     assert_at_rest(f->object);
 }
 
+static void test_fault_prefetch_passes_over_pages_that_are_there(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_fault_args args = {.index = 60, .access = PGL_ACCESS_READ};
+
+    make_distant(f);
+    args.object = f->object;
+    assert_int_equal(pgl_object_next_missing(f->object, 60, NPAGES - 1), 60);
+    assert_int_equal(pgl_fault_prefetch(f->a.fault, &args, 70), PGL_FAULT_SUCCESS);
+    assert_int_equal(pgl_object_next_missing(f->object, 60, NPAGES - 1), 130);
+    assert_int_equal(pgl_object_next_missing(f->object, 59, NPAGES - 1), 59);
+    assert_int_equal(pgl_object_next_missing(f->object, 61, 129), 130);
+    assert_int_equal(pgl_object_next_missing(f->object, 61, 128), 129);
+    assert_int_equal(pgl_object_next_missing(f->object, 61, 127), 128);
+    assert_int_equal(pgl_object_next_missing(f->object, 130, 129), 130);
+}
+
 static void test_fault_prefetch_ends_before_a_page_that_is_there(void **state)
 {
     struct fixture *f = *state;
@@ -381,6 +429,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_fault_in_a_recorded_cluster_asks_for_the_cluster),
         TEST(test_fault_outside_recorded_clusters_follows_its_advice),
+        TEST(test_fault_with_adaptive_advice_asks_the_set_first),
         TEST(test_fault_in_a_recorded_cluster_leaves_out_what_is_there),
         TEST(test_fault_in_a_recorded_cluster_stays_inside_its_entry),
         TEST(test_fault_in_a_recorded_cluster_stays_inside_its_object),
@@ -395,6 +444,7 @@ int main(void)
         TEST(test_fault_reports_nothing_when_the_watch_has_ended),
         TEST(test_fault_replays_what_was_recorded),
         TEST(test_fault_prefetch_asks_for_its_pages_in_one_request),
+        TEST(test_fault_prefetch_passes_over_pages_that_are_there),
         TEST(test_fault_prefetch_ends_before_a_page_that_is_there),
         TEST(test_fault_on_a_prefetched_page_is_its_first_touch),
         TEST(test_fault_prefetch_that_is_refused_takes_its_marks_back),

@@ -96,6 +96,51 @@ static void test_uffd_huge_page_costs_one_fault(void **state)
     }
 }
 
+static void test_uffd_huge_page_is_prefetched_by_one_request(void **state)
+{
+    struct fixture *f = *state;
+
+    NEED_HUGE(f);
+    fill(f->file, 0, FIRST + 2 * UNIT);
+    start(f);
+    assert_true(pgl_uffd_prefetch(f->uffd, huge + 10 * PAGE, 2 * HUGE - 10 * PAGE));
+    assert_int_equal(stats_of(f).prefetches, 2);
+    assert_int_equal(stats_of(f).requests, 2);
+    assert_int_equal(stats_of(f).bytes_read, 2 * HUGE);
+    for (uint64_t page = 0; page < 2 * UNIT; page++) {
+        assert_true(is_page(huge + page * PAGE, FIRST + page));
+    }
+    assert_int_equal(stats_of(f).faults, 0);
+    end(f, false);
+}
+
+/* The set's clusters would reach from the first huge page into the second one. */
+static void test_uffd_huge_page_follows_no_working_set(void **state)
+{
+    struct pgl_recording *recording = pgl_recording_new(FIRST + 2 * UNIT);
+    struct fixture *f = *state;
+    struct pgl_workset *set;
+
+    for (uint64_t page = UNIT - 10; page < UNIT + 20; page++) {
+        pgl_recording_touch(recording, FIRST + page);
+    }
+    set = pgl_workset_new(recording, NULL, NULL);
+    pgl_recording_free(recording);
+    if (!map_huge(MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1)) {
+        pgl_workset_free(set);
+        SKIP_BECAUSE("no two huge pages of 2 MiB: vm.nr_hugepages is to be 2");
+    }
+    describe(f);
+    fill(f->file, 0, FIRST + 2 * UNIT);
+    start(f);
+    assert_true(pgl_uffd_set_workset(f->uffd, huge, 2 * HUGE, set));
+    assert_true(is_page(huge + HUGE - PAGE, FIRST + UNIT - 1));
+    assert_int_equal(stats_of(f).requests, 1);
+    assert_int_equal(stats_of(f).bytes_read, HUGE);
+    end(f, false);
+    pgl_workset_free(set);
+}
+
 static void test_uffd_huge_page_is_written_as_a_whole(void **state)
 {
     struct fixture *f = *state;
@@ -299,6 +344,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_uffd_huge_page_costs_one_fault),
+        TEST(test_uffd_huge_page_is_prefetched_by_one_request),
+        TEST(test_uffd_huge_page_follows_no_working_set),
         TEST(test_uffd_huge_page_is_written_as_a_whole),
         TEST(test_uffd_huge_page_that_was_given_back_shows_what_it_is_to_show),
         TEST(test_uffd_huge_page_of_a_hole_is_zeros),

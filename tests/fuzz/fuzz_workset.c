@@ -88,6 +88,33 @@ static void check_pages(const struct pgl_workset *set, const unsigned *counts, u
     check_clusters(set);
 }
 
+/* A recorded page gets its cluster, and any other one a block that has no part of a cluster, or nothing. */
+static void check_decisions(const struct pgl_workset *set, struct input *input)
+{
+    uint32_t doubts = eat(input);
+
+    for (unsigned n = eat(input) % 64; n > 0; n--) {
+        const struct pgl_cluster_args args = {.demand = eat_bytes(input, 2) % PAGES,
+                                              .object_last = PAGES - 1,
+                                              .row = {.before = 63, .after = 63},
+                                              .budget = UINT64_MAX};
+        struct pgl_cluster chosen;
+        struct pgl_pager_range own, found;
+        bool recorded = pgl_workset_find(set, args.demand, &own);
+        enum pgl_reason reason = pgl_workset_decide(set, &doubts, &args, &chosen);
+
+        CHECK((reason == PGL_REASON_RECORDED) == recorded);
+        CHECK(!recorded || (chosen.first == own.first && chosen.last == own.last));
+        CHECK(reason == PGL_REASON_RECORDED || reason == PGL_REASON_START || reason == PGL_REASON_OUTSIDE);
+        if (reason == PGL_REASON_START) {
+            CHECK(chosen.first <= args.demand && args.demand <= chosen.last);
+            CHECK(chosen.last - chosen.first < PGL_WORKSET_CLUSTER);
+            CHECK(!pgl_workset_find(set, chosen.first, &found) || found.first == chosen.first);
+            CHECK(!pgl_workset_find(set, chosen.last, &found) || found.last == chosen.last);
+        }
+    }
+}
+
 static void combine(struct input *input)
 {
     const struct pgl_costs costs = {1 + eat(input) % 16 * UINT64_C(1000), 1000};
@@ -123,6 +150,7 @@ static void combine(struct input *input)
 
         CHECK(set);
         check_pages(set, counts, least, costs.fault_ns >= costs.page_ns);
+        check_decisions(set, input);
         pgl_workset_free(set);
     }
     for (unsigned i = 0; i < nsets; i++) {

@@ -205,7 +205,7 @@ struct pgl_uffd_stats {
 PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
 
 /**
- * pgl_uffd_explain - say what to do about an error of pgl_uffd_new()
+ * pgl_uffd_explain - say what to do about an error of pgl_uffd_new() or pgl_uffd_map_region()
  * @error: the errno
  *
  * Returns a sentence such as "userfaultfd is not permitted: ..." that names what to set.
@@ -295,7 +295,8 @@ struct pgl_uffd_source {
  * enum pgl_uffd_removed - what a page shows after the program has given it back (MADV_DONTNEED, MADV_REMOVE)
  * @PGL_UFFD_SOURCE_AGAIN: the source, as before its first touch
  * @PGL_UFFD_ZEROS: zeros, as after the ballooning of a guest. It stays so, also in memory that mremap() moves, and in
- *      children that are forked later. Costs one bit per page
+ *      children that are forked later. Costs one bit per page. Not for shared memory, of which the kernel reports only
+ *      what this mapping gives back: PGL_UFFD_SHARED is refused
  */
 enum pgl_uffd_removed {
     PGL_UFFD_SOURCE_AGAIN,
@@ -394,7 +395,8 @@ struct pgl_uffd_region {
  *           some of the memory is not of its kind; huge pages that are not of 2 MiB; some of the source's memory is
  *           in a region of this pager;
  *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill or limit this kind of memory; or the source
- *           is a callback, and the memory is of huge pages, or threads serve themselves (PGL_UFFD_SIGBUS);
+ *           is a callback, and the memory is of huge pages, or threads serve themselves (PGL_UFFD_SIGBUS); or
+ *           PGL_UFFD_ZEROS with PGL_UFFD_SHARED. pgl_uffd_explain() names what each needs;
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;
  *           EEXIST: part of it is mapped here already; or it has pages that cannot be dropped, because they are locked

@@ -26,9 +26,13 @@ const char *pgl_uffd_explain(int error)
                "following forks needs CAP_SYS_PTRACE in any case; allow_user_mode needs none of them";
     case ENOSYS:
         return "this kernel has no userfaultfd: it needs CONFIG_USERFAULTFD";
-    case EOPNOTSUPP:
-        return "this kernel's userfaultfd lacks events, write protection or the user mode: it needs Linux 5.7 or "
-               "newer, and 5.11 for the user mode";
+    case EOPNOTSUPP: /* all that open.c, memory.c, region.c and limit.c ask for, and what they refuse in any case */
+        return "not supported: a pager needs Linux 4.14, as do PGL_UFFD_SIGBUS and follow_forks; write_protect and "
+               "track_dirty need 5.7, track_dirty with PGL_UFFD_SIGBUS needs 6.7 and /proc, and allow_user_mode needs "
+               "5.11; PGL_UFFD_SHARED needs 5.14 and PGL_UFFD_HUGE 5.18, both with write_protect or track_dirty 6.4 "
+               "and no PGL_UFFD_SIGBUS; PGL_UFFD_POISON needs 6.6; a limit needs 6.8, PGL_UFFD_PRIVATE and no "
+               "PGL_UFFD_CALLBACK; PGL_UFFD_CALLBACK is not for PGL_UFFD_HUGE or PGL_UFFD_SIGBUS, and PGL_UFFD_ZEROS "
+               "not for PGL_UFFD_SHARED";
     default:
         return strerror(error); /* NOLINT(concurrency-mt-unsafe): the text of an errno is a constant */
     }

@@ -60,6 +60,16 @@ static bool policies_exist(const struct pgl_uffd_region *region)
            region->removed <= PGL_UFFD_ZEROS && region->on_error <= PGL_UFFD_POISON;
 }
 
+/*
+ * Whether the policies can be kept. Only the mapping through which shared memory is given back has an event: others
+ * would not know of it, and bring the source into what is to be zeros for all of them (S3).
+ */
+static bool can_keep(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
+{
+    return (region->on_error != PGL_UFFD_POISON || (uffd->features & UFFD_FEATURE_POISON) != 0) &&
+           (region->removed != PGL_UFFD_ZEROS || region->memory != PGL_UFFD_SHARED);
+}
+
 /* Whether the memory of a source is in a region. Its pages would be brought while a handler waits for them. */
 static bool is_paged(const struct pgl_uffd *uffd, const struct pgl_uffd_source *from)
 {
@@ -103,7 +113,7 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
         errno = EINVAL;
         return NULL;
     }
-    if (region->on_error == PGL_UFFD_POISON && (uffd->features & UFFD_FEATURE_POISON) == 0) {
+    if (!can_keep(uffd, region)) {
         errno = EOPNOTSUPP;
         return NULL;
     }

@@ -410,6 +410,10 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
     if (before) {
         before(request);
     }
+    if (request == UFFDIO_API && (((struct uffdio_api *)arg)->features & hidden_features) != 0) {
+        errno = EINVAL; /* as the kernel of what it does not know */
+        return -1;
+    }
     result = __real_ioctl(fd, request, arg);
     if (request == UFFDIO_API && no_poison) {
         ((struct uffdio_api *)arg)->features &= ~(__u64)FEATURE_POISON;

@@ -332,6 +332,26 @@ static void test_uffd_shared_memory_is_refused_where_the_kernel_lacks_a_feature(
     }
 }
 
+/* What one mapping gives back would be the source again through the other. */
+static void test_uffd_shared_memory_that_is_to_become_zeros_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct shared shared = new_shared();
+    const struct pgl_uffd_region region = {
+        .addr = shared.view[0],
+        .length = NPAGES * PAGE,
+        .source.fd = f->file,
+        .memory = PGL_UFFD_SHARED,
+        .removed = PGL_UFFD_ZEROS,
+    };
+
+    assert_true(try_new(f));
+    assert_false(pgl_uffd_map_region(f->uffd, &region));
+    assert_int_equal(errno, EOPNOTSUPP);
+    assert_int_equal(shared.view[0][8 * PAGE], 0); /* it is not registered */
+    end(f, &shared);
+}
+
 /* A thread that serves itself does not learn that its page is there already. */
 static void test_uffd_shared_memory_with_self_service_is_not_protected(void **state)
 {
@@ -418,6 +438,7 @@ int main(void)
         TEST(test_uffd_shared_memory_is_what_it_is_said_to_be),
         TEST(test_uffd_shared_region_outlives_another_that_is_refused),
         TEST(test_uffd_shared_memory_is_refused_where_the_kernel_lacks_a_feature),
+        TEST(test_uffd_shared_memory_that_is_to_become_zeros_is_refused),
         TEST(test_uffd_shared_memory_with_self_service_is_not_protected),
         TEST(test_uffd_shared_page_is_shown_whatever_the_kernel_answers),
         TEST(test_uffd_shared_map_fails_with_the_errno_of_each_call),

@@ -73,9 +73,10 @@ class Comment:
         return [prose(" ".join(words)) for names, words in self.about if name in names]
 
     def strangers(self, known):
-        """As commands that doxygen does not know: what is said of a name that is not known."""
-        return [f"@{name} of the comment is not in the declaration" for names, _ in self.about for name in names
-                if name not in known]
+        """As commands that doxygen does not know: what is said of a name that is not known, or of three names at once."""
+        return ([f"@{name} of the comment is not in the declaration" for names, _ in self.about for name in names
+                 if name not in known] +
+                [f"@{names[0]} shares its words with two others or more" for names, _ in self.about if len(names) > 2])
 
     def text(self, name, parameters, strangers, others):
         out = ["@brief " + prose(" ".join(self.names[name])), ""]

@@ -136,8 +136,9 @@ PGL_API enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struc
  * pgl_fault_start() - handle one fault without sleeping
  * @args: copied; the fault borrows the map until it ends, and takes references on its objects
  * @page: as for pgl_fault_run()
- * @ready, @arg: called once for each PGL_FAULT_PENDING, when the fault can go on. The thread that answers, wakes or
- *      interrupts the fault calls it, with no lock of the library held, maybe before pgl_fault_start() has returned.
+ * @ready: called once for each PGL_FAULT_PENDING, when the fault can go on. The thread that answers, wakes or
+ *      interrupts the fault calls it, with no lock of the library held, maybe before pgl_fault_start() has returned
+ * @arg: handed to @ready
  *
  * A pending fault holds no lock and no stack. Any thread may call pgl_fault_continue() after @ready. The fault keeps a
  * copy of its entry with the map's version, and checks the version before it answers.
@@ -212,7 +213,8 @@ PGL_API enum pgl_fault_result pgl_fault_page_list(struct pgl_fault *fault, const
 
 /**
  * pgl_fault_page_list_free() - let the pages of a list go
- * @pages, @npages: from pgl_fault_page_list(); any part of the list, each page once
+ * @pages: from pgl_fault_page_list(); any part of the list, each page once
+ * @npages: how many there are
  *
  * Locks:    entry: none.
  */

@@ -19,7 +19,8 @@ struct pgl_map;
 
 /**
  * pgl_map_new() - create an empty address space
- * @heap_ops, @heap: the heap for its records; NULL: calloc() and free()
+ * @heap_ops: the heap for its records; NULL: calloc() and free()
+ * @heap: handed to @heap_ops
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_map_free().

@@ -126,7 +126,8 @@ struct pgl_heap_ops {
 /**
  * struct pgl_object_config - the configuration of an object
  * @last: its pages are [0, last]
- * @pager_ops, @pager: the pager, or NULL
+ * @pager_ops: the pager, or NULL
+ * @pager: handed to @pager_ops
  * @pager_range: object page i is the pager's page pager_range.first + i. The pager has nothing beyond pager_range.last,
  *      which may lie beyond the object; UINT64_MAX means up to the end of the object.
  * @pager_unready: faults that need the pager wait until pgl_object_set_ready()
@@ -136,15 +137,18 @@ struct pgl_heap_ops {
  *      request: the resident pages of the advice's window that cannot be written either. Otherwise it asks for its page
  *      alone, and for neighbours that cannot even be read.
  * @credits: the number of pages that may be outstanding at the pager; 0: no limit
- * @memory_ops, @memory: the memory of the pages, or NULL. Without memory a page is only a state, and the pager or the
- *      caller keeps its bytes.
+ * @memory_ops: the memory of the pages, or NULL. Without memory a page is only a state, and the pager or the caller
+ *      keeps its bytes.
+ * @memory: handed to @memory_ops
  * @page_size: the distance of pages in the data for pgl_pager_supply()
- * @backing, @backing_first: the object that this one shadows, or NULL. Page i that is not in this object is searched
- *      there, at page backing_first + i. Both objects have memory, or neither.
+ * @backing: the object that this one shadows, or NULL. Page i that is not in this object is searched there. Both
+ *      objects have memory, or neither.
+ * @backing_first: the page of @backing that page 0 of this object shadows
  * @advice: the object's advice
  * @table: copied; NULL: pgl_advice_shipped()
  * @costs: the costs of the pager, by which adaptive advice decides; each may be 0, not known
- * @heap_ops, @heap: the heap for the records; NULL: calloc() and free()
+ * @heap_ops: the heap for the records; NULL: calloc() and free()
+ * @heap: handed to @heap_ops
  *
  * With all members zero but @last, it is a zero-filled object without frames, with the shipped table and
  * PGL_ADVICE_DEFAULT.
@@ -332,7 +336,8 @@ PGL_API uint64_t pgl_object_remove(struct pgl_object *object, uint64_t first, ui
 
 /**
  * pgl_object_unwire() - undo one successful fault with PGL_FAULT_FLAG_WIRE
- * @object, @index: from that fault's struct pgl_fault_page
+ * @object: from that fault's struct pgl_fault_page
+ * @index: from there, too
  *
  * Locks:    entry: none.
  * Errors:   false with errno EINVAL when the page is not wired.
@@ -398,7 +403,8 @@ PGL_API uint64_t pgl_pager_supply(struct pgl_object *object, uint64_t id, struct
 /**
  * pgl_pager_offer() - supply pages, whether or not they were requested
  * @range: in the pager's pages; may reach beyond the object
- * @data, @access: as for pgl_pager_supply()
+ * @data: as for pgl_pager_supply()
+ * @access: as for pgl_pager_supply()
  *
  * For a pager that gets more than it was asked for, such as a compressed chunk. Pages that are requested become
  * resident as if they were supplied, whichever request they belong to. So do absent pages, and pages in error, as far

@@ -94,7 +94,8 @@ PGL_API struct pgl_workset *pgl_workset_new(const struct pgl_recording *recordin
 
 /**
  * pgl_workset_combine() - make a working set of the pages of several
- * @sets, @nsets: borrowed for the call; at least one
+ * @sets: borrowed for the call
+ * @nsets: how many there are, at least 1
  * @least: in how many of the recorded runs a page was touched at least; 1 takes each page of each set
  * @costs: as for pgl_workset_new(); also with one set, to have its pages in clusters of other costs
  *
@@ -194,7 +195,8 @@ PGL_API size_t pgl_workset_save(const struct pgl_workset *workset, void *bytes, 
 
 /**
  * pgl_workset_load() - make a working set of bytes that pgl_workset_save() has written
- * @bytes, @size: borrowed for the call; they may come from anywhere
+ * @bytes: borrowed for the call; they may come from anywhere
+ * @size: how many there are
  * @costs: as for pgl_workset_new()
  * @used: receives the number of bytes of the set, with which they begin; NULL: there are no others
  * @why: receives, with EINVAL, a sentence such as "its checksum is wrong"; may be NULL

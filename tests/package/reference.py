@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Usage: reference.py VERSION MAP HEADER...: the reference of the headers is built without a warning, and everything
-that the library exports has a manual page and is in the HTML. A declaration without a comment, and a comment about a
-parameter that there is not, stop the build; a name that is nowhere in the reference is found."""
+that the library exports has a manual page and is in the HTML. A declaration without a comment, a comment about a
+parameter that there is not, and one that says the same of three parameters, stop the build; a name that is nowhere in the reference is found."""
 import pathlib
 import re
 import shutil
@@ -93,6 +93,7 @@ with tempfile.TemporaryDirectory() as directory:
     check_pages(WORK / "whole")
     mistake(WORK, "no-comment", "page.h", r"/\*\*\n \* pgl_page_trylock\(\) .*?\*/", "", "pgl_page_trylock.* not documented")
     mistake(WORK, "no-parameter", "page.h", r"@page: locked by this thread", "@nosuch: locked", "nosuch")
+    mistake(WORK, "same-words", "page.h", r"@index, @index2: page indices", "@index, @table, @index2: page indices", "shares")
     mistake(WORK, "no-member", "table.h", r"@page_bits: log2", "@nosuch: log2", "nosuch")
     mistake(WORK, "no-constant", "block.h", r"@PGL_TB_DEAD: claimed", "@PGL_TB_NOSUCH: claimed", "PGL_TB_DEAD|NOSUCH")
 sys.exit(failed)

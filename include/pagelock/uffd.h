@@ -61,7 +61,8 @@ enum pgl_uffd_remedy {
  *      handler of this library for that signal brings the page. The price: a system call that meets an absent page
  *      fails with EFAULT, or does less than it was asked to; no thread that touches a page blocks SIGBUS; the failed()
  *      callback is called in the signal's handler, and calls nothing but async-signal-safe functions; a signal handler
- *      that may interrupt a call of this library touches no absent page; an alternate signal stack has 16 KiB or more.
+ *      that may interrupt a call of this library touches no absent page; an alternate signal stack has room for
+ *      PGL_UFFD_STACK; posix_spawn() and the like are handed nothing that lies in an absent page.
  *      Not with write_protect or follow_forks. The signal of any other address, or for another reason, goes to the
  *      handler that was installed before the first such pager was made. A handler that is installed later passes the
  *      signals that it does not know on to the one that it replaced
@@ -71,6 +72,15 @@ enum pgl_uffd_handover {
     PGL_UFFD_ANYWHERE,
     PGL_UFFD_SIGBUS,
 };
+
+/*
+ * The room that the handler of PGL_UFFD_SIGBUS needs on an alternate signal stack (sigaltstack()), in bytes, beside the
+ * kernel's frame, for which sysconf(_SC_MINSIGSTKSZ) says how large it is. The failed() callback needs its own beside it,
+ * as do handlers of other signals that run while a page is put off. Measured: 5.0 KiB, and with a sanitizer up to
+ * 8.0 KiB. pgl_uffd_new() looks at the stack of the calling thread; a touch on a smaller one by another thread ends the
+ * process with a message.
+ */
+#define PGL_UFFD_STACK ((size_t)12288)
 
 /**
  * struct pgl_uffd_config - what a pager is made of
@@ -196,7 +206,8 @@ struct pgl_uffd_stats {
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_uffd_free().
- * Errors:   NULL with errno EINVAL: write_protect or follow_forks with PGL_UFFD_SIGBUS; costs for which
+ * Errors:   NULL with errno EINVAL: write_protect, follow_forks or a too small alternate signal stack with
+ *           PGL_UFFD_SIGBUS; costs for which
  *           pgl_costs_explain() has a reason; EPERM: no privilege, or none for follow_forks (pgl_uffd_explain() says
  *           what to set); ENOSYS: the kernel has no userfaultfd; EOPNOTSUPP: its userfaultfd lacks a feature that is
  *           needed, which includes a record of writes if track_dirty is wanted with PGL_UFFD_SIGBUS; ENOMEM:
@@ -409,7 +420,12 @@ PGL_API bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_re
 
 /**
  * pgl_uffd_map - fill a range of memory from a file
- * @addr, @length, @fd, @offset, @advice: of a struct pgl_uffd_region whose other members are zero
+ * @addr, @length: page-aligned; private anonymous memory of this process
+ * @fd: a regular file, open for reading
+ * @offset: page-aligned; the byte of the file that is seen at @addr
+ * @advice: of the range, until pgl_uffd_advise() sets another one
+ *
+ * As pgl_uffd_map_region() with a region whose other members are zero.
  *
  * Locks:    as pgl_uffd_map_region().
  * Blocks:   as pgl_uffd_map_region().
@@ -547,7 +563,8 @@ PGL_API ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range
  * pgl_uffd_watch - have each page reported that a fault on a region asks for
  * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map(). The watch is of each whole region that has a
  *      part in the range
- * @touched, @arg: as for pgl_object_watch(), with a page of the region's source. NULL ends the watch
+ * @touched: as for pgl_object_watch(), with a page of the region's source. NULL ends the watch
+ * @arg: handed to @touched
  *
  * A page that comes as a neighbour is not reported, because its touch is no fault. Therefore a region that is to be
  * recorded has PGL_ADVICE_RANDOM. @touched is called by a handler, or with PGL_UFFD_SIGBUS by the thread itself in its

@@ -3,7 +3,12 @@
 #ifndef PGL_UFFD_LINUX_INTERNAL_H
 #define PGL_UFFD_LINUX_INTERNAL_H
 
+#include <linux/auxvec.h>
 #include <linux/userfaultfd.h>
+
+#ifndef AT_MINSIGSTKSZ /* Linux 5.14 */
+#define AT_MINSIGSTKSZ 51
+#endif
 
 #ifndef UFFDIO_POISON /* Linux 6.6 */
 struct uffdio_poison {

@@ -16,11 +16,14 @@
  *              there once, also if a handler above this one has outlived the pagers, and passes on what it does not
  *              know.
  *              J5: in a child of fork(), which has none of the regions, so does every SIGBUS. The lock may be held
- *              there for ever, and is not touched.
+ *              there for ever, and is not touched. A byte tells, which the kernel wipes in copies of this process's
+ *              memory. A child that shares the memory until it calls exec(), as vfork() makes one, is served like the
+ *              thread that made it, and waits for it.
  *              J6: a thread whose page is put off stays in the handler until it has the page, or until the memory is no
  *              pager's any more. Outside of the handler the pager might end between the kernel's signal and the
  *              handler. It takes its other signals between two tries, when it holds nothing.
- *              (test_uffd_self_*, test_uffd_signal_*)
+ *              J7: a stack that is too small for the handler ends the process with a message, and is not overrun.
+ *              (test_uffd_self_*, test_uffd_signal_*, test_uffd_stack_*)
  * OBJECTS      The lock of the list protects the list, the counts of threads in each pager, and the handler that was
  *              there before. The lock of a pager's servers protects which of them are idle. A server
  *              is what a handler is but for its thread; there are SERVERS of them, and more threads wait.
@@ -32,13 +35,17 @@
 #include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../cancel_internal.h"
+#include "../message_internal.h"
 #include "uffd_internal.h"
 
 #define SERVERS 16
+#define STACK_SPENT 1024 /* of PGL_UFFD_STACK before on_sigbus() looks, at most */
 
 struct pgl_self {
     struct pgl_self *next;
@@ -56,7 +63,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t left; /* a user has left a pager, or a pager the list */
     pthread_once_t once;
-    pid_t process; /* that has the pagers */
+    bool *here; /* whether this is the process that has the pagers: false in copies of its memory */
     struct pgl_self *first;
     struct sigaction previous;
     struct sigaction above; /* the handler that was installed over this one before the last pager ended */
@@ -211,7 +218,7 @@ static enum service serve_address(uint64_t addr, bool known)
     struct pgl_self *self;
     enum pgl_served served;
 
-    if (getpid() != all.process) { /* J5 */
+    if (!*all.here) { /* J5 */
         return NOT_OURS;
     }
     self = enter(addr, &known);
@@ -271,11 +278,23 @@ static void pass_on(int signal, siginfo_t *info, void *context)
     }
 }
 
+/* Whether the stack below an address has room for the handler: an alternate one may be small. */
+static bool has_room(const stack_t *alternate, const void *at)
+{
+    uintptr_t left = (uintptr_t)at - (uintptr_t)alternate->ss_sp;
+
+    return left >= alternate->ss_size || left >= PGL_UFFD_STACK - STACK_SPENT;
+}
+
 static void on_sigbus(int signal, siginfo_t *info, void *context)
 {
+    const ucontext_t *interrupted = context;
     enum service service = NOT_OURS;
     int error = errno;
 
+    if (!has_room(&interrupted->uc_stack, __builtin_frame_address(0))) { /* J7 */
+        pgl_abort("an alternate signal stack is too small for PGL_UFFD_SIGBUS: it needs room for PGL_UFFD_STACK");
+    }
     if (info->si_code == BUS_ADRERR) {
         service = serve_address((uintptr_t)info->si_addr, false);
     }
@@ -334,13 +353,35 @@ static void begin_process(void)
     pthread_mutex_init(&all.lock, NULL);
     pthread_cond_init(&all.left, NULL);
     all.first = NULL;
-    all.process = getpid();
+    if (all.here) {
+        *all.here = true;
+    }
 }
 
 static void begin_once(void)
 {
-    all.process = getpid();
     pthread_atfork(NULL, NULL, begin_process);
+}
+
+/* Mark this process's memory, once. Returns 0 or an errno. The list is locked. */
+static int mark_memory(size_t page_size)
+{
+    void *page;
+
+    if (all.here) {
+        return 0;
+    }
+    page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        return ENOMEM;
+    }
+    if (madvise(page, page_size, MADV_WIPEONFORK) != 0) {
+        munmap(page, page_size);
+        return ENOMEM;
+    }
+    all.here = page;
+    *all.here = true;
+    return 0;
 }
 
 /* No thread is in the pager: every server that was made is idle. */
@@ -370,10 +411,20 @@ static void unlock_list(const sigset_t *before)
     pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
+bool pgl_self_has_stack(void)
+{
+    unsigned long frame = getauxval(AT_MINSIGSTKSZ); /* 0: the kernel does not tell */
+    stack_t stack;
+
+    return sigaltstack(NULL, &stack) != 0 || (stack.ss_flags & SS_DISABLE) != 0 ||
+           stack.ss_size >= (frame > 0 ? frame : MINSIGSTKSZ) + PGL_UFFD_STACK;
+}
+
 int pgl_self_start(struct pgl_uffd *uffd)
 {
     struct pgl_self *self = calloc(1, sizeof(*self));
     sigset_t before;
+    int error;
 
     if (!self) {
         return ENOMEM;
@@ -390,14 +441,20 @@ int pgl_self_start(struct pgl_uffd *uffd)
     }
     pthread_once(&all.once, begin_once);
     lock_list(&before);
-    if (!all.first) {
-        install();
+    error = mark_memory(uffd->page_size);
+    if (error == 0) {
+        if (!all.first) {
+            install();
+        }
+        self->next = all.first;
+        all.first = self;
+        uffd->self_service = self;
     }
-    self->next = all.first;
-    all.first = self;
-    uffd->self_service = self;
     unlock_list(&before);
-    return 0;
+    if (error != 0) {
+        fini(self);
+    }
+    return error;
 }
 
 void pgl_self_end(struct pgl_self *self)

@@ -42,7 +42,8 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     void *zeros, *unreadable;
     int fd;
 
-    if ((config->handover == PGL_UFFD_SIGBUS && (config->follow_forks || config->write_protect)) ||
+    if ((config->handover == PGL_UFFD_SIGBUS &&
+         (config->follow_forks || config->write_protect || !pgl_self_has_stack())) ||
         pgl_costs_explain(&config->costs)) {
         errno = EINVAL;
         return NULL;

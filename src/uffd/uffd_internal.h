@@ -227,6 +227,9 @@ struct pgl_object *pgl_uffd_show(struct pgl_uffd *uffd, const struct pgl_uffd_re
 
 struct pgl_self;
 
+/* Whether the handler of a signal has enough stack on the calling thread, as far as the kernel tells. */
+bool pgl_self_has_stack(void);
+
 /* Have threads serve their own faults. Returns 0 or an errno. */
 int pgl_self_start(struct pgl_uffd *uffd);
 

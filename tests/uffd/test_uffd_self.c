@@ -4,10 +4,13 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../cm.h"
@@ -338,6 +341,58 @@ static void test_uffd_self_pager_is_not_freed_while_a_thread_is_in_it(void **sta
     assert_null(wrong);
 }
 
+/* As posix_spawn() makes its child: it shares the memory, and its parent's thread waits. Returns how it ends. */
+static int run_sharing_child(int (*run)(void *arg), void *arg)
+{
+    enum { STACK = 1 << 18 };
+    unsigned char *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pid_t child = clone(run, stack + STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, arg);
+    int status = -1;
+
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    munmap(stack, STACK);
+    return status;
+}
+
+static int touch_as_child(void *arg)
+{
+    return shows_page(arg, 7) && shows_page(arg, 8) ? 0 : 1;
+}
+
+/* J5: however faults get to handlers. */
+static void test_uffd_self_child_that_shares_the_memory_is_served(void **state)
+{
+    struct fixture *f = *state;
+
+    for (enum pgl_uffd_handover handover = PGL_UFFD_FOLLOW; handover <= PGL_UFFD_SIGBUS; handover++) {
+        f->config.handover = handover;
+        assert_true(try_new(f));
+        assert_true(pgl_uffd_map(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+        assert_int_equal(run_sharing_child(touch_as_child, f), 0);
+        assert_int_equal(stats_of(f).requests, 2);
+        assert_true(shows_page(f, 9));
+        undo_new(f);
+        renew_memory(f);
+    }
+}
+
+/* The kernel does not read a path out of an absent page; nothing else is wrong with programs that are started. */
+static void test_uffd_self_program_is_started_beside_absent_pages(void **state)
+{
+    char *argv[] = {(char *)"true", NULL};
+    struct fixture *f = *state;
+    pid_t child;
+    int status;
+
+    show_file(f, PGL_ADVICE_RANDOM);
+    assert_int_equal(posix_spawnp(&child, "true", NULL, NULL, argv, environ), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(posix_spawn(&child, (char *)f->memory, NULL, NULL, argv, environ), EFAULT);
+    assert_true(shows_page(f, 0));
+}
+
 static unsigned asked; /* atomic */
 
 static enum pgl_uffd_remedy on_failure_again(void *arg, const void *addr, int error)
@@ -479,6 +534,8 @@ int main(void)
         TEST(test_uffd_self_page_that_is_there_is_not_read_again),
         TEST(test_uffd_self_memory_that_changes_is_followed),
         TEST(test_uffd_self_pager_is_not_freed_while_a_thread_is_in_it),
+        TEST(test_uffd_self_child_that_shares_the_memory_is_served),
+        TEST(test_uffd_self_program_is_started_beside_absent_pages),
         TEST(test_uffd_self_thread_of_a_bad_page_outlives_the_pager),
         TEST(test_uffd_self_thread_of_a_bad_page_stays_in_the_handler),
         TEST(test_uffd_self_thread_of_a_bad_page_outlives_the_region),

@@ -16,7 +16,7 @@
 #include <pagelock/uffd.h>
 
 #define AREA_VARIABLE "PAGELOCK_AREA"
-#define AREA_VERSION UINT64_C(0x5047415245410001)
+#define AREA_VERSION UINT64_C(0x5047415245410002)
 
 enum {
     AREA_PATH = 1024,
@@ -60,13 +60,14 @@ struct area {
     uint64_t set_size; /* of `sets` */
     /* Results. Atomic. */
     uint64_t nprocesses; /* that mapped a file through the shim */
-    uint64_t ended;      /* of them, those whose counts are in `stats` */
-    uint64_t refused;    /* mappings that userfaultfd did not take; the last reason is below */
-    uint64_t error;      /* an errno: no pager could be made, or no mapping */
-    uint64_t nobjects;   /* claimed; there may be fewer slots */
+    uint64_t ended;      /* of them, those whose counts are in the two sums below */
+    uint64_t faults;
+    uint64_t bytes_read;
+    uint64_t refused;  /* mappings that userfaultfd did not take; the last reason is below */
+    uint64_t error;    /* an errno: no pager could be made, or no mapping */
+    uint64_t nobjects; /* claimed; there may be fewer slots */
     uint64_t nentries;
     uint64_t ntouches;
-    struct pgl_uffd_stats stats; /* sums; of ns_max too */
     struct area_object objects[AREA_OBJECTS];
     struct area_entry entries[AREA_ENTRIES];
     struct area_touch touches[AREA_TOUCHES];

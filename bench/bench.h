@@ -60,6 +60,9 @@ void row_end(JsonBuilder *row);
 /* Tables are narrower than 100 columns. */
 enum { TABLE_COLUMNS = 99 };
 
+/* A copy of a text, such as a path, whose line ends are question marks. */
+char *one_line(const char *text);
+
 /* Prints a line of a table; words that do not fit go to more lines, which begin with @indent blanks. */
 void print_wrapped(unsigned indent, const char *format, ...) G_GNUC_PRINTF(2, 3);
 

@@ -140,8 +140,11 @@ JsonBuilder *row_begin(const char *bench)
 
 void row_text(JsonBuilder *row, const char *key, const char *value)
 {
+    char *valid = g_utf8_make_valid(value, -1); /* a path may have any bytes */
+
     json_builder_set_member_name(row, key);
-    json_builder_add_string_value(row, value);
+    json_builder_add_string_value(row, valid);
+    g_free(valid);
 }
 
 void row_count(JsonBuilder *row, const char *key, uint64_t value)
@@ -193,6 +196,11 @@ void row_end(JsonBuilder *row)
     g_string_free(line, TRUE);
     json_node_unref(root);
     g_object_unref(row);
+}
+
+char *one_line(const char *text)
+{
+    return g_strdelimit(g_strdup(text), "\n\r", '?');
 }
 
 void print_wrapped(unsigned indent, const char *format, ...)

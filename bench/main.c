@@ -130,6 +130,12 @@ static int unknown_command(const char *word)
     return status;
 }
 
+/* The words that stand in place of a command. */
+static bool is_alone(const char *word)
+{
+    return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "--version");
+}
+
 int main(int argc, char **argv)
 {
     if (!streams_open()) {
@@ -143,6 +149,9 @@ int main(int argc, char **argv)
     if (argc < 2) {
         help(stderr);
         return STATUS_USAGE;
+    }
+    if (argc > 2 && is_alone(argv[1])) {
+        return usage_error("%s takes no argument: %s", argv[1], argv[2]);
     }
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
         help(stdout);

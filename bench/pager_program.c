@@ -107,8 +107,8 @@ static bool run_query(const struct pager_config *config, const char *database, i
     }
     good = good && !(area && program_explain(area));
     if (area) {
-        result->last.faults += area->stats.faults;
-        result->last.bytes_read += area->stats.bytes_read;
+        result->last.faults += area->faults;
+        result->last.bytes_read += area->bytes_read;
         area_free(area);
     }
     g_free(text);

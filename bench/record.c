@@ -84,8 +84,10 @@ static GString *trace_text(const struct area *area, char *const *argv)
                            "program maps for reading\n",
                            command);
     for (unsigned i = 0; i < objects_of(area); i++) {
-        g_string_append_printf(text, "# object %u %" G_GUINT64_FORMAT " %s\n", i, npages_of(area, i),
-                               *area->objects[i].path ? area->objects[i].path : "?");
+        char *name = one_line(*area->objects[i].path ? area->objects[i].path : "?");
+
+        g_string_append_printf(text, "# object %u %" G_GUINT64_FORMAT " %s\n", i, npages_of(area, i), name);
+        g_free(name);
     }
     put_entries(text, area);
     for (unsigned i = 0; i < touches->len; i++) {
@@ -184,8 +186,11 @@ static void print_objects(const struct area *area, bool json)
             row_count(row, "touched", touched[i]);
             row_end(row);
         } else {
+            char *name = one_line(area->objects[i].path);
+
             printf("%10" G_GUINT64_FORMAT " of %10" G_GUINT64_FORMAT " pages of %s\n", touched[i], npages_of(area, i),
-                   area->objects[i].path);
+                   name);
+            g_free(name);
         }
     }
     g_free(touched);

@@ -3,10 +3,8 @@
  * The recorder's shim, which is preloaded into a program: the program's read-only mappings of files become regions of
  * the library's userfaultfd pager. area.h has its orders and results.
  *
- * OBJECTS      The table has the regions of this process. Its lock is a leaf: nothing of the library is called with it,
- *              because handlers call munmap() too. A region keeps a descriptor of its file.
- *              A region is in it from before the program has its address until before its memory is given back, so
- *              that a child never maps a file over other memory.
+ * OBJECTS      shim_table.c has the regions of this process. The lock of the files is held with no other one but that of
+ *              the table at a fork, and nothing of the library is called with it.
  * FORK         A child has no pager. The shim maps its regions again there, as the program had asked for at first, and
  *              takes no part in what that child and its children do.
  * WRITES       A private region that may be written is brought and becomes plain memory, because a child inherits what
@@ -31,19 +29,11 @@
 #include <pagelock/uffd.h>
 
 #include "area.h"
+#include "shim_table.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { MAX_REGIONS = 4096, MAX_FILES = 256, MAX_SETS = 256, FIRST_FD = 200 };
-
-/* Memory that shows a part of a file. */
-struct region {
-    uintptr_t start;
-    size_t length; /* 0: the slot is free */
-    off_t offset;
-    int fd;
-    int flags; /* of the program's mmap() */
-};
+enum { MAX_FILES = 256, MAX_SETS = 256, FIRST_FD = 200 };
 
 /* A file of which this process has shown a part. */
 struct file {
@@ -57,11 +47,7 @@ static struct {
     struct area *area; /* NULL: nothing is to be recorded */
     pthread_once_t once;
     struct pgl_uffd *pager;
-    size_t page_size;
-    pthread_mutex_t lock; /* of the table and the files */
-    struct region regions[MAX_REGIONS];
-    unsigned nregions; /* slots in use, free ones among them */
-    unsigned ncoming;  /* regions that threads are about to add */
+    pthread_mutex_t lock; /* of the files */
     struct file files[MAX_FILES];
     unsigned nfiles;
     struct pgl_workset *sets[MAX_SETS];
@@ -69,15 +55,6 @@ static struct {
 } shim = {.once = PTHREAD_ONCE_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
 
 static __thread bool inside; /* this thread is in the shim: what it calls is not the program's */
-
-static void *real_mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
-{
-#ifdef SYS_mmap2
-    return (void *)syscall(SYS_mmap2, addr, length, prot, flags, fd, (long)(offset / 4096));
-#else
-    return (void *)syscall(SYS_mmap, addr, length, prot, flags, fd, offset);
-#endif
-}
 
 static uint64_t now_ns(void)
 {
@@ -140,28 +117,20 @@ static const struct pgl_workset *find_set(const char *path)
 static void before_fork(void)
 {
     pthread_mutex_lock(&shim.lock);
+    table_lock();
 }
 
 static void in_parent(void)
 {
+    table_unlock();
     pthread_mutex_unlock(&shim.lock);
 }
 
 static void in_child(void)
 {
     shim.area = NULL;
-    for (unsigned i = 0; i < shim.nregions; i++) {
-        const struct region *region = &shim.regions[i];
-
-        if (region->length > 0 && real_mmap((void *)region->start, region->length, PROT_READ, region->flags | MAP_FIXED,
-                                            region->fd, region->offset) == MAP_FAILED) {
-            abort();
-        }
-        if (region->length > 0) {
-            close(region->fd);
-        }
-    }
-    shim.nregions = 0; /* a child of the child maps nothing over its memory */
+    table_map_again();
+    table_unlock();
     pthread_mutex_unlock(&shim.lock);
 }
 
@@ -181,96 +150,12 @@ static void start_pager(void)
     add(&shim.area->nprocesses, 1);
 }
 
-/* ---- the table ---- */
-
-/* The lock is held. */
-static void add_region(struct region region)
-{
-    unsigned i = 0;
-
-    while (i < shim.nregions && shim.regions[i].length > 0) {
-        i++;
-    }
-    shim.regions[i] = region;
-    shim.nregions += i == shim.nregions;
-}
-
-/* The lock is held. Whether there is room for one more region, and for the halves of one that is cut in two. */
-static bool has_room(void)
-{
-    return shim.nregions + shim.ncoming + 2 <= MAX_REGIONS;
-}
-
-/* Cut a range out of a region. The lock is held. */
-static void cut(struct region *region, uintptr_t start, uintptr_t end)
-{
-    struct region whole = *region;
-    struct region after = whole;
-    uintptr_t whole_end = whole.start + whole.length;
-    bool keeps_before = start > whole.start, keeps_after = end < whole_end;
-
-    region->length = keeps_before ? start - whole.start : 0;
-    if (keeps_after) {
-        after.start = end;
-        after.length = whole_end - end;
-        after.offset += (off_t)(end - whole.start);
-        after.fd = keeps_before ? fcntl(whole.fd, F_DUPFD_CLOEXEC, FIRST_FD) : whole.fd;
-        if (after.fd >= 0 && shim.nregions < MAX_REGIONS) {
-            add_region(after);
-        }
-    }
-    if (!keeps_before && !keeps_after) {
-        close(whole.fd);
-    }
-}
-
-/* The bytes of the pages on which a range of this length ends, if it starts with a page; 0 if there are too many. */
-static size_t whole_pages(size_t length)
-{
-    return (length + shim.page_size - 1) / shim.page_size * shim.page_size;
-}
-
-/* The program gives the pages of a range back. The kernel refuses what does not start with a page, and no pages. */
-static void forget(uintptr_t start, size_t length)
-{
-    length = whole_pages(length);
-    if (start % shim.page_size != 0 || length == 0 || start + length < start) {
-        return;
-    }
-    pthread_mutex_lock(&shim.lock);
-    for (unsigned i = 0; i < shim.nregions; i++) {
-        struct region *region = &shim.regions[i];
-        uintptr_t region_end = region->start + region->length;
-
-        if (region->length > 0 && start < region_end && region->start < start + length) {
-            cut(region, start > region->start ? start : region->start,
-                start + length < region_end ? start + length : region_end);
-        }
-    }
-    pthread_mutex_unlock(&shim.lock);
-}
-
-/* Whether a range has a page of a region with one of these flags; *region receives the first one in the table. */
-static bool is_shown(uintptr_t start, size_t length, int flags, struct region *region)
-{
-    bool shown = false;
-
-    pthread_mutex_lock(&shim.lock);
-    for (unsigned i = 0; i < shim.nregions && !shown; i++) {
-        *region = shim.regions[i];
-        shown = region->length > 0 && (region->flags & flags) != 0 && start < region->start + region->length &&
-                region->start < start + length;
-    }
-    pthread_mutex_unlock(&shim.lock);
-    return shown;
-}
-
 /* Make plain memory of private regions in a range, with all their pages. Returns false if a page cannot be brought. */
 static bool release(uintptr_t start, size_t length)
 {
-    struct region region;
+    struct table_region region;
 
-    while (is_shown(start, length, MAP_PRIVATE, &region)) {
+    while (table_find(start, length, MAP_PRIVATE, &region)) {
         uintptr_t end = region.start + region.length;
         uintptr_t first = start > region.start ? start : region.start;
         uintptr_t last = start + length < end ? start + length : end;
@@ -279,7 +164,9 @@ static bool release(uintptr_t start, size_t length)
             !pgl_uffd_unmap(shim.pager, (void *)first, last - first)) {
             return false;
         }
-        forget(first, last - first);
+        if (!table_forget(first, last - first)) {
+            return false;
+        }
     }
     return true;
 }
@@ -300,7 +187,7 @@ static uint32_t claim_object(const struct stat *st, const char *path)
     object->ino = st->st_ino;
     object->process = getpid();
     memcpy(object->path, path, strlen(path) + 1); /* AREA_PATH at most */
-    object->npages = ((uint64_t)st->st_size + shim.page_size - 1) / shim.page_size;
+    object->npages = ((uint64_t)st->st_size + table_page_size() - 1) / table_page_size();
     return (uint32_t)n + 1;
 }
 
@@ -347,16 +234,16 @@ static bool is_wanted(size_t length, int prot, int flags, int fd, off_t offset, 
     uint64_t end = (uint64_t)offset + length;
 
     return prot == PROT_READ && (type == MAP_PRIVATE || type == MAP_SHARED) && fd >= 0 && length > 0 && offset >= 0 &&
-           (size_t)offset % shim.page_size == 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_size > 0 &&
-           end >= length && (end - 1) / shim.page_size <= ((uint64_t)st->st_size - 1) / shim.page_size;
+           (size_t)offset % table_page_size() == 0 && fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_size > 0 &&
+           end >= length && (end - 1) / table_page_size() <= ((uint64_t)st->st_size - 1) / table_page_size();
 }
 
 /* Make memory, and have the pager show the file there. Returns MAP_FAILED if the file has to be mapped. */
-static void *show(void *hint, struct region *region, const struct file *file)
+static void *show(void *hint, struct table_region *region, const struct file *file)
 {
     struct area *area = shim.area;
     int prot = PROT_READ, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-    void *memory = real_mmap(hint, region->length, prot, flags, -1, 0);
+    void *memory = table_real_mmap(hint, region->length, prot, flags, -1, 0);
 
     if (memory == MAP_FAILED) {
         return MAP_FAILED;
@@ -380,8 +267,9 @@ static void *show(void *hint, struct region *region, const struct file *file)
 /* Returns MAP_FAILED if the file has to be mapped. */
 static void *show_file(void *hint, size_t length, int flags, int fd, off_t offset, const struct stat *st)
 {
-    struct region region = {
-        .length = whole_pages(length), .offset = offset, .flags = flags & (MAP_PRIVATE | MAP_SHARED | MAP_NORESERVE)};
+    struct table_region region = {.length = table_whole_pages(length),
+                                  .offset = offset,
+                                  .flags = flags & (MAP_PRIVATE | MAP_SHARED | MAP_NORESERVE)};
     const struct file *file;
     void *memory;
 
@@ -390,25 +278,19 @@ static void *show_file(void *hint, size_t length, int flags, int fd, off_t offse
         return MAP_FAILED;
     }
     pthread_mutex_lock(&shim.lock);
-    file = has_room() ? find_file(st, fd) : NULL;
-    shim.ncoming += file != NULL;
+    file = find_file(st, fd);
     pthread_mutex_unlock(&shim.lock);
-    if (!file) {
+    if (!file || !table_reserve()) {
         return MAP_FAILED;
     }
     region.fd = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_FD);
     memory = region.fd >= 0 ? show(hint, &region, file) : MAP_FAILED;
     if (memory != MAP_FAILED) {
-        claim_entry(file->object, (uint64_t)offset / shim.page_size, region.length / shim.page_size);
+        claim_entry(file->object, (uint64_t)offset / table_page_size(), region.length / table_page_size());
     } else if (region.fd >= 0) {
         close(region.fd);
     }
-    pthread_mutex_lock(&shim.lock);
-    shim.ncoming--;
-    if (memory != MAP_FAILED) {
-        add_region(region);
-    }
-    pthread_mutex_unlock(&shim.lock);
+    table_fill(memory != MAP_FAILED ? &region : NULL);
     return memory;
 }
 
@@ -416,20 +298,24 @@ static void *map(void *addr, size_t length, int prot, int flags, int fd, off_t o
 {
     int error = errno;
     void *memory = MAP_FAILED;
+    bool forgotten = true;
     struct stat st;
 
     if (inside || !shim.area) {
-        return real_mmap(addr, length, prot, flags, fd, offset);
+        return table_real_mmap(addr, length, prot, flags, fd, offset);
     }
     inside = true;
     if (is_wanted(length, prot, flags, fd, offset, &st)) {
         memory = show_file(addr, length, flags, fd, offset, &st);
     } else if ((flags & MAP_FIXED) != 0) {
-        forget((uintptr_t)addr, length);
+        forgotten = table_forget((uintptr_t)addr, length);
     }
     inside = false;
+    if (!forgotten) {
+        return MAP_FAILED;
+    }
     errno = error;
-    return memory != MAP_FAILED ? memory : real_mmap(addr, length, prot, flags, fd, offset);
+    return memory != MAP_FAILED ? memory : table_real_mmap(addr, length, prot, flags, fd, offset);
 }
 
 EXPORT void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
@@ -444,19 +330,27 @@ EXPORT void *mmap64(void *addr, size_t length, int prot, int flags, int fd, off6
 
 EXPORT int munmap(void *addr, size_t length)
 {
-    if (!inside && shim.area) {
-        forget((uintptr_t)addr, length);
+    if (!inside && shim.area && !table_forget((uintptr_t)addr, length)) {
+        return -1;
     }
     return (int)syscall(SYS_munmap, addr, length);
+}
+
+/* Whether the kernel unmaps what is at @to, whether or not the call succeeds then. */
+static bool replaces(uintptr_t addr, size_t old_length, uintptr_t to, size_t new_length, int flags)
+{
+    size_t old_whole = table_whole_pages(old_length), new_whole = table_whole_pages(new_length);
+
+    return (flags & MREMAP_FIXED) != 0 && (flags & MREMAP_MAYMOVE) != 0 && (addr | to) % table_page_size() == 0 &&
+           new_whole > 0 && (to + new_whole <= addr || addr + old_whole <= to);
 }
 
 /* A region neither grows nor moves: the program has to map its file again. */
 EXPORT void *mremap(void *addr, size_t old_length, size_t new_length, int flags, ...)
 {
     bool ours = !inside && shim.area;
-    struct region region;
+    struct table_region region;
     void *to = NULL;
-    void *memory;
     va_list rest;
 
     if ((flags & MREMAP_FIXED) != 0) {
@@ -464,34 +358,35 @@ EXPORT void *mremap(void *addr, size_t old_length, size_t new_length, int flags,
         to = va_arg(rest, void *);
         va_end(rest);
     }
-    if (ours && is_shown((uintptr_t)addr, old_length > 0 ? old_length : 1, MAP_PRIVATE | MAP_SHARED, &region)) {
-        size_t old_whole = whole_pages(old_length), new_whole = whole_pages(new_length);
+    if (ours && table_find((uintptr_t)addr, old_length > 0 ? old_length : 1, MAP_PRIVATE | MAP_SHARED, &region)) {
+        size_t old_whole = table_whole_pages(old_length), new_whole = table_whole_pages(new_length);
 
         if (new_whole > old_whole || old_whole == 0 || (flags & ~MREMAP_MAYMOVE) != 0) {
             errno = ENOMEM;
             return MAP_FAILED;
         }
-        if (new_whole > 0) { /* otherwise it is refused */
-            forget((uintptr_t)addr + new_whole, old_whole - new_whole);
+        if (new_whole > 0 && /* otherwise it is refused */
+            !table_forget((uintptr_t)addr + new_whole, old_whole - new_whole)) {
+            return MAP_FAILED;
         }
     }
-    memory = (void *)syscall(SYS_mremap, addr, old_length, new_length, flags, to);
-    if (ours && to && memory != MAP_FAILED) { /* it has replaced what was there */
-        forget((uintptr_t)to, new_length);
+    if (ours && replaces((uintptr_t)addr, old_length, (uintptr_t)to, new_length, flags) &&
+        !table_forget((uintptr_t)to, new_length)) {
+        return MAP_FAILED;
     }
-    return memory;
+    return (void *)syscall(SYS_mremap, addr, old_length, new_length, flags, to);
 }
 
 /* A shared mapping that is to be written would not reach the file. */
 EXPORT int mprotect(void *addr, size_t length, int prot)
 {
-    struct region region;
+    struct table_region region;
     size_t whole;
     bool released;
 
-    if (!inside && shim.area && (prot & PROT_WRITE) != 0 && (uintptr_t)addr % shim.page_size == 0 &&
-        (whole = whole_pages(length)) > 0) {
-        if (is_shown((uintptr_t)addr, whole, MAP_SHARED, &region)) {
+    if (!inside && shim.area && (prot & PROT_WRITE) != 0 && (uintptr_t)addr % table_page_size() == 0 &&
+        (whole = table_whole_pages(length)) > 0) {
+        if (table_find((uintptr_t)addr, whole, MAP_SHARED, &region)) {
             errno = EACCES;
             return -1;
         }
@@ -517,28 +412,23 @@ __attribute__((constructor)) static void begin(void)
     if (fd < 0) {
         return;
     }
-    area = real_mmap(NULL, sizeof(*area), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    area = table_real_mmap(NULL, sizeof(*area), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
     if (area == MAP_FAILED || area->version != AREA_VERSION) {
         return;
     }
-    shim.page_size = (size_t)sysconf(_SC_PAGESIZE);
     shim.area = area;
 }
 
 __attribute__((destructor)) static void end(void)
 {
     struct pgl_uffd_stats stats;
-    const uint64_t *from = (const uint64_t *)&stats;
-    uint64_t *to;
 
     if (!shim.area || !shim.pager) {
         return;
     }
     pgl_uffd_get_stats(shim.pager, &stats);
-    to = (uint64_t *)&shim.area->stats;
-    for (size_t i = 0; i < sizeof(stats) / sizeof(uint64_t); i++) {
-        add(&to[i], from[i]);
-    }
+    add(&shim.area->faults, stats.faults);
+    add(&shim.area->bytes_read, stats.bytes_read);
     add(&shim.area->ended, 1);
 }

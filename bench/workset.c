@@ -55,8 +55,11 @@ static void print_sets(const GPtrArray *sets, bool json)
 
         pgl_workset_get_info(g_ptr_array_index(sets, i), &info);
         if (!json) {
+            char *name = one_line(info.name);
+
             printf("%6u %10" G_GUINT64_FORMAT " %10" G_GUINT64_FORMAT " %14" G_GUINT64_FORMAT "  %s\n", info.recordings,
-                   info.pages, info.clusters, info.cluster_pages, info.name);
+                   info.pages, info.clusters, info.cluster_pages, name);
+            g_free(name);
             continue;
         }
         row = row_begin("workset");

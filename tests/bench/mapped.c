@@ -11,6 +11,8 @@
  *   m  has memory of its own in place of the second half, after munmap() of a length that ends inside of a page
  *   c  the same, after mremap() has cut the mapping in the middle               v  the same, moved there by mremap()
  *   a  the same, in a child only                    p  writes to the last page of the private mapping
+ *   n  unmaps each second page of a file of 10,000 pages, and looks at the others in a child
+ *   o  unmaps a page in the middle when there is no descriptor left, and goes on in a forked child
  * A child and its child look at the memory that was written.
  */
 #include <errno.h>
@@ -21,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -138,6 +141,51 @@ static void write_privately(void)
     look_in_children(memory + length - PAGE);
 }
 
+/* More parts than the shim once had slots for. */
+static void cut_often(void)
+{
+    enum { NPAGES = 10000 };
+    int other = memfd_create("many", MFD_CLOEXEC);
+    unsigned char *many;
+    int status;
+    pid_t child;
+
+    for (int i = 0; i < NPAGES; i++) {
+        if (pwrite(other, "x", 1, (off_t)i * PAGE) != 1) {
+            give_up("pwrite");
+        }
+    }
+    many = mmap(NULL, (size_t)NPAGES * PAGE, PROT_READ, MAP_PRIVATE, other, 0);
+    for (size_t i = 1; i < NPAGES; i += 2) {
+        if (many == MAP_FAILED || munmap(many + i * PAGE, PAGE) != 0) {
+            give_up("munmap");
+        }
+    }
+    child = fork();
+    for (size_t i = 0; i < NPAGES && child == 0; i += 2) {
+        if (many[i * PAGE] != 'x') {
+            _exit(1);
+        }
+    }
+    if (child == 0) {
+        _exit(0);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
+        fprintf(stderr, "a child of many parts ended with %#x\n", status);
+        exit(1);
+    }
+}
+
+static void cut_without_descriptors(void)
+{
+    const struct rlimit none = {0, 0};
+
+    if (setrlimit(RLIMIT_NOFILE, &none) != 0 || munmap(memory + length / 2, PAGE) != 0) {
+        give_up("munmap");
+    }
+    go_on_in_child();
+}
+
 /* The kernel refuses all of it but the last one, which changes nothing. */
 static void ask_in_vain(void)
 {
@@ -205,6 +253,12 @@ static void change(char what, char **argv)
         break;
     case 'p':
         write_privately();
+        break;
+    case 'n':
+        cut_often();
+        break;
+    case 'o':
+        cut_without_descriptors();
         break;
     case 'e':
         execv("/proc/self/exe", argv);

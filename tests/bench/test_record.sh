@@ -67,6 +67,27 @@ children_have_what_was_written() {
     recorded '5 ' 5 p 6
 }
 
+# More of them than there were slots once, and when there is no descriptor for another one.
+children_have_the_parts_of_what_was_cut() {
+    recorded '5 ' 5 n 5
+    recorded '5 ' 5 o 5 49 51 99
+}
+
+# Neither the trace nor a table is broken by it, and the set has the file's own name.
+a_path_may_have_any_bytes() {
+    odd=$(printf 'odd\nname\r\377')
+    cp "$dir/file" "$dir/$odd"
+    "$bench" record --trace "$dir/trace.gz" --workset "$dir/odd" -- "$mapped" "$dir/$odd" 5 6 >"$dir/out" 2>"$dir/err" ||
+        fail "a path of two lines: $(cat "$dir/err")"
+    [ "$(wc -l <"$dir/out")" -eq 1 ] || fail "a path of two lines: it printed: $(cat "$dir/out")"
+    [ "$(gzip -dc "$dir/trace.gz" | grep -c '^# object')" -eq 1 ] || fail "a path of two lines: $(gzip -dc "$dir/trace.gz")"
+    "$bench" replay --policy none --format=json "$dir/trace.gz" | grep -q '"faults":2,' || fail "its trace cannot be replayed"
+    [ "$("$bench" workset "$dir/odd" | wc -l)" -eq 2 ] || fail "its set: $("$bench" workset "$dir/odd")"
+    "$bench" record --trace "$dir/trace.gz" --replay "$dir/odd" --format=json -- "$mapped" "$dir/$odd" 5 6 >"$dir/out" &&
+        python3 -c 'import json, sys; json.loads(sys.stdin.read())' <"$dir/out" || fail "its JSON: $(cat "$dir/out")"
+    [ "$(touches)" = '5 ' ] || fail "its set was not found: touched $(touches)"
+}
+
 a_page_that_is_touched_again_counts_once() {
     recorded '5 5 6 ' 5 s 5 6
     [ "$(cat "$dir/out")" = "         2 of        100 pages of $dir/file" ] || fail "it printed: $(cat "$dir/out")"
@@ -130,6 +151,8 @@ a_program_that_does_not_return_is_recorded
 children_have_their_files
 changes_of_the_mapping_are_followed
 children_have_what_was_written
+children_have_the_parts_of_what_was_cut
+a_path_may_have_any_bytes
 a_page_that_is_touched_again_counts_once
 the_trace_and_the_set_are_what_the_commands_read
 a_program_runs_with_the_sets_of_another_run

@@ -45,7 +45,7 @@
 #include "uffd_internal.h"
 
 #define SERVERS 16
-#define STACK_SPENT 1024 /* of PGL_UFFD_STACK before on_sigbus() looks, at most */
+#define STACK_SPENT 2048 /* of PGL_UFFD_STACK before serve_address() looks, at most */
 
 struct pgl_self {
     struct pgl_self *next;
@@ -211,8 +211,19 @@ enum service {
     NOT_OURS, /* or poisoned */
 };
 
-/* Serve the thread that touched an address. @known: it has been in a pager because of this touch. */
-static enum service serve_address(uint64_t addr, bool known)
+/* Whether the stack below an address has room for the handler: an alternate one may be small. */
+static bool has_room(const stack_t *alternate, const void *at)
+{
+    uintptr_t left = (uintptr_t)at - (uintptr_t)alternate->ss_sp;
+
+    return left >= alternate->ss_size || left >= PGL_UFFD_STACK - STACK_SPENT;
+}
+
+/*
+ * Serve the thread that touched an address, on a stack that may be this alternate one. @known: it has been in a pager
+ * because of this touch.
+ */
+static enum service serve_address(uint64_t addr, bool known, const stack_t *alternate)
 {
     PGL_UNCANCELLED;
     struct pgl_self *self;
@@ -224,6 +235,9 @@ static enum service serve_address(uint64_t addr, bool known)
     self = enter(addr, &known);
     if (!self) {
         return known || serve_unknown(addr) ? SERVED : NOT_OURS;
+    }
+    if (!has_room(alternate, __builtin_frame_address(0))) { /* J7 */
+        pgl_abort("an alternate signal stack is too small for PGL_UFFD_SIGBUS: it needs room for PGL_UFFD_STACK");
     }
     served = serve(self, addr);
     leave(self);
@@ -278,30 +292,19 @@ static void pass_on(int signal, siginfo_t *info, void *context)
     }
 }
 
-/* Whether the stack below an address has room for the handler: an alternate one may be small. */
-static bool has_room(const stack_t *alternate, const void *at)
-{
-    uintptr_t left = (uintptr_t)at - (uintptr_t)alternate->ss_sp;
-
-    return left >= alternate->ss_size || left >= PGL_UFFD_STACK - STACK_SPENT;
-}
-
 static void on_sigbus(int signal, siginfo_t *info, void *context)
 {
-    const ucontext_t *interrupted = context;
+    const stack_t *alternate = &((const ucontext_t *)context)->uc_stack;
     enum service service = NOT_OURS;
     int error = errno;
 
-    if (!has_room(&interrupted->uc_stack, __builtin_frame_address(0))) { /* J7 */
-        pgl_abort("an alternate signal stack is too small for PGL_UFFD_SIGBUS: it needs room for PGL_UFFD_STACK");
-    }
     if (info->si_code == BUS_ADRERR) {
-        service = serve_address((uintptr_t)info->si_addr, false);
+        service = serve_address((uintptr_t)info->si_addr, false, alternate);
     }
     while (service == PUT_OFF) { /* J6 */
         errno = error;
         take_signals(context);
-        service = serve_address((uintptr_t)info->si_addr, true);
+        service = serve_address((uintptr_t)info->si_addr, true, alternate);
     }
     errno = error;
     if (service == NOT_OURS) {

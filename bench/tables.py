@@ -9,6 +9,13 @@ import sys
 
 OUT = pathlib.Path(sys.argv[1])
 RESULTS = pathlib.Path(sys.argv[2])
+PAGE = 4096
+COSTS = {"cheap": "3,200 and 1,130 ns", "dear": "88,000 and 7,600 ns", "dearest": "110,000 and 2,600 ns"}
+# Runs, and the first of the recordings that their sets are made of.
+SIMILAR = (("java-start-json", "java-start-hello"), ("java-service-md5", "java-service-sha"), ("javac-words", "javac-service"),
+           ("javac-service", "javac-words"), ("clang-pch-map", "clang-pch-tree"))
+OTHER = (("java-service-sha", "java-jdeps"), ("java-service-sha", "javac-words"), ("java-jdeps", "java-service-sha"),
+         ("javac-words", "java-service-sha"), ("clang-pch-query", "clang-pch-map"))
 
 
 def rows(name, **members):
@@ -134,6 +141,16 @@ def faults():
     speed = {row["advice"]: row["mb_per_s"] for row in rows("pager-memory", order="sequential", via="uffd")}
     at_least("userfaultfd, a file in memory, in sequence, `sequential` over page by page, MB/s", 3,
              speed["sequential"] / speed["none"] if speed else None)
+    at_most("userfaultfd, handlers follow, a page at random, us", 6.5, us_per_page("handover-follow", "random", "random"))
+    at_most("the same in sequence, 32 pages a request, us per page", 2.1,
+            us_per_page("handover-follow", "sequential", "sequential"))
+    row = one("program", advice="adaptive")
+    at_most("`pager --program`, `adaptive` over mmap", 1.3, row and row["times_mmap"])
+    for costs, text in COSTS.items():
+        at_most(f"a run with the set of a similar one, over the best fixed window, {text}, the worst", 0.8,
+                max((with_set(*pair, costs)[0] or 0 for pair in SIMILAR[:4])) or None)
+        at_most(f"with the set of another program, {text}, the worst", 1,
+                max((with_set(*pair, costs)[0] or 0 for pair in OTHER)) or None)
     row = one("pager", order="random", via="uffd", advice="random")
     at_most("userfaultfd, at random under `random`, bytes read over bytes needed", 1.1,
             row and row["bytes_read"] / row["bytes_needed"])
@@ -237,6 +254,43 @@ def paged():
         table(title, ("order", "via", "advice", "MB/s", "faults", "bytes read over needed"), lines)
 
 
+def us_per_page(name, order, advice):
+    row = one(name, order=order, via="uffd", advice=advice)
+    return row and row["seconds"] * 1e6 * PAGE / row["bytes_needed"]
+
+
+def handed_over():
+    lines = []
+    for order, advice in ("random", "random"), ("sequential", "sequential"):
+        for name, where in ("", "all"), ("-alone", "one (`taskset`)"):
+            cells = [us_per_page(f"handover-{way}{name}", order, advice) for way in ("follow", "anywhere", "sigbus")]
+            lines.append((order, f"`{advice}`", where) + tuple(number(cell) for cell in cells))
+    table("The hand-over, a file in memory, us per page", ("order", "advice", "processors", "follow", "anywhere", "sigbus"), lines)
+
+
+def program():
+    lines = [(row["via"], row["advice"], number(1e3 * row["seconds"], 0), number(row["times_mmap"], 2), f"{row['faults']:,}",
+              number(row["bytes_read"] / 2**20, 0)) for row in rows("program")]
+    table("`pagelock-bench pager --program`: six queries of sqlite3, a database of 200 MB",
+          ("via", "advice", "ms", "times mmap", "faults", "MiB read"), lines)
+
+
+def with_set(held, of, costs):
+    """What a run costs over the best fixed window: with the set, and the clairvoyant."""
+    name = f"workset-{held}-of-{of}-{costs}"
+    row, best = one(name, bench="replay", policy="adaptive"), one(name, bench="yardstick", window="clairvoyant")
+    return row and row["to_best"], best and best["to_best"]
+
+
+def worksets():
+    lines = []
+    for held, of in SIMILAR + OTHER:
+        cells = [with_set(held, of, costs) for costs in COSTS]
+        lines.append((held, of) + tuple(f"{number(cell, 2)} ({number(best, 2)})" for cell, best in cells))
+    table("Working sets: a run with the set of another, over its best fixed window (the clairvoyant)",
+          ("run", "set of",) + tuple(COSTS.values()), lines)
+
+
 def processor():
     row = one("machine", bench="machine")
     return row["processor"] if row else "unknown processor"
@@ -250,7 +304,8 @@ def report(machine):
     print(f"# {processor()}\n")
     print("`bench/figures` wrote this file. [docs/performance.md](../../docs/performance.md) explains the figures.\n")
     print(f"```text\n{machine.strip()}\n```\n\nTargets\n\n| figure | target | reached | met |\n|---|---|---|---|")
-    for part in (replays, locks, collections, kills, faults, replayed, uncontended, growing, contended, waiting, delays, paged):
+    for part in (replays, locks, collections, kills, faults, replayed, uncontended, growing, contended, waiting, delays, paged,
+                 handed_over, program, worksets):
         part()
 
 

@@ -45,8 +45,7 @@ for command in $commands; do
     refused "$command" -q
     case $command in
     list | machine | latency) refused "$command" extra ;;
-    pager | micro | replay | draw | workset) # shellcheck disable=SC2086
-        refused "$command" $rest "$dir/nosuch" ;;
+    micro) refused "$command" link extra ;;
     esac
     # shellcheck disable=SC2086
     refused "$command" --format xml $rest

@@ -147,7 +147,7 @@ static void cut_often(void)
     enum { NPAGES = 10000 };
     int other = memfd_create("many", MFD_CLOEXEC);
     unsigned char *many;
-    int status;
+    int status = 0;
     pid_t child;
 
     for (int i = 0; i < NPAGES; i++) {

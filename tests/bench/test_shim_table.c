@@ -55,7 +55,7 @@ static void test_table_that_is_full_refuses_a_cut_and_changes_nothing(void **sta
     assert_int_equal(length_at(17 * PAGE), 0);
 }
 
-/* What the kernel refuses. */
+/* The kernel refuses these. */
 static void test_table_range_that_is_none_changes_nothing(void **state)
 {
     (void)state;

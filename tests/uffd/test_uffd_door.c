@@ -122,7 +122,7 @@ static void test_uffd_user_mode_is_the_last_resort(void **state)
     assert_int_equal(copy_words(f), 0);
 }
 
-/* What can be asked of the kernel: pagers and regions that need features. */
+/* Pagers and regions that need features of the kernel. */
 static const struct wish {
     struct pgl_uffd_config config;
     struct pgl_uffd_region region;

@@ -332,7 +332,7 @@ static void test_uffd_shared_memory_is_refused_where_the_kernel_lacks_a_feature(
     }
 }
 
-/* What one mapping gives back would be the source again through the other. */
+/* A page that one mapping gives back would be the source again through the other. */
 static void test_uffd_shared_memory_that_is_to_become_zeros_is_refused(void **state)
 {
     struct fixture *f = *state;

@@ -3,7 +3,6 @@
 #ifndef PGL_UFFD_LINUX_INTERNAL_H
 #define PGL_UFFD_LINUX_INTERNAL_H
 
-#include <linux/auxvec.h>
 #include <linux/userfaultfd.h>
 
 #ifndef AT_MINSIGSTKSZ /* Linux 5.14 */

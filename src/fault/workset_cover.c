@@ -56,7 +56,7 @@ static void flush(struct pgl_workset *workset, struct segment *segment, bool who
 {
     uint32_t end = segment->npages;
     uint32_t until = whole || end == 0 ? end : segment->from[end];
-    uint32_t next[SEGMENT + 1];
+    uint32_t next[SEGMENT + 1] = {0};
     uint32_t page[PGL_WORKSET_CLUSTER];
 
     for (uint32_t at = until; at > 0; at = segment->from[at]) {

@@ -5,7 +5,7 @@
  * userfaultfd. It is served until it ends, whether or not it closes the connection before. Pages that a balloon has
  * given back are zeros.
  *
- *     cc -o snapshot-handler snapshot-handler.c $(pkg-config --cflags --libs pagelock json-glib-1.0) -pthread
+ *     cc -D_GNU_SOURCE -o snapshot-handler snapshot-handler.c $(pkg-config --cflags --libs pagelock json-glib-1.0)
  *     ./snapshot-handler
  *
  * prints:
@@ -25,9 +25,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { MAPPINGS = 64, TEXT = 65536, SMALL_PAGE = 4096 };
+enum { MAPPINGS = 64, TEXT = 65536, HUGE_KIB = 2048 };
 
-/* Receive a text and the descriptor that comes with it. Returns the length, or -1. */
+/* Receive a text and one descriptor that comes with it; there is room for no second one. Returns the length, or -1. */
 static ssize_t receive(int connection, char *text, int *fd)
 {
     union {
@@ -36,54 +36,45 @@ static ssize_t receive(int connection, char *text, int *fd)
     } control;
     struct iovec part = {text, TEXT};
     struct msghdr message = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int))};
     ssize_t n = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
-    struct cmsghdr *header = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
 
-    if (!header || header->cmsg_type != SCM_RIGHTS || header->cmsg_len != CMSG_LEN(sizeof(int))) {
+    if (n <= 0 || message.msg_controllen < CMSG_LEN(sizeof(int)) || control.header.cmsg_type != SCM_RIGHTS) {
         return -1;
     }
-    memcpy(fd, CMSG_DATA(header), sizeof(*fd));
+    memcpy(fd, CMSG_DATA(&control.header), sizeof(*fd));
     return n;
 }
 
-/* Returns the size of a page. Older monitors give it another name, and in bytes or, some of them, in KiB. */
-static gint64 page_size_of(JsonObject *mapping)
-{
-    gint64 size = json_object_get_int_member_with_default(mapping, "page_size_kib", SMALL_PAGE);
-
-    size = size < SMALL_PAGE ? size * 1024 : size;
-    return json_object_get_int_member_with_default(mapping, "page_size", size);
-}
-
-/* Returns the region that a mapping describes. */
+/* Returns the region of a mapping. Older monitors give the size of a page another name, and some of them in KiB. */
 static struct pgl_uffd_region region_of(JsonObject *mapping, int snapshot)
 {
+    gint64 page = json_object_get_int_member_with_default(mapping, "page_size_kib", 0);
+
+    page = json_object_get_int_member_with_default(mapping, "page_size", page);
     return (struct pgl_uffd_region){
         .addr = (void *)(uintptr_t)json_object_get_int_member_with_default(mapping, "base_host_virt_addr", 0),
         .length = (size_t)json_object_get_int_member_with_default(mapping, "size", 0),
         .offset = (uint64_t)json_object_get_int_member_with_default(mapping, "offset", 0),
         .source.fd = snapshot,
         .advice = PGL_ADVICE_ADAPTIVE,
-        .memory = page_size_of(mapping) > SMALL_PAGE ? PGL_UFFD_HUGE : PGL_UFFD_PRIVATE,
+        .memory = page == HUGE_KIB || page == HUGE_KIB * 1024 ? PGL_UFFD_HUGE : PGL_UFFD_PRIVATE,
         .removed = PGL_UFFD_ZEROS,
     };
 }
 
-/* Returns the number of regions, or 0 when the text says none. */
+/* Returns the number of regions, or 0 when the text says none, or too many. */
 static size_t parse(const char *text, ssize_t length, int snapshot, struct pgl_uffd_region *regions)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
-    JsonArray *mappings = NULL;
+    JsonNode *root = json_parser_load_from_data(parser, text, length, NULL) ? json_parser_get_root(parser) : NULL;
+    JsonArray *mappings = root && JSON_NODE_HOLDS_ARRAY(root) ? json_node_get_array(root) : NULL;
     size_t n = 0;
 
-    if (json_parser_load_from_data(parser, text, length, NULL) && JSON_NODE_HOLDS_ARRAY(json_parser_get_root(parser))) {
-        mappings = json_node_get_array(json_parser_get_root(parser));
-    }
-    while (mappings && n < MAPPINGS && n < json_array_get_length(mappings)) {
+    while (mappings && n < json_array_get_length(mappings)) {
         JsonNode *mapping = json_array_get_element(mappings, (guint)n);
 
-        if (!JSON_NODE_HOLDS_OBJECT(mapping)) {
+        if (n == MAPPINGS || !JSON_NODE_HOLDS_OBJECT(mapping)) {
             return 0;
         }
         regions[n++] = region_of(json_node_get_object(mapping), snapshot);
@@ -94,17 +85,11 @@ static size_t parse(const char *text, ssize_t length, int snapshot, struct pgl_u
 /* Wait until the process at the other end has ended. If it cannot be watched, its connection tells. */
 static void await_end(int connection)
 {
-    struct pollfd end = {.fd = connection, .events = POLLRDHUP};
     struct ucred peer = {0};
-    socklen_t length = sizeof(peer);
-    int process = -1;
+    int error = getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &(socklen_t){sizeof(peer)});
+    int process = error == 0 ? (int)syscall(SYS_pidfd_open, peer.pid, 0) : -1;
+    struct pollfd end = {process >= 0 ? process : connection, process >= 0 ? POLLIN : POLLRDHUP, 0};
 
-    if (getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.pid > 0) {
-        process = (int)syscall(SYS_pidfd_open, peer.pid, 0);
-    }
-    if (process >= 0) {
-        end = (struct pollfd){.fd = process, .events = POLLIN};
-    }
     while (poll(&end, 1, -1) < 0 && errno == EINTR) {
     }
     if (process >= 0) {
@@ -122,15 +107,12 @@ static void serve(struct pgl_uffd *pager, int connection, int snapshot)
     size_t n = length > 0 ? parse(text, length, snapshot, regions) : 0;
     uint64_t process = n > 0 ? pgl_uffd_adopt(pager, fd, regions, n) : 0;
 
-    if (n == 0) {
-        warnx("a message without mappings or without a userfaultfd");
-    } else if (process == 0) {
-        warn("pgl_uffd_adopt");
-    }
     if (fd >= 0) {
         close(fd);
     }
-    if (process != 0) {
+    if (process == 0) {
+        warnx("%s", n == 0 ? "no message of mappings with a userfaultfd" : strerror(errno));
+    } else {
         await_end(connection);
         pgl_uffd_disown(pager, process);
     }
@@ -138,10 +120,8 @@ static void serve(struct pgl_uffd *pager, int connection, int snapshot)
 
 int main(int argc, char **argv)
 {
-    const struct pgl_uffd_config config = {.threads = 2};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int snapshot, door, connection;
-    struct pgl_uffd *pager;
 
     if (argc != 3) {
         puts("usage: snapshot-handler SOCKET SNAPSHOT");
@@ -151,7 +131,7 @@ int main(int argc, char **argv)
     if (snapshot < 0 || strlen(argv[1]) >= sizeof(address.sun_path)) {
         err(1, "%s", argv[snapshot < 0 ? 2 : 1]);
     }
-    pager = pgl_uffd_new(&config);
+    struct pgl_uffd *pager = pgl_uffd_new(&(struct pgl_uffd_config){.threads = 2});
     if (!pager) {
         errx(1, "%s", pgl_uffd_explain(errno));
     }
@@ -161,13 +141,9 @@ int main(int argc, char **argv)
     if (door < 0 || bind(door, (struct sockaddr *)&address, sizeof(address)) != 0 || listen(door, 8) != 0) {
         err(1, "%s", argv[1]);
     }
-    for (;;) {
-        connection = accept(door, NULL, NULL);
-        if (connection >= 0) {
-            serve(pager, connection, snapshot);
-            close(connection);
-        } else if (errno != EINTR && errno != ECONNABORTED) {
-            err(1, "accept");
-        }
+    while ((connection = accept(door, NULL, NULL)) >= 0) {
+        serve(pager, connection, snapshot);
+        close(connection);
     }
+    err(1, "accept");
 }

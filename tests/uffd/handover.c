@@ -5,14 +5,19 @@
  * The example HANDLER serves stand-ins for the monitors of virtual machines from a snapshot. Each one is killed at some
  * moment: KILLS of them, with MIB of memory and THREADS threads. HANDLERS times the handler is killed instead, and the
  * monitor has to notice. Every other one that is killed is of an older kind. With huge pages 4 MiB are enough, because
- * the machine has few. No page may be wrong, no descriptor may be left in the handler, and nobody may hang.
+ * the machine has few. No page may be wrong, no descriptor may be left in the handler, and nobody may hang. Before that, the handler
+ * gets messages that no monitor sends, and refuses each.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -24,6 +29,8 @@
 #include "standin.h"
 
 #define PATIENCE_MS 60000 /* after which something hangs */
+
+enum { MANY = 64, FDS = 3, DEEP = 60000 }; /* mappings that the handler knows; descriptors; nested arrays */
 
 static char directory[] = "/tmp/handover.XXXXXX";
 static char door[64], snapshot[64];
@@ -63,21 +70,32 @@ static int end_of(pid_t child, int signal)
     return status;
 }
 
-/* Connect once, and wait until the handler has closed that connection, which is none of its descriptors then. */
-static bool listens(void)
+/* Returns a connection to the handler, or -1. */
+static int connect_to_handler(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool connected;
-    char byte;
 
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", door);
-    connected = connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Connect once, and wait until the handler has closed that connection, which is none of its descriptors then. */
+static bool listens(void)
+{
+    int fd = connect_to_handler();
+    bool connected = fd >= 0;
+    char byte;
+
     if (connected) {
         shutdown(fd, SHUT_WR);
         connected = read(fd, &byte, 1) == 0;
+        close(fd);
     }
-    close(fd);
     return connected;
 }
 
@@ -122,6 +140,96 @@ static void await_fds(unsigned n)
         }
         usleep(1000);
     }
+}
+
+/* Send a message with as many descriptors. The handler refuses it: it closes the connection of a living process. */
+static void expect_refusal(const char *text, int uffd, unsigned nfds)
+{
+    const int fds[FDS] = {uffd, uffd, uffd};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(fds))];
+    } control = {.header = {CMSG_LEN(nfds * sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+    struct iovec part = {(void *)(uintptr_t)text, strlen(text)};
+    struct msghdr message = {
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = nfds > 0 ? &control : NULL,
+        .msg_controllen = nfds > 0 ? CMSG_SPACE(nfds * sizeof(int)) : 0,
+    };
+    int fd = connect_to_handler();
+    struct pollfd end = {.fd = fd, .events = POLLRDHUP};
+
+    memcpy(CMSG_DATA(&control.header), fds, nfds * sizeof(int));
+    if (fd < 0 || sendmsg(fd, &message, MSG_NOSIGNAL) != (ssize_t)part.iov_len) {
+        fail("a message cannot be sent");
+    }
+    if (poll(&end, 1, PATIENCE_MS) != 1) {
+        puts(text);
+        fail("a message is not refused");
+    }
+    close(fd);
+}
+
+/* Add a mapping to a message. */
+static void add_mapping(char *text, const unsigned char *memory, const char *size)
+{
+    char mapping[128];
+
+    snprintf(mapping, sizeof(mapping), "%c{\"base_host_virt_addr\":%llu,\"size\":%s,\"offset\":0}", text[0] ? ',' : '[',
+             (unsigned long long)(uintptr_t)memory, size);
+    strcat(text, mapping);
+}
+
+/* Messages that no monitor sends, and then mappings of this process that the handler cannot serve, or not all of them. */
+static void send_odd_messages(int uffd)
+{
+    static const char *const odd[] = {
+        " ",
+        "x",
+        "null",
+        "[]",
+        "[null]",
+        "[[]]",
+        "[{}]",
+        "[{",
+        "{\"size\":4096}",
+        "[{\"base_host_virt_addr\":\"0\",\"size\":[],\"offset\":{},\"page_size\":1.5e300}]",
+        "[{\"size\":4096,\"page_size_kib\":-9223372036854775808}]",
+    };
+    static const char *const sizes[] = {"0", "1", "-4096", "9223372036854771712"};
+    static char deep[DEEP + 1], text[(MANY + 1) * 128];
+    struct uffdio_api api = {.api = UFFD_API};
+    unsigned char *memory =
+        mmap(NULL, (MANY + 1) * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct uffdio_register claim = {{(uintptr_t)memory, (MANY + 1) * PAGE}, UFFDIO_REGISTER_MODE_MISSING, 0};
+
+    if (memory == MAP_FAILED || ioctl(uffd, UFFDIO_API, &api) != 0 || ioctl(uffd, UFFDIO_REGISTER, &claim) != 0) {
+        fail("memory cannot be registered");
+    }
+    for (size_t i = 0; i < sizeof(odd) / sizeof(*odd); i++) {
+        expect_refusal(odd[i], uffd, 1);
+    }
+    memset(deep, '[', DEEP);
+    expect_refusal(deep, uffd, 1);
+    for (unsigned nfds = 0; nfds <= FDS; nfds++) {
+        expect_refusal("[]", uffd, nfds);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        add_mapping(text, memory, "4096");
+    }
+    expect_refusal(strcat(text, "]"), uffd, 1);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+        text[0] = 0;
+        add_mapping(text, memory, sizes[i]);
+        expect_refusal(strcat(text, "]"), uffd, 1);
+    }
+    text[0] = 0;
+    for (size_t i = 0; i <= MANY; i++) {
+        add_mapping(text, memory + i * PAGE, "4096");
+    }
+    expect_refusal(strcat(text, "]"), uffd, 1);
+    munmap(memory, (MANY + 1) * PAGE);
 }
 
 /* Start a monitor, and wait until its threads have made so much progress. */
@@ -188,17 +296,16 @@ int main(int argc, char **argv)
     unsigned kills = argc > 4 ? (unsigned)atoi(argv[4]) : 6;
     unsigned handlers = argc > 5 ? (unsigned)atoi(argv[5]) : 2;
     unsigned nfds;
-    int fd;
+    int fd, uffd;
 
     if (argc < 2) {
         return 2;
     }
-    fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-    if (fd < 0) {
+    uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    if (uffd < 0) {
         puts("SKIP: userfaultfd is not permitted");
         return 77;
     }
-    close(fd);
     if (config.huge && (lock_huge_pages() < 0 || count_free_huge_pages() < config.length / STANDIN_HUGE_PAGE)) {
         puts("SKIP: too few huge pages of 2 MiB: vm.nr_hugepages is to be 2");
         return 77;
@@ -216,6 +323,9 @@ int main(int argc, char **argv)
     srandom(1);
     start_handler(argv[1]);
     nfds = count_handlers_fds();
+    send_odd_messages(uffd);
+    close(uffd);
+    await_fds(nfds);
     for (unsigned i = 0; i < kills + handlers; i++) {
         bool handlers_turn = is_handlers_turn(i, kills, handlers);
 

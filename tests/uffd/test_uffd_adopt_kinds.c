@@ -104,19 +104,16 @@ static void test_uffd_adopt_shows_shared_memory_that_was_dropped(void **state)
 {
     struct fixture *f = *state;
 
-    start_sharer(f);
-    for (int zeros = 0; zeros < 2; zeros++) {
-        struct pgl_uffd_region region = region_of(f, PGL_UFFD_SHARED);
+    struct pgl_uffd_region region;
 
-        region.removed = zeros ? PGL_UFFD_ZEROS : PGL_UFFD_SOURCE_AGAIN;
-        adopt(f, &region);
-        assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 9));
-        assert_true(sender_do(&sender, ORDER_DROP, 9));
-        assert_true(sender_do(&sender, zeros ? ORDER_SHOWS_ZEROS : ORDER_SHOWS_PAGE, 9));
-        assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 10));
-        assert_int_equal(stats_of(f).removes, 1);
-        end_pager(f);
-    }
+    start_sharer(f);
+    region = region_of(f, PGL_UFFD_SHARED);
+    adopt(f, &region);
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 9));
+    assert_true(sender_do(&sender, ORDER_DROP, 9));
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 9));
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 10));
+    assert_int_equal(stats_of(f).removes, 1);
 }
 
 /* A huge page comes with one fault, and as a whole. No memory is reserved here for the other process's pages. */

@@ -55,7 +55,8 @@ enum pgl_uffd_remedy {
  *      or RLIMIT_NICE); otherwise the scheduler soon separates the two again. They stay within the processors that they
  *      inherit from the caller of pgl_uffd_new(), and change the affinity of no other thread. The only handler of a
  *      pager finds out now and then whether the thread goes on sooner if the scheduler places the handler, and leaves
- *      its place and its nice value to the scheduler as long as that is so
+ *      its place and its nice value to the scheduler as long as that is so. A thread or a process that a callback
+ *      starts has a nice value of 0 if its handler's is lower, and inherits the handler's processors, perhaps one only
  * @PGL_UFFD_ANYWHERE: the scheduler places the handlers
  * @PGL_UFFD_SIGBUS: there is no hand-over. The kernel sends SIGBUS to the thread that touches an absent page, and a
  *      handler of this library for that signal brings the page. The price: a system call that meets an absent page

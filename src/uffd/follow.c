@@ -24,6 +24,8 @@
  *              the cost of the other way once in a while, and finds out again. One of several handlers only follows,
  *              because it does not see all faults of the thread.
  *              (test_uffd_follow_*)
+ *              Z7: a thread or a process that a callback starts has a nice value of 0 if its handler's is lower. It
+ *              inherits the processors. (test_uffd_late_thread_of_a_callback_is_not_raised)
  *              Each handler has its own state, which no other thread reads.
  * NOT PROMISED A change of affinity by another party that leaves the handler exactly the processor to which it has
  *              moved is not noticed.
@@ -34,6 +36,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "uffd_internal.h"
@@ -74,6 +77,16 @@ static int processor_of(uint32_t thread)
 static bool set_priority(int nice)
 {
     return setpriority(PRIO_PROCESS, (id_t)gettid(), nice) == 0;
+}
+
+/* Keep the calling thread's priority from the threads and processes that it starts. musl has no such functions. */
+static void keep_priority(void)
+{
+    const struct sched_param param = {0};
+
+    if (syscall(SYS_sched_getscheduler, 0) == SCHED_OTHER) {
+        syscall(SYS_sched_setscheduler, 0, SCHED_OTHER | SCHED_RESET_ON_FORK, &param);
+    }
 }
 
 static bool set_affinity(const struct pgl_follow *follow, const cpu_set_t *set)
@@ -192,6 +205,9 @@ void pgl_follow_start(struct pgl_follow *follow, bool only)
     follow->able = true;
     follow->nice = getpriority(PRIO_PROCESS, (id_t)gettid()); /* -1 is an answer, and a fair guess after an error */
     follow->raised = set_priority(PRIORITY);
+    if (follow->raised) { /* Z7 */
+        keep_priority();
+    }
 }
 
 void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t read_ns, uint64_t answered_ns)

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../cm.h"
@@ -268,6 +269,38 @@ static void test_uffd_late_page_is_written_to(void **state)
     assert_int_equal(memcmp(f->memory + 3 * PAGE + 1, source.bytes + 3 * PAGE + 1, PAGE - 1), 0);
 }
 
+static void *ask_priority(void *arg)
+{
+    *(int *)arg = getpriority(PRIO_PROCESS, (id_t)gettid());
+    return NULL;
+}
+
+/* Answer with zeros, and have a thread of this callback find out at which priority it runs. */
+static void start_thread(void *arg, struct pgl_uffd_request *request, const struct pgl_uffd_wanted *wanted)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, ask_priority, arg) == 0) {
+        pthread_join(thread, NULL);
+    }
+    pgl_uffd_request_supply(request, wanted->offset, NULL, wanted->length);
+    pgl_uffd_request_end(request);
+}
+
+/* Z7. The handler's priority is raised, if that is permitted. */
+static void test_uffd_late_thread_of_a_callback_is_not_raised(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_region region = late_region_of(f);
+    int nice = -100, own = getpriority(PRIO_PROCESS, (id_t)gettid());
+
+    region.source.request = start_thread;
+    region.source.arg = &nice;
+    map_region(f, &region);
+    assert_true(is_zero(f->memory));
+    assert_true(nice >= (own < 0 ? own : 0));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_source, tear_down_source)
@@ -282,6 +315,7 @@ int main(void)
         TEST(test_uffd_late_bytes_count_in_whole_pages),
         TEST(test_uffd_late_zeros_may_be_supplied),
         TEST(test_uffd_late_page_is_written_to),
+        TEST(test_uffd_late_thread_of_a_callback_is_not_raised),
     };
 #undef TEST
 

@@ -83,9 +83,10 @@ static bool set_priority(int nice)
 static void keep_priority(void)
 {
     const struct sched_param param = {0};
+    long policy = syscall(SYS_sched_getscheduler, 0);
 
-    if (syscall(SYS_sched_getscheduler, 0) == SCHED_OTHER) {
-        syscall(SYS_sched_setscheduler, 0, SCHED_OTHER | SCHED_RESET_ON_FORK, &param);
+    if (policy == SCHED_OTHER || policy == SCHED_BATCH) { /* SCHED_FIFO, _RR and _IDLE ignore nice values */
+        syscall(SYS_sched_setscheduler, 0, policy | SCHED_RESET_ON_FORK, &param);
     }
 }
 

@@ -2,9 +2,11 @@
 /* Sources that answer when they can: at once, late, in part, or with more than was wanted. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../cm.h"
@@ -287,18 +289,30 @@ static void start_thread(void *arg, struct pgl_uffd_request *request, const stru
     pgl_uffd_request_end(request);
 }
 
-/* Z7. The handler's priority is raised, if that is permitted. */
-static void test_uffd_late_thread_of_a_callback_is_not_raised(void **state)
+/* Z7. The handler's priority is raised, if that is permitted. Its policy is this thread's. */
+static void assert_not_raised(struct fixture *f, int policy)
 {
-    struct fixture *f = *state;
+    const struct sched_param param = {.sched_priority = 0};
     struct pgl_uffd_region region = late_region_of(f);
     int nice = -100, own = getpriority(PRIO_PROCESS, (id_t)gettid());
 
     region.source.request = start_thread;
     region.source.arg = &nice;
+    syscall(SYS_sched_setscheduler, 0, policy, &param);
     map_region(f, &region);
+    syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &param);
     assert_true(is_zero(f->memory));
     assert_true(nice >= (own < 0 ? own : 0));
+}
+
+static void test_uffd_late_thread_of_a_callback_is_not_raised(void **state)
+{
+    assert_not_raised(*state, SCHED_OTHER);
+}
+
+static void test_uffd_late_thread_of_a_callback_in_a_batch_is_not_raised(void **state)
+{
+    assert_not_raised(*state, SCHED_BATCH);
 }
 
 int main(void)
@@ -316,6 +330,7 @@ int main(void)
         TEST(test_uffd_late_zeros_may_be_supplied),
         TEST(test_uffd_late_page_is_written_to),
         TEST(test_uffd_late_thread_of_a_callback_is_not_raised),
+        TEST(test_uffd_late_thread_of_a_callback_in_a_batch_is_not_raised),
     };
 #undef TEST
 

@@ -78,7 +78,7 @@ enum pgl_uffd_handover {
  * The room that the handler of PGL_UFFD_SIGBUS needs on an alternate signal stack (sigaltstack()), in bytes, beside the
  * kernel's frame, for which sysconf(_SC_MINSIGSTKSZ) says how large it is. The failed() callback needs its own beside it,
  * as do handlers of other signals that run while a page is put off. Measured: 5.0 KiB, and with a sanitizer up to
- * 8.0 KiB. pgl_uffd_new() looks at the stack of the calling thread; a touch on a smaller one by another thread ends the
+ * 8.2 KiB. pgl_uffd_new() looks at the stack of the calling thread; a touch on a smaller one by another thread ends the
  * process with a message.
  */
 #define PGL_UFFD_STACK ((size_t)12288)
@@ -546,8 +546,8 @@ struct pgl_uffd_range {
  *
  * Not reported are writes through another mapping, by a forked child, or by a device that holds a page while it is
  * taken (direct I/O that is under way, VFIO), and pages that go without an event: by fallocate() on the file of
- * shared memory, or by MADV_GUARD_INSTALL. A thread that writes to a page beside the madvise() that gives it back may find either bytes there, and
- * so may the reports.
+ * shared memory, or by MADV_GUARD_INSTALL. A thread that writes to a page beside the madvise() that gives it back may
+ * find either bytes there, and so may the reports.
  *
  * Returns the number of ranges, or -1 with errno. After an error some pages may have been left out, and no report was
  * lost: the call can be repeated.

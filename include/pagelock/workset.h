@@ -230,7 +230,8 @@ PGL_API void pgl_object_watch(struct pgl_object *object, void (*touched)(void *a
  * @workset: of the pager's pages; borrowed until another one is set, or until the object is freed; NULL: none
  *
  * A fault on a page of a cluster asks for the absent pages of that cluster around its page. Any other fault follows its
- * advice; if that is adaptive, pgl_workset_decide() is asked first. Faults that have chosen their cluster keep it. Once the call returns, the previous set is not read any more.
+ * advice; if that is adaptive, pgl_workset_decide() is asked first. Faults that have chosen their cluster keep it. Once
+ * the call returns, the previous set is not read any more.
  *
  * Locks:    entry: none.
  */

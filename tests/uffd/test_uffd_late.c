@@ -273,7 +273,7 @@ static void test_uffd_late_page_is_written_to(void **state)
 
 static void *ask_priority(void *arg)
 {
-    *(int *)arg = getpriority(PRIO_PROCESS, (id_t)gettid());
+    __atomic_store_n((int *)arg, getpriority(PRIO_PROCESS, (id_t)gettid()), __ATOMIC_RELEASE);
     return NULL;
 }
 
@@ -302,7 +302,7 @@ static void assert_not_raised(struct fixture *f, int policy)
     map_region(f, &region);
     syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &param);
     assert_true(is_zero(f->memory));
-    assert_true(nice >= (own < 0 ? own : 0));
+    assert_true(__atomic_load_n(&nice, __ATOMIC_ACQUIRE) >= (own < 0 ? own : 0));
 }
 
 static void test_uffd_late_thread_of_a_callback_is_not_raised(void **state)

@@ -15,12 +15,16 @@
  *              ended.
  *              E6: an event is read and applied under the pager's lock. Its thread may be awake in between, but it
  *              finds its event counted, because pgl_uffd_get_stats() takes the lock, too.
- *              (test_uffd_event_is_read_*, test_uffd_event_is_counted_before_its_thread_sees_the_counts,
+ *              E7: no handler waits for a message, because it would hold the locks meanwhile. An adopted process shares
+ *              the flags of its userfaultfd; therefore a handler looks at them before each read.
+ *              (test_uffd_event_is_read_*, test_uffd_adopt_of_a_process_that_waits_for_messages_hangs_nobody,
+ *              test_uffd_event_is_counted_before_its_thread_sees_the_counts,
  *              test_uffd_fork_whose_event_cannot_be_read_at_once_returns, test_uffd_stops_while_a_thread_forks)
  * PROGRESS     An event waits for one copy and for one fault of each thread, however many threads, handlers and spaces
  *              there are (E3, E4).
  * NOT PROMISED The right pages in a child that was forked while another thread was in mremap() on a region: the kernel
  *              sends the two events in either order.
+ *              E7 if an adopted process changes the flags again and again.
  *              The arrival of a page while threads change memory without a pause: the kernel refuses it then.
  */
 #include <errno.h>
@@ -193,10 +197,22 @@ void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struc
     }
 }
 
+/* Read messages, and wait for none. */
+static ssize_t read_at_once(const struct pgl_space *space, struct uffd_msg *messages, size_t max)
+{
+    bool adopted = space->process == space->number; /* a child's userfaultfd is in no other process */
+    int flags = adopted ? fcntl(space->fd, F_GETFL) : O_NONBLOCK;
+
+    if ((flags & O_NONBLOCK) == 0) { /* E7 */
+        fcntl(space->fd, F_SETFL, flags | O_NONBLOCK);
+    }
+    return read(space->fd, messages, max * sizeof(*messages));
+}
+
 size_t pgl_event_read(struct pgl_uffd *uffd, const struct pgl_space *space, struct uffd_msg *messages, size_t max)
 {
     for (;;) {
-        ssize_t nbytes = read(space->fd, messages, max * sizeof(*messages));
+        ssize_t nbytes = read_at_once(space, messages, max);
 
         if (nbytes >= 0 || errno == EAGAIN || errno == EINTR) {
             return nbytes > 0 ? (size_t)nbytes / sizeof(*messages) : 0;
@@ -217,7 +233,7 @@ void pgl_event_read_last(const struct pgl_uffd *uffd, const struct pgl_space *sp
     struct uffd_msg message;
 
     while (pgl_space_probe(uffd, space) == EAGAIN) {
-        if (read(space->fd, &message, sizeof(message)) != sizeof(message)) {
+        if (read_at_once(space, &message, 1) != sizeof(message)) {
             usleep(PGL_UFFD_PAUSE_US / 10);
         } else if (message.event == UFFD_EVENT_FORK) {
             close((int)message.arg.fork.ufd);

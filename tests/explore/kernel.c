@@ -304,7 +304,7 @@ WRAP(int, fcntl64, int fd, int command, long arg)
         return __real_fcntl64(fd, command, arg);
     }
     step(file_of(fd), PC);
-    return command == F_DUPFD_CLOEXEC ? open_file(file_of(fd)) : 0;
+    return command == F_DUPFD_CLOEXEC ? open_file(file_of(fd)) : command == F_GETFL ? O_NONBLOCK : 0;
 }
 
 WRAP(int, eventfd, unsigned int n, int flags)

@@ -140,7 +140,7 @@ int __real_fcntl64(int fd, int command, long arg);
 int __wrap_fcntl64(int fd, int command, long arg);
 int __wrap_fcntl64(int fd, int command, long arg)
 {
-    int result = inject(CALL_FCNTL, 0) ? -1 : __real_fcntl64(fd, command, arg);
+    int result = inject(CALL_FCNTL, (unsigned long)command) ? -1 : __real_fcntl64(fd, command, arg);
 
     return result >= 0 && command == F_GETFL && direct ? result | O_DIRECT : result;
 }

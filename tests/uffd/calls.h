@@ -41,7 +41,7 @@ struct failing_call {
     unsigned n, at;
     int error;
     enum call call;        /* which that is */
-    unsigned long request; /* of an ioctl(), or the advice of a madvise() */
+    unsigned long request; /* of an ioctl(), the advice of a madvise(), the command of a fcntl() */
 };
 
 extern struct failing_call mine;

@@ -343,6 +343,22 @@ static void test_uffd_adopt_serves_the_others_when_one_dies(void **state)
     sender_end(&other);
 }
 
+/* Its flags are those of the pager's descriptor, too. */
+static void test_uffd_adopt_of_a_process_that_waits_for_messages_hangs_nobody(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t process = adopt(f, region_of(f));
+    int flags = fcntl(sender.fd, F_GETFL);
+
+    assert_int_equal(fcntl(sender.fd, F_SETFL, flags & ~O_NONBLOCK), 0);
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 1));
+    while ((fcntl(sender.fd, F_GETFL) & O_NONBLOCK) == 0) {
+        usleep(100);
+    }
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 2));
+    assert_true(pgl_uffd_disown(f->uffd, process));
+}
+
 static void test_uffd_adopt_refuses_what_is_no_userfaultfd(void **state)
 {
     struct fixture *f = *state;
@@ -473,6 +489,7 @@ int main(void)
         TEST(test_uffd_adopt_free_with_faults_outstanding),
         TEST(test_uffd_adopt_disown_of_a_page_that_stays_bad),
         TEST(test_uffd_adopt_serves_the_others_when_one_dies),
+        TEST(test_uffd_adopt_of_a_process_that_waits_for_messages_hangs_nobody),
         TEST(test_uffd_adopt_refuses_what_is_no_userfaultfd),
         TEST(test_uffd_adopt_refuses_memory_that_is_not_registered),
         TEST(test_uffd_adopt_refuses_a_dead_process),

@@ -5,6 +5,7 @@
  * other process.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -140,7 +141,7 @@ static void test_uffd_adopt_counts_a_child_that_cannot_be_served(void **state)
 
         assert_true(try_adopt(f));
         nfds = count_fds();
-        fail_theirs(at == 1 ? CALL_FCNTL : CALL_EPOLL_CTL, 0, ENOMEM, 1);
+        fail_theirs(at == 1 ? CALL_FCNTL : CALL_EPOLL_CTL, at == 1 ? F_SETFL : 0, ENOMEM, 1);
         sender_do(&sender, ORDER_FORK, 3);
         assert_int_equal(count_fired(), 1);
         assert_fds(nfds);

@@ -229,7 +229,8 @@ PGL_API void pgl_fault_page_list_free(const struct pgl_fault_page *pages, uint64
  * Copies page by page: brings the page of @from for reading and the page of @to for writing, keeps both resident,
  * copies the bytes with the memory's copy() or zero() while the page of @to is locked, and lets both go. The access in
  * @from and @to is not read, and neither has PGL_FAULT_FLAG_WIRE. All objects have memory and the same page_size. The
- * page of @from is not locked: a store into it, or another copy to it, may run meanwhile, and may then be copied in part.
+ * page of @from is not locked: a store into it, or another copy to it, may run meanwhile, and may then be copied in
+ * part.
  *
  * Returns the result of the first fault that does not succeed, on either side. Then the first *npages pages have been
  * copied, and no page is kept.

@@ -76,8 +76,8 @@ enum pgl_uffd_handover {
 
 /*
  * The room that the handler of PGL_UFFD_SIGBUS needs on an alternate signal stack (sigaltstack()), in bytes, beside the
- * kernel's frame, for which sysconf(_SC_MINSIGSTKSZ) says how large it is. The failed() callback needs its own beside it,
- * as do handlers of other signals that run while a page is put off. Measured: 5.0 KiB, and with a sanitizer up to
+ * kernel's frame, for which sysconf(_SC_MINSIGSTKSZ) says how large it is. The failed() callback needs its own beside
+ * it, as do handlers of other signals that run while a page is put off. Measured: 5.0 KiB, and with a sanitizer up to
  * 8.2 KiB. pgl_uffd_new() looks at the stack of the calling thread; a touch on a smaller one by another thread ends the
  * process with a message.
  */
@@ -583,8 +583,8 @@ PGL_API bool pgl_uffd_watch(struct pgl_uffd *uffd, void *addr, size_t length,
  * @workset: of pages of the region's source; borrowed until the pager is freed, or without follow_forks until another
  *      set was set for each region that has it; NULL: none
  *
- * As pgl_object_set_workset(). A forked child that is followed has the sets of its parent. Regions of huge pages have no
- * set, because each fault brings a huge page as a whole.
+ * As pgl_object_set_workset(). A forked child that is followed has the sets of its parent. Regions of huge pages have
+ * no set, because each fault brings a huge page as a whole.
  *
  * Locks:    entry: none; not from the failed() callback.
  * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here.

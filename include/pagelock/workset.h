@@ -81,8 +81,8 @@ struct pgl_workset;
  * @costs: by which the pages are put into clusters; NULL: none are known
  *
  * The clusters cover all its pages at the least cost, give or take one cluster in 1,024 pages, and one for each stretch
- * of 256 pages or more. It takes time in proportion to the number of pages. Pages that other threads touch meanwhile may
- * be left out.
+ * of 256 pages or more. It takes time in proportion to the number of pages. Pages that other threads touch meanwhile
+ * may be left out.
  *
  * Locks:    none.
  * Owns:     the caller; release with pgl_workset_free().
@@ -164,9 +164,10 @@ PGL_API bool pgl_workset_next(const struct pgl_workset *workset, uint64_t index,
 
 /**
  * pgl_workset_decide() - choose the pages to ask for with a demand page that is absent, by a working set
- * @doubts: how far the faults of an object have disagreed with the set; 0 at first, and changed by each call; NULL: only
- *      pages of clusters get an answer
- * @args: as for pgl_advisor_decide(); the pages of @args->pager are those of the set, and without it those of the object
+ * @doubts: how far the faults of an object have disagreed with the set; 0 at first, and changed by each call; NULL:
+ *      only pages of clusters get an answer
+ * @args: as for pgl_advisor_decide(); the pages of @args->pager are those of the set, and without it those of the
+ *      object
  * @cluster: receives the decision; unchanged with PGL_REASON_OUTSIDE
  *
  * A page of a cluster gets the cluster. Any other page gets a block of a power of two of pages, which is within

@@ -22,7 +22,8 @@
  * CROWD        Faults in no order that come to every page in the end look random for a long time. Therefore a start's
  *              chance is at least what it is if somewhat more faults than there have been fall on the object's pages
  *              alike, in proportion to the pages that the doubling adds. Pages that are removed have faults again that
- *              tell nothing of that; therefore faults per page count up to the resident part of the pages around starts.
+ *              tell nothing of that; therefore faults per page count up to the resident part of the pages around
+ *              starts.
  *
  * INVARIANTS   between two calls; pgl_object_check() checks them.
  *   V1  forgotten <= judged <= nfaults, and nfaults - forgotten <= PGL_ADVISOR_PASTS

@@ -17,7 +17,7 @@
 
 #define SEGMENT 1024
 
-/* Pages that have yet to be covered. The first n of them are covered by clusters, the last of which begins at from[n]. */
+/* Pages that have yet to be covered. Clusters cover the first n of them, the last of which begins at from[n]. */
 struct segment {
     uint64_t fault_ns;
     uint64_t page_ns;
@@ -91,8 +91,8 @@ static void cover_stretch(struct pgl_workset *workset, struct segment *segment, 
 }
 
 /*
- * The largest number of pieces. Two clusters in a row that begin in one stretch have more than PGL_WORKSET_CLUSTER pages
- * together, because one would be cheaper. A segment that is full may end a pair.
+ * The largest number of pieces. Two clusters in a row that begin in one stretch have more than PGL_WORKSET_CLUSTER
+ * pages together, because one would be cheaper. A segment that is full may end a pair.
  */
 static size_t room_for_pieces(const struct pgl_workset *workset)
 {

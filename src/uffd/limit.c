@@ -13,8 +13,9 @@
  *              copies (S2). That holds only if the scratch memory belongs to the region's userfaultfd. To drop it
  *              without an event, the handler unregisters it for that moment. That costs more than a move; therefore
  *              pages stay in the scratch memory until it is full.
- * INVARIANTS   O9: a page that was written is listed again when it is installed anew: it was absent, because the program
- *              has given it back. Its event may be older than the write, and the kernel drops the page after both.
+ * INVARIANTS   O9: a page that was written is listed again when it is installed anew: it was absent, because the
+ *              program has given it back. Its event may be older than the write, and the kernel drops the page after
+ *              both.
  *              O10: the page at an address is the listed one, because the map shows the object there, and mremap() has
  *              never moved a part of it.
  *              O11: a listed page was installed protected, and no protection was removed since. A page that was there

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The kernel's table of pages, and its own record of written ones. With UFFD_FEATURE_WP_ASYNC it removes the protection of a page on the first
- * write to it, and tells no handler. PAGEMAP_SCAN finds the pages without protection and protects them again, each in
- * one step with respect to the threads that write. Both came with Linux 6.7. The headers of a distribution may be
- * older; therefore the request is described here.
+ * The kernel's table of pages, and its own record of written ones. With UFFD_FEATURE_WP_ASYNC it removes the protection
+ * of a page on the first write to it, and tells no handler. PAGEMAP_SCAN finds the pages without protection and
+ * protects them again, each in one step with respect to the threads that write. Both came with Linux 6.7. The headers
+ * of a distribution may be older; therefore the request is described here.
  */
 #include <errno.h>
 #include <fcntl.h>

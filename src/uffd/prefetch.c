@@ -28,8 +28,8 @@ static uint64_t next_of(const struct pgl_place *place, uint64_t index, uint64_t 
 }
 
 /*
- * Bring a page, and others up to @last that are absent after it. Returns 0, or an errno if the page cannot be had. *next
- * receives the page to go on with.
+ * Bring a page, and others up to @last that are absent after it. Returns 0, or an errno if the page cannot be had.
+ * *next receives the page to go on with.
  */
 static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t last, uint64_t *next)
 {

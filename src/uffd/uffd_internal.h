@@ -265,8 +265,8 @@ int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler);
 void pgl_follow_start(struct pgl_follow *follow, bool only);
 
 /*
- * The calling handler has read a fault of a thread, and answered it, or not yet: then @answered_ns is 0. Thread 0 stands
- * for several.
+ * The calling handler has read a fault of a thread, and answered it, or not yet: then @answered_ns is 0. Thread 0
+ * stands for several.
  */
 void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t read_ns, uint64_t answered_ns);
 

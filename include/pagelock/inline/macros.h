@@ -3,9 +3,9 @@
  * The macros that the other headers share.
  *
  * Additional permission for all headers of libpagelock, those in pagelock/ and in pagelock/inline/: the copyright
- * holders permit the distribution, under terms of your choice, of object code that contains material from these headers,
- * however long their inline functions and macros are, as section 5 of the LGPL 2.1 permits it for short ones. The
- * library itself, and changes to the headers, stay under the LGPL.
+ * holders permit the distribution, under terms of your choice, of object code that contains material from these
+ * headers, however long their inline functions and macros are, as section 5 of the LGPL 2.1 permits it for short ones.
+ * The library itself, and changes to the headers, stay under the LGPL.
  */
 #ifndef PGL_PAGELOCK_INLINE_MACROS_H
 #define PGL_PAGELOCK_INLINE_MACROS_H

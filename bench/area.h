@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The memory that pagelock-bench shares with the shim in each process of a program: orders in one direction, touches and
- * counts in the other. The shim finds it by the path in an environment variable. Nothing is lost when a process is
+ * The memory that pagelock-bench shares with the shim in each process of a program: orders in one direction, touches
+ * and counts in the other. The shim finds it by the path in an environment variable. Nothing is lost when a process is
  * killed, because the touches lie in this memory as soon as they are recorded.
  *
  * READERS      pagelock-bench reads the results when all processes have ended. A slot whose npages, or whose object, is

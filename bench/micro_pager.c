@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Written pages and limits of the userfaultfd pager: what it costs to take pages, to write a page that was taken, and to
- * read a page that a limit has given back. The cases are left out where userfaultfd cannot be used.
+ * Written pages and limits of the userfaultfd pager: what it costs to take pages, to write a page that was taken, and
+ * to read a page that a limit has given back. The cases are left out where userfaultfd cannot be used.
  */
 #include <stdlib.h>
 #include <sys/mman.h>

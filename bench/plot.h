@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Plots drawn by gnuplot: one file with any number of panels, each of lines or of bars. An implementation, a policy or a
- * lock has the same colour in all of them. In the corner stand the processor and the date.
+ * Plots drawn by gnuplot: one file with any number of panels, each of lines or of bars. An implementation, a policy or
+ * a lock has the same colour in all of them. In the corner stand the processor and the date.
  */
 #ifndef PGL_BENCH_PLOT_H
 #define PGL_BENCH_PLOT_H

@@ -3,8 +3,8 @@
  * The recorder's shim, which is preloaded into a program: the program's read-only mappings of files become regions of
  * the library's userfaultfd pager. area.h has its orders and results.
  *
- * OBJECTS      shim_table.c has the regions of this process. The lock of the files is held with no other one but that of
- *              the table at a fork, and nothing of the library is called with it.
+ * OBJECTS      shim_table.c has the regions of this process. The lock of the files is held with no other one but that
+ *              of the table at a fork, and nothing of the library is called with it.
  * FORK         A child has no pager. The shim maps its regions again there, as the program had asked for at first, and
  *              takes no part in what that child and its children do.
  * WRITES       A private region that may be written is brought and becomes plain memory, because a child inherits what

@@ -2,11 +2,11 @@
 /*
  * The regions that the shim shows in this process.
  *
- * OBJECTS      The lock is a leaf: nothing of the library is called with it, because handlers call munmap() too. A region
- *              is in the table from before the program has its address until before its memory is given back, so that a
- *              child never maps a file over other memory. It keeps a descriptor of its file, which the parts of one that
- *              was cut share. There are as many slots as the kernel grants a process mappings, unless it was told
- *              otherwise. A cut for which there is none fails as the kernel's does (ENOMEM), and changes nothing.
+ * OBJECTS      The lock is a leaf: nothing of the library is called with it, because handlers call munmap() too. A
+ *              region is in the table from before the program has its address until before its memory is given back, so
+ *              that a child never maps a file over other memory. It keeps a descriptor of its file, which the parts of
+ *              one that was cut share. There are as many slots as the kernel grants a process mappings, unless it was
+ *              told otherwise. A cut for which there is none fails as the kernel's does (ENOMEM), and changes nothing.
  */
 #undef _FILE_OFFSET_BITS /* as in shim.c */
 #include "shim_table.h"

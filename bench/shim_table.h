@@ -30,8 +30,8 @@ bool table_reserve(void);
 void table_fill(const struct table_region *region);
 
 /*
- * The program gives the pages of a range back. The kernel refuses what does not start with a page, and no pages. Returns
- * false with ENOMEM when one region would become two, and there is no room.
+ * The program gives the pages of a range back. The kernel refuses what does not start with a page, and no pages.
+ * Returns false with ENOMEM when one region would become two, and there is no room.
  */
 bool table_forget(uintptr_t start, size_t length);
 

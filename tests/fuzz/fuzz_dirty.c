@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Dirty pages and limits, on the kernel's own faults: pages are read, written, given back and moved, and taken in answers
- * of any size, by either record of writes, with a limit or without. After each report the bytes that were read are the
- * memory's, and no page is reported that nothing has happened to.
+ * Dirty pages and limits, on the kernel's own faults: pages are read, written, given back and moved, and taken in
+ * answers of any size, by either record of writes, with a limit or without. After each report the bytes that were read
+ * are the memory's, and no page is reported that nothing has happened to.
  */
 #include <errno.h>
 #include <string.h>

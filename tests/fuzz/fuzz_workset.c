@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Working sets. With an odd first byte the rest is a saved set, which is made to pass its checksum if the second byte is
- * odd; what is accepted is saved as it was. With an even one the rest says which pages some runs touched; the sets and
- * their combinations are compared with counts per page.
+ * Working sets. With an odd first byte the rest is a saved set, which is made to pass its checksum if the second byte
+ * is odd; what is accepted is saved as it was. With an even one the rest says which pages some runs touched; the sets
+ * and their combinations are compared with counts per page.
  */
 #include <string.h>
 

@@ -5,8 +5,8 @@
  * The example HANDLER serves stand-ins for the monitors of virtual machines from a snapshot. Each one is killed at some
  * moment: KILLS of them, with MIB of memory and THREADS threads. HANDLERS times the handler is killed instead, and the
  * monitor has to notice. Every other one that is killed is of an older kind. With huge pages 4 MiB are enough, because
- * the machine has few. No page may be wrong, no descriptor may be left in the handler, and nobody may hang. Before that, the handler
- * gets messages that no monitor sends, and refuses each.
+ * the machine has few. No page may be wrong, no descriptor may be left in the handler, and nobody may hang. Before
+ * that, the handler gets messages that no monitor sends, and refuses each.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -86,8 +86,8 @@ struct pgl_uffd_stats stats_of(const struct fixture *f);
 bool permitted(void);
 
 /*
- * Wait until no other test has huge pages, of which the machine has few. Returns a descriptor, whose close lets the next
- * test have them, or -1 when there are none.
+ * Wait until no other test has huge pages, of which the machine has few. Returns a descriptor, whose close lets the
+ * next test have them, or -1 when there are none.
  */
 int lock_huge_pages(void);
 

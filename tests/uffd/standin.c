@@ -2,8 +2,8 @@
 /*
  * The stand-in for a virtual machine's monitor, and the snapshot's pattern.
  *
- * Each page of the machine, small or huge, has a state. FILE: it shows the snapshot. LEAVING: the balloon gives it back at this moment,
- * and each word is the snapshot's or zero. ZEROS: it was given back.
+ * Each page of the machine, small or huge, has a state. FILE: it shows the snapshot. LEAVING: the balloon gives it back
+ * at this moment, and each word is the snapshot's or zero. ZEROS: it was given back.
  */
 #include <fcntl.h>
 #include <linux/userfaultfd.h>

@@ -617,6 +617,22 @@ WRAP(int, munmap, void *memory, size_t length)
     return 0;
 }
 
+/* The list of linked blocks in a lock_debug build is kept from one schedule to the next: it is in no schedule's heap. */
+
+void *__wrap_pgl_os_pages_alloc(size_t size);
+void *__wrap_pgl_os_pages_alloc(size_t size)
+{
+    void *memory = __real_mmap64(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+void __wrap_pgl_os_pages_free(void *memory, size_t size);
+void __wrap_pgl_os_pages_free(void *memory, size_t size)
+{
+    __real_munmap(memory, size);
+}
+
 WRAP(int, madvise, void *memory, size_t length, int advice)
 {
     return engine_running() ? 0 : __real_madvise(memory, length, advice);

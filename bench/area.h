@@ -4,8 +4,9 @@
  * and counts in the other. The shim finds it by the path in an environment variable. Nothing is lost when a process is
  * killed, because the touches lie in this memory as soon as they are recorded.
  *
- * READERS      pagelock-bench reads the results when all processes have ended. A slot whose npages, or whose object, is
- *              zero was claimed by a process that was killed before it filled the slot.
+ * READERS      pagelock-bench reads the results when the program has ended; processes that it leaves behind may go on.
+ *              A slot whose npages, or whose object, is zero was claimed by a process that was killed before it filled
+ *              the slot, or has yet to fill it.
  */
 #ifndef PGL_BENCH_AREA_H
 #define PGL_BENCH_AREA_H

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The subcommand record: runs a program with the shim, and writes the pages that it touched. */
+/*
+ * The subcommand record: runs a program with the shim, and writes the pages that it touched.
+ *
+ * READERS      A process that the program leaves behind goes on claiming slots. Therefore the touches are read before the
+ *              number of the objects: each touch of them is of an object that is counted.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,14 +43,14 @@ static unsigned objects_of(const struct area *area)
     return (unsigned)MIN(area->nobjects, AREA_OBJECTS);
 }
 
-/* Each entry once. */
-static void put_entries(GString *text, const struct area *area)
+/* Each entry of the first objects, once. */
+static void put_entries(GString *text, const struct area *area, unsigned nobjects)
 {
     unsigned n = (unsigned)MIN(area->nentries, AREA_ENTRIES);
 
     for (unsigned i = 0; i < n; i++) {
         const struct area_entry *entry = &area->entries[i];
-        bool is_new = entry->npages > 0;
+        bool is_new = entry->npages > 0 && entry->object < nobjects;
 
         for (unsigned j = 0; j < i && is_new; j++) {
             is_new = area->entries[j].object != entry->object || area->entries[j].first != entry->first ||
@@ -77,19 +82,20 @@ static GString *trace_text(const struct area *area, char *const *argv)
     GString *text = g_string_new("# pagelock-trace 1 kind=fault page_bits=12\n");
     char *command = g_strjoinv(" ", (char **)argv);
     GArray *touches = touches_of(area);
+    unsigned nobjects = objects_of(area);
 
     g_strdelimit(command, "\n\r", ' ');
     g_string_append_printf(text,
                            "# source: pagelock-bench record, %s: first touch of each page of the files that the "
                            "program maps for reading\n",
                            command);
-    for (unsigned i = 0; i < objects_of(area); i++) {
+    for (unsigned i = 0; i < nobjects; i++) {
         char *name = one_line(*area->objects[i].path ? area->objects[i].path : "?");
 
         g_string_append_printf(text, "# object %u %" G_GUINT64_FORMAT " %s\n", i, npages_of(area, i), name);
         g_free(name);
     }
-    put_entries(text, area);
+    put_entries(text, area, nobjects);
     for (unsigned i = 0; i < touches->len; i++) {
         const struct area_touch *touch = &g_array_index(touches, struct area_touch, i);
 
@@ -157,26 +163,25 @@ static gint compare_pages(gconstpointer a, gconstpointer b)
 }
 
 /* Count the pages of each file, each once: a page is touched again after its file was mapped again. */
-static void count_pages(const struct area *area, uint64_t *touched)
+static void count_pages(GArray *touches, uint64_t *touched)
 {
-    GArray *touches = touches_of(area);
-
     g_array_sort(touches, compare_pages);
     for (unsigned i = 0; i < touches->len; i++) {
         const struct area_touch *touch = &g_array_index(touches, struct area_touch, i);
 
         touched[touch->object - 1] += i == 0 || compare_pages(touch - 1, touch) != 0;
     }
-    g_array_unref(touches);
 }
 
 /* Each file of each process, with the number of its pages that were touched. */
 static void print_objects(const struct area *area, bool json)
 {
+    GArray *touches = touches_of(area);
     unsigned n = objects_of(area);
     uint64_t *touched = g_new0(uint64_t, n + 1);
 
-    count_pages(area, touched);
+    count_pages(touches, touched);
+    g_array_unref(touches);
     for (unsigned i = 0; i < n; i++) {
         if (json) {
             JsonBuilder *row = row_begin("record");

@@ -49,6 +49,18 @@ children_have_their_files() {
     recorded '5 5 6 ' 5 e 5 6
 }
 
+# Processes that the program leaves behind map files and touch pages while the results are written.
+a_program_may_leave_processes_behind() {
+    "$bench" record --trace "$dir/trace.gz" --workset "$dir/set" -- sh -c '
+        (for i in 1 2 3 4 5 6 7 8 9 10; do "$0" "$1" 5 6; done >"$1.left" 2>&1; echo ended >>"$1.left") &
+        exec "$0" "$1" 3' "$mapped" "$dir/file" >"$dir/out" 2>"$dir/err" || fail "processes left behind: $(cat "$dir/err")"
+    "$bench" replay --policy none --format=json "$dir/trace.gz" >"$dir/out" || fail "their trace: $(cat "$dir/out")"
+    until grep -q ended "$dir/file.left"; do
+        sleep 0.1
+    done
+    [ "$(cat "$dir/file.left")" = ended ] || fail "processes left behind: $(cat "$dir/file.left")"
+}
+
 changes_of_the_mapping_are_followed() {
     recorded '5 60 ' 5 u 5 60 6
     recorded '5 5 6 ' 5 s 5 6
@@ -149,6 +161,7 @@ fi
 each_page_is_recorded_at_its_first_touch
 a_program_that_does_not_return_is_recorded
 children_have_their_files
+a_program_may_leave_processes_behind
 changes_of_the_mapping_are_followed
 children_have_what_was_written
 children_have_the_parts_of_what_was_cut

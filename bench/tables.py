@@ -148,9 +148,9 @@ def faults():
     at_most("`pager --program`, `adaptive` over mmap", 1.3, row and row["times_mmap"])
     for costs, text in COSTS.items():
         at_most(f"a run with the set of a similar one, over the best fixed window, {text}, the worst", 0.8,
-                max((with_set(*pair, costs)[0] or 0 for pair in SIMILAR[:4])) or None)
+                dearest(SIMILAR[:4], costs))
         at_most(f"with the set of another program, {text}, the worst", 1,
-                max((with_set(*pair, costs)[0] or 0 for pair in OTHER)) or None)
+                dearest(OTHER, costs))
     row = one("pager", order="random", via="uffd", advice="random")
     at_most("userfaultfd, at random under `random`, bytes read over bytes needed", 1.1,
             row and row["bytes_read"] / row["bytes_needed"])
@@ -280,6 +280,12 @@ def with_set(held, of, costs):
     name = f"workset-{held}-of-{of}-{costs}"
     row, best = one(name, bench="replay", policy="adaptive"), one(name, bench="yardstick", window="clairvoyant")
     return row and row["to_best"], best and best["to_best"]
+
+
+def dearest(pairs, costs):
+    """The most that one of these runs costs, or None when one was not measured."""
+    cells = [with_set(*pair, costs)[0] for pair in pairs]
+    return None if None in cells else max(cells)
 
 
 def worksets():

@@ -115,12 +115,6 @@ void pgl_delivery_note_put(struct pgl_delivery *delivery, uint64_t first, uint64
     delivery->put_last = last > delivery->put_last ? last : delivery->put_last;
 }
 
-/* The first page of the object that the kernel maps together with the page of the fault. */
-static uint64_t first_of_whole(const struct pgl_delivery *delivery)
-{
-    return delivery->place.index - delivery->place.index % delivery->unit;
-}
-
 static int make_zeros(struct pgl_delivery *delivery, void *arg)
 {
     struct uffdio_range range = whole_page(delivery);
@@ -137,7 +131,7 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
         error = pgl_delivery_make_pages(delivery->space->fd, range.start, data, range.len, protects) > 0 ? 0 : errno;
     }
     if (error == 0 && delivery->placed) {
-        pgl_dirty_note_installed(delivery->place.object, first_of_whole(delivery), delivery->unit);
+        pgl_dirty_note_installed(delivery->place.object, pgl_delivery_first(delivery), delivery->unit);
     }
     if (error == 0 && opens) {
         pgl_dirty_note(delivery);
@@ -227,7 +221,7 @@ static int show(struct pgl_delivery *delivery, void *arg)
                     : errno;
     }
     if (error == 0 && delivery->placed) {
-        pgl_dirty_note_shown(delivery->place.object, first_of_whole(delivery), delivery->unit);
+        pgl_dirty_note_shown(delivery->place.object, pgl_delivery_first(delivery), delivery->unit);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;

@@ -45,6 +45,12 @@ static inline bool pgl_delivery_is_ending(const struct pgl_delivery *delivery)
            __atomic_load_n(&delivery->space->ended, __ATOMIC_RELAXED);
 }
 
+/* The first page of the object that the kernel maps together with the page of the fault, which is placed. */
+static inline uint64_t pgl_delivery_first(const struct pgl_delivery *delivery)
+{
+    return delivery->place.index - delivery->place.index % delivery->unit;
+}
+
 /* The contents of the region that an object shows. */
 static inline const struct pgl_shown *pgl_shown_of(const struct pgl_object *object)
 {

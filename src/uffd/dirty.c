@@ -53,7 +53,7 @@
 /* Set the bits of all that the kernel maps together with the page of the fault. */
 static void note(uint64_t *bits, const struct pgl_delivery *delivery)
 {
-    uint64_t first = delivery->place.index - delivery->place.index % delivery->unit;
+    uint64_t first = pgl_delivery_first(delivery);
 
     pgl_bits_set(bits, first, first + delivery->unit);
 }

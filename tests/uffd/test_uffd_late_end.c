@@ -328,22 +328,35 @@ static void test_uffd_late_pages_are_in_a_child(void **state)
     assert_int_equal(count_requests(), 2);
 }
 
-/* A child ends while its page is wanted. */
-static void test_uffd_late_answer_for_a_child_that_has_ended(void **state)
+/* Fork a child that waits for page 3, of which the source has the request. */
+static pid_t fork_wanting(struct fixture *f)
 {
-    struct fixture *f = *state;
-    int status;
     pid_t child;
 
-    FOLLOW_FORKS(f);
     map_late(f);
     child = fork();
     if (child == 0) {
         _exit(f->memory[3 * PAGE]);
     }
     wait_for_requests(1);
+    return child;
+}
+
+static void end_child(pid_t child)
+{
+    int status;
+
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, &status, 0), child);
+}
+
+/* A child ends while its page is wanted. */
+static void test_uffd_late_answer_for_a_child_that_has_ended(void **state)
+{
+    struct fixture *f = *state;
+
+    FOLLOW_FORKS(f);
+    end_child(fork_wanting(f));
     answer(0);
     __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);
     assert_pages(f->memory, 8, 0);
@@ -354,19 +367,12 @@ static void test_uffd_late_answer_for_a_child_that_has_ended(void **state)
 static void test_uffd_late_page_of_a_child_that_has_ended_is_not_wanted(void **state)
 {
     struct fixture *f = *state;
-    int status;
     pid_t child;
 
     FOLLOW_FORKS(f);
-    map_late(f);
-    child = fork();
-    if (child == 0) {
-        _exit(f->memory[3 * PAGE]);
-    }
-    wait_for_requests(1);
+    child = fork_wanting(f);
     assert_true(pgl_uffd_request_is_wanted(source.request[0]));
-    assert_int_equal(kill(child, SIGKILL), 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
+    end_child(child);
     assert_false(pgl_uffd_request_is_wanted(source.request[0]));
     end_request(0);
     end_pager(f); /* its handlers have done everything */

@@ -21,7 +21,8 @@ enum { PAGE_BITS = 12, RAM_BITS = 16, ROUNDS = 1000, BLOCK_BYTES = 32, BLOCKS = 
 
 /* The instructions from pc to a LOOP or to a multiple of BLOCK_BYTES. A real emulator has host code in their place. */
 struct block {
-    struct pgl_tb tb; /* the library's part comes first */
+    struct pgl_tb tb;     /* the library's part comes first */
+    struct pgl_tb **slot; /* its place in the jump cache */
     unsigned pc, n;
     uint32_t insn[BLOCK_BYTES / 4];
 };
@@ -59,14 +60,9 @@ static bool execute(struct vcpu *vcpu, uint32_t insn, const struct block *block)
 /* The library calls this with blocks that have just died. When it returns, no vCPU may find them. */
 static void retired(struct pgl_tb *chain, void *opaque)
 {
-    struct vcpu *vcpus = opaque;
-
+    (void)opaque;
     for (struct pgl_tb *tb = chain; tb; tb = pgl_tb_chain_next(tb)) {
-        unsigned slot = ((struct block *)tb)->pc / 4 % SLOTS;
-
-        for (unsigned i = 0; i < VCPUS; i++) {
-            __atomic_store_n(&vcpus[i].cache[slot], NULL, __ATOMIC_RELAXED);
-        }
+        __atomic_store_n(((struct block *)tb)->slot, NULL, __ATOMIC_RELAXED);
     }
 }
 
@@ -85,6 +81,7 @@ static struct block *translate(struct vcpu *vcpu)
         block->insn[block->n++] = __atomic_load_n(&vcpu->ram[end / 4], __ATOMIC_RELAXED);
         end += 4;
     } while (block->insn[block->n - 1] >> 16 != LOOP && end % BLOCK_BYTES);
+    block->slot = &vcpu->cache[block->pc / 4 % SLOTS];
     pgl_tb_init(&block->tb);
     pgl_tb_set_bytes(&block->tb, 0, block->pc, end - 1); /* first and last byte */
     pgl_bracket_commit(&bracket, &block->tb, NULL);
@@ -121,7 +118,7 @@ int main(void)
     static uint32_t ram[(1 << RAM_BITS) / 4];
     static struct vcpu vcpus[VCPUS];
     struct pgl_tb_ops ops = {.retired = retired};
-    struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = RAM_BITS, .ops = &ops, .opaque = vcpus};
+    struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = RAM_BITS, .ops = &ops};
     struct pgl_table *table = pgl_table_new(&config);
 
     if (!table) {

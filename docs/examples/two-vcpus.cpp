@@ -27,6 +27,7 @@ constexpr unsigned page_bits = 12, ram_bits = 16, rounds = 1000, block_bytes = 3
 
 /* The instructions from pc to a LOOP or to a multiple of block_bytes. A real emulator has host code in their place. */
 struct Block : pgl_tb {
+    pgl_tb **slot = nullptr; /* its place in the jump cache */
     unsigned pc = 0;
     std::vector<std::uint32_t> insns;
 };
@@ -77,6 +78,7 @@ struct Vcpu {
             block.insns.push_back(ram[end / 4].load(std::memory_order_relaxed));
             end += 4;
         } while (block.insns.back() >> 16 != LOOP && end % block_bytes);
+        block.slot = &cache[pc / 4 % slots];
         pgl_tb_init(&block);
         pgl_tb_set_bytes(&block, 0, pc, end - 1); /* first and last byte */
         pgl_bracket_commit(open.release(), &block, nullptr);
@@ -107,12 +109,10 @@ struct Vcpu {
 };
 
 /* The library calls this with blocks that have just died. When it returns, no vCPU may find them. */
-static void retired(pgl_tb *chain, void *opaque) noexcept
+static void retired(pgl_tb *chain, void * /* opaque */) noexcept
 {
     for (pgl_tb *tb = chain; tb; tb = pgl_tb_chain_next(tb)) {
-        for (Vcpu &vcpu : *static_cast<std::deque<Vcpu> *>(opaque)) {
-            __atomic_store_n(&vcpu.cache[static_cast<Block *>(tb)->pc / 4 % slots], nullptr, __ATOMIC_RELAXED);
-        }
+        __atomic_store_n(static_cast<Block *>(tb)->slot, nullptr, __ATOMIC_RELAXED);
     }
 }
 
@@ -128,7 +128,6 @@ int main()
     config.page_bits = page_bits;
     config.addr_bits = ram_bits;
     config.ops = &ops;
-    config.opaque = &vcpus;
     std::unique_ptr<pgl_table, void (*)(pgl_table *)> table(pgl_table_new(&config), pgl_table_free);
     if (!table) {
         throw std::system_error(errno, std::generic_category(), "pgl_table_new");

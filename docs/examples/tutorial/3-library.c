@@ -19,7 +19,8 @@ enum { PAGE_BITS = 12, RAM_BITS = 16, START = 0x1000, ROUNDS = 1000, BLOCK_BYTES
 
 /* The instructions from pc to a LOOP or to a multiple of BLOCK_BYTES. A real emulator has host code in their place. */
 struct block {
-    struct pgl_tb tb; /* the library's part comes first */
+    struct pgl_tb tb;    /* the library's part comes first */
+    struct block **slot; /* its place in the jump cache */
     unsigned pc, n;
     uint32_t insn[BLOCK_BYTES / 4];
 };
@@ -56,10 +57,9 @@ static bool execute(struct vcpu *vcpu, uint32_t insn, const struct block *block)
 /* The library calls this with blocks that have just died. When it returns, no vCPU may find them. */
 static void retired(struct pgl_tb *chain, void *opaque)
 {
-    struct vcpu *vcpu = opaque;
-
+    (void)opaque;
     for (struct pgl_tb *tb = chain; tb; tb = pgl_tb_chain_next(tb)) {
-        vcpu->cache[((struct block *)tb)->pc / 4 % SLOTS] = NULL;
+        *((struct block *)tb)->slot = NULL;
     }
 }
 
@@ -78,6 +78,7 @@ static struct block *translate(struct vcpu *vcpu)
         block->insn[block->n++] = vcpu->ram[end / 4];
         end += 4;
     } while (block->insn[block->n - 1] >> 16 != LOOP && end % BLOCK_BYTES);
+    block->slot = &vcpu->cache[block->pc / 4 % SLOTS];
     pgl_tb_init(&block->tb);
     pgl_tb_set_bytes(&block->tb, 0, block->pc, end - 1); /* first and last byte */
     pgl_bracket_commit(&bracket, &block->tb, NULL);
@@ -109,7 +110,7 @@ int main(void)
     static uint32_t ram[(1 << RAM_BITS) / 4];
     static struct vcpu vcpu = {.pc = START, .rounds = ROUNDS, .ram = ram};
     struct pgl_tb_ops ops = {.retired = retired};
-    struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = RAM_BITS, .ops = &ops, .opaque = &vcpu};
+    struct pgl_table_config config = {.page_bits = PAGE_BITS, .addr_bits = RAM_BITS, .ops = &ops};
 
     vcpu.table = pgl_table_new(&config);
     if (!vcpu.table) {

@@ -164,18 +164,76 @@ class CodePages(unittest.TestCase):
                 call()
         self.assertEqual(self.table.stats()["blocks"], 1)
 
-    def test_block_whose_bytes_the_bracket_does_not_hold_raises(self):
-        for block in (Block(), Block((0x9010, 0x9013)), Block((0x7ff0, 0x8003)),
-                      Block((0x7010, 0x7013), (0x7020, 0x7023), (0x9010, 0x9013)), self.translate((0x7010, 0x7043))):
-            with self.assertRaises(ValueError):
+    def test_block_that_cannot_be_committed_raises_and_says_why(self):
+        for block, why in ((Block(), "no bytes"), (Block((0x9010, 0x9013)), "does not hold page 0x9"),
+                           (Block((0x7ff0, 0x8003)), "0x7ff0, 0x8003. is on more than one page"),
+                           (Block((0x7010, 0x7013), (0x7020, 0x7023), (0x9010, 0x9013)), "does not hold page 0x9"),
+                           (self.translate((0x7010, 0x7043)), "the block is linked")):
+            with self.assertRaisesRegex(ValueError, why):
                 with self.table.bracket(7) as bracket:
                     bracket.commit(block)
         self.assertEqual(self.table.stats()["blocks"], 1)
 
+    def on_another_thread(self, call):
+        """What a call raises there."""
+        raised = []
+
+        def run():
+            try:
+                call()
+            except Exception as exception:
+                raised.append(exception)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        return raised
+
+    def test_bracket_of_another_thread_raises_and_stays(self):
+        block = Block((0x7010, 0x7043))
+        held = self.table.bracket(7)
+        with held as bracket:
+            for call in (lambda: bracket.commit(block), lambda: bracket.cross(8), lambda: bracket.store(0x7010, 1),
+                         lambda: held.__exit__(None, None, None), held.__enter__):
+                exception, = self.on_another_thread(call)
+                self.assertIsInstance(exception, RuntimeError)
+                self.assertRegex(str(exception), "another thread")
+            self.assertIs(bracket.commit(block), block)
+        self.assertTrue(block.live)
+
+    def test_pages_of_another_thread_stay_locked(self):
+        for held in (self.table.locked(7), self.table.locked_range(0x7000, 0x7fff)):
+            with held:
+                for _ in range(2):
+                    exception, = self.on_another_thread(lambda: held.__exit__(None, None, None))
+                    self.assertIsInstance(exception, RuntimeError)
+                    self.assertRegex(str(exception), "another thread")
+                with self.assertRaisesRegex(RuntimeError, "are held"):
+                    self.table.close()
+            self.assertEqual(self.on_another_thread(lambda: self.table.invalidate_page(7)), [])
+
+    def test_block_that_is_being_linked_does_not_change(self):
+        block, other, exceptions = Block((0x7010, 0x7043)), pagelock.Table(), []
+
+        def commit():
+            with other.bracket(7) as bracket:
+                bracket.commit(block)
+
+        def publish(_):
+            for call in (commit, lambda: block.set_ranges((0x7010, 0x7013))):
+                exceptions.extend(self.on_another_thread(call))
+
+        with pagelock.Table(publish=publish) as table:
+            with table.bracket(7) as bracket:
+                bracket.commit(block)
+            table.flush()
+        other.close()
+        self.assertEqual([str(exception) for exception in exceptions], ["the block is being linked"] * 2)
+
     def test_block_of_bad_bytes_raises(self):
-        with self.assertRaises(ValueError):
+        with self.assertRaisesRegex(ValueError, "0x7043, 0x7010. ends before it begins"):
             Block((0x7043, 0x7010))
-        with self.assertRaises(ValueError):
+        with self.assertRaisesRegex(ValueError, "the block is linked"):
             self.translate((0x7010, 0x7043)).set_ranges((0x9010, 0x9013))
 
     def test_block_may_get_fewer_ranges(self):

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import enum
+import threading
 from ctypes import byref, c_uint64
 
 from .binding import (MEMBERS, ON_CODE, ON_PUBLISH, ON_RETIRED, ON_VIOLATION, Owned, Struct, callback, failed, lib,
@@ -30,12 +31,30 @@ class Block(Struct):
         super().__init__("tb")
         lib.pgl_tb_init(self)
         self.table = self.equal = None
+        self.lock = threading.Lock()  # of a thread that links the block or changes its ranges
         self.set_ranges(*ranges)
 
     def set_ranges(self, *ranges):
         """Only while the block is not linked."""
-        if self.live or not all(first <= last for first, last in ranges):
-            raise ValueError("a range that ends before it begins, or a block that is linked")
+        for first, last in ranges:
+            if first > last:
+                raise ValueError(f"the range ({first:#x}, {last:#x}) ends before it begins")
+        with self.changes():
+            self._set_ranges(*ranges)
+
+    @contextlib.contextmanager
+    def changes(self):
+        """The block is not linked, and no other thread is linking it."""
+        if not self.lock.acquire(blocking=False):
+            raise ValueError("the block is being linked")
+        try:
+            if self.live:
+                raise ValueError("the block is linked")
+            yield
+        finally:
+            self.lock.release()
+
+    def _set_ranges(self, *ranges):
         size = size_of("extent")
         extents = ctypes.create_string_buffer(size * len(ranges) + 16)
         array = -(-ctypes.addressof(extents) // 16) * 16
@@ -50,24 +69,98 @@ class Block(Struct):
         return lib.pgl_tb_is_live(self)
 
 
-class Bracket:
+class Held:
+    """Pages of a table that a thread holds between enter and exit, and that no other thread may release. @index is that
+    of the page, or None for a bracket or a range."""
+
+    def __init__(self, table, index=None):
+        self.table, self.index = table, index
+        self._entered = threading.Lock()
+
+    def __enter__(self):
+        self.table.may_wait(self.index)
+        if not self._entered.acquire(blocking=False):
+            raise RuntimeError("another thread has entered this")
+        try:
+            value = self._acquire()
+        except BaseException:
+            self._entered.release()
+            raise
+        this_thread.held.append(self)
+        self.table.held.append(self)
+        return value
+
+    def __exit__(self, *exception):
+        if self._entered.locked():
+            self.check_thread()
+            try:
+                self._release()
+            finally:
+                self._forget()
+
+    def check_thread(self):
+        if self not in this_thread.held:
+            raise RuntimeError("another thread holds these pages: the one that began the bracket, or took the lock")
+
+    def _forget(self):
+        this_thread.held.remove(self)
+        self.table.held.remove(self)
+        self._entered.release()
+
+
+class Page(Held):
+    def _acquire(self):
+        self._page = lib.pgl_page_get(self.table.address, self.index)
+        if not self._page:
+            raise failed()
+        lib.pgl_page_lock(self.table.address, self._page)
+
+    def _release(self):
+        lib.pgl_page_unlock(self.table.address, self._page)
+
+
+class Range(Held):
+    def __init__(self, table, first_addr, last_addr):
+        super().__init__(table)
+        self._struct, self._range = Struct("collection"), (first_addr, last_addr)
+
+    def _acquire(self):
+        if not lib.pgl_collection_lock(self._struct, self.table.address, *self._range):
+            raise failed()
+        index, indices = c_uint64(0), []
+        while lib.pgl_collection_next(self._struct, byref(index)):
+            indices.append(index.value)
+            index.value += 1
+        return indices
+
+    def _release(self):
+        lib.pgl_collection_unlock(self._struct)
+
+
+class Bracket(Held):
     """The span in which a block is translated. Table.bracket() makes one."""
 
     def __init__(self, table, index):
-        self._table, self._struct, self._indices = table, Struct("bracket"), {index}
-        self._hold = None
-        table.may_wait()
+        super().__init__(table)
+        self._struct, self._indices = Struct("bracket"), {index}
+
+    def _acquire(self):
         try:
-            if not lib.pgl_bracket_begin(self._struct, table.address, index):
+            if not lib.pgl_bracket_begin(self._struct, self.table.address, *self._indices):
                 raise failed()
         except BaseException:
-            self.end()
+            if lib.pgl_bracket_is_open(self._struct):  # a callback has raised
+                lib.pgl_bracket_abort(self._struct)
             raise
-        self._hold = table.hold()
+        return self
+
+    def _release(self):
+        lib.pgl_bracket_abort(self._struct)
 
     def _begun(self):
-        if not lib.pgl_bracket_is_open(self._struct):
-            raise ValueError("the bracket has ended")
+        if not self._entered.locked():
+            raise ValueError("the bracket has ended, or has not begun")
+        self.check_thread()
         return self._struct
 
     def _step(self, result):
@@ -88,31 +181,28 @@ class Bracket:
 
     def commit(self, block):
         """Link the block, and return it; or the one that `publish` has found in its place."""
-        blocks, bits = self._table.blocks, self._table.page_bits
-        if block_of(block).live or not block.ranges or any(
-                first >> bits != last >> bits or first >> bits not in self._indices for first, last in block.ranges):
-            raise ValueError("the block is linked, has no bytes, or has some on a page that the bracket does not hold")
-        bracket = self._begun()
-        block.table = self._table
-        blocks[block.address] = block  # before it is linked, because another thread may kill it at once
-        result = lib.pgl_bracket_commit(bracket, block, None)
-        if result != BRACKET_OK:
-            del blocks[block.address]
-        self._forget()
+        bits, bracket = self.table.page_bits, self._begun()
+        if not block_of(block).ranges:
+            raise ValueError("the block has no bytes")
+        for first, last in block.ranges:
+            if first >> bits != last >> bits:
+                raise ValueError(f"the range ({first:#x}, {last:#x}) is on more than one page")
+            if first >> bits not in self._indices:
+                raise ValueError(f"the bracket does not hold page {first >> bits:#x}, on which the block has bytes")
+        with block.changes():
+            result = self._commit(bracket, block)
         raise_from_callback()
         return block if self._step(result) == BRACKET_OK else block.equal
 
-    def _forget(self):
-        if self._hold and not lib.pgl_bracket_is_open(self._struct):
-            self._table.unhold(self._hold)
-            self._hold = None
-
-    def end(self):
-        try:
-            if lib.pgl_bracket_is_open(self._struct):
-                lib.pgl_bracket_abort(self._struct)
-        finally:
+    def _commit(self, bracket, block):
+        block.table = self.table
+        self.table.blocks[block.address] = block  # before it is linked, because another thread may kill it at once
+        result = lib.pgl_bracket_commit(bracket, block, None)
+        if result != BRACKET_OK:
+            del self.table.blocks[block.address]
+        if not lib.pgl_bracket_is_open(bracket):
             self._forget()
+        return result
 
 
 def block_of(argument):
@@ -131,7 +221,7 @@ class Table(Owned):
                  **members):
         self.page_bits = page_bits
         self.blocks = {}  # the linked blocks by their addresses: nothing may free one while it is linked
-        self._held = []   # by any thread: the table, and the index of a page or None for a bracket or a range
+        self.held = []    # by any thread
         self._publish_, self._retired_ = publish, retired
         ops = Struct("tb_ops", retired=callback(ON_RETIRED, self._retired))
         if first_code:
@@ -146,7 +236,7 @@ class Table(Owned):
             raise failed()
 
     def close(self):
-        if self._held:
+        if self.held:
             raise RuntimeError("pages of the table are held")
         super().close()
         self.blocks.clear()
@@ -172,64 +262,25 @@ class Table(Owned):
         """Raise if this thread holds what it is about to wait for. It may wait for page @index above those it holds."""
         if this_thread.callbacks:
             raise RuntimeError("a callback runs with pages locked, and cannot wait for one")
-        for table, held in this_thread.held:
-            if table is not self or index is None or held is None or index <= held:
+        for held in this_thread.held:
+            if held.table is not self or index is None or held.index is None or index <= held.index:
                 raise RuntimeError("this thread holds pages, and cannot wait for others")
 
-    def hold(self, index=None):
-        entry = (self, index)
-        this_thread.held.append(entry)
-        self._held.append(entry)
-        return entry
-
-    def unhold(self, entry):
-        this_thread.held.remove(entry)
-        self._held.remove(entry)
-
-    @contextlib.contextmanager
     def bracket(self, index):
         """The page is held, and its bytes may be read. A bracket that is not committed is aborted at its end."""
-        bracket = Bracket(self, index)
-        try:
-            yield bracket
-        finally:
-            bracket.end()
+        return Bracket(self, index)
 
-    @contextlib.contextmanager
     def locked(self, index):
         """Hold one page."""
-        self.may_wait(index)
-        page = lib.pgl_page_get(self.address, index)
-        if not page:
-            raise failed()
-        lib.pgl_page_lock(self.address, page)
-        entry = self.hold(index)
-        try:
-            yield
-        finally:
-            lib.pgl_page_unlock(self.address, page)
-            self.unhold(entry)
+        return Page(self, index)
+
+    def locked_range(self, first_addr, last_addr):
+        """Hold every page of a range, and of the blocks on it: their indices."""
+        return Range(self, first_addr, last_addr)
 
     def exists(self, index):
         """Whether the page has been allocated."""
         return bool(lib.pgl_page_find(self.address, index))
-
-    @contextlib.contextmanager
-    def locked_range(self, first_addr, last_addr):
-        """Hold every page of a range, and of the blocks on it: their indices."""
-        collection, index, indices = Struct("collection"), c_uint64(0), []
-        self.may_wait()
-        if not lib.pgl_collection_lock(collection, self.address, first_addr, last_addr):
-            raise failed()
-        entry = self.hold()
-        try:
-            while lib.pgl_collection_next(collection, byref(index)):
-                indices.append(index.value)
-                index.value += 1
-            yield indices
-        finally:
-            lib.pgl_collection_unlock(collection)
-            self.unhold(entry)
 
     def _kill(self, call, *arguments, running):
         self.may_wait()

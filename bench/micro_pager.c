@@ -126,13 +126,14 @@ static void run_read(void *state, const struct variant *variant, unsigned thread
     }
 }
 
+/* The cases are those of pages of PAGE bytes. */
 static bool is_permitted(void)
 {
     const struct pgl_uffd_config config = {.track_dirty = true};
     struct pgl_uffd *pager = pgl_uffd_new(&config);
 
     pgl_uffd_free(pager);
-    return pager != NULL;
+    return pager != NULL && sysconf(_SC_PAGESIZE) == PAGE;
 }
 
 void micro_pager_cases(GPtrArray *cases)

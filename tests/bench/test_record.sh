@@ -158,6 +158,10 @@ if ! record 0 && grep -q 'userfaultfd is not permitted' "$dir/err"; then
     echo "SKIP: $(cat "$dir/err")"
     exit 77
 fi
+if [ "$(getconf PAGESIZE)" != 4096 ]; then
+    echo "SKIP: this test is for pages of 4096 bytes"
+    exit 77
+fi
 each_page_is_recorded_at_its_first_touch
 a_program_that_does_not_return_is_recorded
 children_have_their_files

@@ -7,7 +7,7 @@
 #include "shim_table.h"
 
 #define CAPACITY (1u << 16)
-#define PAGE ((size_t)4096)
+#define PAGE table_page_size()
 
 /* Add a region of three pages at each multiple of four, of no file. */
 static void add(unsigned n)

@@ -99,7 +99,7 @@ static void engine_init(void)
         exit(1);
     }
     for (int i = 0; i <= EXPLORE_THREADS; i++) {
-        mprotect(engine.stacks + STACK_SIZE * (size_t)i, 4096, PROT_NONE);
+        mprotect(engine.stacks + STACK_SIZE * (size_t)i, (size_t)sysconf(_SC_PAGESIZE), PROT_NONE);
     }
     dl_iterate_phdr(find_tls, NULL);
     if (engine.tls_size > TLS_MAX) {

@@ -170,6 +170,10 @@ static void begin(const uint8_t *data, size_t size)
     region.source.fd = world.file;
     region.advice = (enum pgl_advice)(kind / 4 % PGL_ADVICE_COUNT);
     region.limit = config.write_protect && kind / 2 % 2 != 0 ? LIMIT : 0;
+    if (sysconf(_SC_PAGESIZE) != PAGE) {
+        fprintf(stderr, "SKIP: this target is for pages of %d bytes\n", PAGE);
+        exit(77);
+    }
     world.uffd = pgl_uffd_new(&config);
     if (!world.uffd && (errno == EPERM || errno == ENOSYS || errno == EOPNOTSUPP || errno == EINVAL)) {
         fprintf(stderr, "SKIP: %s\n", pgl_uffd_explain(errno));

@@ -113,6 +113,10 @@ static void new_pager(void)
 {
     const struct pgl_uffd_config config = {.handover = PGL_UFFD_SIGBUS, .allow_user_mode = true, .failed = failed};
 
+    if (sysconf(_SC_PAGESIZE) != PAGE) {
+        fprintf(stderr, "SKIP: this target is for pages of %d bytes\n", PAGE);
+        exit(77);
+    }
     world.uffd = pgl_uffd_new(&config);
     if (!world.uffd && (errno == EPERM || errno == ENOSYS || errno == EOPNOTSUPP || errno == EINVAL)) {
         fprintf(stderr, "SKIP: %s\n", pgl_uffd_explain(errno));

@@ -306,6 +306,10 @@ int main(int argc, char **argv)
         puts("SKIP: userfaultfd is not permitted");
         return 77;
     }
+    if (sysconf(_SC_PAGESIZE) != PAGE) {
+        printf("SKIP: this test is for pages of %d bytes\n", PAGE);
+        return 77;
+    }
     if (config.huge && (lock_huge_pages() < 0 || count_free_huge_pages() < config.length / STANDIN_HUGE_PAGE)) {
         puts("SKIP: too few huge pages of 2 MiB: vm.nr_hugepages is to be 2");
         return 77;

@@ -82,7 +82,7 @@ bool map_zeroing(struct pgl_uffd *uffd, void *addr, size_t length, int fd, off_t
 
 struct pgl_uffd_stats stats_of(const struct fixture *f);
 
-/* Whether this process may use userfaultfd. Otherwise print what to set. */
+/* Whether this process may use userfaultfd, on pages of PAGE bytes. Otherwise print what to set, or that it cannot. */
 bool permitted(void);
 
 /*

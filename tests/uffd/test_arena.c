@@ -7,12 +7,13 @@
  */
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "../../src/uffd/arena_internal.h"
 
 #include "../cm.h"
 
-#define PAGE 4096
+#define PAGE ((size_t)sysconf(_SC_PAGESIZE))
 #define HEADER (2 * sizeof(size_t))
 #define SMALLEST 64
 #define LARGEST (SMALLEST << (PGL_ARENA_CLASSES - 1))

@@ -46,6 +46,9 @@ int usage_error(const char *format, ...) G_GNUC_PRINTF(1, 2);
 int unknown_word(const char *what, const char *word, const GPtrArray *words);
 char *hint_of(const char *word, const GPtrArray *words);
 
+/* Whether a file can be written there later. Otherwise prints why not. The file and its folder stay as they are. */
+bool can_write(const char *path);
+
 /* Sends on what was printed; false, with errno, where that or anything printed before could not be written. */
 bool output_flush(void);
 

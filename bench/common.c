@@ -40,6 +40,23 @@ int unknown_word(const char *what, const char *word, const GPtrArray *words)
     return status;
 }
 
+bool can_write(const char *path)
+{
+    char *folder = g_path_get_dirname(path);
+    int error = 0;
+
+    if (g_file_test(path, G_FILE_TEST_IS_DIR)) {
+        error = EISDIR;
+    } else if (access(g_file_test(path, G_FILE_TEST_EXISTS) ? path : folder, W_OK) != 0) {
+        error = errno;
+    }
+    if (error) {
+        g_printerr("pagelock-bench: cannot write %s: %s\n", path, g_strerror(error));
+    }
+    g_free(folder);
+    return !error;
+}
+
 /* Of an option that is not known GLib says "Unknown option --thread". */
 static void option_error(const GError *error, const GOptionEntry *const *entries, unsigned nentries)
 {

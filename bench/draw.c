@@ -64,14 +64,45 @@ static enum kind kind_of(JsonObject *row)
     return g_strcmp0(bench, "replay") && g_strcmp0(bench, "yardstick") ? NEITHER : FAULT;
 }
 
+/* The trace or the case of a row; NULL: it cannot be drawn. */
+static const char *name_of(JsonObject *row)
+{
+    const enum kind kind = kind_of(row);
+
+    return kind == NEITHER ? NULL : text_of(row, kind == CASE ? "case" : "trace");
+}
+
+/* Whether rows have these names. Says which name is of none. */
+static bool are_known(const GPtrArray *rows, char *const *names)
+{
+    GPtrArray *known = g_ptr_array_new();
+    bool good = true;
+
+    for (unsigned i = 0; i < rows->len; i++) {
+        const char *name = name_of(g_ptr_array_index(rows, i));
+
+        if (name) {
+            g_ptr_array_add(known, (void *)name);
+        }
+    }
+    for (; *names && good; names++) {
+        good = g_ptr_array_find_with_equal_func(known, *names, g_str_equal, NULL);
+        if (!good) {
+            unknown_word("trace or case", *names, known);
+        }
+    }
+    g_ptr_array_unref(known);
+    return good;
+}
+
 /* Puts a row into the panel of its trace or case, if it is one that can be drawn, and is named. */
 static void keep_row(GPtrArray *panels, JsonObject *row, char **names)
 {
     const enum kind kind = kind_of(row);
-    const char *name = text_of(row, kind == CASE ? "case" : "trace");
+    const char *name = name_of(row);
     struct panel *panel = NULL;
 
-    if (kind == NEITHER || !name || (*names && !g_strv_contains((const char *const *)names, name))) {
+    if (!name || (*names && !g_strv_contains((const char *const *)names, name))) {
         return;
     }
     for (unsigned i = 0; i < panels->len && !panel; i++) {
@@ -237,7 +268,7 @@ int draw_main(int argc, char **argv)
         status = STATUS_USAGE;
     } else if (!plot_path || argc < 2) {
         status = usage_error("draw wants --plot, and a file of rows as --format=json prints them");
-    } else if (read_rows(argv[1], rows)) {
+    } else if (read_rows(argv[1], rows) && are_known(rows, argv + 2)) {
         status = draw(plot_path, argv[1], rows, argv + 2);
     }
     g_ptr_array_unref(rows);

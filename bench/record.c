@@ -298,6 +298,8 @@ int record_main(int argc, char **argv)
             status = usage_error("record wants a program");
         } else if (!wanted.trace && !wanted.workset) {
             status = usage_error("record wants --trace or --workset, or both");
+        } else if ((wanted.trace && !can_write(wanted.trace)) || (wanted.workset && !can_write(wanted.workset))) {
+            status = STATUS_FAILED; /* before the program runs */
         } else {
             status = record(argv + first, &wanted, json);
         }

@@ -158,6 +158,7 @@ plots_can_be_compared() {
     "$bench" draw --plot "$dir/plot.png" "$dir/rows.json" && [ "$(head -c 4 "$dir/plot.png" | tail -c 3)" = PNG ] || fail "png"
     hint "pagelock-bench: $dir/rows.json has nothing to draw: no replay, no case that varies threads or pages" \
         draw --plot "$dir/none.svg" "$dir/rows.json" still
+    hint 'pagelock-bench: unknown trace or case: tow (did you mean two?)' draw --plot "$dir/none.svg" "$dir/rows.json" hot tow
     hint 'pagelock-bench: draw wants --plot, and a file of rows as --format=json prints them' draw "$dir/rows.json"
     printf '{"bench":"micro"}\n{' >"$dir/bad.json"
     hint "pagelock-bench: $dir/bad.json:2: not a row as --format=json prints them" draw --plot "$dir/none.svg" "$dir/bad.json"

@@ -100,6 +100,13 @@ a_path_may_have_any_bytes() {
     [ "$(touches)" = '5 ' ] || fail "its set was not found: touched $(touches)"
 }
 
+what_cannot_be_written_is_said_before_the_program_runs() {
+    says "cannot write $dir/none/trace: No such file" 1 record --trace "$dir/none/trace" -- touch "$dir/ran"
+    says "cannot write $dir: Is a directory" 1 record --trace "$dir/new" --workset "$dir" -- touch "$dir/ran"
+    [ ! -e "$dir/ran" ] || fail "a program ran whose touches could not be written"
+    [ ! -e "$dir/new" ] || fail "a trace was made of a program that did not run"
+}
+
 a_page_that_is_touched_again_counts_once() {
     recorded '5 5 6 ' 5 s 5 6
     [ "$(cat "$dir/out")" = "         2 of        100 pages of $dir/file" ] || fail "it printed: $(cat "$dir/out")"
@@ -170,6 +177,7 @@ changes_of_the_mapping_are_followed
 children_have_what_was_written
 children_have_the_parts_of_what_was_cut
 a_path_may_have_any_bytes
+what_cannot_be_written_is_said_before_the_program_runs
 a_page_that_is_touched_again_counts_once
 the_trace_and_the_set_are_what_the_commands_read
 a_program_runs_with_the_sets_of_another_run

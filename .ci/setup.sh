@@ -39,7 +39,7 @@ other_option() {
 known_name() {
     case " $1 " in
     " * " | *" $2 "*) ;;
-    *) die "unknown name: $2 (there are: $1)" ;;
+    *) die "unknown name: $2 (${1:+there are: }${1:-there are none})" ;;
     esac
 }
 

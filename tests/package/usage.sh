@@ -31,6 +31,9 @@ timeout 10 "$1/tests/run" --help >out 2>err
 for script in .ci/run tests/checkers/run tests/cross/run tests/fuzz/run tests/long tests/model/run; do
     refused 'unknown name: nosuch (there are: ' $script nosuch
 done
+for script in bench/draw docs/pictures/draw; do
+    refused 'unknown name: nosuch (there are none)' $script nosuch
+done
 refused 'unknown name: nosuch (there are: bookworm trixie)' tests/fresh/run nosuch
 refused 'unknown name: nosuch (there are: root user short links)' tests/fresh/run bookworm nosuch
 refused 'name a release: bookworm trixie' tests/fresh/run

@@ -372,7 +372,7 @@ void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t
         __atomic_store_n(&page->mask, pgl_filter_narrow_map(table, page, index, buckets, 0), __ATOMIC_RELEASE);
         pgl_list_order(table, page, buckets);
         __atomic_store_n(&hot->map[slot], buckets->map, __ATOMIC_RELAXED);
-        pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT); /* the release of the unlock publishes it */
+        pgl_head_set(page, pgl_head(page) | PGL_HEAD_HOT);
         pgl_count(&table->hot_pages, 1);
         buckets = NULL;
     }

@@ -45,7 +45,7 @@ static bool kill_listed(struct pgl_table *table, struct pgl_tb *tb)
     note_pages(&set, table, tb);
     pgl_set_lock_noted(&set);
     pgl_witness_set_lists(&set);
-    if (!pgl_tb_is_dead(tb)) {
+    if (pgl_tb_is_live(tb)) { /* and not dead by now, nor new again because its commit found an equal */
         pgl_tb_mark_dead(table, tb);
         killed = pgl_kill_marked(&set, NULL, NULL);
     }

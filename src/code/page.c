@@ -62,7 +62,10 @@ struct question {
 static bool is_answered(const struct pgl_table *table, const struct question *question)
 {
     struct pgl_page *page = pgl_leaf_page(question->leaf, question->index);
-    /* acquire: pairs with the release in pgl_page_unlock_at(), which the lock of the present holder carries on */
+    /*
+     * acquire: pairs with the release in pgl_page_unlock_at(), which the lock of the present holder carries on, and
+     * with that in pgl_head_set(). A head that says hot brings the exact map.
+     */
     uintptr_t head = __atomic_load_n(&page->head, __ATOMIC_ACQUIRE);
 
     return (head & PGL_HEAD_LOCK) && pgl_page_is_killed(question->leaf, question->index) &&

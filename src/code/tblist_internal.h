@@ -61,10 +61,11 @@ static inline uintptr_t pgl_head(const struct pgl_page *page)
     return __atomic_load_n(&page->head, __ATOMIC_RELAXED);
 }
 
-/* Replace the list or the flags of @page. Relaxed, because the release of the unlock publishes it. */
+/* Replace the list or the flags of @page. */
 static inline void pgl_head_set(struct pgl_page *page, uintptr_t head)
 {
-    __atomic_store_n(&page->head, head, __ATOMIC_RELAXED);
+    /* release: pairs with the acquire in is_answered(), which reads the flags of a page that is locked */
+    __atomic_store_n(&page->head, head, __ATOMIC_RELEASE);
 }
 
 /* The reference in @link, which is the head of @page or a link of some span. */

@@ -391,6 +391,41 @@ static void test_bracket_commit_returns_the_equal_block(void **state)
     emu_fini(emu);
 }
 
+static void kill_block(struct emu *emu, void *arg)
+{
+    pgl_invalidate_tb(emu->table, arg, NULL);
+}
+
+/* A thread that evicts all blocks of a buffer, say, names one while its bracket publishes it. */
+static void kill_beside_publish(struct emu *emu, struct pgl_tb *tb)
+{
+    struct emu_call *call = emu->arg;
+
+    emu_call(call, emu, kill_block, tb);
+    EMU_WAIT_UNTIL(emu_is_stuck(call));
+}
+
+/* The other thread has seen the block live, and then waits for its page. */
+static void test_bracket_block_with_an_equal_stays_new_beside_its_killer(void **state)
+{
+    struct emu *emu = *state;
+    struct emu_block first, second;
+    struct emu_call call;
+
+    emu_init_block(&first, 0x5000, 0x5003);
+    first.key = 7;
+    second = first;
+    assert_int_equal(emu_translate(emu, &first, NULL), PGL_BRACKET_OK);
+    emu->arg = &call;
+    emu->at_publish = kill_beside_publish;
+    assert_int_equal(emu_translate(emu, &second, NULL), PGL_BRACKET_EXISTS);
+    emu_join(&call);
+    assert_int_equal(second.tb.state, PGL_TB_NEW);
+    assert_true(emu_is_live(&first));
+    assert_int_equal(second.retired, 0);
+    emu_fini(emu);
+}
+
 static struct pgl_tb *find_elsewhere(struct pgl_tb *tb, void *opaque)
 {
     (void)tb;
@@ -545,6 +580,7 @@ int main(void)
         cmocka_unit_test_setup(test_bracket_publishes_with_the_pages_held, emu_set_up),
         cmocka_unit_test_setup(test_bracket_begin_on_a_hot_page_without_blocks_traps, emu_set_up),
         cmocka_unit_test_setup(test_bracket_commit_returns_the_equal_block, emu_set_up),
+        cmocka_unit_test_setup(test_bracket_block_with_an_equal_stays_new_beside_its_killer, emu_set_up),
         cmocka_unit_test(test_bracket_duplicate_untraps_the_pages_it_leaves_empty),
         cmocka_unit_test(test_bracket_callbacks_but_retired_may_be_absent),
         cmocka_unit_test(test_bracket_without_callbacks_is_aborted),

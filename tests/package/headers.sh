@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Usage: headers.sh C++-COMPILER HEADER... C-COMPILER...: each header compiles alone, as C11 and as C++17.
+# Usage: headers.sh C++-COMPILER HEADER... C-COMPILER...: each header compiles alone, as C11 and as C++17, with the
+# warnings that strict programs ask for.
 set -u
 cxx=$1
 shift
@@ -18,7 +19,7 @@ alone() {
     language=$2
     shift 2
     printf '#include <%s>\n#include <%s>\nextern int declared;\n' "$header" "$header" |
-        "$@" -Wall -Wextra -Wpedantic -Werror -I"$include" -x "$language" -fsyntax-only - ||
+        "$@" -Wall -Wextra -Wpedantic -Wconversion -Wcast-qual -Wshadow -Werror -I"$include" -x "$language" -fsyntax-only - ||
         { echo "FAILED: $header as $language"; failed=1; }
 }
 

@@ -154,7 +154,7 @@ static inline struct pgl_leaf *pgl_leaf_find(const struct pgl_table *table, uint
     for (uint64_t slot = index >> shift;; slot = (index >> shift) % PGL_LEVEL_SIZE) {
         node = (void *const *)pgl_node_child(node, slot);
         if (!node || shift == PGL_LEVEL_BITS) {
-            return (struct pgl_leaf *)node;
+            return (struct pgl_leaf *)(uintptr_t)node;
         }
         shift -= PGL_LEVEL_BITS;
     }

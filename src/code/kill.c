@@ -372,8 +372,8 @@ static size_t refs_on(const struct pgl_refs *dead, uint64_t index)
 }
 
 /*
- * Whether a member that changed is narrowed later: by the next portion, or by the caller. The note takes no memory,
- * because there might be none.
+ * Whether a member from which extents were taken stays wide until the next portion, or the caller, narrows it. The note
+ * for the caller takes no memory, because there might be none.
  */
 static bool stays_wide(const struct pgl_refs *dead, uint64_t index)
 {
@@ -383,31 +383,44 @@ static bool stays_wide(const struct pgl_refs *dead, uint64_t index)
     return index == dead->rest || (dead->wide && pgl_set_note_in_place(dead->wide, index));
 }
 
-bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead, uint64_t *slow)
+/*
+ * Narrow the members from which extents were taken, except those that stay wide, and all members without blocks. @any:
+ * whether any block died. @slow: as for pgl_kill_marked()
+ */
+static void narrow_members(struct pgl_collection *set, const struct pgl_refs *dead, bool any, uint64_t *slow)
 {
     struct pgl_table *table = set->table;
+    struct pgl_page *page;
+
+    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
+        const bool has_changed = any && refs_on(dead, index);
+        struct pgl_leaf *leaf;
+        bool is_slow;
+
+        if (pgl_list_first(page) && (!has_changed || stays_wide(dead, index))) {
+            continue;
+        }
+        leaf = pgl_leaf_find(table, index);
+        is_slow = pgl_page_narrow(table, leaf, index) > LONG_WALK;
+        if (slow && is_slow && pgl_filter_note_walk(leaf, index)) {
+            *slow = index;
+        }
+    }
+}
+
+bool pgl_kill_marked(struct pgl_collection *set, const struct pgl_refs *dead, uint64_t *slow)
+{
     struct pgl_chain chain = {0};
     struct pgl_page *page;
 
     for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
-        unlink_dead(table, page, index, refs_on(dead, index), &chain);
+        unlink_dead(set->table, page, index, refs_on(dead, index), &chain);
     }
     if (chain.first) {
         pgl_set_mark(set);
-        pgl_kill_retire(table, chain);
+        pgl_kill_retire(set->table, chain);
     }
-    for (uint64_t index = 0; (page = pgl_collection_next(set, &index)); index++) {
-        bool has_changed = chain.first && refs_on(dead, index);
-
-        if (!pgl_list_first(page) || (has_changed && !stays_wide(dead, index))) {
-            struct pgl_leaf *leaf = pgl_leaf_find(table, index);
-            bool is_slow = pgl_page_narrow(table, leaf, index) > LONG_WALK;
-
-            if (slow && is_slow && pgl_filter_note_walk(leaf, index)) {
-                *slow = index;
-            }
-        }
-    }
+    narrow_members(set, dead, chain.first, slow);
     return chain.first;
 }
 

@@ -43,10 +43,10 @@ static void note_wait(struct pgl_table *table, const struct pgl_page *page, cons
 }
 
 /* Lock the page of @turn unless it is locked, or another waiter has its turn. */
-static bool try_in_turn(struct pgl_table *table, struct pgl_page *page, struct pgl_turn *turn)
+static bool try_in_turn(struct pgl_table *table, struct pgl_turn *turn)
 {
-    return !(pgl_head(page) & PGL_HEAD_LOCK) && pgl_turn_allows(table, turn) &&
-           pgl_spin_trylock(&page->head, PGL_HEAD_LOCK);
+    return !(pgl_head(turn->page) & PGL_HEAD_LOCK) && pgl_turn_allows(table, turn) &&
+           pgl_spin_trylock(&turn->page->head, PGL_HEAD_LOCK);
 }
 
 /* A question that a waiter asks the filters while another thread, which kills, holds the page. */
@@ -73,34 +73,54 @@ static bool is_answered(const struct pgl_table *table, const struct question *qu
                              question->last_addr);
 }
 
+/* How the wait of a thread that does not starve ends. */
+enum outcome { LOCKED, ANSWERED, STARVES };
+
+/* Try to lock a page, until the thread starves, or the question has an answer, unless it is NULL. */
+static enum outcome lock_for_a_while(struct pgl_table *table, struct pgl_turn *turn, const struct question *question,
+                                     struct pgl_spin_wait *wait)
+{
+    while (wait->rounds < PGL_SPIN_STARVING_ROUNDS) {
+        if (question && is_answered(table, question)) {
+            return ANSWERED;
+        }
+        if (try_in_turn(table, turn)) {
+            return LOCKED;
+        }
+        pgl_spin_wait_on(wait, &turn->page->head);
+    }
+    return STARVES;
+}
+
+/*
+ * Queue for a page, and lock it. The thread has no question any more, because others wait for its lock. It takes short
+ * sleeps only, because the page may be kept for it.
+ */
+static void lock_queued(struct pgl_table *table, struct pgl_turn *turn)
+{
+    pgl_turn_queue(table, turn);
+    while (!try_in_turn(table, turn)) {
+        pgl_spin_wait(&turn->page->head, PGL_SPIN_AWAKE_ROUNDS);
+    }
+    pgl_turn_leave(table, turn);
+}
+
 /*
  * Lock a page, and wait as long as necessary, or until the question has an answer, unless it is NULL. Returns whether
  * the page is locked. A refused thread waits for a write to the head: the holder unlocks it, and the waiter that has
- * its turn locks it. Therefore a waiter that has queued asks no more, because others wait for its lock. It takes short
- * sleeps only, because the page may be kept for it.
+ * its turn locks it.
  */
 static bool lock_in_turn(struct pgl_table *table, struct pgl_page *page, const struct question *question)
 {
     struct pgl_turn turn = {.page = page};
     struct pgl_spin_wait wait = {0};
-    bool queued = false, answered;
+    enum outcome outcome = lock_for_a_while(table, &turn, question, &wait);
 
-    while (!(answered = question && !queued && is_answered(table, question)) && !try_in_turn(table, page, &turn)) {
-        if (queued) {
-            pgl_spin_wait(&page->head, PGL_SPIN_AWAKE_ROUNDS);
-            continue;
-        }
-        pgl_spin_wait_on(&wait, &page->head);
-        if (wait.rounds == PGL_SPIN_STARVING_ROUNDS) {
-            queued = true;
-            pgl_turn_queue(table, &turn);
-        }
-    }
-    if (queued) {
-        pgl_turn_leave(table, &turn);
+    if (outcome == STARVES) {
+        lock_queued(table, &turn);
     }
     note_wait(table, page, &wait);
-    return !answered;
+    return outcome != ANSWERED;
 }
 
 void pgl_page_lock_slow(struct pgl_table *table, struct pgl_page *page, const char *place)
@@ -141,7 +161,7 @@ bool pgl_page_trylock_slow(struct pgl_table *table, struct pgl_page *page, const
     if (!pgl_witness_may_lock(table, page, false, place)) {
         return false;
     }
-    if (!(pgl_table_special(table) & PGL_SPECIAL_EXTERNAL) && !try_in_turn(table, page, &turn)) {
+    if (!(pgl_table_special(table) & PGL_SPECIAL_EXTERNAL) && !try_in_turn(table, &turn)) {
         return false;
     }
     pgl_witness_locked(table, page, place);

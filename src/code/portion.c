@@ -55,8 +55,15 @@
 #define PORTION 512u
 #endif
 
+/* The work that a portion leaves to the next one on the pages of its leaf. */
+struct rest {
+    uint64_t page; /* it may list more victims, and its filters are wide; the next portion holds it. Or NO_PAGE */
+    size_t limit;  /* of the next portion's victims */
+};
+
 struct portion {
     const struct pgl_choice *choice;
+    struct pgl_leaf *leaf;
     struct pgl_collection set;
     struct pgl_refs dead;
     struct pgl_collection *wide; /* pages that the call narrows when its portions are over */
@@ -92,19 +99,6 @@ static bool is_victim(const struct pgl_choice *choice, uintptr_t ref)
     return meets(choice, ref) && (!choice->chosen || is_chosen(pgl_ref_tb(ref)));
 }
 
-static void begin(struct portion *portion, struct pgl_table *table, const struct pgl_choice *choice,
-                  struct pgl_collection *wide, size_t limit)
-{
-    portion->choice = choice;
-    pgl_set_init(&portion->set, table);
-    portion->set.kills = true;
-    portion->dead = (struct pgl_refs){.rest = NO_PAGE};
-    portion->wide = wide;
-    portion->limit = limit;
-    portion->unasked = NO_PAGE;
-    portion->seen = 0;
-}
-
 /* Begin to walk the extents of a page that may be in the range of the choice. */
 static uintptr_t begin_walk(const struct portion *portion, struct pgl_walk *walk, struct pgl_page *page, uint64_t index)
 {
@@ -131,6 +125,7 @@ static void ask(struct portion *portion, struct pgl_page *page, uint64_t index)
     uintptr_t ref;
     size_t n = 0;
 
+    pgl_witness_list(portion->set.table, page, index);
     for (ref = begin_walk(portion, &walk, page, index); ref && n <= limit_of(portion);
          ref = pgl_walk_next(&walk, ref)) {
         struct pgl_tb *tb = pgl_ref_tb(ref);
@@ -150,25 +145,42 @@ static void ask(struct portion *portion, struct pgl_page *page, uint64_t index)
     }
 }
 
-/* Lock a page of the portion's leaf. Returns whether the portion has room for another. */
-static bool add_page(struct portion *portion, struct pgl_leaf *leaf, uint64_t index)
+/* Lock a page of the portion's leaf. */
+static void add_page(struct portion *portion, uint64_t index)
 {
-    struct pgl_page *page = pgl_leaf_page(leaf, index);
-
     if (pgl_set_add(&portion->set, index) != PGL_SET_MEMBER) {
-        pgl_witness_list(portion->set.table, page, index);
-        ask(portion, page, index);
+        ask(portion, pgl_leaf_page(portion->leaf, index), index);
     }
+}
+
+static bool has_room(const struct portion *portion)
+{
     return portion->seen < portion->limit;
+}
+
+/* Begin a portion with the page that the one before has left. */
+static void begin(struct portion *portion, struct pgl_collection *wide, const struct pgl_choice *choice,
+                  struct pgl_leaf *leaf, const struct rest *rest)
+{
+    portion->choice = choice;
+    portion->leaf = leaf;
+    pgl_set_init(&portion->set, wide->table);
+    portion->set.kills = true;
+    portion->dead = (struct pgl_refs){.rest = NO_PAGE};
+    portion->wide = wide;
+    portion->limit = rest->limit;
+    portion->unasked = NO_PAGE;
+    portion->seen = 0;
+    if (rest->page != NO_PAGE) {
+        add_page(portion, rest->page);
+    }
 }
 
 /* Add all pages of a block to the set of a portion that holds its page @index. */
 static enum pgl_set_change add_pages_of(struct portion *portion, const struct pgl_tb *tb, uint64_t index)
 {
-    struct pgl_table *table = portion->set.table;
-
     for (unsigned which = 0; which < tb->nextents; which++) {
-        uint64_t other = pgl_tb_page(table, tb, which);
+        uint64_t other = pgl_tb_page(portion->set.table, tb, which);
         enum pgl_set_change change = pgl_set_add(&portion->set, other);
 
         if (change == PGL_SET_NO_MEMORY || (change == PGL_SET_RELOCKED && other < index)) {
@@ -207,11 +219,9 @@ static void add_partners(struct portion *portion)
     uint64_t index = portion->first;
 
     while ((page = pgl_collection_next(&portion->set, &index)) && index <= portion->last) {
-        enum pgl_set_change change = PGL_SET_MEMBER;
+        enum pgl_set_change change =
+            pgl_head(page) & PGL_HEAD_CROSS ? add_partners_of(portion, page, index) : PGL_SET_MEMBER;
 
-        if (pgl_head(page) & PGL_HEAD_CROSS) {
-            change = add_partners_of(portion, page, index);
-        }
         if (change == PGL_SET_NO_MEMORY) {
             return;
         }
@@ -276,23 +286,37 @@ static void mark(struct portion *portion)
     portion->dead.rest = portion->unasked;
 }
 
-/*
- * Kill the victims of a portion and unlock its pages. @owed is the page that the portion before left wide, or NO_PAGE;
- * it is a member. @more: the call goes on behind the range of the portion. Returns whether any block died.
- */
-static bool finish(struct portion *portion, uint64_t owed, bool more)
+/* The limit of the next portion. One victim, if the last portion left some and killed none for want of memory. */
+static size_t next_limit(const struct portion *portion, bool killed)
 {
-    struct pgl_table *table = portion->set.table;
+    if (killed || portion->dead.rest == NO_PAGE) {
+        return PORTION;
+    }
+    if (portion->limit == 1) {
+        sched_yield(); /* the victim is on so many leaves that its set needs memory */
+    }
+    return 1;
+}
+
+/*
+ * Kill the victims of a portion and unlock its pages. *@rest was left by the portion before, and becomes what this one
+ * leaves. @more: the call goes on behind the range of the portion. Returns whether any block died.
+ */
+static bool finish(struct portion *portion, struct rest *rest, bool more)
+{
+    const uint64_t owed = rest->page;
     bool killed;
 
     add_partners(portion);
     mark(portion);
-    portion->dead.wide = more || portion->dead.rest != NO_PAGE ? portion->wide : NULL;
+    rest->page = portion->dead.rest;
+    portion->dead.wide = more || rest->page != NO_PAGE ? portion->wide : NULL;
     killed = pgl_kill_marked(&portion->set, &portion->dead, NULL);
-    if (owed != NO_PAGE && owed != portion->dead.rest) {
-        pgl_page_narrow(table, pgl_leaf_find(table, owed), owed);
+    if (owed != NO_PAGE && owed != rest->page) {
+        pgl_page_narrow(portion->set.table, portion->leaf, owed);
     }
     pgl_collection_unlock_at(&portion->set, pgl_witness_place());
+    rest->limit = next_limit(portion, killed);
     return killed;
 }
 
@@ -314,18 +338,6 @@ static void narrow_noted(struct pgl_collection *wide)
     pgl_set_init(wide, table);
 }
 
-/* The limit of the next portion. One victim, if the last portion left some and killed none for want of memory. */
-static size_t next_limit(const struct portion *portion, bool killed)
-{
-    if (killed || portion->dead.rest == NO_PAGE) {
-        return PORTION;
-    }
-    if (portion->limit == 1) {
-        sched_yield(); /* the victim is on so many leaves that its set needs memory */
-    }
-    return 1;
-}
-
 /* Whether a page may list a block with bytes in the range, by its filters. Needs no lock; the caller has fenced. */
 static bool may_meet(const struct pgl_table *table, const struct pgl_choice *choice, uint64_t index)
 {
@@ -336,41 +348,44 @@ static bool may_meet(const struct pgl_table *table, const struct pgl_choice *cho
 }
 
 /*
- * Kill the victims on the pages from @index to @last, which lie in one leaf. A portion that leaves victims on a page is
- * followed by one that begins with this page.
+ * Lock the pages from @index to @last, which lie in the portion's leaf and may list victims, as long as the portion has
+ * room. Returns the page behind the last one that was looked at.
+ */
+static uint64_t add_pages(struct portion *portion, uint64_t index, uint64_t last)
+{
+    while (has_room(portion) && (index = pgl_leaf_next_code(portion->leaf, index, last)) <= last) {
+        if (may_meet(portion->set.table, portion->choice, index)) {
+            add_page(portion, index);
+        }
+        index++;
+    }
+    return index;
+}
+
+/*
+ * Kill the victims on the pages from @index to @last, which lie in one leaf. A portion that leaves a page is followed
+ * by one that begins with this page.
  */
 static bool kill_in_leaf(struct pgl_collection *wide, const struct pgl_choice *choice, struct pgl_leaf *leaf,
                          uint64_t index, uint64_t last)
 {
-    struct pgl_table *table = wide->table;
-    size_t limit = PORTION;
-    uint64_t owed = NO_PAGE;
-    bool killed, any = false;
+    struct rest rest = {NO_PAGE, PORTION};
+    bool any = false;
 
     do {
         struct portion portion;
-        bool room = true;
 
-        begin(&portion, table, choice, wide, limit);
+        begin(&portion, wide, choice, leaf, &rest);
         portion.first = index;
-        if (owed != NO_PAGE) {
-            room = add_page(&portion, leaf, index++);
-        }
-        while (room && (index = pgl_leaf_next_code(leaf, index, last)) <= last) {
-            if (may_meet(table, choice, index)) {
-                room = add_page(&portion, leaf, index);
-            }
-            index++;
-        }
+        index = add_pages(&portion, rest.page == NO_PAGE ? index : rest.page + 1, last);
         if (!portion.set.members) {
             break;
         }
         portion.last = index - 1;
-        killed = finish(&portion, owed, portion.last < choice->last_addr >> table->page_bits);
-        any |= killed;
-        limit = next_limit(&portion, killed);
-        owed = portion.dead.rest;
-        index = owed != NO_PAGE ? owed : index;
+        any |= finish(&portion, &rest, portion.last < choice->last_addr >> wide->table->page_bits);
+        if (rest.page != NO_PAGE) {
+            index = rest.page;
+        }
     } while (index <= last);
     return any;
 }
@@ -407,24 +422,18 @@ static uint32_t state_of(const struct pgl_tb *tb)
     return __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE);
 }
 
-/* Lock the pages of the first of @n named blocks, and of those behind it that are in the same leaf. */
-static void add_named(struct portion *portion, struct pgl_leaf *leaf, struct pgl_tb *const *tbs, size_t n)
+/* Lock the pages of the first of @n named blocks, and of those behind it that are in the portion's leaf. */
+static void add_named(struct portion *portion, struct pgl_tb *const *tbs, size_t n)
 {
-    struct pgl_table *table = portion->set.table;
+    for (size_t i = 0; i < n && has_room(portion) && (!i || is_chosen(tbs[i])) && pgl_tb_has(tbs[i], 0); i++) {
+        uint64_t index = pgl_tb_page(portion->set.table, tbs[i], 0);
 
-    for (size_t i = 0; i < n && (!i || is_chosen(tbs[i])) && pgl_tb_has(tbs[i], 0); i++) {
-        uint64_t index = pgl_tb_page(table, tbs[i], 0);
-        bool room;
-
-        if (index - leaf->first_index >= PGL_LEVEL_SIZE) {
+        if (index - portion->leaf->first_index >= PGL_LEVEL_SIZE) {
             break;
         }
-        room = add_page(portion, leaf, index);
+        add_page(portion, index);
         if (state_of(tbs[i]) == PGL_TB_LIVE) {
             choose(tbs[i]); /* it was being linked, perhaps, when it was chosen before */
-        }
-        if (!room) {
-            break;
         }
     }
 }
@@ -432,32 +441,22 @@ static void add_named(struct portion *portion, struct pgl_leaf *leaf, struct pgl
 /* Kill the first of @n named blocks, and with it those that are chosen on its page, or come next and are near. */
 static bool kill_near(struct pgl_collection *wide, struct pgl_tb *const *tbs, size_t n)
 {
-    struct pgl_table *table = wide->table;
     const struct pgl_choice choice = {.last_addr = UINT64_MAX, .chosen = true};
-    struct pgl_leaf *leaf = pgl_leaf_find(table, pgl_tb_page(table, tbs[0], 0));
-    size_t limit = PORTION;
-    uint64_t owed = NO_PAGE;
-    bool met, killed, any = false;
+    const uint64_t index = pgl_tb_page(wide->table, tbs[0], 0);
+    struct pgl_leaf *leaf = pgl_leaf_find(wide->table, index);
+    struct rest rest = {NO_PAGE, PORTION};
+    bool met, any = false;
 
     do {
         struct portion portion;
-        bool room = true;
 
-        begin(&portion, table, &choice, wide, limit);
+        begin(&portion, wide, &choice, leaf, &rest);
         portion.first = leaf->first_index;
         portion.last = leaf->first_index + (PGL_LEVEL_SIZE - 1);
-        if (owed != NO_PAGE) {
-            room = add_page(&portion, leaf, owed);
-        }
-        if (room) {
-            add_named(&portion, leaf, tbs, n);
-        }
-        met = has(&portion, pgl_tb_page(table, tbs[0], 0));
-        killed = finish(&portion, owed, n > 1);
-        any |= killed;
-        limit = next_limit(&portion, killed);
-        owed = portion.dead.rest;
-    } while (owed != NO_PAGE || !met);
+        add_named(&portion, tbs, n);
+        met = has(&portion, index);
+        any |= finish(&portion, &rest, n > 1);
+    } while (rest.page != NO_PAGE || !met);
     return any;
 }
 

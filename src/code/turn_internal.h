@@ -12,7 +12,7 @@
  * @process: the number of this process, or 0 until a call below needs it. A wait asks the system for it once
  */
 struct pgl_turn {
-    const struct pgl_page *page;
+    struct pgl_page *page;
     struct pgl_turn *behind;
     uintptr_t process;
 };

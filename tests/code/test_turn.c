@@ -137,7 +137,7 @@ static void test_turn_is_of_one_page(void **state)
 static void test_turn_first_queued_first_served(void **state)
 {
     struct pgl_turn first, other, second, third, unqueued;
-    const struct pgl_page *page;
+    struct pgl_page *page;
     struct emu emu;
 
     (void)state;

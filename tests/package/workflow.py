@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Usage: workflow.py SOURCES: a host would accept .github/workflows, and its commands name what exists: keys, events and
-expressions that hosts know, an image of a Debian that tests/fresh/run knows, packages that apt knows, files of the source,
-and steps of .ci/run. Nothing is run, and no network is used."""
+"""Usage: workflow.py SOURCES: a host would accept .github/workflows, and its commands name what exists: keys, events
+and expressions that hosts know, an image of a Debian that tests/fresh/run knows, packages that apt knows, files of the
+source, and steps of .ci/run. Nothing is run, and no network is used."""
 import functools
 import pathlib
 import re
@@ -67,7 +67,8 @@ class Checker:
             step = self.keys(step, STEP, f"{name}: a step")
             self.demand(("run" in step) != ("uses" in step), f"{name}: a step has run or uses")
             if "uses" in step:
-                self.demand(re.fullmatch(r"actions/checkout@v\d+", step["uses"]), f"{name}: unknown action: {step['uses']}")
+                action = step["uses"]
+                self.demand(re.fullmatch(r"actions/checkout@v\d+", action), f"{name}: unknown action: {action}")
                 self.keys(step.get("with", {}), CHECKOUT, f"{name}: with")
             else:
                 self.demand("with" not in step, f"{name}: a step has run and with")

@@ -208,9 +208,29 @@ class CodePages(unittest.TestCase):
                     exception, = self.on_another_thread(lambda: held.__exit__(None, None, None))
                     self.assertIsInstance(exception, RuntimeError)
                     self.assertRegex(str(exception), "another thread")
-                with self.assertRaisesRegex(RuntimeError, "are held"):
+                with self.assertRaisesRegex(RuntimeError, "pages are held"):
                     self.table.close()
             self.assertEqual(self.on_another_thread(lambda: self.table.invalidate_page(7)), [])
+
+    def test_table_that_another_thread_calls_does_not_close(self):
+        inside, over, exceptions = threading.Event(), threading.Event(), []
+
+        def retired(_):
+            inside.set()
+            over.wait()
+
+        table = pagelock.Table(retired=retired)
+        with table.bracket(7) as bracket:
+            bracket.commit(Block((0x7010, 0x7043)))
+        thread = threading.Thread(target=lambda: exceptions.extend(self.on_another_thread(table.flush)))
+        thread.start()
+        inside.wait()
+        with self.assertRaisesRegex(RuntimeError, "another thread calls it"):
+            table.close()
+        over.set()
+        thread.join()
+        table.close()
+        self.assertEqual(exceptions, [])
 
     def test_block_that_is_being_linked_does_not_change(self):
         block, other, exceptions = Block((0x7010, 0x7043)), pagelock.Table(), []
@@ -415,8 +435,11 @@ class Advice(unittest.TestCase):
         def close(_):
             advisor.close()
 
+        def decide(_):
+            advisor.decide(1, 999)
+
         with pagelock.Advisor() as advisor:
-            for page, (absent, exception) in enumerate(((fail, KeyError), (close, RuntimeError))):
+            for page, (absent, exception) in enumerate(((fail, KeyError), (close, RuntimeError), (decide, RuntimeError))):
                 with self.assertRaises(exception):
                     for index in range(100):
                         advisor.decide(200 * page + index, 999, absent=absent)

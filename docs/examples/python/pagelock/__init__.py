@@ -17,7 +17,7 @@ library, a call raises
                   touch memory that is not its own;
     RuntimeError  where a thread would wait for itself: for most calls of one that holds pages, and in a callback; for
                   pages that another thread holds, and brackets that it has begun; and for the close() of a table with
-                  held pages.
+                  held pages, or while another thread is in a call.
 A callback may be called on any thread that is inside the library, with pages locked. If it raises, the library goes on
 as if it had returned None, and the call that led to it raises the exception when it is done.
 """

@@ -183,18 +183,39 @@ def failed():
 class Owned:
     """An object of the library's, until close(). The library does not survive NULL in its place."""
 
-    _address, _free = None, None
+    _free = None
 
-    @property
-    def address(self):
-        if not self._address:
-            raise ValueError(f"the {type(self).__name__} is closed")
-        return self._address
+    def __init__(self, address):
+        if not address:
+            raise failed()
+        self._address, self._users, self._lock = address, 0, threading.Lock()
+
+    def begin(self):
+        """The address. The object is not closed before end()."""
+        with self._lock:
+            if not self._address:
+                raise ValueError(f"the {type(self).__name__} is closed")
+            self._users += 1
+            return self._address
+
+    def end(self):
+        with self._lock:
+            self._users -= 1
+
+    def call(self, function, *arguments):
+        address = self.begin()
+        try:
+            return function(address, *arguments)
+        finally:
+            self.end()
 
     def close(self):
         if this_thread.callbacks:
             raise RuntimeError("a callback cannot close what calls it")
-        address, self._address = self._address, None
+        with self._lock:
+            if self._users:
+                raise RuntimeError(f"the {type(self).__name__} is in use: pages are held, or another thread calls it")
+            address, self._address = self._address, None
         if address:
             self._free(address)
 

@@ -82,12 +82,16 @@ class Held:
         if not self._entered.acquire(blocking=False):
             raise RuntimeError("another thread has entered this")
         try:
-            value = self._acquire()
+            self._address = self.table.begin()
+            try:
+                value = self._acquire(self._address)
+            except BaseException:
+                self.table.end()
+                raise
         except BaseException:
             self._entered.release()
             raise
         this_thread.held.append(self)
-        self.table.held.append(self)
         return value
 
     def __exit__(self, *exception):
@@ -104,19 +108,19 @@ class Held:
 
     def _forget(self):
         this_thread.held.remove(self)
-        self.table.held.remove(self)
+        self.table.end()
         self._entered.release()
 
 
 class Page(Held):
-    def _acquire(self):
-        self._page = lib.pgl_page_get(self.table.address, self.index)
+    def _acquire(self, table):
+        self._page = lib.pgl_page_get(table, self.index)
         if not self._page:
             raise failed()
-        lib.pgl_page_lock(self.table.address, self._page)
+        lib.pgl_page_lock(table, self._page)
 
     def _release(self):
-        lib.pgl_page_unlock(self.table.address, self._page)
+        lib.pgl_page_unlock(self._address, self._page)
 
 
 class Range(Held):
@@ -124,8 +128,8 @@ class Range(Held):
         super().__init__(table)
         self._struct, self._range = Struct("collection"), (first_addr, last_addr)
 
-    def _acquire(self):
-        if not lib.pgl_collection_lock(self._struct, self.table.address, *self._range):
+    def _acquire(self, table):
+        if not lib.pgl_collection_lock(self._struct, table, *self._range):
             raise failed()
         index, indices = c_uint64(0), []
         while lib.pgl_collection_next(self._struct, byref(index)):
@@ -144,9 +148,9 @@ class Bracket(Held):
         super().__init__(table)
         self._struct, self._indices = Struct("bracket"), {index}
 
-    def _acquire(self):
+    def _acquire(self, table):
         try:
-            if not lib.pgl_bracket_begin(self._struct, self.table.address, *self._indices):
+            if not lib.pgl_bracket_begin(self._struct, table, *self._indices):
                 raise failed()
         except BaseException:
             if lib.pgl_bracket_is_open(self._struct):  # a callback has raised
@@ -221,7 +225,6 @@ class Table(Owned):
                  **members):
         self.page_bits = page_bits
         self.blocks = {}  # the linked blocks by their addresses: nothing may free one while it is linked
-        self.held = []    # by any thread
         self._publish_, self._retired_ = publish, retired
         ops = Struct("tb_ops", retired=callback(ON_RETIRED, self._retired))
         if first_code:
@@ -231,13 +234,9 @@ class Table(Owned):
         if publish:
             ops["publish"] = callback(ON_PUBLISH, self._publish)
         self._config = Struct("table_config", page_bits=page_bits, addr_bits=addr_bits, ops=ops, **members)
-        self._address = lib.pgl_table_new(self._config)
-        if not self._address:
-            raise failed()
+        super().__init__(lib.pgl_table_new(self._config))
 
     def close(self):
-        if self.held:
-            raise RuntimeError("pages of the table are held")
         super().close()
         self.blocks.clear()
 
@@ -280,11 +279,11 @@ class Table(Owned):
 
     def exists(self, index):
         """Whether the page has been allocated."""
-        return bool(lib.pgl_page_find(self.address, index))
+        return bool(self.call(lib.pgl_page_find, index))
 
     def _kill(self, call, *arguments, running):
         self.may_wait()
-        answer = call(self.address, *arguments, None if running is None else block_of(running))
+        answer = self.call(call, *arguments, None if running is None else block_of(running))
         if answer == _ERROR:
             raise failed()
         return Kill(answer)
@@ -295,7 +294,7 @@ class Table(Owned):
 
     def is_clean(self, addr, length):
         """Whether a store there would meet no code."""
-        return lib.pgl_store_is_clean(self.address, addr, length)
+        return self.call(lib.pgl_store_is_clean, addr, length)
 
     def invalidate(self, block, running=None):
         if block_of(block).table not in (None, self):
@@ -315,12 +314,12 @@ class Table(Owned):
     def stats(self):
         """{"blocks": 3, ...}"""
         stats = Struct("table_stats")
-        lib.pgl_table_get_stats(self.address, stats)
+        self.call(lib.pgl_table_get_stats, stats)
         return {name.partition(".")[2]: stats[name.partition(".")[2]] for name in MEMBERS
                 if name.startswith("table_stats.")}
 
     def check(self):
         """The violated invariants of a table at rest: an empty list."""
         said = []
-        lib.pgl_table_check(self.address, callback(ON_VIOLATION, lambda what, _: said.append(what.decode())), None)
+        self.call(lib.pgl_table_check, callback(ON_VIOLATION, lambda what, _: said.append(what.decode())), None)
         return said

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Faulting pages: the advisor."""
-from .binding import ON_PAGE, Owned, Struct, callback, failed, lib
+import threading
+
+from .binding import ON_PAGE, Owned, Struct, callback, failed, lib, this_thread
 
 
 class Advisor(Owned):
@@ -10,9 +12,8 @@ class Advisor(Owned):
     _free = lib.pgl_advisor_free
 
     def __init__(self, fault_ns=0, page_ns=0):
-        self._address = lib.pgl_advisor_new(self._costs(fault_ns, page_ns))
-        if not self._address:
-            raise failed()
+        super().__init__(lib.pgl_advisor_new(self._costs(fault_ns, page_ns)))
+        self._turn = threading.Lock()  # one call at a time
 
     @staticmethod
     def _costs(fault_ns, page_ns):
@@ -23,8 +24,14 @@ class Advisor(Owned):
         return costs
 
     def set_costs(self, fault_ns, page_ns):
-        if not lib.pgl_advisor_set_costs(self.address, self._costs(fault_ns, page_ns)):
+        if not self._in_turn(lib.pgl_advisor_set_costs, self._costs(fault_ns, page_ns)):
             raise failed()
+
+    def _in_turn(self, function, *arguments):
+        if this_thread.callbacks:
+            raise RuntimeError("a callback cannot wait for an advisor")
+        with self._turn:
+            return self.call(function, *arguments)
 
     def decide(self, demand, last, absent=None, before=63, after=63, budget=63):
         """(reason, first page, last page) for a fault on page @demand of [0, @last]: "start", "up", ... The function
@@ -33,7 +40,7 @@ class Advisor(Owned):
         args["row.before"], args["row.after"] = before, after
         if absent:
             args["eligible.page"] = callback(ON_PAGE, lambda _, page: absent(page))
-        reason = lib.pgl_reason_name(lib.pgl_advisor_decide(self.address, args, cluster)).decode()
+        reason = lib.pgl_reason_name(self._in_turn(lib.pgl_advisor_decide, args, cluster)).decode()
         if reason == "outside":
             raise IndexError(demand)
         return reason, cluster["first"], cluster["last"]

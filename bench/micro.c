@@ -50,6 +50,7 @@ GPtrArray *micro_all(void)
     micro_fence_cases(cases);
     micro_flood_cases(cases);
     micro_fault_cases(cases);
+    micro_handover_cases(cases);
     micro_hold_cases(cases);
     micro_kill_cases(cases);
     micro_memory_cases(cases);

@@ -85,6 +85,7 @@ void micro_code_cases(GPtrArray *cases);
 void micro_fence_cases(GPtrArray *cases);
 void micro_flood_cases(GPtrArray *cases);
 void micro_fault_cases(GPtrArray *cases);
+void micro_handover_cases(GPtrArray *cases);
 void micro_hold_cases(GPtrArray *cases);
 void micro_kill_cases(GPtrArray *cases);
 void micro_memory_cases(GPtrArray *cases);

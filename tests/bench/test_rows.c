@@ -171,6 +171,11 @@ void micro_flood_cases(GPtrArray *cases)
     (void)cases;
 }
 
+void micro_handover_cases(GPtrArray *cases)
+{
+    (void)cases;
+}
+
 void micro_fault_cases(GPtrArray *cases)
 {
     (void)cases;

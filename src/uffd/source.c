@@ -331,7 +331,9 @@ int pgl_source_read(struct pgl_delivery *delivery, const struct pgl_source *sour
     have = have < wanted ? have : wanted; /* the file may have grown since it was mapped */
     pgl_count(&delivery->pager->stats.bytes_read, have);
     pgl_count(&delivery->pager->stats.requests, 1);
-    memset(delivery->buffer + have, 0, length - have);
+    if (have < length) {
+        memset(delivery->buffer + have, 0, length - have);
+    }
     *whole = have == wanted ? npages : have / delivery->pager->page_size;
     return error;
 }

@@ -15,6 +15,10 @@
  *              Because of R2, R4 and R5, threads that fault on one page together cost one read.
  *              (test_uffd_page_given_back_is_fetched_again, test_uffd_threads_that_want_a_page_read_it_once,
  *              test_uffd_memory_that_grew_is_plain_beyond_its_file)
+ * READING ON   R6: a handler that has answered reads again before it waits, but so many times in a row only, because
+ *              other events may wait. If it finds nothing, it does not try after the next few waits, because a vain
+ *              read costs a thread on another processor, or one that does something else, what it saves this one.
+ *              (test_uffd_handler_reads_on_but_not_for_ever, test_uffd_handler_does_not_read_in_vain_again_and_again)
  * COUNTS       The kernel wakes no thread that waits for a page. The handler wakes it, after it has counted everything
  *              that it did for the page.
  * OUT OF ORDER A thread that forks may hold malloc's locks until its event is read. Therefore neither a handler nor
@@ -39,6 +43,9 @@
 #include "delivery_internal.h"
 #include "late_internal.h"
 #include "limit_internal.h"
+
+#define IN_A_ROW 32 /* messages that are read without a wait */
+#define PATIENCE 8  /* waits without another read, after one that was in vain */
 
 /* For pgl_delivery_persist(): nothing was refused, but the thread will fault again, and events come first (E4). */
 static int ask_for_events(struct pgl_delivery *delivery, void *arg)
@@ -298,6 +305,24 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
     return n;
 }
 
+/*
+ * Serve a space that has a message, and read on until it has none. A thread that shares the processor of its handler
+ * may have run and faulted again while the handler woke it; then a read spares a wait.
+ */
+static void serve_on(struct pgl_handler *handler, uint64_t number)
+{
+    size_t max = handler->uffd->share;
+    unsigned more = handler->patience == 0 ? IN_A_ROW : 0; /* R6 */
+    size_t n = serve(handler, number, max);
+
+    handler->patience -= handler->patience > 0;
+    while (n > 0 && more > 0) {
+        n = serve(handler, number, max);
+        more--;
+        handler->patience = n > 0 ? 0 : PATIENCE;
+    }
+}
+
 /* Answer the faults that wait already, before the handler ends. */
 static void serve_the_rest(struct pgl_handler *handler)
 {
@@ -341,7 +366,7 @@ static void *handle(void *arg)
             }
             break;
         default:
-            serve(handler, event.data.u64, handler->uffd->share);
+            serve_on(handler, event.data.u64);
         }
     }
 }

@@ -172,6 +172,7 @@ struct pgl_handler {
     struct pgl_put put[PGL_UFFD_BATCH]; /* one for each fault of the batch that was handled */
     uint64_t epoch;                     /* of the pager when the batch was read */
     unsigned nput;
+    unsigned patience; /* waits before it reads on again without one */
 };
 
 /* A pager. */

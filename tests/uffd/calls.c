@@ -86,13 +86,35 @@ static int inject(enum call call, unsigned long request)
 
 WRAP(int, epoll_create1, (int flags), (flags), CALL_EPOLL_CREATE, 0)
 WRAP(int, epoll_ctl, (int fd, int op, int of, struct epoll_event *event), (fd, op, of, event), CALL_EPOLL_CTL, 0)
-WRAP(int, epoll_wait, (int fd, struct epoll_event *events, int n, int timeout), (fd, events, n, timeout),
-     CALL_EPOLL_WAIT, 0)
 WRAP(int, eventfd, (unsigned n, int flags), (n, flags), CALL_EVENTFD, 0)
 WRAP(int, timerfd_create, (int clock, int flags), (clock, flags), CALL_TIMERFD, 0)
 WRAP(int, mprotect, (void *addr, size_t length, int prot), (addr, length, prot), CALL_MPROTECT, 0)
 WRAP(int, munlock, (const void *addr, size_t length), (addr, length), CALL_MUNLOCK, 0)
 WRAP(int, msync, (void *addr, size_t length, int flags), (addr, length, flags), CALL_MSYNC, 0)
+
+bool patient;
+unsigned handler_waits, handler_reads;
+
+int __real_epoll_wait(int fd, struct epoll_event *events, int n, int timeout);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int n, int timeout);
+int __wrap_epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
+{
+    __atomic_fetch_add(&handler_waits, 1, __ATOMIC_RELEASE);
+    return inject(CALL_EPOLL_WAIT, 0) ? -1 : __real_epoll_wait(fd, events, n, timeout);
+}
+
+/* Read a message, and wait for it if the test says so. */
+static ssize_t read_message(int fd, void *buffer, size_t length)
+{
+    ssize_t n = __real_read(fd, buffer, length);
+
+    while (n < 0 && errno == EAGAIN && __atomic_load_n(&patient, __ATOMIC_ACQUIRE)) {
+        usleep(100);
+        n = __real_read(fd, buffer, length);
+    }
+    __atomic_fetch_add(&handler_reads, 1, __ATOMIC_RELEASE);
+    return n;
+}
 
 bool swapped;
 
@@ -302,7 +324,10 @@ ssize_t __real_read(int fd, void *buffer, size_t length);
 ssize_t __wrap_read(int fd, void *buffer, size_t length);
 ssize_t __wrap_read(int fd, void *buffer, size_t length)
 {
-    ssize_t n = inject(CALL_READ, 0) ? -1 : __real_read(fd, buffer, length);
+    bool messages = length >= sizeof(struct uffd_msg) && length % sizeof(struct uffd_msg) == 0;
+    ssize_t n = inject(CALL_READ, 0) ? -1
+                : messages           ? read_message(fd, buffer, length)
+                                     : __real_read(fd, buffer, length);
 
     if (n == sizeof(struct uffd_msg) && ((struct uffd_msg *)buffer)->event != UFFD_EVENT_PAGEFAULT) {
         hold_event();

@@ -509,6 +509,44 @@ static void test_uffd_whatever_is_refused_is_done_by_the_same_fault(void **state
     munmap(grown + NPAGES * PAGE, NPAGES * PAGE);
 }
 
+/* Each fault has its message when the handler reads again: it waits once for each 33 of them. */
+static void test_uffd_handler_reads_on_but_not_for_ever(void **state)
+{
+    struct fixture *f = *state;
+
+    __atomic_store_n(&handler_waits, 0, __ATOMIC_RELEASE);
+    assert_true(try_new(f));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    __atomic_store_n(&patient, true, __ATOMIC_RELEASE);
+    for (uint64_t page = 0; page < NPAGES; page++) {
+        assert_true(shows_page(f, page));
+    }
+    assert_int_equal(__atomic_load_n(&handler_waits, __ATOMIC_ACQUIRE), 2);
+    __atomic_store_n(&patient, false, __ATOMIC_RELEASE);
+}
+
+/* No fault has its message when the handler reads again: it tries that after one wait of nine. */
+static void test_uffd_handler_does_not_read_in_vain_again_and_again(void **state)
+{
+    struct fixture *f = *state;
+    unsigned reads_before;
+
+    __atomic_store_n(&handler_waits, 0, __ATOMIC_RELEASE);
+    assert_true(try_new(f));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    reads_before = __atomic_load_n(&handler_reads, __ATOMIC_ACQUIRE);
+    for (uint64_t page = 0; page < 18; page++) {
+        while (__atomic_load_n(&handler_waits, __ATOMIC_ACQUIRE) <= page) {
+            usleep(100);
+        }
+        assert_true(shows_page(f, page));
+    }
+    while (__atomic_load_n(&handler_waits, __ATOMIC_ACQUIRE) <= 18) {
+        usleep(100);
+    }
+    assert_int_equal(__atomic_load_n(&handler_reads, __ATOMIC_ACQUIRE) - reads_before, 18 + 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -524,6 +562,8 @@ int main(void)
         TEST(test_uffd_page_that_is_waited_for_comes_first),
         TEST(test_uffd_signals_run_on_no_thread_of_the_pager),
         TEST(test_uffd_whatever_is_refused_is_done_by_the_same_fault),
+        TEST(test_uffd_handler_reads_on_but_not_for_ever),
+        TEST(test_uffd_handler_does_not_read_in_vain_again_and_again),
     };
 #undef TEST
 

@@ -346,7 +346,7 @@ static int data_request(void *pager, const struct pgl_request *request)
                               : pgl_delivery_bring(delivery, request, request->pager_demand, &awaited);
     for (uint64_t page = request->range.first; error == 0 && page <= request->range.last; page = run.last + 1) {
         run = awaited;
-        if (page != awaited.first) {
+        if (page < awaited.first || page > awaited.last) { /* it may begin within a huge page */
             error = pgl_delivery_bring(delivery, request, page, &run);
         }
     }

@@ -114,6 +114,25 @@ static void test_uffd_huge_page_is_prefetched_by_one_request(void **state)
     end(f, false);
 }
 
+/* The pages before it in its huge page come with it, and cost no request of their own. */
+static void test_uffd_huge_page_is_prefetched_from_its_middle_on(void **state)
+{
+    struct fixture *f = *state;
+
+    NEED_HUGE(f);
+    fill(f->file, 0, FIRST + 2 * UNIT);
+    start(f);
+    assert_true(pgl_uffd_prefetch(f->uffd, huge + 100 * PAGE, UNIT * PAGE));
+    assert_int_equal(stats_of(f).prefetches, 2);
+    assert_int_equal(stats_of(f).requests, 2);
+    assert_int_equal(stats_of(f).bytes_read, 2 * HUGE);
+    for (uint64_t page = 0; page < 2 * UNIT; page++) {
+        assert_true(is_page(huge + page * PAGE, FIRST + page));
+    }
+    assert_int_equal(stats_of(f).faults, 0);
+    end(f, false);
+}
+
 /* The set's cluster would reach from the second huge page into the first one. */
 static void test_uffd_huge_page_follows_no_working_set(void **state)
 {
@@ -298,12 +317,14 @@ static void test_uffd_huge_page_comes_to_a_thread_that_serves_itself(void **stat
     fill(f->file, 0, FIRST + 2 * UNIT);
     f->config.handover = PGL_UFFD_SIGBUS;
     start(f);
-    for (uint64_t page = 0; page < 2 * UNIT; page++) {
+    for (uint64_t page = 0; page < 2 * UNIT; page++) { /* the first one begins no huge page */
         uint64_t at = (page * 7 + 100) % (2 * UNIT);
 
         assert_true(is_page(huge + at * PAGE, FIRST + at));
     }
     assert_int_equal(stats_of(f).faults, 2);
+    assert_int_equal(stats_of(f).requests, 2);
+    assert_int_equal(stats_of(f).bytes_read, 2 * HUGE);
     end(f, false);
 }
 
@@ -345,6 +366,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_uffd_huge_page_costs_one_fault),
         TEST(test_uffd_huge_page_is_prefetched_by_one_request),
+        TEST(test_uffd_huge_page_is_prefetched_from_its_middle_on),
         TEST(test_uffd_huge_page_follows_no_working_set),
         TEST(test_uffd_huge_page_is_written_as_a_whole),
         TEST(test_uffd_huge_page_that_was_given_back_shows_what_it_is_to_show),

@@ -99,14 +99,20 @@ static enum pgl_reason adapt(struct pgl_object *object, const struct pgl_cluster
     return reason;
 }
 
-/* Let the working set choose. Pages that it does not have are its business only if the advice is adaptive. */
+/*
+ * Let the working set choose. Pages that it does not have are its business only if the advice is adaptive. Only then
+ * it changes with the faults, and needs the lock.
+ */
 static enum pgl_reason follow(struct pgl_object *object, bool adapts, const struct pgl_cluster_args *args,
                               struct pgl_cluster *cluster)
 {
     enum pgl_reason reason;
 
+    if (!adapts) {
+        return pgl_workset_decide(object->workset, NULL, args, cluster);
+    }
     pthread_mutex_lock(&object->advisor_lock);
-    reason = pgl_workset_decide(object->workset, adapts ? &object->doubts : NULL, args, cluster);
+    reason = pgl_workset_decide(object->workset, &object->doubts, args, cluster);
     pthread_mutex_unlock(&object->advisor_lock);
     return reason;
 }

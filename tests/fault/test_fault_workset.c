@@ -66,6 +66,24 @@ static void test_fault_outside_recorded_clusters_follows_its_advice(void **state
     pgl_workset_free(set);
 }
 
+/* This thread holds the lock: a fault that took it would never end. */
+static void test_fault_with_a_set_takes_the_advisors_lock_for_adaptive_advice_only(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_workset *set = record();
+
+    make_distant(f);
+    pgl_object_set_workset(f->object, set);
+    pthread_mutex_lock(&f->object->advisor_lock);
+    assert_int_equal(read_page(&f->a, f->object, 50), PGL_FAULT_SUCCESS);
+    assert_int_equal(read_page(&f->a, f->object, 107), PGL_FAULT_SUCCESS);
+    pthread_mutex_unlock(&f->object->advisor_lock);
+    assert_int_equal(stats_of(f->object).by_reason[PGL_REASON_RECORDED], 1);
+    assert_int_equal(stats_of(f->object).by_reason[PGL_REASON_ROW], 1);
+    pgl_object_set_workset(f->object, NULL);
+    pgl_workset_free(set);
+}
+
 /* A fault costs next to nothing by this set's costs; therefore a block beside its clusters is the page alone. */
 static void test_fault_with_adaptive_advice_asks_the_set_first(void **state)
 {
@@ -429,6 +447,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_fault_in_a_recorded_cluster_asks_for_the_cluster),
         TEST(test_fault_outside_recorded_clusters_follows_its_advice),
+        TEST(test_fault_with_a_set_takes_the_advisors_lock_for_adaptive_advice_only),
         TEST(test_fault_with_adaptive_advice_asks_the_set_first),
         TEST(test_fault_in_a_recorded_cluster_leaves_out_what_is_there),
         TEST(test_fault_in_a_recorded_cluster_stays_inside_its_entry),

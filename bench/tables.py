@@ -141,9 +141,12 @@ def faults():
     speed = {row["advice"]: row["mb_per_s"] for row in rows("pager-memory", order="sequential", via="uffd")}
     at_least("userfaultfd, a file in memory, in sequence, `sequential` over page by page, MB/s", 3,
              speed["sequential"] / speed["none"] if speed else None)
-    at_most("userfaultfd, handlers follow, a page at random, us", 6.5, us_per_page("handover-follow", "random", "random"))
-    at_most("the same in sequence, 32 pages a request, us per page", 2.1,
-            us_per_page("handover-follow", "sequential", "sequential"))
+    for case, what, most, times in (("hand-over", "a page at random", 6.5, 10),
+                                    ("hand-over-32", "a page in order, 32 a request", 2.1, 1.5)):
+        ns = ns_of("micro", case=case, impl="pager")
+        at_most(f"userfaultfd, {what}, us", most, ns and ns / 1000)
+        at_least("the same, a handler that others would write (`queue`) over the pager", times,
+                 inverse(ratio("micro", case=case, a="pager", b="queue")))
     row = one("program", advice="adaptive")
     at_most("`pager --program`, `adaptive` over mmap", 1.3, row and row["times_mmap"])
     for costs, text in COSTS.items():
@@ -193,7 +196,7 @@ def replayed():
 def uncontended():
     # Cases that have a table of their own are left out.
     cases = [case for case in in_order("micro", "case", bench="micro")
-             if not re.match("collection|cluster|fault|waiting", case)]
+             if not re.match("collection|cluster|fault|hand-over|waiting", case)]
     lines = []
     for case in cases:
         for row in rows("micro", bench="micro", case=case):
@@ -254,18 +257,16 @@ def paged():
         table(title, ("order", "via", "advice", "MB/s", "faults", "bytes read over needed"), lines)
 
 
-def us_per_page(name, order, advice):
-    row = one(name, order=order, via="uffd", advice=advice)
-    return row and row["seconds"] * 1e6 * PAGE / row["bytes_needed"]
-
-
 def handed_over():
+    cases = [(name, case) for case in ("hand-over", "hand-over-32") for name in ("micro", "alone")]
     lines = []
-    for order, advice in ("random", "random"), ("sequential", "sequential"):
-        for name, where in ("", "all"), ("-alone", "one (`taskset`)"):
-            cells = [us_per_page(f"handover-{way}{name}", order, advice) for way in ("follow", "anywhere", "sigbus")]
-            lines.append((order, f"`{advice}`", where) + tuple(number(cell) for cell in cells))
-    table("The hand-over, a file in memory, us per page", ("order", "advice", "processors", "follow", "anywhere", "sigbus"), lines)
+    for impl in in_order("micro", "impl", bench="micro", case="hand-over"):
+        cells = [ns_of(name, case=case, impl=impl) for name, case in cases]
+        ratios = [ratio(name, case=case, a="pager-sigbus" if impl == "signal" else "pager", b=impl) for name, case in cases]
+        lines.append((f"`{impl}`",) + tuple(number(ns and ns / 1000, 2) + (f" ({times:.2f})" if times else "")
+                                            for ns, times in zip(cells, ratios)))
+    table("The hand-over, a file in memory, us per page (and the pager's time over it; over `signal`, that of `pager-sigbus`)",
+          ("", "at random", "at random, one processor", "in order, 32 at a time", "the same, one processor"), lines)
 
 
 def program():

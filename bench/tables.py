@@ -224,8 +224,6 @@ def growing():
 def contended():
     threads = (1, 2, 4, 8, 16)
     for case in in_order("contended", "case", bench="micro"):
-        if case.startswith("contended-hold"): # docs/performance.md quotes these
-            continue
         lines = []
         for impl in in_order("contended", "impl", bench="micro", case=case):
             cells = [ns_of("contended", case=case, impl=impl, threads=n) for n in threads]

@@ -15,10 +15,6 @@
  *              Because of R2, R4 and R5, threads that fault on one page together cost one read.
  *              (test_uffd_page_given_back_is_fetched_again, test_uffd_threads_that_want_a_page_read_it_once,
  *              test_uffd_memory_that_grew_is_plain_beyond_its_file)
- * READING ON   R6: a handler that has answered reads again before it waits, but so many times in a row only, because
- *              other events may wait. If it finds nothing, it does not try after the next few waits, because a vain
- *              read costs a thread on another processor, or one that does something else, what it saves this one.
- *              (test_uffd_handler_reads_on_but_not_for_ever, test_uffd_handler_does_not_read_in_vain_again_and_again)
  * COUNTS       The kernel wakes no thread that waits for a page. The handler wakes it, after it has counted everything
  *              that it did for the page.
  * OUT OF ORDER A thread that forks may hold malloc's locks until its event is read. Therefore neither a handler nor
@@ -26,6 +22,10 @@
  * PROGRESS     Every fault message leads to a wake-up: by the handler that installs the page or finds that it cannot;
  *              by the timer when failed() asks for another try; by the handler that parked the thread; or, when the
  *              pager ends, by unregistering the region.
+ *              R6: a handler that has answered reads again before it waits, but so many times in a row only, because
+ *              other events may wait. If it finds nothing, it does not try after the next few waits, because a vain
+ *              read costs a thread on another processor, or one that does something else, what it saves this one.
+ *              (test_uffd_handler_reads_on_but_not_for_ever, test_uffd_handler_does_not_read_in_vain_again_and_again)
  *              A handler waits for another one in two places.
  *              In the driver it waits for a page of a file that the other one is reading; it waits for no source that
  *              answers later (wait.c). That one waits for the file, and for

@@ -595,7 +595,7 @@ PGL_API bool pgl_uffd_set_workset(struct pgl_uffd *uffd, void *addr, size_t leng
  * pgl_uffd_prefetch - bring the absent pages of a range before they are touched
  * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map()
  *
- * The calling thread brings them in ascending order, PGL_WORKSET_CLUSTER at a time, and waits for pages that are on
+ * The calling thread brings them in ascending order, 64 at a time, and waits for pages that are on
  * their way already. A fault on any page is served meanwhile; on a page of the cluster that is being brought it waits
  * for that cluster. Pages that are given back or unmapped meanwhile may stay absent.
  *

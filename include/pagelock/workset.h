@@ -21,7 +21,7 @@ extern "C" {
 #define PGL_WORKSET_PAGES_MAX UINT32_MAX /* a recording or a working set has pages below this number only */
 #define PGL_WORKSET_STRETCHES_MAX (UINT32_C(1) << 22) /* stretches of neighbouring pages that a working set may have */
 #define PGL_WORKSET_NAME_MAX 4095                     /* bytes of a name */
-#define PGL_WORKSET_CLUSTER 64                        /* pages that a cluster of a working set has at most */
+#define PGL_WORKSET_CLUSTER 127 /* pages that a cluster of a working set has at most, as the widest shipped advice */
 
 /**
  * struct pgl_recording - the pages that a run has touched; one bit per page
@@ -81,7 +81,7 @@ struct pgl_workset;
  * @costs: by which the pages are put into clusters; NULL: none are known
  *
  * The clusters cover all its pages at the least cost, give or take one cluster in 1,024 pages, and one for each stretch
- * of 256 pages or more. It takes time in proportion to the number of pages. Pages that other threads touch meanwhile
+ * of 508 pages or more. It takes time in proportion to the number of pages. Pages that other threads touch meanwhile
  * may be left out.
  *
  * Locks:    none.
@@ -170,9 +170,9 @@ PGL_API bool pgl_workset_next(const struct pgl_workset *workset, uint64_t index,
  *      object
  * @cluster: receives the decision; unchanged with PGL_REASON_OUTSIDE
  *
- * A page of a cluster gets the cluster. Any other page gets a block of a power of two of pages, which is within
- * @args->row and takes in clusters as a whole or not at all. Once many more faults were on other pages than on those of
- * clusters, the other pages get no answer, because this run is another one.
+ * A page of a cluster gets the cluster. Any other page gets an aligned block of a power of two of pages, up to 64, as
+ * far as it is within @args->row. Once many more faults were on other pages than on those of clusters, the other pages
+ * get no answer, because this run is another one.
  *
  * Returns PGL_REASON_RECORDED for a cluster, PGL_REASON_START for a block, and PGL_REASON_OUTSIDE if the advice is to
  * decide. The function is async-signal-safe if the eligibility function is.

@@ -257,13 +257,13 @@ void pgl_workset_get_info(const struct pgl_workset *workset, struct pgl_workset_
     };
 }
 
-/* The number of the first piece that ends at a page or above it. */
-static uint32_t position_of(const struct pgl_workset *workset, uint64_t index)
+bool pgl_workset_next(const struct pgl_workset *workset, uint64_t index, struct pgl_pager_range *cluster)
 {
+    const struct pgl_piece *piece;
     uint32_t low = 0;
     uint32_t high = workset->npieces;
 
-    while (low < high) {
+    while (low < high) { /* for the first piece that ends at the page or above it */
         uint32_t middle = low + (high - low) / 2;
 
         if (workset->pieces[middle].last < index) {
@@ -272,17 +272,10 @@ static uint32_t position_of(const struct pgl_workset *workset, uint64_t index)
             high = middle;
         }
     }
-    return low;
-}
-
-bool pgl_workset_next(const struct pgl_workset *workset, uint64_t index, struct pgl_pager_range *cluster)
-{
-    uint32_t at = position_of(workset, index);
-    const struct pgl_piece *piece = &workset->pieces[at];
-
-    if (at == workset->npieces) {
+    if (low == workset->npieces) {
         return false;
     }
+    piece = &workset->pieces[low];
     cluster->first = piece->first;
     if (index > piece->first) {
         cluster->first += (index - piece->first) / PGL_WORKSET_CLUSTER * PGL_WORKSET_CLUSTER;
@@ -290,13 +283,6 @@ bool pgl_workset_next(const struct pgl_workset *workset, uint64_t index, struct 
     cluster->last = cluster->first + (PGL_WORKSET_CLUSTER - 1);
     cluster->last = cluster->last < piece->last ? cluster->last : piece->last;
     return true;
-}
-
-bool pgl_workset_before(const struct pgl_workset *workset, uint64_t index, struct pgl_pager_range *cluster)
-{
-    uint32_t at = position_of(workset, index);
-
-    return at > 0 && pgl_workset_next(workset, workset->pieces[at - 1].last, cluster);
 }
 
 bool pgl_workset_find(const struct pgl_workset *workset, uint64_t index, struct pgl_pager_range *cluster)

@@ -16,6 +16,7 @@
 #include "workset_internal.h"
 
 #define SEGMENT 1024
+#define WIDEST_BLOCK 64
 
 /* Pages that have yet to be covered. Clusters cover the first n of them, the last of which begins at from[n]. */
 struct segment {
@@ -106,12 +107,12 @@ static size_t room_for_pieces(const struct pgl_workset *workset)
     return n;
 }
 
-/* The largest power of two, up to a cluster, of pages that cost so many halves of a request at most. At least one. */
+/* The largest power of two, up to WIDEST_BLOCK, of pages that cost so many halves of a request at most. At least one. */
 static uint32_t block_of(const struct pgl_costs *costs, unsigned halves)
 {
     uint32_t npages = 1;
 
-    while (npages < PGL_WORKSET_CLUSTER && 2 * (2 * npages) * costs->page_ns <= halves * costs->fault_ns) {
+    while (npages < WIDEST_BLOCK && 2 * (2 * npages) * costs->page_ns <= halves * costs->fault_ns) {
         npages *= 2;
     }
     return npages;

@@ -38,7 +38,7 @@ struct pgl_workset {
     uint64_t pages;
     uint64_t clusters;
     uint64_t cluster_pages;
-    uint32_t block[2]; /* pages of a block beside the clusters, with few doubts and with more; powers of two */
+    uint32_t block[2]; /* pages of a block for a page of no cluster, with few doubts and with more; powers of two */
     struct pgl_stretch *stretches;
     struct pgl_piece *pieces;
     char name[];
@@ -52,9 +52,6 @@ bool pgl_workset_cover(struct pgl_workset *workset, const struct pgl_costs *cost
 
 /* Make the clusters of all stretches. Returns the set, or frees it and returns NULL with errno. */
 struct pgl_workset *pgl_workset_finish(struct pgl_workset *workset, const struct pgl_costs *costs);
-
-/* As pgl_workset_next(), for the last cluster that lies below a page of no cluster. */
-bool pgl_workset_before(const struct pgl_workset *workset, uint64_t index, struct pgl_pager_range *cluster);
 
 /* Return word @number of a recording: bit b stands for page 64 * number + b. */
 uint64_t pgl_recording_word(const struct pgl_recording *recording, uint64_t number);

@@ -15,6 +15,8 @@
 #include "late_internal.h"
 #include "limit_internal.h"
 
+#define PART 64 /* pages that are asked for together */
+
 /* The next page of [index, last] behind @index that may be absent. A huge page comes as a whole. */
 static uint64_t next_of(const struct pgl_place *place, uint64_t index, uint64_t last)
 {
@@ -51,7 +53,7 @@ static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t last
         .cookie = &delivery,
     };
     const struct pgl_fault *fault = handler->fault;
-    uint64_t npages = last - index < PGL_WORKSET_CLUSTER ? last - index + 1 : PGL_WORKSET_CLUSTER;
+    uint64_t npages = last - index < PART ? last - index + 1 : PART;
     enum pgl_fault_result result;
 
     *next = index + 1;

@@ -21,7 +21,7 @@
 /* Returns the pages of the widest cluster. */
 static uint64_t find_widest(const struct pgl_advice_table *table)
 {
-    uint64_t widest = PGL_WORKSET_CLUSTER; /* a cluster of a working set, or of a prefetch */
+    uint64_t widest = PGL_WORKSET_CLUSTER; /* more than a prefetch asks for */
 
     for (int i = 0; i < PGL_ADVICE_COUNT; i++) {
         uint64_t npages = (uint64_t)table->row[i].before + table->row[i].after + 1;

@@ -59,8 +59,8 @@ costs() {
     similar javac-service javac-words
 }
 
-costs 110000 2600 0.90 1.25
-costs 88000 7600 0.80 1.17
+costs 110000 2600 0.80 1.15
+costs 88000 7600 0.80 1.15
 costs 3200 1130 0.80 1.15
 dissimilar java-service-sha java-jdeps
 dissimilar java-service-sha javac-words

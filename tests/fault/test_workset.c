@@ -155,40 +155,40 @@ static void test_workset_goes_by_the_costs_of_advice_h_where_none_are_known(void
     pgl_workset_free(set);
 }
 
-static void test_workset_cluster_has_64_pages_at_most(void **state)
+static void test_workset_cluster_has_127_pages_at_most(void **state)
 {
-    struct pgl_workset *of_63 = SET(&two_pages, 5, 67);
-    struct pgl_workset *of_64 = SET(&two_pages, 5, 68);
-    struct pgl_workset *of_65 = SET(&two_pages, 5, 69);
-    struct pgl_workset *bridged = SET(&two_pages, 5, 5, 7, 68);
-    struct pgl_workset *too_long = SET(&two_pages, 5, 5, 7, 69);
+    struct pgl_workset *of_126 = SET(&two_pages, 5, 130);
+    struct pgl_workset *of_127 = SET(&two_pages, 5, 131);
+    struct pgl_workset *of_128 = SET(&two_pages, 5, 132);
+    struct pgl_workset *bridged = SET(&two_pages, 5, 5, 7, 131);
+    struct pgl_workset *too_long = SET(&two_pages, 5, 5, 7, 132);
 
     (void)state;
-    CLUSTERS(of_63, 5, 67);
-    CLUSTERS(of_64, 5, 68);
-    CLUSTERS(of_65, 5, 68, 69, 69);
-    CLUSTERS(bridged, 5, 68);
-    CLUSTERS(too_long, 5, 5, 7, 69);
-    pgl_workset_free(of_63);
-    pgl_workset_free(of_64);
-    pgl_workset_free(of_65);
+    CLUSTERS(of_126, 5, 130);
+    CLUSTERS(of_127, 5, 131);
+    CLUSTERS(of_128, 5, 131, 132, 132);
+    CLUSTERS(bridged, 5, 131);
+    CLUSTERS(too_long, 5, 5, 7, 132);
+    pgl_workset_free(of_126);
+    pgl_workset_free(of_127);
+    pgl_workset_free(of_128);
     pgl_workset_free(bridged);
     pgl_workset_free(too_long);
 }
 
 static void test_workset_cuts_a_long_stretch_and_shares_its_last_part(void **state)
 {
-    struct pgl_workset *set = SET(&two_pages, 0, 199, 201, 210);
+    struct pgl_workset *set = SET(&two_pages, 0, 399, 401, 410);
     struct pgl_pager_range cluster;
 
     (void)state;
-    CLUSTERS(set, 0, 63, 64, 127, 128, 191, 192, 210);
-    assert_true(pgl_workset_find(set, 127, &cluster));
-    assert_int_equal(cluster.first, 64);
+    CLUSTERS(set, 0, 126, 127, 253, 254, 380, 381, 410);
+    assert_true(pgl_workset_find(set, 253, &cluster));
+    assert_int_equal(cluster.first, 127);
     pgl_workset_free(set);
 }
 
-/* The least cost of covering pages, which are in ascending order, with clusters of up to 64. */
+/* The least cost of covering pages, which are in ascending order, with clusters of up to 127. */
 static uint64_t least_ns(const uint64_t *pages, unsigned npages, const struct pgl_costs *costs)
 {
     uint64_t least[3000] = {0};
@@ -196,7 +196,7 @@ static uint64_t least_ns(const uint64_t *pages, unsigned npages, const struct pg
     assert_true(npages < 3000);
     for (unsigned end = 1; end <= npages; end++) {
         least[end] = UINT64_MAX;
-        for (unsigned from = end; from-- > 0 && pages[end - 1] - pages[from] < 64;) {
+        for (unsigned from = end; from-- > 0 && pages[end - 1] - pages[from] < PGL_WORKSET_CLUSTER;) {
             uint64_t span = pages[end - 1] - pages[from] + 1;
             uint64_t ns = least[from] + costs->fault_ns + span * costs->page_ns;
 
@@ -242,7 +242,7 @@ static void test_workset_clusters_cost_least(void **state)
         for (unsigned times = 0; times < 20; times++) {
             assert_int_equal(waste_of(600, 20, 30, &some_costs[i]), 0);
             assert_int_equal(waste_of(600, 3, 100, &some_costs[i]), 0);
-            assert_int_equal(waste_of(600, 127, 5, &some_costs[i]), 0); /* two in a row may have 254 pages */
+            assert_int_equal(waste_of(600, 250, 5, &some_costs[i]), 0); /* two in a row may have 500 pages */
         }
     }
 }
@@ -254,12 +254,12 @@ static void test_workset_clusters_of_many_pages_cost_next_to_the_least(void **st
     for (unsigned npages = 1023; npages <= 1025; npages++) {
         for (unsigned i = 0; i < 4; i++) {
             assert_true(waste_of(npages, 20, 30, &some_costs[i]) <= some_costs[i].fault_ns);
-            assert_true(waste_of(npages + 1024, 127, 5, &some_costs[i]) <= 2 * some_costs[i].fault_ns);
+            assert_true(waste_of(npages + 1024, 250, 5, &some_costs[i]) <= 2 * some_costs[i].fault_ns);
         }
     }
 }
 
-/* Of each three pages one was touched, and 22 of them have a cluster. The first segment ends in the 47th cluster. */
+/* Of each three pages one was touched, and 43 of them have a cluster. The first segment ends in the 24th cluster. */
 static void test_workset_cluster_goes_on_in_the_next_segment(void **state)
 {
     struct pgl_recording *recording = pgl_recording_new(4000);
@@ -267,30 +267,30 @@ static void test_workset_cluster_goes_on_in_the_next_segment(void **state)
     struct pgl_workset *set;
 
     (void)state;
-    for (uint64_t i = 0; i < UINT64_C(47) * 22; i++) {
+    for (uint64_t i = 0; i < UINT64_C(24) * 43; i++) {
         pgl_recording_touch(recording, 3 * i);
     }
     set = pgl_workset_new(recording, NULL, &some_costs[1]);
     pgl_workset_get_info(set, &info);
-    assert_int_equal(info.clusters, 47);
-    assert_int_equal(info.cluster_pages, 47 * 64);
+    assert_int_equal(info.clusters, 24);
+    assert_int_equal(info.cluster_pages, 24 * 127);
     pgl_workset_free(set);
     pgl_recording_free(recording);
 }
 
-static void test_workset_cuts_a_stretch_of_256_pages_from_its_beginning(void **state)
+static void test_workset_cuts_a_stretch_of_508_pages_from_its_beginning(void **state)
 {
-    struct pgl_workset *of_255 = SET(NULL, 1, 1, 3, 257, 259, 300);
-    struct pgl_workset *of_256 = SET(NULL, 1, 1, 3, 258, 260, 300);
-    struct pgl_workset *of_257 = SET(NULL, 1, 1, 3, 259, 261, 300);
+    struct pgl_workset *of_507 = SET(NULL, 1, 1, 3, 509, 511, 550);
+    struct pgl_workset *of_508 = SET(NULL, 1, 1, 3, 510, 512, 550);
+    struct pgl_workset *of_509 = SET(NULL, 1, 1, 3, 511, 513, 550);
 
     (void)state;
-    CLUSTERS(of_255, 1, 64, 65, 128, 129, 192, 193, 256, 257, 300);
-    CLUSTERS(of_256, 1, 1, 3, 66, 67, 130, 131, 194, 195, 258, 260, 300);
-    CLUSTERS(of_257, 1, 1, 3, 66, 67, 130, 131, 194, 195, 258, 259, 300);
-    pgl_workset_free(of_255);
-    pgl_workset_free(of_256);
-    pgl_workset_free(of_257);
+    CLUSTERS(of_507, 1, 127, 128, 254, 255, 381, 382, 508, 509, 550);
+    CLUSTERS(of_508, 1, 1, 3, 129, 130, 256, 257, 383, 384, 510, 512, 550);
+    CLUSTERS(of_509, 1, 1, 3, 129, 130, 256, 257, 383, 384, 510, 511, 550);
+    pgl_workset_free(of_507);
+    pgl_workset_free(of_508);
+    pgl_workset_free(of_509);
 }
 
 static void test_workset_knows_its_name_and_its_pages(void **state)
@@ -433,7 +433,8 @@ static void test_workset_agrees_with_counts_of_each_page(void **state)
         for (unsigned page = 0; page < PAGES; page++) {
             assert_int_equal(pgl_workset_find(set, page, &cluster), counts[page] >= least);
             if (counts[page] >= least) {
-                assert_true(cluster.first <= page && page <= cluster.last && cluster.last - cluster.first < 64);
+                assert_true(cluster.first <= page && page <= cluster.last &&
+                            cluster.last - cluster.first < PGL_WORKSET_CLUSTER);
             }
         }
         pgl_workset_free(set);
@@ -489,12 +490,12 @@ int main(void)
         cmocka_unit_test(test_workset_finds_the_cluster_of_a_page_and_none_elsewhere),
         cmocka_unit_test(test_workset_bridges_a_gap_that_costs_less_than_a_request),
         cmocka_unit_test(test_workset_goes_by_the_costs_of_advice_h_where_none_are_known),
-        cmocka_unit_test(test_workset_cluster_has_64_pages_at_most),
+        cmocka_unit_test(test_workset_cluster_has_127_pages_at_most),
         cmocka_unit_test(test_workset_cuts_a_long_stretch_and_shares_its_last_part),
         cmocka_unit_test(test_workset_clusters_cost_least),
         cmocka_unit_test(test_workset_clusters_of_many_pages_cost_next_to_the_least),
         cmocka_unit_test(test_workset_cluster_goes_on_in_the_next_segment),
-        cmocka_unit_test(test_workset_cuts_a_stretch_of_256_pages_from_its_beginning),
+        cmocka_unit_test(test_workset_cuts_a_stretch_of_508_pages_from_its_beginning),
         cmocka_unit_test(test_workset_knows_its_name_and_its_pages),
         cmocka_unit_test(test_workset_name_has_its_limit),
         cmocka_unit_test(test_workset_refuses_unreasonable_costs),

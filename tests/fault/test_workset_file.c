@@ -234,7 +234,7 @@ static void test_workset_reaches_to_the_last_page(void **state)
     assert_non_null(set);
     assert_true(pgl_workset_find(set, (uint64_t)PGL_WORKSET_PAGES_MAX - 1, &cluster));
     assert_int_equal(cluster.last, (uint64_t)PGL_WORKSET_PAGES_MAX - 1);
-    assert_true(cluster.last - cluster.first < 64);
+    assert_true(cluster.last - cluster.first < PGL_WORKSET_CLUSTER);
     assert_false(pgl_workset_find(set, PGL_WORKSET_PAGES_MAX, &cluster));
     pgl_workset_get_info(set, &info);
     assert_int_equal(info.pages, (uint64_t)PGL_WORKSET_PAGES_MAX - 10);

@@ -14,7 +14,7 @@
 
 #include "fuzz.h"
 
-enum { NPAGES = 96, LIMIT = PGL_WORKSET_CLUSTER, PAGE = 4096, MAX_STEPS = 200, ROOM = 8 };
+enum { NPAGES = 160, LIMIT = PGL_WORKSET_CLUSTER, PAGE = 4096, MAX_STEPS = 200, ROOM = 8 };
 
 /* A page is at one of two places, and moves between them. */
 static struct world {

@@ -186,7 +186,7 @@ static bool heed(struct pgl_fault *fault, enum pgl_outcome outcome)
         fault->credit = fault->object;
         count_retry(fault);
         break;
-    case OUTCOME_NO_DATA:
+    case PGL_OUTCOME_NO_DATA:
         fault->no_data = true;
         break;
     case PGL_OUTCOME_ERROR:

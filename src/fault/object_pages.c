@@ -146,7 +146,7 @@ void pgl_object_page_settle(struct pgl_object_page page, enum pgl_outcome outcom
     for (struct pgl_waiter *waiter = page.chunk->queue.first; waiter; waiter = next) {
         next = waiter->next;
         if (waiter->index == index) {
-            waiter->removals = outcome == OUTCOME_NO_DATA ? page.chunk->removals : waiter->removals;
+            waiter->removals = outcome == PGL_OUTCOME_NO_DATA ? page.chunk->removals : waiter->removals;
             pgl_waiter_settle(waiter, outcome, list);
         }
     }

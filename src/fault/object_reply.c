@@ -38,7 +38,7 @@ static void answer_data(struct pgl_object *object, struct pgl_object_page page, 
         page.chunk->error |= reply->kind == REPLY_ERROR ? page.bit : 0;
         page.chunk->error &= reply->kind == REPLY_NO_DATA ? ~page.bit : UINT64_MAX;
         outcome = reply->kind == REPLY_SUPPLY    ? PGL_OUTCOME_SHORTAGE
-                  : reply->kind == REPLY_NO_DATA ? OUTCOME_NO_DATA
+                  : reply->kind == REPLY_NO_DATA ? PGL_OUTCOME_NO_DATA
                                                  : PGL_OUTCOME_ERROR;
     }
     reply->failed += outcome == PGL_OUTCOME_SHORTAGE;

@@ -17,7 +17,7 @@ enum pgl_outcome {
     PGL_OUTCOME_SUPPLIED,    /* the page is resident, or its access has changed: look again */
     PGL_OUTCOME_AGAIN,       /* the mark was rolled back, or the pager is ready: try again */
     PGL_OUTCOME_CREDIT,      /* the fault owns a credit: try again, and return the credit if it is not needed */
-    OUTCOME_NO_DATA,         /* the pager has nothing there */
+    PGL_OUTCOME_NO_DATA,     /* the pager has nothing there */
     PGL_OUTCOME_ERROR,       /* the pager failed */
     PGL_OUTCOME_SHORTAGE,    /* no memory for the page */
     PGL_OUTCOME_INTERRUPTED, /* pgl_fault_interrupt() */

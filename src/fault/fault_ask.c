@@ -125,6 +125,33 @@ static enum pgl_access neighbours_wanted(const struct pgl_fault *fault, bool dat
     return unlocks && pgl_fault_wanted(fault) == PGL_ACCESS_WRITE ? PGL_ACCESS_WRITE : PGL_ACCESS_READ;
 }
 
+/* Widen a cluster, which has the demand page alone, by the arguments. Returns the reason. */
+static enum pgl_reason choose_by(const struct pgl_fault *fault, bool data, enum pgl_advice advice,
+                                 struct pgl_cluster_args *args, struct pgl_cluster *cluster)
+{
+    struct pgl_object *object = fault->object;
+    bool adapts = advice == PGL_ADVICE_ADAPTIVE && data;
+    bool grows = args->budget > 0;
+
+    if (fault->prefetch > 0) {
+        args->row = prefetched_row(fault);
+        pgl_cluster_decide(args, cluster);
+        return PGL_REASON_PREFETCH;
+    }
+    if (data && grows && object->workset) {
+        enum pgl_reason reason = follow(object, adapts, args, cluster);
+
+        if (reason != PGL_REASON_OUTSIDE) {
+            return reason;
+        }
+    }
+    if (adapts) {
+        return grows ? adapt(object, args, cluster) : PGL_REASON_ALONE;
+    }
+    pgl_cluster_decide(args, cluster);
+    return grows && (args->row.before > 0 || args->row.after > 0) ? PGL_REASON_ROW : PGL_REASON_ALONE;
+}
+
 /*
  * Choose the cluster around the demand page, which is marked already, and count the reason. Eligibility differs between
  * data and access.
@@ -137,8 +164,6 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
     const struct pgl_view window = {fault->first, fault->last, fault->first};
     const struct pgl_view pager = {range->first, range->last, 0};
     enum pgl_advice advice = pgl_advice_effective(fault->place.advice, object->advice);
-    bool adapts = advice == PGL_ADVICE_ADAPTIVE && data && npages > 0;
-    enum pgl_reason reason = PGL_REASON_OUTSIDE;
     struct pgl_cluster cluster = {.first = fault->index, .last = fault->index};
     struct pgl_cluster_args args = {
         .demand = fault->index,
@@ -153,24 +178,8 @@ static struct pgl_cluster choose(const struct pgl_fault *fault, bool data, uint6
                                        : pgl_object_unreadable_word,
                      .arg = object},
     };
+    enum pgl_reason reason = choose_by(fault, data, advice, &args, &cluster);
 
-    if (fault->prefetch > 0) {
-        args.row = prefetched_row(fault);
-        pgl_cluster_decide(&args, &cluster);
-        reason = PGL_REASON_PREFETCH;
-    } else if (data && npages > 0 && object->workset) {
-        reason = follow(object, adapts, &args, &cluster);
-    }
-    if (reason != PGL_REASON_OUTSIDE) {
-        /* it is chosen */
-    } else if (adapts) {
-        reason = adapt(object, &args, &cluster);
-    } else if (advice == PGL_ADVICE_ADAPTIVE && data) {
-        reason = PGL_REASON_ALONE;
-    } else {
-        pgl_cluster_decide(&args, &cluster);
-        reason = npages > 0 && (args.row.before > 0 || args.row.after > 0) ? PGL_REASON_ROW : PGL_REASON_ALONE;
-    }
     pgl_object_shard(object, fault->index)->by_reason[reason] += data;
     return cluster;
 }

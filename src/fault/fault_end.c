@@ -16,14 +16,10 @@ static bool done(struct pgl_fault *fault, enum pgl_fault_result result)
 /* Nothing locked. Remove the placeholder. Faults that wait for it look for themselves, or get the pager's error. */
 static void drop_placeholder(struct pgl_fault *fault, enum pgl_outcome outcome)
 {
-    struct pgl_object *top = fault->place.object;
-    struct pgl_wake_list list = {NULL};
+    const struct pgl_place *place = &fault->place;
 
     if (fault->placeholder != 0) {
-        pgl_object_lock(top, fault->place.index, fault->place.index);
-        pgl_object_roll_back(top, fault->placeholder, fault->place.index, fault->place.index, outcome, &list);
-        pgl_object_unlock(top, fault->place.index, fault->place.index);
-        pgl_wake_all(&list);
+        pgl_object_cancel(place->object, fault->placeholder, place->index, place->index, outcome);
         fault->placeholder = 0;
     }
 }
@@ -31,14 +27,8 @@ static void drop_placeholder(struct pgl_fault *fault, enum pgl_outcome outcome)
 /* Nothing locked. Remove all marks of the last request, and the placeholder. */
 bool pgl_fault_fail(struct pgl_fault *fault, enum pgl_fault_result result)
 {
-    struct pgl_object *object = fault->asked;
-    struct pgl_wake_list list = {NULL};
-
     if (fault->id != 0) {
-        pgl_object_lock(object, fault->asked_first, fault->asked_last);
-        pgl_object_roll_back(object, fault->id, fault->asked_first, fault->asked_last, PGL_OUTCOME_AGAIN, &list);
-        pgl_object_unlock(object, fault->asked_first, fault->asked_last);
-        pgl_wake_all(&list);
+        pgl_object_cancel(fault->asked, fault->id, fault->asked_first, fault->asked_last, PGL_OUTCOME_AGAIN);
         fault->id = 0;
     }
     drop_placeholder(fault, result == PGL_FAULT_MEMORY_ERROR ? PGL_OUTCOME_ERROR : PGL_OUTCOME_AGAIN);

@@ -227,8 +227,8 @@ void pgl_object_visit(struct pgl_object *object, uint64_t first, uint64_t last, 
 void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last,
                           enum pgl_outcome outcome, struct pgl_wake_list *list);
 
-/* As pgl_object_roll_back(), with nothing locked. The faults that wait for the pages try again. */
-void pgl_object_cancel(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last);
+/* As pgl_object_roll_back(), with nothing locked. The faults that wait for the pages are woken. */
+void pgl_object_cancel(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last, enum pgl_outcome outcome);
 
 /* Whether any of these pages is asked for under an id. Nothing is locked. */
 bool pgl_object_is_asked(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last);

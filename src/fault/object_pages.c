@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * The states of an object's pages: a hash table of chunks for each shard, the marks, and the queues of faults that wait
- * for a page. Everything here is called with the pages' shards locked; object.c has the invariants.
+ * for a page. Everything but pgl_object_cancel() and pgl_object_next_missing() is called with the pages' shards locked;
+ * object.c has the invariants.
  */
 #include "heap_internal.h"
 #include "object_internal.h"
@@ -345,6 +346,16 @@ void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first
     struct roll_back roll_back = {id, outcome, list};
 
     pgl_object_visit(object, first, last, roll_page_back, &roll_back);
+}
+
+void pgl_object_cancel(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last, enum pgl_outcome outcome)
+{
+    struct pgl_wake_list list = {NULL};
+
+    pgl_object_lock(object, first, last);
+    pgl_object_roll_back(object, id, first, last, outcome, &list);
+    pgl_object_unlock(object, first, last);
+    pgl_wake_all(&list);
 }
 
 static void shard_free(struct pgl_object *object, struct pgl_shard *shard)

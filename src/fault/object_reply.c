@@ -186,16 +186,6 @@ uint64_t pgl_pager_offer(struct pgl_object *object, struct pgl_pager_range range
     return taken;
 }
 
-void pgl_object_cancel(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last)
-{
-    struct pgl_wake_list list = {NULL};
-
-    pgl_object_lock(object, first, last);
-    pgl_object_roll_back(object, id, first, last, PGL_OUTCOME_AGAIN, &list);
-    pgl_object_unlock(object, first, last);
-    pgl_wake_all(&list);
-}
-
 struct asked {
     uint64_t id;
     bool any;

@@ -7,6 +7,7 @@
  *              set that was replaced is not read any more, once the call returns.
  */
 #include "object_internal.h"
+#include "workset_internal.h"
 
 void pgl_object_watch(struct pgl_object *object, void (*touched)(void *arg, uint64_t index), void *arg)
 {
@@ -28,15 +29,7 @@ void pgl_object_set_workset(struct pgl_object *object, const struct pgl_workset 
 
 bool pgl_object_recorded_row(const struct pgl_object *object, uint64_t index, struct pgl_advice_row *row)
 {
-    uint64_t page = index + object->config.pager_range.first;
-    struct pgl_pager_range cluster;
-
-    if (!object->workset || !pgl_workset_find(object->workset, page, &cluster)) {
-        return false;
-    }
-    *row =
-        (struct pgl_advice_row){.before = (uint32_t)(page - cluster.first), .after = (uint32_t)(cluster.last - page)};
-    return true;
+    return object->workset && pgl_workset_find_row(object->workset, index + object->config.pager_range.first, row);
 }
 
 void pgl_object_record_as(struct pgl_object *object, struct pgl_object *other)

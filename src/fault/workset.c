@@ -295,3 +295,15 @@ bool pgl_workset_find(const struct pgl_workset *workset, uint64_t index, struct 
     *cluster = next;
     return true;
 }
+
+bool pgl_workset_find_row(const struct pgl_workset *workset, uint64_t page, struct pgl_advice_row *row)
+{
+    struct pgl_pager_range cluster;
+
+    if (!pgl_workset_find(workset, page, &cluster)) {
+        return false;
+    }
+    *row =
+        (struct pgl_advice_row){.before = (uint32_t)(page - cluster.first), .after = (uint32_t)(cluster.last - page)};
+    return true;
+}

@@ -25,8 +25,7 @@ enum pgl_reason pgl_workset_decide(const struct pgl_workset *workset, uint32_t *
 {
     uint64_t page = args->demand + (args->pager ? args->pager->first - args->pager->object_first : 0);
     struct pgl_cluster_args own = *args;
-    struct pgl_pager_range range;
-    bool recorded = pgl_workset_find(workset, page, &range);
+    bool recorded = pgl_workset_find_row(workset, page, &own.row);
     uint32_t before = doubts ? *doubts : DOUBTS_MANY;
 
     if (doubts && recorded) {
@@ -34,17 +33,15 @@ enum pgl_reason pgl_workset_decide(const struct pgl_workset *workset, uint32_t *
     } else if (doubts) {
         *doubts = before < DOUBTS_MANY ? before + 1 : DOUBTS_MANY;
     }
-    if (recorded) {
-        own.row =
-            (struct pgl_advice_row){.before = (uint32_t)(page - range.first), .after = (uint32_t)(range.last - page)};
-    } else if (before < DOUBTS_MANY && (args->row.before > 0 || args->row.after > 0)) {
+    if (!recorded) {
         uint32_t npages = workset->block[before >= DOUBTS_FEW];
         uint32_t at = (uint32_t)(page % npages);
 
+        if (before >= DOUBTS_MANY || (args->row.before == 0 && args->row.after == 0)) {
+            return PGL_REASON_OUTSIDE;
+        }
         own.row = (struct pgl_advice_row){.before = least(at, args->row.before),
                                           .after = least(npages - 1 - at, args->row.after)};
-    } else {
-        return PGL_REASON_OUTSIDE;
     }
     if (!pgl_cluster_decide(&own, cluster)) {
         return PGL_REASON_OUTSIDE;

@@ -53,6 +53,9 @@ bool pgl_workset_cover(struct pgl_workset *workset, const struct pgl_costs *cost
 /* Make the clusters of all stretches. Returns the set, or frees it and returns NULL with errno. */
 struct pgl_workset *pgl_workset_finish(struct pgl_workset *workset, const struct pgl_costs *costs);
 
+/* Find the window around a page that is its cluster. Returns false if there is none, and leaves @row unchanged. */
+bool pgl_workset_find_row(const struct pgl_workset *workset, uint64_t page, struct pgl_advice_row *row);
+
 /* Return word @number of a recording: bit b stands for page 64 * number + b. */
 uint64_t pgl_recording_word(const struct pgl_recording *recording, uint64_t number);
 

@@ -156,7 +156,7 @@ static void take_back(const struct pgl_delivery *delivery, const struct pgl_requ
     uint64_t object_first = first - request->object->config.pager_range.first;
 
     if (delivery->offers) {
-        pgl_object_cancel(request->object, request->id, object_first, object_first + npages - 1);
+        pgl_object_cancel(request->object, request->id, object_first, object_first + npages - 1, PGL_OUTCOME_AGAIN);
     }
 }
 

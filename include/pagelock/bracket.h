@@ -64,9 +64,9 @@ PGL_API bool pgl_bracket_begin(struct pgl_bracket *bracket, struct pgl_table *ta
  * @bracket: in zeroed memory, begun, or ended
  *
  * True from pgl_bracket_begin() until pgl_bracket_commit() or pgl_bracket_abort() has ended the bracket. A bracket in
- * zeroed memory is not open. A page-table walker that is called inside a bracket and outside calls this with the
- * bracket of its vCPU to choose between pgl_bracket_store() and pgl_store_check(). The clean-up behind a long jump
- * calls it to know whether there is a bracket to abort.
+ * zeroed memory is not open, and a begin that fails leaves the memory as it is. A page-table walker that is called
+ * inside a bracket and outside calls this with the bracket of its vCPU to choose between pgl_bracket_store() and
+ * pgl_store_check(). The clean-up behind a long jump calls it to know whether there is a bracket to abort.
  *
  * Locks:    none; wait-free. The thread that the bracket belongs to calls it.
  */

@@ -494,6 +494,18 @@ static void test_bracket_is_open_after_a_failed_begin_is_false(void **state)
     emu_fini(emu);
 }
 
+static void test_bracket_begin_that_fails_leaves_its_memory_as_it_is(void **state)
+{
+    struct pgl_bracket bracket, before;
+    struct emu *emu = *state;
+
+    memset(&bracket, 0x5a, sizeof(bracket));
+    before = bracket;
+    assert_false(pgl_bracket_begin(&bracket, emu->table, UINT64_C(1) << 36));
+    assert_memory_equal(&bracket, &before, sizeof(bracket));
+    emu_fini(emu);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -516,6 +528,7 @@ int main(void)
         cmocka_unit_test_setup(test_bracket_is_open_from_begin_to_its_end, emu_set_up),
         cmocka_unit_test_setup(test_bracket_is_open_after_a_restart, emu_set_up),
         cmocka_unit_test_setup(test_bracket_is_open_after_a_failed_begin_is_false, emu_set_up),
+        cmocka_unit_test_setup(test_bracket_begin_that_fails_leaves_its_memory_as_it_is, emu_set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -201,6 +201,10 @@ static struct {
     unsigned n;
 } inside;
 
+/* Blocks that the callbacks have made live, on no page. */
+static struct emu_block made[8];
+static unsigned n_made;
+
 static void misuse_all(const char *name)
 {
     struct emu *emu = inside.misuse.emu;
@@ -226,6 +230,8 @@ static void misuse_all(const char *name)
     pgl_table_get_stats(emu->table, &stats);
     pgl_tb_init(&tb);
     pgl_tb_is_live(&tb);
+    pgl_tb_init(&made[n_made].tb);
+    pgl_tb_link_unlisted(emu->table, &made[n_made++].tb);
     if (inside.held_line) {
         pgl_page_assert_held(emu->table, pgl_page_find(emu->table, 5));
     }
@@ -315,6 +321,12 @@ static void test_witness_reports_calls_that_no_callback_may_make(void **state)
     expect_callback("retired", __LINE__ + 1, 0);
     assert_int_equal(pgl_invalidate_tb(emu.table, &unlisted.tb, NULL), PGL_HIT);
     assert_called_back();
+
+    emu.at_retired = NULL;
+    assert_true(n_made > 0);
+    while (n_made) {
+        assert_int_equal(pgl_invalidate_tb(emu.table, &made[--n_made].tb, NULL), PGL_HIT);
+    }
 
     assert_int_equal(block.retired + unlisted.retired, 2);
     assert_int_equal(n_seen, 0);

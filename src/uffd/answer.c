@@ -168,15 +168,15 @@ bool pgl_delivery_poison(struct pgl_delivery *delivery)
 
 bool pgl_delivery_zero(struct pgl_delivery *delivery)
 {
-    bool made;
+    int error;
 
     delivery->latency = delivery->pager->stats.latency_zero;
-    made = pgl_delivery_persist(delivery, make_zeros, NULL) == 0;
-
-    if (made) {
+    error = pgl_delivery_persist(delivery, make_zeros, NULL);
+    delivery->no_room = error == ENOMEM;
+    if (error == 0) {
         pgl_delivery_note_put(delivery, delivery->addr, delivery->addr);
     }
-    return made;
+    return error == 0;
 }
 
 /*

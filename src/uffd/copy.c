@@ -15,12 +15,15 @@
  *           The same error stands for pages that the map does not show there any more, because another file may be
  *           mapped there since.
  *   ESRCH   the process has ended: roll back.
+ *   ENOMEM  there is no memory for the page: a full tmpfs, no free huge page, a limit of a control group. Try it again
+ *           some times. If there still is none, the page cannot be had.
  *   EFAULT  the page cannot be read in the mapping of the file: read it. A page of the caller's memory is bad.
  * The thread whose page was rolled back is woken. If it still wants the page, it faults again.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "../fault/object_internal.h"
 #include "delivery_internal.h"
@@ -55,6 +58,23 @@ static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_reque
             !pgl_shown_was_given_back(request->object->config.pager, stretch->first, stretch->npages));
 }
 
+/*
+ * Whether a page is there that the kernel says is there (EEXIST). It says so of a huge page, too, when it has none left.
+ * A shared one may be there, and be missing in this mapping only: then it is shown. Those of other processes cannot be
+ * told apart.
+ */
+static bool is_there(const struct pgl_delivery *delivery, uint64_t addr)
+{
+    const struct pgl_uffd *uffd = delivery->pager;
+    unsigned char resident = 1;
+
+    if (delivery->unit == 1 || delivery->space != uffd->self ||
+        mincore((void *)(uintptr_t)addr, uffd->page_size, &resident) != 0 || (resident & 1) != 0) {
+        return true;
+    }
+    return pgl_delivery_show_pages(uffd->self->fd, addr, delivery->unit * uffd->page_size, uffd->protects) > 0;
+}
+
 /* Install a stretch. Returns 0 or an errno; *done is how many of its first pages are in memory then. */
 static int install(struct pgl_delivery *delivery, const struct pgl_request *request, const struct stretch *stretch,
                    uint64_t *done)
@@ -87,12 +107,14 @@ static int install(struct pgl_delivery *delivery, const struct pgl_request *requ
             (stretch->present ? pgl_dirty_note_shown : pgl_dirty_note_installed)(request->object, index + *done, made);
             pgl_limit_note_installed(request->object, index + *done, made);
             *done += made;
-        } else if (errno == EEXIST) {
+        } else if (errno != EEXIST) {
+            error = errno;
+        } else if (!is_there(delivery, addr + *done * page_size)) {
+            error = ENOMEM;
+        } else {
             pgl_count(&delivery->pager->stats.present, delivery->unit);
             pgl_limit_note_found(request->object, index + *done);
             *done += delivery->unit;
-        } else {
-            error = errno;
         }
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
@@ -149,13 +171,16 @@ struct placing {
     int error;   /* of the first page that could not be installed */
 };
 
-/* Pages that were offered could not be installed. The faults that wait for them look again. */
+/*
+ * Pages that were offered could not be installed. The faults that wait for them look again, unless there is no memory:
+ * then they fail (request.c).
+ */
 static void take_back(const struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first,
-                      uint64_t npages)
+                      uint64_t npages, int error)
 {
     uint64_t object_first = first - request->object->config.pager_range.first;
 
-    if (delivery->offers) {
+    if (delivery->offers && error != ENOMEM) {
         pgl_object_cancel(request->object, request->id, object_first, object_first + npages - 1, PGL_OUTCOME_AGAIN);
     }
 }
@@ -197,7 +222,7 @@ static int place(struct pgl_delivery *delivery, void *arg)
         } else if (error != 0) {
             placing->error = placing->error != 0 ? placing->error : error;
             stretch.npages = placing->in_pieces ? delivery->unit : rest->npages;
-            take_back(delivery, placing->request, rest->first, stretch.npages);
+            take_back(delivery, placing->request, rest->first, stretch.npages, error);
             skip(rest, stretch.npages, delivery->pager->page_size);
         }
     }
@@ -209,6 +234,7 @@ static int deliver(struct pgl_delivery *delivery, struct placing *placing)
 {
     int error = pgl_delivery_persist(delivery, place, placing);
 
+    delivery->no_room = error == ENOMEM;
     pgl_count(&delivery->pager->stats.gone, error == ENOENT || error == ESRCH);
     return error == ENOENT || error == ESRCH ? EAGAIN : error;
 }

@@ -27,6 +27,7 @@ struct pgl_delivery {
     uint64_t put_last;
     struct pgl_place place;
     int error;      /* the reason why the demand page could not be read or installed */
+    unsigned tries; /* for which there was no memory */
     bool placed;    /* the map had an entry at addr before the fault was handled; `place` is its copy */
     bool protected; /* the page was there, and the fault a write to it */
     bool writes;    /* the fault was a write */
@@ -36,6 +37,7 @@ struct pgl_delivery {
     bool offers;    /* pages are supplied whether or not they were asked for, and the id is no matter */
     bool put_off;   /* the faulting thread sleeps until its page is due */
     bool poisoned;  /* the page was */
+    bool no_room;   /* the kernel had no memory to install the page in */
 };
 
 /* Whether the pager or the space ends: nobody waits for more than has been done. */

@@ -259,7 +259,13 @@ struct answer {
     int error;
 };
 
-/* Install the pages that are also in [first, last]. */
+static void fail(struct pgl_uffd_request *request, struct pgl_pager_range pages, int error)
+{
+    __atomic_store_n(&request->error, error, __ATOMIC_RELAXED);
+    pgl_pager_error(request->wanted.object, request->wanted.id, pages);
+}
+
+/* Install the pages that are also in [first, last]. Those for which there is no memory fail. */
 static void install_part(struct answer *answer, struct pgl_pager_range pages, uint64_t first, uint64_t last)
 {
     struct pgl_uffd_request *request = answer->request;
@@ -283,6 +289,9 @@ static void install_part(struct answer *answer, struct pgl_pager_range pages, ui
     }
     data += data ? pages.first * request->pager->page_size - answer->offset : 0;
     answer->error = pgl_delivery_offer(&delivery, &request->wanted, pages.first, pages.last - pages.first + 1, data);
+    if (answer->error == ENOMEM) {
+        fail(request, pages, ENOMEM);
+    }
     answer->error = answer->error == EFAULT ? EFAULT : 0;
 }
 
@@ -309,12 +318,6 @@ bool pgl_uffd_request_supply(struct pgl_uffd_request *request, uint64_t offset, 
         errno = answer.error;
     }
     return answer.error == 0;
-}
-
-static void fail(struct pgl_uffd_request *request, struct pgl_pager_range pages, int error)
-{
-    __atomic_store_n(&request->error, error, __ATOMIC_RELAXED);
-    pgl_pager_error(request->wanted.object, request->wanted.id, pages);
 }
 
 void pgl_uffd_request_fail(struct pgl_uffd_request *request, uint64_t offset, uint64_t length, int error)

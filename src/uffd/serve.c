@@ -44,8 +44,9 @@
 #include "late_internal.h"
 #include "limit_internal.h"
 
-#define IN_A_ROW 32 /* messages that are read without a wait */
-#define PATIENCE 8  /* waits without another read, after one that was in vain */
+#define IN_A_ROW 32  /* messages that are read without a wait */
+#define PATIENCE 8   /* waits without another read, after one that was in vain */
+#define SHORTAGES 16 /* tries for which there was no memory, before the page is given up or put off */
 
 /* For pgl_delivery_persist(): nothing was refused, but the thread will fault again, and events come first (E4). */
 static int ask_for_events(struct pgl_delivery *delivery, void *arg)
@@ -71,12 +72,30 @@ static enum pgl_uffd_remedy remedy_of(const struct pgl_uffd *uffd, const struct 
     return remedy == PGL_UFFD_POISON && (uffd->features & UFFD_FEATURE_POISON) == 0 ? PGL_UFFD_AGAIN : remedy;
 }
 
-/* The page could not be read, not even alone: install zeros, poison it, or put it off. */
+/* Have the thread of the fault sleep until its page is tried again. */
+static void put_off(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
+{
+    delivery->put_off = pgl_bad_page_add(uffd, delivery->space, delivery->addr) ||
+                        __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED); /* then its thread waits for the end */
+}
+
+/* Install zeros. Returns whether it did. If there is no memory for them, the page is put off. */
+static bool zero(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
+{
+    bool made = pgl_delivery_zero(delivery);
+
+    if (!made && delivery->no_room) {
+        put_off(uffd, delivery);
+    }
+    return made;
+}
+
+/* The page could not be had, not even alone: install zeros, poison it, or put it off. */
 static void give_up(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
 {
     switch (remedy_of(uffd, delivery)) {
     case PGL_UFFD_ZERO:
-        pgl_count(&uffd->stats.errors, pgl_delivery_zero(delivery));
+        pgl_count(&uffd->stats.errors, zero(uffd, delivery));
         break;
     case PGL_UFFD_POISON:
         if (pgl_delivery_poison(delivery)) {
@@ -86,9 +105,21 @@ static void give_up(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
         break;
     case PGL_UFFD_DEFAULT:
     case PGL_UFFD_AGAIN:
-        delivery->put_off = pgl_bad_page_add(uffd, delivery->space, delivery->addr) ||
-                            __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED); /* then its thread waits for the end */
+        put_off(uffd, delivery);
         break;
+    }
+}
+
+/*
+ * There was no memory. If the kernel had none for the page, the page cannot be had. Other memory is waited for: the
+ * pager's own, or that of the file's cache.
+ */
+static void run_short(struct pgl_uffd *uffd, struct pgl_delivery *delivery)
+{
+    if (delivery->no_room) {
+        give_up(uffd, delivery);
+    } else {
+        put_off(uffd, delivery);
     }
 }
 
@@ -137,13 +168,21 @@ static bool deliver_fault(struct pgl_handler *handler, struct pgl_wait *wait, st
             delivery->failed = true; /* a neighbour may be the cause: try the page alone before giving up */
             break;
         case PGL_FAULT_NO_ENTRY: /* R3 */
-            pgl_delivery_zero(delivery);
+            zero(uffd, delivery);
             return true;
+        case PGL_FAULT_MEMORY_SHORTAGE:
+            if (delivery->protected || delivery->present) {
+                return true;
+            }
+            if (++delivery->tries > SHORTAGES) {
+                run_short(uffd, delivery);
+                return true;
+            }
+            break;
         case PGL_FAULT_INTERRUPTED: /* or its source is asked for nothing more: its thread waits for the end */
             delivery->put_off = __atomic_load_n(&uffd->ending, __ATOMIC_RELAXED);
             return true;
         case PGL_FAULT_RETRY:
-        case PGL_FAULT_MEMORY_SHORTAGE:
         case PGL_FAULT_INVALID:
             return true;
         case PGL_FAULT_PENDING:

@@ -30,10 +30,11 @@ struct pgl_uffd;
 struct pgl_uffd_request;
 
 /**
- * enum pgl_uffd_remedy - the answer to a page that could not be read
+ * enum pgl_uffd_remedy - the answer to a page that could not be read, or for which the kernel has no memory
  * @PGL_UFFD_DEFAULT: from the failed() callback, what the region says; of a region, PGL_UFFD_POISON if the kernel has
  *      it (Linux 6.6), and otherwise PGL_UFFD_AGAIN. In both cases no thread goes on with wrong bytes
- * @PGL_UFFD_ZERO: install zeros; the program goes on, and the error is counted
+ * @PGL_UFFD_ZERO: install zeros; the program goes on, and the error is counted. While the kernel has no memory for
+ *      zeros either, the same as PGL_UFFD_AGAIN
  * @PGL_UFFD_AGAIN: read the page again in about a millisecond; only threads that want this page wait meanwhile
  * @PGL_UFFD_POISON: the threads that touch the page get SIGBUS at its address, now and later, and a system call that
  *      meets it fails with EFAULT. That ends when the program gives the page back (madvise()): its next touch reads it
@@ -94,10 +95,11 @@ enum pgl_uffd_handover {
  *      (MADV_DONTFORK): a touch there is SIGSEGV, and does not find zeros that look like data
  * @allow_user_mode: if nothing better is permitted, bring only pages that the program itself touches. A system call
  *      that meets an absent page then fails with EFAULT
- * @failed: called from a handler thread, with no lock held, when a page that the program waits for cannot be read. The
- *      argument error is an errno, ENODATA when the file ended early because it shrank. The callback touches no page of
- *      a region. If other threads may fork, it takes no lock that fork() takes; malloc's are among them. NULL means
- *      PGL_UFFD_DEFAULT always
+ * @failed: called from a handler thread, with no lock held, when a page that the program waits for cannot be had. The
+ *      argument error is an errno: ENODATA when the file ended early because it shrank, ENOMEM when the kernel has no
+ *      memory for the page, such as a full tmpfs, or no huge page left. The callback touches no page of a region. If
+ *      other threads may fork, it takes no lock that fork() takes; malloc's are among them. NULL means PGL_UFFD_DEFAULT
+ *      always
  * @arg: handed to @failed
  * @handover: how faults get to handlers
  * @track_dirty: pgl_uffd_dirty_take() can be asked which pages were written. Pages are installed write-protected. If
@@ -563,7 +565,7 @@ PGL_API ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range
 /**
  * pgl_uffd_watch - have each page reported that a fault on a region asks for
  * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map(). The watch is of each whole region that has a
- *      part in the range
+ *      part in the range, and of the region in forked children that are followed
  * @touched: as for pgl_object_watch(), with a page of the region's source. NULL ends the watch
  * @arg: handed to @touched
  *
@@ -583,8 +585,8 @@ PGL_API bool pgl_uffd_watch(struct pgl_uffd *uffd, void *addr, size_t length,
  * @workset: of pages of the region's source; borrowed until the pager is freed, or without follow_forks until another
  *      set was set for each region that has it; NULL: none
  *
- * As pgl_object_set_workset(). A forked child that is followed has the sets of its parent. Regions of huge pages have
- * no set, because each fault brings a huge page as a whole.
+ * As pgl_object_set_workset(). A forked child that is followed has the sets of its parent, also those that are set
+ * later. Regions of huge pages have no set, because each fault brings a huge page as a whole.
  *
  * Locks:    entry: none; not from the failed() callback.
  * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here.

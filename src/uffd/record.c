@@ -6,7 +6,26 @@
 #include "../fault/object_internal.h"
 #include "delivery_internal.h"
 
-/* Call a function for the object of each entry of a range. Returns false with errno if the range is not all mapped. */
+/* Call a function for the objects by which forked children show a source. Both locks are held. */
+static void for_each_childs_object(struct pgl_uffd *uffd, const struct pgl_source *source,
+                                   void (*set)(struct pgl_object *object, const void *arg), const void *arg)
+{
+    for (const struct pgl_space *space = uffd->spaces; space; space = space->next) {
+        struct pgl_map_entry entry;
+        uint64_t first = 0;
+
+        while (space != uffd->self && pgl_space_next_part(space, &first, UINT64_MAX - 1, &entry)) {
+            if (pgl_shown_of(entry.object)->source == source) {
+                set(entry.object, arg);
+            }
+        }
+    }
+}
+
+/*
+ * Call a function for the object of each entry of a range, and for those of children. Returns false with errno if the
+ * range is not all mapped.
+ */
 static bool for_each_object(struct pgl_uffd *uffd, const void *addr, size_t length,
                             void (*set)(struct pgl_object *object, const void *arg), const void *arg)
 {
@@ -21,6 +40,7 @@ static bool for_each_object(struct pgl_uffd *uffd, const void *addr, size_t leng
     mapped = pgl_space_shows_all(uffd->self, first, last);
     while (mapped && pgl_space_next_part(uffd->self, &first, last, &part)) {
         set(part.object, arg);
+        for_each_childs_object(uffd, pgl_shown_of(part.object)->source, set, arg);
     }
     pgl_uffd_unlock(uffd);
     if (!mapped) {

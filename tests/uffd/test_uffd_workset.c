@@ -139,6 +139,81 @@ static void test_uffd_recording_has_each_page_that_was_touched(void **state)
     pgl_recording_free(recording);
 }
 
+/* Fork a child that touches pages 15 and 300 when a byte is written to *order. */
+static pid_t fork_waiting_child(const struct fixture *f, int *order)
+{
+    int pipes[2];
+    pid_t child;
+
+    assert_int_equal(pipe(pipes), 0);
+    child = fork();
+    if (child == 0) {
+        char byte;
+
+        _exit(read(pipes[0], &byte, 1) != 1 || !is_page(f->memory + 15 * PAGE, 15) ||
+              !is_page(f->memory + 300 * PAGE, 300));
+    }
+    close(pipes[0]);
+    *order = pipes[1];
+    return child;
+}
+
+static void run_waiting_child(pid_t child, int order)
+{
+    int status;
+
+    assert_int_equal(write(order, "", 1), 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    close(order);
+}
+
+static void count_touch(void *arg, uint64_t index)
+{
+    (void)index;
+    __atomic_fetch_add((unsigned *)arg, 1, __ATOMIC_RELAXED);
+}
+
+/* The recording may be freed then. */
+static void test_uffd_watch_ends_in_forked_children_too(void **state)
+{
+    struct fixture *f = *state;
+    unsigned ntouched = 0;
+    int order;
+    pid_t child;
+
+    FOLLOW_FORKS(f);
+    map_all(f, PGL_ADVICE_RANDOM);
+    assert_true(pgl_uffd_watch(f->uffd, f->memory, NPAGES * PAGE, count_touch, &ntouched));
+    child = fork_waiting_child(f, &order);
+    run_waiting_child(child, order);
+    assert_int_equal(__atomic_load_n(&ntouched, __ATOMIC_RELAXED), 2);
+    child = fork_waiting_child(f, &order);
+    assert_true(pgl_uffd_watch(f->uffd, f->memory, NPAGES * PAGE, NULL, NULL));
+    run_waiting_child(child, order);
+    assert_int_equal(__atomic_load_n(&ntouched, __ATOMIC_RELAXED), 2);
+}
+
+/* Only of the region that has it: page 300 is in another one. */
+static void test_uffd_set_reaches_forked_children(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_workset *set = record();
+    int order;
+    pid_t child;
+
+    FOLLOW_FORKS(f);
+    start_pager(f);
+    assert_true(pgl_uffd_map(f->uffd, f->memory, 200 * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    assert_true(pgl_uffd_map(f->uffd, f->memory + 200 * PAGE, 312 * PAGE, f->file, 200 * PAGE, PGL_ADVICE_RANDOM));
+    child = fork_waiting_child(f, &order);
+    assert_true(pgl_uffd_set_workset(f->uffd, f->memory, 200 * PAGE, set));
+    run_waiting_child(child, order);
+    assert_count(f, pages_fetched, 10 + 1);
+    end_pager(f);
+    pgl_workset_free(set);
+}
+
 static void test_uffd_watch_and_set_are_of_mapped_pages(void **state)
 {
     struct fixture *f = *state;
@@ -352,6 +427,8 @@ int main(void)
         TEST(test_uffd_region_without_a_set_follows_its_advice_again),
         TEST(test_uffd_forked_child_follows_its_parents_set),
         TEST(test_uffd_recording_has_each_page_that_was_touched),
+        TEST(test_uffd_watch_ends_in_forked_children_too),
+        TEST(test_uffd_set_reaches_forked_children),
         TEST(test_uffd_watch_and_set_are_of_mapped_pages),
         TEST(test_uffd_prefetched_pages_are_no_faults),
         TEST(test_uffd_prefetch_brings_only_what_is_absent),

@@ -31,8 +31,9 @@ struct pgl_uffd_request;
 
 /**
  * enum pgl_uffd_remedy - the answer to a page that could not be read, or for which the kernel has no memory
- * @PGL_UFFD_DEFAULT: from the failed() callback, what the region says; of a region, PGL_UFFD_POISON if the kernel has
- *      it (Linux 6.6), and otherwise PGL_UFFD_AGAIN. In both cases no thread goes on with wrong bytes
+ * @PGL_UFFD_DEFAULT: from the failed() callback, as a value that does not exist, what the region says; of a region,
+ *      PGL_UFFD_POISON if the kernel has it (Linux 6.6), and otherwise PGL_UFFD_AGAIN. In both cases no thread goes on
+ *      with wrong bytes
  * @PGL_UFFD_ZERO: install zeros; the program goes on, and the error is counted. While the kernel has no memory for
  *      zeros either, the same as PGL_UFFD_AGAIN
  * @PGL_UFFD_AGAIN: read the page again in about a millisecond; only threads that want this page wait meanwhile
@@ -91,8 +92,10 @@ enum pgl_uffd_handover {
  *      together
  * @write_protect: pages are installed write-protected unless a write asked for them. The first write to such a page is
  *      a fault of its own, and goes the unlock way
- * @follow_forks: a forked child shows the files, too; needs CAP_SYS_PTRACE. Without it regions are not in the child
- *      (MADV_DONTFORK): a touch there is SIGSEGV, and does not find zeros that look like data
+ * @follow_forks: a forked child shows the files, too; needs CAP_SYS_PTRACE. Each child costs a descriptor until it has
+ *      ended and another one is forked; if there is none left, the child goes on without the file: its absent pages are
+ *      zeros, and `errors` counts it. Without follow_forks regions are not in the child (MADV_DONTFORK): a touch there is
+ *      SIGSEGV, and does not find zeros that look like data
  * @allow_user_mode: if nothing better is permitted, bring only pages that the program itself touches. A system call
  *      that meets an absent page then fails with EFAULT
  * @failed: called from a handler thread, with no lock held, when a page that the program waits for cannot be had. The
@@ -210,11 +213,11 @@ struct pgl_uffd_stats {
  * Locks:    none.
  * Owns:     the caller; release with pgl_uffd_free().
  * Errors:   NULL with errno EINVAL: write_protect, follow_forks or a too small alternate signal stack with
- *           PGL_UFFD_SIGBUS; costs for which
- *           pgl_costs_explain() has a reason; EPERM: no privilege, or none for follow_forks (pgl_uffd_explain() says
- *           what to set); ENOSYS: the kernel has no userfaultfd; EOPNOTSUPP: its userfaultfd lacks a feature that is
- *           needed, which includes a record of writes if track_dirty is wanted with PGL_UFFD_SIGBUS; ENOMEM:
- *           as usual, or the table has clusters too wide for memory; EMFILE, EAGAIN: as usual.
+ *           PGL_UFFD_SIGBUS; a handover that does not exist; costs for which pgl_costs_explain() has a reason; EPERM:
+ *           no privilege, or none for follow_forks (pgl_uffd_explain() says what to set); ENOSYS: the kernel has no
+ *           userfaultfd; EOPNOTSUPP: its userfaultfd lacks a feature that is needed, which includes a record of writes
+ *           if track_dirty is wanted with PGL_UFFD_SIGBUS; ENOMEM: as usual, or the table has clusters too wide for
+ *           memory; EMFILE, EAGAIN: as usual.
  */
 PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
 
@@ -248,8 +251,8 @@ PGL_API const char *pgl_uffd_explain(int error);
  * it from its region, if a forked child added it, or if /proc is not mounted. In these cases it stays registered, and a
  * touch may sleep until every child forked earlier has ended.
  *
- * Locks:    entry: none; not from the failed() callback, and no other call on @uffd beside it.
- * Blocks:   until the handlers have ended.
+ * Locks:    entry: none; not from a callback of the pager, and no other call on @uffd beside it.
+ * Blocks:   until the handlers have ended, and with them the callbacks that they are in.
  */
 PGL_API void pgl_uffd_free(struct pgl_uffd *uffd);
 
@@ -286,9 +289,11 @@ struct pgl_uffd_wanted {
  *      them that cannot be read is an error of the region's page
  * @request: PGL_UFFD_CALLBACK: called on a handler thread, with no lock of the library held, each time that bytes are
  *      wanted. It may answer by the pgl_uffd_request_...() functions, or have another thread answer later; meanwhile
- *      the handlers serve other faults. It does not wait for a page of any region. If the
- *      pager follows forks and other threads may fork, it takes no lock that fork() takes; malloc's are among them
- * @arg: handed to @request
+ *      the handlers serve other faults. It does not wait for a page of any region, and makes no call that is not to be
+ *      made from the failed() callback. If the pager follows forks and other threads may fork, it takes no lock that
+ *      fork() takes; malloc's are among them
+ * @arg: handed to @request, which may be under way, or be called, for a moment after pgl_uffd_unmap(), and is not after
+ *      pgl_uffd_free() or pgl_uffd_disown()
  * @surplus: PGL_UFFD_CALLBACK: of bytes that are supplied beyond those that were wanted, so many before them and so
  *      many behind them are installed at most, rounded down to pages; the others are ignored. 0: none
  * @outstanding: PGL_UFFD_CALLBACK: at most so many pages are wanted at a time. A fault that would want more waits, and
@@ -377,6 +382,10 @@ struct pgl_uffd_region {
  * The memory shows its source from now on. Its former contents are dropped, as by mmap() with MAP_FIXED. That includes
  * pages that exist without a touch of their own: by MAP_POPULATE, by mlockall(), or as part of a transparent huge page.
  * No thread touches the range during the call. Shared memory keeps its pages.
+ *
+ * From now on a signal handler that may interrupt a call of this library on this pager touches no absent page of the
+ * region, because the page may wait for the thread that it has interrupted. A thread whose signal handlers do, blocks
+ * these signals around the calls.
  *
  * Without follow_forks the range gets MADV_DONTFORK until pgl_uffd_unmap(): a forked child does not have it. In both
  * cases MADV_WIPEONFORK ends. With write_protect or track_dirty, MADV_MERGEABLE ends, too, and is not asked for again

@@ -66,7 +66,7 @@ static enum pgl_uffd_remedy remedy_of(const struct pgl_uffd *uffd, const struct 
     if (config->failed) {
         remedy = config->failed(config->arg, (const void *)(uintptr_t)delivery->addr, error);
     }
-    if (remedy == PGL_UFFD_DEFAULT) {
+    if (remedy == PGL_UFFD_DEFAULT || remedy > PGL_UFFD_POISON) {
         remedy = shown ? shown->on_error : PGL_UFFD_AGAIN; /* a region is there since: the next fault is its own */
     }
     return remedy == PGL_UFFD_POISON && (uffd->features & UFFD_FEATURE_POISON) == 0 ? PGL_UFFD_AGAIN : remedy;

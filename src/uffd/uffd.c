@@ -44,7 +44,7 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
 
     if ((config->handover == PGL_UFFD_SIGBUS &&
          (config->follow_forks || config->write_protect || !pgl_self_has_stack())) ||
-        pgl_costs_explain(&config->costs)) {
+        config->handover > PGL_UFFD_SIGBUS || pgl_costs_explain(&config->costs)) {
         errno = EINVAL;
         return NULL;
     }

@@ -40,6 +40,19 @@ static enum pgl_uffd_remedy on_failure(void *arg, const void *addr, int error)
     return remedy;
 }
 
+static void test_uffd_remedy_that_does_not_exist_is_the_regions(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.failed = on_failure;
+    remedy = (enum pgl_uffd_remedy)9;
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    __atomic_store_n(&bad_offset, 8 * PAGE, __ATOMIC_RELEASE);
+    assert_true(shows_zeros(f, 8));
+    assert_errors(f, 1);
+}
+
 static const struct fixture *looking; /* atomic, as what it finds */
 static uint64_t counted_at_wake;
 
@@ -162,6 +175,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_uffd_bad_page_spoils_no_neighbour),
+        TEST(test_uffd_remedy_that_does_not_exist_is_the_regions),
         TEST(test_uffd_page_in_error_is_counted_before_its_thread_goes_on),
         TEST(test_uffd_page_looked_for_again_is_read_again_if_it_fails),
         TEST(test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler),

@@ -122,6 +122,16 @@ static void test_uffd_user_mode_is_the_last_resort(void **state)
     assert_int_equal(copy_words(f), 0);
 }
 
+static void test_uffd_handover_that_does_not_exist_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.handover = (enum pgl_uffd_handover)(PGL_UFFD_SIGBUS + 1);
+    errno = 0;
+    assert_false(try_new(f));
+    assert_int_equal(errno, EINVAL);
+}
+
 /* Pagers and regions that need features of the kernel. */
 static const struct wish {
     struct pgl_uffd_config config;
@@ -206,6 +216,7 @@ int main(void)
         TEST(test_uffd_user_with_the_device_pages_a_file_in),
         TEST(test_uffd_user_without_the_device_has_user_mode),
         TEST(test_uffd_user_mode_is_the_last_resort),
+        TEST(test_uffd_handover_that_does_not_exist_is_refused),
         TEST(test_uffd_explain_has_a_sentence_for_each_feature),
     };
 #undef TEST

@@ -94,8 +94,8 @@ enum pgl_uffd_handover {
  *      a fault of its own, and goes the unlock way
  * @follow_forks: a forked child shows the files, too; needs CAP_SYS_PTRACE. Each child costs a descriptor until it has
  *      ended and another one is forked; if there is none left, the child goes on without the file: its absent pages are
- *      zeros, and `errors` counts it. Without follow_forks regions are not in the child (MADV_DONTFORK): a touch there is
- *      SIGSEGV, and does not find zeros that look like data
+ *      zeros, and `errors` counts it. Without follow_forks regions are not in the child (MADV_DONTFORK): a touch there
+ *      is SIGSEGV, and does not find zeros that look like data
  * @allow_user_mode: if nothing better is permitted, bring only pages that the program itself touches. A system call
  *      that meets an absent page then fails with EFAULT
  * @failed: called from a handler thread, with no lock held, when a page that the program waits for cannot be had. The

@@ -59,8 +59,8 @@ static bool is_shown(const struct pgl_delivery *delivery, const struct pgl_reque
 }
 
 /*
- * Whether a page is there of which the kernel says so (EEXIST). It says it of a huge page, too, when it has none left. A
- * shared one may be there, and be missing in this mapping only: then it is shown. Those of other processes cannot be
+ * Whether a page is there of which the kernel says so (EEXIST). It says it of a huge page, too, when it has none left.
+ * A shared one may be there, and be missing in this mapping only: then it is shown. Those of other processes cannot be
  * told apart.
  */
 static bool is_there(const struct pgl_delivery *delivery, uint64_t addr)

@@ -14,7 +14,11 @@
  *              affinity since, on those that it might use then.
  *              Z3: it follows a thread that has caused the last faults alone. When another thread faults, it may run on
  *              all its processors again.
- *              Z4: it looks where the thread runs after it has woken it, and once in a while only.
+ *              Z4: it looks where the thread runs after it has woken it, and once in a while only. If the thread is on
+ *              another processor, the handler moves there when it has woken it the next time, and looks at nothing
+ *              before: it has to arrive before the thread has run, faulted, and gone to sleep. The scheduler wakes a
+ *              thread elsewhere that sleeps where its handler runs, but leaves it there if it has been there together
+ *              with its handler.
  *              Z5: a move does not always last, because the scheduler may owe the thread time from before. Therefore
  *              the handler moves again soon, but rests when many moves in a row were in vain.
  *              Z6: some schedulers keep the two on one processor themselves, and wake them sooner at equal priorities.
@@ -129,7 +133,7 @@ static void run_on(struct pgl_follow *follow, int processor)
     }
 }
 
-/* Move to the thread's processor, unless that was in vain again and again. */
+/* Look whether the thread is on this processor. If not, the next move is to its own, unless many were in vain. */
 static void look(struct pgl_follow *follow, uint64_t now_ns)
 {
     int processor = processor_of(follow->thread);
@@ -139,8 +143,7 @@ static void look(struct pgl_follow *follow, uint64_t now_ns)
         follow->next_look_ns = now_ns + LATER_NS;
     } else if (processor >= 0 && follow->vain < VAIN) {
         follow->vain++;
-        follow->next_look_ns = now_ns + SOON_NS;
-        run_on(follow, processor);
+        follow->target = processor;
     } else { /* Z5 */
         follow->vain = 0;
         follow->next_look_ns = now_ns + REST_NS;
@@ -153,6 +156,7 @@ static void change_way(struct pgl_follow *follow)
 {
     follow->leaves = !follow->leaves;
     follow->next_look_ns = 0;
+    follow->target = -1;
     follow->vain = 0;
     run_on(follow, -1);
     if (follow->raised) {
@@ -198,7 +202,7 @@ static void note_gap(struct pgl_follow *follow, uint64_t gap_ns, uint64_t now_ns
 
 void pgl_follow_start(struct pgl_follow *follow, bool only)
 {
-    *follow = (struct pgl_follow){.processor = -1, .only = only};
+    *follow = (struct pgl_follow){.processor = -1, .target = -1, .only = only};
     if (sched_getaffinity(0, sizeof(follow->set), &follow->set) != 0 || CPU_COUNT(&follow->set) < 2) {
         return;
     }
@@ -218,6 +222,7 @@ void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t read_
     }
     if (thread != follow->thread) { /* Z3 */
         follow->thread = thread;
+        follow->target = -1;
         follow->faults = 0;
         follow->ngaps = 0;
         follow->answered_ns = 0;
@@ -230,7 +235,14 @@ void pgl_follow_fault(struct pgl_follow *follow, uint32_t thread, uint64_t read_
         note_gap(follow, read_ns - follow->answered_ns, read_ns);
     }
     follow->answered_ns = answered_ns;
-    if (!follow->leaves && thread != 0 && follow->faults >= ALONE && read_ns >= follow->next_look_ns) { /* Z4 */
+    if (follow->leaves || thread == 0 || follow->faults < ALONE) {
+        return;
+    }
+    if (follow->target >= 0) { /* Z4 */
+        run_on(follow, follow->target);
+        follow->target = -1;
+        follow->next_look_ns = read_ns + SOON_NS;
+    } else if (read_ns >= follow->next_look_ns) {
         look(follow, read_ns);
     }
 }

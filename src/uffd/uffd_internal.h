@@ -143,6 +143,7 @@ struct pgl_follow {
     uint32_t thread;       /* the thread of the last fault, or 0: several */
     uint64_t faults;       /* of this thread, in a row */
     uint64_t next_look_ns; /* when to look where the thread runs */
+    int target;            /* the processor that it moves to when it has woken the thread again, or -1 */
     unsigned vain;         /* moves in a row after which the thread was elsewhere */
     bool only;             /* the pager has no other handler */
     bool leaves;           /* its place is left to the scheduler */

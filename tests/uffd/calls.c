@@ -93,14 +93,19 @@ WRAP(int, munlock, (const void *addr, size_t length), (addr, length), CALL_MUNLO
 WRAP(int, msync, (void *addr, size_t length, int flags), (addr, length, flags), CALL_MSYNC, 0)
 
 bool patient;
-unsigned handler_waits, handler_reads;
+unsigned handler_waits, handler_reads, handlers_waiting;
 
 int __real_epoll_wait(int fd, struct epoll_event *events, int n, int timeout);
 int __wrap_epoll_wait(int fd, struct epoll_event *events, int n, int timeout);
 int __wrap_epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 {
+    int result;
+
     __atomic_fetch_add(&handler_waits, 1, __ATOMIC_RELEASE);
-    return inject(CALL_EPOLL_WAIT, 0) ? -1 : __real_epoll_wait(fd, events, n, timeout);
+    __atomic_fetch_add(&handlers_waiting, 1, __ATOMIC_RELEASE);
+    result = inject(CALL_EPOLL_WAIT, 0) ? -1 : __real_epoll_wait(fd, events, n, timeout);
+    __atomic_fetch_sub(&handlers_waiting, 1, __ATOMIC_RELEASE);
+    return result;
 }
 
 /* Read a message, and wait for it if the test says so. */

@@ -68,9 +68,12 @@ extern uint64_t clock_now, read_takes;
 extern bool gate_closed;
 extern unsigned at_gate;
 
-/* Of handlers, all atomic: whether their reads wait for a message, and how often they have begun to wait, and read. */
+/*
+ * Of handlers, all atomic: whether their reads wait for a message; how often they have begun to wait, and have read; and
+ * how many wait now.
+ */
 extern bool patient;
-extern unsigned handler_waits, handler_reads;
+extern unsigned handler_waits, handler_reads, handlers_waiting;
 
 extern unsigned wakes;  /* UFFDIO_WAKE. Atomic, as the others here. */
 extern unsigned timers; /* expirations that were read */

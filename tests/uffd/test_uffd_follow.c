@@ -157,17 +157,19 @@ static bool is_on_one_processor(void)
 
 static uint64_t touched; /* so many touches, each of the next page */
 
-/*
- * Touch so many pages, and give them all back when they have been touched. When a page is there, the handler has ended
- * what it did after the page before.
- */
+/* Touch so many pages, and give them all back when they have been touched. The handlers have ended their work then. */
 static void touch(struct fixture *f, unsigned n)
 {
+    unsigned nhandlers = f->config.threads > 0 ? f->config.threads : 1;
+
     for (; n > 0; n--, touched++) {
         if (touched > 0 && touched % NPAGES == 0) {
             assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
         }
         assert_true(shows_page(f, touched % NPAGES));
+        while (__atomic_load_n(&handlers_waiting, __ATOMIC_ACQUIRE) < nhandlers) {
+            usleep(10);
+        }
     }
 }
 
@@ -216,8 +218,12 @@ static void test_uffd_follow_handler_moves_to_the_thread_that_faults_alone(void 
     struct fixture *f = *state;
 
     show_file(f);
-    touch(f, ALONE);
-    assert_true(count_looks() <= 1); /* it may be looking now */
+    touch(f, ALONE - 1);
+    assert_int_equal(count_looks(), 0);
+    touch(f, 1);
+    assert_int_equal(count_looks(), 1);
+    assert_int_equal(copy_kernel().moves, 0);
+    __atomic_store_n(&processor, 1, __ATOMIC_RELAXED);
     touch(f, 1);
     assert_int_equal(count_looks(), 1);
     assert_runs_on(2, 2);
@@ -274,6 +280,34 @@ static void test_uffd_follow_two_threads_leave_the_handler_all_its_processors(vo
         touch(f, 1);
     }
     assert_int_equal(count_looks(), 1);
+    assert_runs_on(0, 3);
+}
+
+/* Z4: where the thread was when another one faulted, or before the handler left it, is no place to move to. */
+static void test_uffd_follow_handler_looks_again_before_it_moves(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f);
+    touch(f, ALONE);
+    touch_on_another_thread(f);
+    touch(f, ALONE);
+    assert_int_equal(count_looks(), 2);
+    assert_runs_on(0, 3);
+    touch(f, GAPS - ALONE - 1);
+    assert_runs_on(2, 2);
+    __atomic_store_n(&processor, 3, __ATOMIC_RELAXED);
+    let_time_pass(SOON_NS);
+    touch(f, 1);
+    assert_int_equal(count_looks(), 3);
+    touch(f, 1); /* the handler has GAPS times, and leaves */
+    assert_runs_on(0, 3);
+    for (unsigned i = 0; i < GAPS; i++) {
+        assert_int_equal(count_looks(), 3);
+        let_time_pass(5000);
+        touch(f, 1);
+    }
+    assert_int_equal(count_looks(), 4);
     assert_runs_on(0, 3);
 }
 
@@ -370,7 +404,7 @@ static void touch_after(struct fixture *f, unsigned n, uint64_t gap_ns)
     }
 }
 
-/* Touch a page at once. Afterwards the handler has ended what it did after the page before. */
+/* Touch a page at once. */
 static void assert_leaves(struct fixture *f, bool leaves)
 {
     touch(f, 1);
@@ -582,6 +616,7 @@ int main(void)
         TEST(test_uffd_follow_fewer_faults_are_not_followed),
         TEST(test_uffd_follow_looks_are_rare),
         TEST(test_uffd_follow_two_threads_leave_the_handler_all_its_processors),
+        TEST(test_uffd_follow_handler_looks_again_before_it_moves),
         TEST(test_uffd_follow_handler_stays_within_its_processors),
         TEST(test_uffd_follow_handler_obeys_a_new_affinity),
         TEST(test_uffd_follow_handler_rests_after_many_moves_in_vain),

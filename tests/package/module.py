@@ -146,6 +146,15 @@ class CodePages(unittest.TestCase):
         with self.table.locked(7):
             pass
 
+    def test_bracket_may_begin_again(self):
+        bracket = self.table.bracket(7)
+        with bracket:
+            bracket.cross(9)
+        with bracket:
+            with self.assertRaisesRegex(ValueError, "does not hold page 0x9"):
+                bracket.commit(Block((0x7010, 0x7043), (0x9000, 0x9003)))
+            self.assertTrue(bracket.commit(Block((0x7010, 0x7043))).live)
+
     def test_table_that_was_closed_raises(self):
         with pagelock.Table() as table:
             pass

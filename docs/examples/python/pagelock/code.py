@@ -146,11 +146,12 @@ class Bracket(Held):
 
     def __init__(self, table, index):
         super().__init__(table)
-        self._struct, self._indices = Struct("bracket"), {index}
+        self._struct, self._first = Struct("bracket"), index
 
     def _acquire(self, table):
+        self._indices = {self._first}
         try:
-            if not lib.pgl_bracket_begin(self._struct, table, *self._indices):
+            if not lib.pgl_bracket_begin(self._struct, table, self._first):
                 raise failed()
         except BaseException:
             if lib.pgl_bracket_is_open(self._struct):  # a callback has raised

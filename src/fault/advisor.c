@@ -12,9 +12,27 @@
 #define LOOK 0.1f
 #define GOOD_FOR 4 /* decisions, until the chances are reckoned again */
 
+#define WORTH 3             /* the faults that the pages of a block may cost for each of the last starts in it */
+#define NEVER UINT64_C(127) /* as many starts there never are lately */
+#define EACH_BYTE UINT64_C(0x0101010101010101)
+
+static void set_costs(struct pgl_advisor *advisor, const struct pgl_costs *costs)
+{
+    uint64_t start_ns;
+
+    advisor->costs = pgl_costs_known(costs);
+    start_ns = WORTH * advisor->costs.fault_ns;
+    advisor->needs = NEVER << 8 * PGL_ADVISOR_WATCHED;
+    for (unsigned n = 1; n <= PGL_ADVISOR_DOUBLINGS; n++) {
+        uint64_t needs = ((advisor->costs.page_ns << n) + start_ns - 1) / start_ns;
+
+        advisor->needs |= (needs < NEVER ? needs : NEVER) << 8 * n;
+    }
+}
+
 void pgl_advisor_init(struct pgl_advisor *advisor, const struct pgl_costs *costs)
 {
-    advisor->costs = pgl_costs_known(costs);
+    set_costs(advisor, costs);
 }
 
 struct pgl_advisor *pgl_advisor_new(const struct pgl_costs *costs)
@@ -44,19 +62,8 @@ bool pgl_advisor_set_costs(struct pgl_advisor *advisor, const struct pgl_costs *
         errno = EINVAL;
         return false;
     }
-    advisor->costs = pgl_costs_known(costs);
+    set_costs(advisor, costs);
     return true;
-}
-
-/* The kind of a fault that continues no stream. Pages beyond the bounds count as resident. */
-static enum pgl_fault_kind kind_of_start(uint64_t demand, struct pgl_room room)
-{
-    unsigned at = demand & 63;
-
-    if (room.before == 0 || room.after == 0) {
-        return PGL_FAULT_BESIDE;
-    }
-    return room.before < at || room.after < 63 - at ? PGL_FAULT_NEAR : PGL_FAULT_FRESH;
 }
 
 /* Whether a page comes right after another one; page 0 comes after none. */
@@ -69,9 +76,9 @@ static inline bool is_next(uint64_t page, uint64_t after)
  * Return the kind of a fault. The stream that it continues moves to the front; if there is none, the least recently
  * used one makes room for a new one.
  */
-static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand, struct pgl_room room)
+static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand)
 {
-    enum pgl_fault_kind kind = kind_of_start(demand, room);
+    enum pgl_fault_kind kind = PGL_FAULT_START;
     unsigned at = 0;
 
     while (at < advisor->nstreams && !is_next(advisor->streams[at].last, demand) &&
@@ -108,7 +115,7 @@ static const struct pgl_known *recall(struct pgl_advisor *advisor, enum pgl_faul
     struct pgl_known *known = &advisor->known[kind];
 
     if (known->good_for == 0) {
-        pgl_advisor_reckon(known, kind, kind < PGL_FAULT_UP ? density_of(advisor, args, bounds) : 0);
+        pgl_advisor_reckon(known, kind, kind == PGL_FAULT_START ? density_of(advisor, args, bounds) : 0);
         known->good_for = GOOD_FOR;
     }
     known->good_for--;
@@ -149,6 +156,15 @@ static unsigned cheapest(const struct pgl_advisor *advisor, uint32_t place, stru
     return doublings;
 }
 
+/* The doublings of the widest block of pages that the last starts in it are worth. */
+static inline unsigned worth(const struct pgl_advisor *advisor, uint64_t lately)
+{
+    /* The highest bit of a byte stays, if it has as many as it needs. */
+    uint64_t enough = (lately | EACH_BYTE * 0x80) - advisor->needs;
+
+    return (63 - (unsigned)__builtin_clzll((enough & EACH_BYTE * 0x80) | 0x80)) / 8;
+}
+
 static enum pgl_reason reason_of(enum pgl_fault_kind kind)
 {
     return kind == PGL_FAULT_UP ? PGL_REASON_UP : kind == PGL_FAULT_DOWN ? PGL_REASON_DOWN : PGL_REASON_START;
@@ -158,10 +174,11 @@ enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl
                                    struct pgl_cluster *cluster)
 {
     const struct pgl_known *known;
-    unsigned doublings, tells;
+    unsigned doublings, least, tells;
     enum pgl_fault_kind kind;
     struct pgl_bounds bounds;
     struct pgl_room room, window;
+    uint64_t lately;
     uint32_t place;
 
     if (!pgl_cluster_bounds(args, &bounds)) {
@@ -172,11 +189,13 @@ enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl
         return PGL_REASON_ALONE;
     }
     room = pgl_cluster_room(args, &bounds, (struct pgl_room){PGL_ADVISOR_ROOM, PGL_ADVISOR_ROOM});
-    pgl_advisor_learn(advisor, args->demand);
-    kind = follow(advisor, args->demand, room);
+    lately = pgl_advisor_learn(advisor, args->demand, room);
+    kind = follow(advisor, args->demand);
     place = pgl_place_of(kind, args->demand);
     known = recall(advisor, kind, args, &bounds);
     doublings = cheapest(advisor, place, pgl_room_of_kind(kind, room), known, &tells);
+    least = kind == PGL_FAULT_START ? worth(advisor, lately) : 0;
+    doublings = doublings > least ? doublings : least;
     pgl_advisor_remember(advisor, kind, args->demand, room, tells & (UINT32_MAX << doublings << 1));
     window = pgl_room_within(pgl_window_of(place, doublings), room);
     window = pgl_room_within(window, (struct pgl_room){args->row.before, args->row.after});

@@ -4,8 +4,7 @@
  * Private.
  *
  * KINDS        A fault next to the cluster of one of the last eight streams continues that stream, upward or downward.
- *              Any other fault is a start: beside a page that is resident or asked for already, near one in its block
- *              of 64 pages, or else in a fresh block.
+ *              Any other fault is a start.
  * DOUBLINGS    A window has 2^n pages, n = 0 ... 6. A stream's window opens to its side, and a start's is the aligned
  *              block of that size. The nth doubling adds the other half of the block, or the pages beyond the window.
  *              The seventh, beyond the widest window, is watched and never fetched.
@@ -19,6 +18,9 @@
  * UNSEEN       A fault on a page that was fetched is never seen. Therefore a cluster teaches about the doublings beyond
  *              it only. Knowledge of a doubling ages with the decisions of its kind, and its chance then follows
  *              those of the next doublings, of which the seventh is always seen.
+ * LATELY       A program that starts is over before chances are known. Therefore a start's window is at least the widest
+ *              aligned block whose pages cost no more than WORTH faults for each of the last starts in that block. The
+ *              first start of all counts for one before it.
  * CROWD        Faults in no order that come to every page in the end look random for a long time. Therefore a start's
  *              chance is at least what it is if somewhat more faults than there have been fall on the object's pages
  *              alike, in proportion to the pages that the doubling adds. Pages that are removed have faults again that
@@ -45,13 +47,11 @@
 #define PGL_ADVISOR_ROOM 127 /* pages on each side that the watched doublings may reach */
 
 enum pgl_fault_kind {
-    PGL_FAULT_FRESH,
-    PGL_FAULT_NEAR,
-    PGL_FAULT_BESIDE,
+    PGL_FAULT_START,
     PGL_FAULT_UP,
     PGL_FAULT_DOWN,
 };
-#define PGL_FAULT_KINDS 5
+#define PGL_FAULT_KINDS 3
 
 /* The last cluster of a stream. */
 struct pgl_stream {
@@ -92,10 +92,11 @@ struct pgl_past {
 /* The caller of the functions keeps other calls away; the driver does it by the object's advisor_lock. */
 struct pgl_advisor {
     struct pgl_costs costs; /* both known */
-    uint64_t nfaults;       /* decisions made; the nth, counted from 1, has pasts[n % PGL_ADVISOR_PASTS] */
-    uint64_t judged;        /* decisions judged once */
-    uint64_t forgotten;     /* decisions judged twice */
-    float crowd;            /* the part of the pages that is resident in the blocks of 64 pages where starts were */
+    uint64_t needs;     /* byte n: the starts lately for which a block of 2^n pages is fetched; they follow the costs */
+    uint64_t nfaults;   /* decisions made; the nth, counted from 1, has pasts[n % PGL_ADVISOR_PASTS] */
+    uint64_t judged;    /* decisions judged once */
+    uint64_t forgotten; /* decisions judged twice */
+    float crowd;        /* the part of the pages that is resident in the blocks of 64 pages where starts were */
     unsigned nstreams;
     struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the most recently used one first */
     struct pgl_known known[PGL_FAULT_KINDS];
@@ -154,8 +155,12 @@ static inline struct pgl_room pgl_room_within(struct pgl_room room, struct pgl_r
     };
 }
 
-/* Record in the pasts that a page is faulted on, and judge those that are old enough. */
-void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand);
+/*
+ * Record in the pasts that a page with some room around it is faulted on, and judge those that are old enough. Byte n of
+ * the result is the number of starts among the last decisions in the page's aligned block of 2^n pages. Starts in the
+ * room do not count, because their pages were removed. The first start of all counts for one before it.
+ */
+uint64_t pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand, struct pgl_room room);
 
 /*
  * Reckon the chances of a kind's doublings again. The knowledge of them ages. @density is the number of faults per page

@@ -14,6 +14,9 @@
 #define LATER_TIMES 4
 #define LATER_MOST 127
 
+/* The starts among so many decisions count as recent. A byte has room for them. */
+#define LATELY 20
+
 /* The part of what is known that is kept at each observation, and at each reckoning. */
 #define START_KEEPS 0.952f
 #define STREAM_KEEPS 0.843f
@@ -22,7 +25,7 @@
 #define AGEING 0.879f
 
 /* The chance of the seventh doubling while nothing is known; and how many observations a guess counts for. */
-static const float guess_last[PGL_FAULT_KINDS] = {0.66f, 0.24f, 0.52f, 0.45f, 0.45f};
+static const float guess_last[PGL_FAULT_KINDS] = {0.66f, 0.45f, 0.45f};
 #define START_WEIGHT 5.94f
 #define STREAM_WEIGHT 7.08f
 #define LASTING_WEIGHT 40.2f
@@ -67,17 +70,38 @@ static inline unsigned doubling_of(const struct pgl_past *past, bool is_stream, 
 }
 
 /* Mark the pasts on a block of 128 pages that would have added a page. Another block may have the same head. */
-static inline void touch(struct pgl_advisor *advisor, uint64_t block, bool of_stream, uint64_t demand)
+static inline void touch(struct pgl_advisor *advisor, uint64_t block, uint64_t demand)
 {
-    uint64_t number = *head_of(advisor, block, of_stream);
+    uint64_t number = *head_of(advisor, block, true);
     uint64_t forgotten = advisor->forgotten;
 
     while (number > forgotten) {
         struct pgl_past *past = past_of(advisor, number);
 
-        past->touched |= (uint8_t)doubling_of(past, of_stream, demand);
+        past->touched |= (uint8_t)doubling_of(past, true, demand);
         number = past->before;
     }
+}
+
+/* The same for starts. Returns in byte n how many were lately in the page's block of 2^n pages, and in no smaller one. */
+static inline uint64_t touch_starts(struct pgl_advisor *advisor, uint64_t demand, struct pgl_room room)
+{
+    uint64_t number = *head_of(advisor, demand / 128, false);
+    uint64_t forgotten = advisor->forgotten;
+    uint64_t nfaults = advisor->nfaults;
+    uint64_t lately = 0;
+
+    while (number > forgotten) {
+        struct pgl_past *past = past_of(advisor, number);
+        uint64_t bits = past->demand ^ demand;
+        bool is_absent = past->demand - (demand - room.before) <= room.before + room.after;
+        bool counts = (nfaults - number < LATELY) & (bits < 128) & !is_absent;
+
+        past->touched |= (uint8_t)doubling_of(past, false, demand);
+        lately += (uint64_t)counts << (64 - __builtin_clzll(bits | 1)) * 8 % 64;
+        number = past->before;
+    }
+    return lately;
 }
 
 /*
@@ -128,14 +152,14 @@ static uint64_t later_age(uint64_t number)
     return age < LATER_MOST ? age : LATER_MOST;
 }
 
-void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand)
+uint64_t pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand, struct pgl_room room)
 {
     uint64_t block = demand / 128;
+    uint64_t lately = touch_starts(advisor, demand, room) + (advisor->nfaults == 0);
 
-    touch(advisor, block, false, demand);
-    touch(advisor, block, true, demand);
-    touch(advisor, block - 1, true, demand); /* a stream's windows lead from one block to the next */
-    touch(advisor, block + 1, true, demand);
+    touch(advisor, block, demand);
+    touch(advisor, block - 1, demand); /* a stream's windows lead from one block to the next */
+    touch(advisor, block + 1, demand);
     /* No age falls with the number; therefore one of each kind is enough. */
     if (advisor->nfaults - advisor->judged >= soon_age(advisor->judged)) {
         judge_soon(advisor, past_of(advisor, ++advisor->judged));
@@ -143,6 +167,7 @@ void pgl_advisor_learn(struct pgl_advisor *advisor, uint64_t demand)
     if (advisor->nfaults - advisor->forgotten >= later_age(advisor->forgotten)) {
         judge_later(advisor, past_of(advisor, ++advisor->forgotten));
     }
+    return lately * UINT64_C(0x0101010101010101); /* each byte becomes the sum of those up to it */
 }
 
 static void reckon(struct pgl_known *known, enum pgl_fault_kind kind)
@@ -153,25 +178,29 @@ static void reckon(struct pgl_known *known, enum pgl_fault_kind kind)
     float later = is_stream(kind) ? STREAM_LATER : START_LATER;
     float guess = guess_last[kind];
     float above = 0;
-    float share[PGL_ADVISOR_WATCHED + 1]; /* of one observation; apart, because the next loop waits for each result */
+    /* What one observation counts; apart, because the next loop waits for each result. */
+    float recent[PGL_ADVISOR_WATCHED + 1], lasting[PGL_ADVISOR_WATCHED + 1], late[PGL_ADVISOR_WATCHED + 1];
 
     for (unsigned n = 0; n <= PGL_ADVISOR_WATCHED; n++) {
         known->recent.seen[n] *= AGEING;
         known->recent.touched[n] *= AGEING;
-        share[n] = 1 / (weight + known->recent.seen[n]);
+        recent[n] = 1 / (weight + known->recent.seen[n]);
+        lasting[n] = 1 / (LASTING_WEIGHT + known->lasting.seen[n]);
+        late[n] = 1 / (LATER_WEIGHT + known->later.seen[n]);
     }
     for (unsigned n = PGL_ADVISOR_WATCHED; n > 0; n--) {
         float now, chance, none, follows;
 
-        now = (weight * guess + known->recent.touched[n]) * share[n];
+        now = (weight * guess + known->recent.touched[n]) * recent[n];
         follows = now < above ? now - fall * (above - now) : now;
         guess = follows > 0 ? part * follows : 0;
         guess = guess < 1 ? guess : 1;
         above = now;
-        chance = (LASTING_WEIGHT * now + known->lasting.touched[n]) / (LASTING_WEIGHT + known->lasting.seen[n]);
+        chance = (LASTING_WEIGHT * now + known->lasting.touched[n]) * lasting[n];
         none = later * chance < 1 ? later * chance : 1;
-        none = (LATER_WEIGHT * none + known->later.touched[n]) / (LATER_WEIGHT + known->later.seen[n]);
-        known->chances[n] = chance + (1 - chance) * none;
+        none = (LATER_WEIGHT * none + known->later.touched[n]) * late[n];
+        chance += (1 - chance) * none;
+        known->chances[n] = chance < 1 ? chance : 1;
     }
 }
 
@@ -181,11 +210,12 @@ static void reckon(struct pgl_known *known, enum pgl_fault_kind kind)
  */
 static void crowd(struct pgl_known *known, float density)
 {
-    for (unsigned n = 1; n <= PGL_ADVISOR_WATCHED; n++) {
-        float npages = (float)(1 << (n - 1));
-        float faults = density * npages;
+    static const float adds[PGL_ADVISOR_WATCHED + 1] = {1, 1, 2, 4, 8, 16, 32, 64};
 
-        known->crowds[n] = (1 - 1 / (1 + 0.62f * faults + faults * faults / 2)) / npages;
+    for (unsigned n = 0; n <= PGL_ADVISOR_WATCHED; n++) {
+        float faults = density * adds[n];
+
+        known->crowds[n] = (1 - 1 / (1 + 0.62f * faults + faults * faults / 2)) / adds[n];
     }
 }
 

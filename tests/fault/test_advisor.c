@@ -229,6 +229,73 @@ static uint64_t pages_of_a_sparse_reader(const struct pgl_costs *costs)
     return pages;
 }
 
+/* A reader that has never come back to a block: a start is worth its page. */
+static struct reader *open_scattered_reader(void)
+{
+    struct reader *r = open_reader(&cheap, UINT64_MAX);
+
+    for (uint64_t i = 0; i < 300; i++) {
+        decide(r, UINT64_C(1) << 40 | i << 20);
+    }
+    return r;
+}
+
+/* Eight pages cost less than three faults, and sixteen do not. The twentieth decision before it is the last that counts. */
+static void test_advisor_fetches_a_block_in_which_a_start_was_lately(void **state)
+{
+    (void)state;
+    for (uint64_t between = 18; between <= 20; between++) {
+        struct reader *r = open_scattered_reader();
+
+        touch(r, 6400);
+        assert_int_equal(r->cluster.first, r->cluster.last);
+        for (uint64_t i = 0; i < between; i++) {
+            decide(r, UINT64_C(2) << 40 | i << 20);
+        }
+        decide(r, 6407);
+        assert_int_equal(r->cluster.last, 6407);
+        assert_int_equal(r->cluster.first, between < 20 ? 6401 : 6407);
+        close_reader(r);
+    }
+}
+
+/* One start is worth eight pages, and two are worth sixteen: they need not be in the same half. */
+static void test_advisor_fetches_more_if_more_starts_were_lately(void **state)
+{
+    struct reader *r = open_scattered_reader();
+
+    (void)state;
+    touch(r, 6400);
+    touch(r, 6407);
+    assert_int_equal(r->cluster.first, 6401);
+    decide(r, 6409);
+    assert_int_equal(r->cluster.first, 6408);
+    assert_int_equal(r->cluster.last, 6415);
+    close_reader(r);
+    r = open_scattered_reader();
+    touch(r, 6400);
+    decide(r, 6408);
+    assert_int_equal(r->cluster.first, r->cluster.last);
+    close_reader(r);
+}
+
+/* The first window of all has the pages that one start is worth. */
+static void test_advisor_begins_as_if_a_start_had_been(void **state)
+{
+    static const uint64_t page_ns[] = {1501, 1500, 376, 375};
+    static const uint64_t npages[] = {1, 2, 4, 8};
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        const struct pgl_costs costs = {1000, page_ns[i]};
+        struct reader *r = open_reader(&costs, LAST);
+
+        decide(r, 6400);
+        assert_int_equal(r->cluster.last - r->cluster.first + 1, npages[i]);
+        close_reader(r);
+    }
+}
+
 /* All pages of a small file, in no order: page by page until it is seen that pages fill up, and in blocks then. */
 static void test_advisor_fetches_blocks_of_a_file_that_fills_up(void **state)
 {
@@ -572,6 +639,9 @@ int main(void)
         cmocka_unit_test(test_advisor_sees_no_crowd_in_pages_that_come_and_go),
         cmocka_unit_test(test_advisor_sees_the_same_in_words_and_in_pages),
         cmocka_unit_test(test_advisor_fetches_more_if_faults_are_dear),
+        cmocka_unit_test(test_advisor_fetches_a_block_in_which_a_start_was_lately),
+        cmocka_unit_test(test_advisor_fetches_more_if_more_starts_were_lately),
+        cmocka_unit_test(test_advisor_begins_as_if_a_start_had_been),
         cmocka_unit_test(test_advisor_goes_by_new_costs_at_once),
         cmocka_unit_test(test_advisor_keeps_its_costs_if_new_ones_are_refused),
         cmocka_unit_test(test_advisor_without_costs_takes_the_shipped_ones),

@@ -236,12 +236,12 @@ static void test_object_check_names_each_invariant_of_its_advisor_that_is_broken
     ASSERT_BREAKS(f, "V1", advisor->judged, advisor->nfaults + 1);
     ASSERT_BREAKS(f, "V1", advisor->forgotten, advisor->judged + 1);
     ASSERT_BREAKS(f, "V1", advisor->forgotten, advisor->nfaults - PGL_ADVISOR_PASTS - 1);
-    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_FRESH].recent.touched[7],
-                  advisor->known[PGL_FAULT_FRESH].recent.seen[7] + 1);
+    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_START].recent.touched[7],
+                  advisor->known[PGL_FAULT_START].recent.seen[7] + 1);
     ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_UP].lasting.touched[1], -1);
     ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_DOWN].later.touched[1], 1e9f);
-    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_NEAR].chances[1], 1.5f);
-    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_NEAR].crowds[1], 1.5f);
+    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_DOWN].chances[1], 1.5f);
+    ASSERT_BREAKS(f, "V2", advisor->known[PGL_FAULT_DOWN].crowds[1], 1.5f);
     ASSERT_BREAKS(f, "V2", advisor->crowd, 1.5f);
     ASSERT_BREAKS(f, "V2", advisor->crowd, -0.5f);
     ASSERT_BREAKS(f, "V3", advisor->nstreams, PGL_ADVISOR_STREAMS + 1);

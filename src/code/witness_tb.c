@@ -369,8 +369,9 @@ static PGL_UNSEEN void relist(const struct pgl_table *table, struct pgl_page *pa
             list = (uintptr_t)record->span | !record->is_block;
         }
     }
+    /* release: as in pgl_head_set(), which the explorer would see */
     __atomic_store_n(&page->head, (__atomic_load_n(&page->head, __ATOMIC_RELAXED) & PGL_HEAD_FLAGS) | list,
-                     __ATOMIC_RELAXED);
+                     __ATOMIC_RELEASE);
     if (buckets) {
         buckets->used = buckets->ncross = 0;
         memset(buckets->reach, 0, sizeof(buckets->reach));

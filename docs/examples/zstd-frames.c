@@ -2,7 +2,6 @@
 /*
  * A snapshot in compressed frames of 1,000 pages, with an index, unpacked as its pages are touched. One thread has the
  * requests for a frame, and supplies all of it for the first of them: the pages of the others are not wanted any more.
- * A page that is asked for at the very moment when its frame is supplied can have the frame unpacked again.
  *
  *     cc -o zstd-frames zstd-frames.c $(pkg-config --cflags --libs pagelock libzstd) -pthread
  *     ./zstd-frames

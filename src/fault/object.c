@@ -246,6 +246,22 @@ uint64_t pgl_object_remove(struct pgl_object *object, uint64_t first, uint64_t l
     return removed;
 }
 
+bool pgl_object_remove_older(struct pgl_object *object, uint64_t index, uint64_t moment)
+{
+    struct pgl_object_page page;
+    uint64_t removed = 0;
+    bool older;
+
+    pgl_object_lock(object, index, index);
+    page = pgl_object_page_find(object, index);
+    older = !page.chunk || page.chunk->offered <= moment;
+    if (page.chunk && older) {
+        remove_page(object, page, &removed);
+    }
+    pgl_object_unlock(object, index, index);
+    return older;
+}
+
 bool pgl_object_drop_wire(struct pgl_object *object, uint64_t index)
 {
     struct pgl_object_page page;

@@ -38,6 +38,7 @@ struct pgl_chunk {
     uint64_t speculative;         /* resident or busy, and not touched since it was requested as a neighbour; atomic */
     uint64_t drops;               /* how many frames were dropped; atomic */
     uint64_t removals;            /* how many of its resident pages were removed */
+    uint64_t offered;             /* the moment of the last offer that made a page resident; 0: never */
     struct pgl_queue queue;       /* faults that wait for these pages */
     uint64_t id[PGL_CHUNK_PAGES]; /* of a busy or asked page: the id of its mark */
     uint32_t wires[PGL_CHUNK_PAGES];
@@ -229,6 +230,19 @@ void pgl_object_roll_back(struct pgl_object *object, uint64_t id, uint64_t first
 
 /* As pgl_object_roll_back(), with nothing locked. The faults that wait for the pages are woken. */
 void pgl_object_cancel(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last, enum pgl_outcome outcome);
+
+/*
+ * As pgl_pager_offer(), at a moment of the pager's own count; the caller wakes the faults on the list. Nothing is
+ * locked.
+ */
+uint64_t pgl_object_offer(struct pgl_object *object, struct pgl_pager_range range, const void *data,
+                          enum pgl_access access, uint64_t moment, struct pgl_wake_list *list);
+
+/*
+ * Remove a page unless it, or another page of its chunk, was offered after a moment. Returns whether none was. Nothing
+ * is locked.
+ */
+bool pgl_object_remove_older(struct pgl_object *object, uint64_t index, uint64_t moment);
 
 /* Whether any of these pages is asked for under an id. Nothing is locked. */
 bool pgl_object_is_asked(struct pgl_object *object, uint64_t id, uint64_t first, uint64_t last);

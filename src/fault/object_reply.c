@@ -146,9 +146,15 @@ uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct pgl_page
     return pgl_access_is_valid(access) ? answer(object, range, &reply) : 0;
 }
 
+struct offer {
+    const char *data; /* of the next page, or NULL */
+    enum pgl_access access;
+    uint64_t moment;
+    struct pgl_wake_list *list;
+};
+
 /* Fill a page that is absent or asked for. Returns whether it was, and there was memory. */
-static bool take_offer(struct pgl_object *object, uint64_t index, const void *data, enum pgl_access access,
-                       struct pgl_wake_list *list)
+static bool take_offer(struct pgl_object *object, uint64_t index, struct offer *offer)
 {
     struct pgl_object_page page = pgl_object_page_find(object, index);
     bool busy = page.chunk && pgl_object_page_is(page, page.chunk->busy);
@@ -160,28 +166,39 @@ static bool take_offer(struct pgl_object *object, uint64_t index, const void *da
     if (!pgl_object_page_make(object, index, &page) || !pgl_object_page_has_frame(object, page)) {
         return false;
     }
-    pgl_object_page_fill(object, page, data, access, list);
-    pgl_object_page_settle(page, PGL_OUTCOME_SUPPLIED, list);
+    pgl_object_page_fill(object, page, offer->data, offer->access, offer->list);
+    pgl_object_page_settle(page, PGL_OUTCOME_SUPPLIED, offer->list);
+    page.chunk->offered = offer->moment > page.chunk->offered ? offer->moment : page.chunk->offered;
     return true;
 }
 
-uint64_t pgl_pager_offer(struct pgl_object *object, struct pgl_pager_range range, const void *data,
-                         enum pgl_access access)
+uint64_t pgl_object_offer(struct pgl_object *object, struct pgl_pager_range range, const void *data,
+                          enum pgl_access access, uint64_t moment, struct pgl_wake_list *list)
 {
-    const char *bytes = data;
-    struct pgl_wake_list list = {NULL};
+    struct offer offer = {data, access, moment, list};
+    uint64_t page_size = data ? object->config.page_size : 0;
     uint64_t first, last;
     uint64_t taken = 0;
 
     if (!pgl_access_is_valid(access) || !to_object(object, &range, &first, &last)) {
         return 0;
     }
-    bytes += bytes ? (first + object->config.pager_range.first - range.first) * object->config.page_size : 0;
+    offer.data += (first + object->config.pager_range.first - range.first) * page_size;
     pgl_object_lock(object, first, last);
     for (uint64_t i = 0; i <= last - first && !object->terminated; i++) {
-        taken += take_offer(object, first + i, bytes ? bytes + i * object->config.page_size : NULL, access, &list);
+        taken += take_offer(object, first + i, &offer);
+        offer.data += page_size;
     }
     pgl_object_unlock(object, first, last);
+    return taken;
+}
+
+uint64_t pgl_pager_offer(struct pgl_object *object, struct pgl_pager_range range, const void *data,
+                         enum pgl_access access)
+{
+    struct pgl_wake_list list = {NULL};
+    uint64_t taken = pgl_object_offer(object, range, data, access, 0, &list);
+
     pgl_wake_all(&list);
     return taken;
 }

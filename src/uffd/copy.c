@@ -133,7 +133,7 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
 {
     uint64_t demand = request->pager_demand;
     uint64_t addr = delivery->addr + (first - demand) * delivery->pager->page_size;
-    bool opens = delivery->pager->withholds && request->access == PGL_ACCESS_WRITE && !delivery->offers;
+    bool opens = delivery->pager->withholds && request->access == PGL_ACCESS_WRITE;
     enum pgl_access access = delivery->pager->withholds ? PGL_ACCESS_READ : PGL_ACCESS_WRITE;
     struct pgl_pager_range range = {first, first + npages - 1};
 
@@ -151,15 +151,31 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
         range.first = demand + 1;
         pgl_delivery_wake(delivery);
     }
-    if (delivery->offers) {
-        pgl_delivery_note_answer(delivery, addr, npages * delivery->pager->page_size); /* N8 */
-        pgl_pager_offer(request->object, range, NULL, access);
-    } else if (range.first <= range.last) {
+    if (range.first <= range.last) {
         pgl_pager_supply(request->object, request->id, range, NULL, access);
     }
     if (!opens) {
         pgl_delivery_wake_pages(delivery, addr, npages * delivery->pager->page_size);
     }
+}
+
+/*
+ * As supply(), for pages that a source has supplied. Count the answer and wake the threads, and then read the moment:
+ * the kernel orders the wake-up among the reads of handlers, each of which counts before it reads (R6).
+ */
+static void offer(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first, uint64_t npages)
+{
+    uint64_t addr = delivery->addr + (first - request->pager_demand) * delivery->pager->page_size;
+    enum pgl_access access = delivery->pager->withholds ? PGL_ACCESS_READ : PGL_ACCESS_WRITE;
+    struct pgl_pager_range range = {first, first + npages - 1};
+    uint64_t moment;
+
+    if (npages == 0) {
+        return;
+    }
+    pgl_delivery_wake_pages(delivery, addr, npages * delivery->pager->page_size);
+    moment = __atomic_load_n(&delivery->pager->moment, __ATOMIC_RELAXED);
+    pgl_object_offer(request->object, range, NULL, access, moment, delivery->offered);
 }
 
 /* A stretch of a request, installed in one piece or, if its memory is not one mapping, page by page of the kernel's. */
@@ -180,7 +196,7 @@ static void take_back(const struct pgl_delivery *delivery, const struct pgl_requ
 {
     uint64_t object_first = first - request->object->config.pager_range.first;
 
-    if (delivery->offers && error != ENOMEM) {
+    if (delivery->offered && error != ENOMEM) {
         pgl_object_cancel(request->object, request->id, object_first, object_first + npages - 1, PGL_OUTCOME_AGAIN);
     }
 }
@@ -209,7 +225,7 @@ static int place(struct pgl_delivery *delivery, void *arg)
         stretch.npages = placing->in_pieces ? delivery->unit : rest->npages;
         error = install(delivery, placing->request, &stretch, &done);
         pgl_count(&delivery->pager->stats.bytes_read, placing->mapped ? done * delivery->pager->page_size : 0);
-        supply(delivery, placing->request, stretch.first, done);
+        (delivery->offered ? offer : supply)(delivery, placing->request, stretch.first, done);
         skip(rest, done, delivery->pager->page_size);
         if (error == EAGAIN || error == EFAULT) {
             return error;

@@ -15,6 +15,7 @@ struct pgl_delivery {
     struct pgl_space *space;        /* the address space that faulted */
     uint64_t start_ns;              /* when the message was read */
     uint64_t epoch;                 /* of the pager at that moment */
+    uint64_t moment;                /* the count of reads before that of the message */
     uint64_t *latency;              /* the histogram of faults of its kind */
     uint64_t npages;                /* that were read together with the page; 0: none */
     uint64_t answered_ns;           /* when the thread was woken */
@@ -25,6 +26,7 @@ struct pgl_delivery {
     struct pgl_uffd_request *asked; /* the last request of this fault, referenced; or NULL */
     uint64_t put_first;             /* between these addresses pages were installed; none while put_first > put_last */
     uint64_t put_last;
+    struct pgl_wake_list *offered; /* the driver's faults whose pages a source has supplied; NULL: no source has */
     struct pgl_place place;
     int error;      /* the reason why the demand page could not be read or installed */
     unsigned tries; /* for which there was no memory */
@@ -34,7 +36,6 @@ struct pgl_delivery {
     bool present;   /* the page is there, and only this mapping lacks it: a minor fault */
     bool answered;  /* the faulting thread was woken */
     bool failed;    /* its page could not be read once, maybe because of a neighbour */
-    bool offers;    /* pages are supplied whether or not they were asked for, and the id is no matter */
     bool put_off;   /* the faulting thread sleeps until its page is due */
     bool poisoned;  /* the page was */
     bool no_room;   /* the kernel had no memory to install the page in */
@@ -107,7 +108,8 @@ int pgl_delivery_bring(struct pgl_delivery *delivery, const struct pgl_request *
 
 /*
  * Install pages that somebody has supplied: @data, or zeros when it is NULL. Pages of the request that cannot be
- * installed are taken back, and their faults try again. Returns 0 or an errno: EFAULT when the data cannot be read.
+ * installed are taken back, and their faults try again. The caller wakes the faults in @delivery->offered. Returns 0 or
+ * an errno: EFAULT when the data cannot be read.
  */
 int pgl_delivery_offer(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first,
                        uint64_t npages, const void *data);

@@ -256,6 +256,7 @@ struct answer {
     struct pgl_uffd_request *request;
     uint64_t offset;
     const unsigned char *data;
+    struct pgl_wake_list woken; /* faults that go on when all pages are installed: their threads do before */
     int error;
 };
 
@@ -276,7 +277,7 @@ static void install_part(struct answer *answer, struct pgl_pager_range pages, ui
         .latency = request->pager->stats.latency_read,
         .addr = request->addr,
         .unit = 1,
-        .offers = true,
+        .offered = &answer->woken,
         .claim = &request->answered,
         .put_first = UINT64_MAX,
     };
@@ -300,7 +301,7 @@ bool pgl_uffd_request_supply(struct pgl_uffd_request *request, uint64_t offset, 
 {
     PGL_UNCANCELLED;
     const struct pgl_pager_range *wanted = &request->wanted.range;
-    struct answer answer = {request, offset, data, 0};
+    struct answer answer = {.request = request, .offset = offset, .data = data};
     struct pgl_pager_range pages;
 
     if (!enter(request->pager)) {
@@ -312,6 +313,7 @@ bool pgl_uffd_request_supply(struct pgl_uffd_request *request, uint64_t offset, 
         if (wanted->first > 0) {
             install_part(&answer, pages, 0, wanted->first - 1);
         }
+        pgl_wake_all(&answer.woken);
     }
     leave(request->pager);
     if (answer.error != 0) {

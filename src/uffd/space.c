@@ -301,15 +301,13 @@ bool pgl_uffd_to_pages(const struct pgl_uffd *uffd, const void *addr, size_t len
     return true;
 }
 
-void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last)
+bool pgl_space_forget(struct pgl_space *space, uint64_t index, uint64_t moment)
 {
     struct pgl_map_entry part;
+    uint64_t first = index;
 
-    while (pgl_space_next_part(space, &first, last, &part)) {
-        uint64_t object_last = part.view.object_first + (part.view.last - part.view.first);
-
-        pgl_object_remove(part.object, part.view.object_first, object_last);
-    }
+    return !pgl_space_next_part(space, &first, index, &part) ||
+           pgl_object_remove_older(part.object, part.view.object_first, moment);
 }
 
 void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last)
@@ -321,5 +319,9 @@ void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last)
 
         pgl_shown_give_back(part.object->config.pager, part.view.object_first, object_last);
     }
-    pgl_space_forget(space, first, last);
+    while (pgl_space_next_part(space, &first, last, &part)) {
+        uint64_t object_last = part.view.object_first + (part.view.last - part.view.first);
+
+        pgl_object_remove(part.object, part.view.object_first, object_last);
+    }
 }

@@ -172,6 +172,7 @@ struct pgl_handler {
     uint64_t answered_ns;               /* when that was */
     struct pgl_put put[PGL_UFFD_BATCH]; /* one for each fault of the batch that was handled */
     uint64_t epoch;                     /* of the pager when the batch was read */
+    uint64_t moment;                    /* and its count of reads before that one */
     unsigned nput;
     unsigned patience; /* waits before it reads on again without one */
 };
@@ -207,6 +208,7 @@ struct pgl_uffd {
     pthread_cond_t unused; /* nothing but its list holds an adopted space any more */
     struct pgl_space *spaces;
     uint64_t last_number;
+    uint64_t moment;                /* how often handlers have read messages; atomic: also read without the lock */
     struct pgl_bad_page *bad_pages; /* atomic: also read without the lock. The timer runs while the list has a page */
     bool ending;                    /* atomic: give up after some attempts that the kernel refused */
     pthread_rwlock_t layout;        /* of every space's map */
@@ -400,8 +402,11 @@ bool pgl_space_shows_all(const struct pgl_space *space, uint64_t first, uint64_t
 /* Convert a range of memory to page numbers. Returns false with EINVAL when it is empty or not page-aligned. */
 bool pgl_uffd_to_pages(const struct pgl_uffd *uffd, const void *addr, size_t length, uint64_t *first, uint64_t *last);
 
-/* Remove pages from their objects: the kernel does not have them any more. The layout is locked. */
-void pgl_space_forget(struct pgl_space *space, uint64_t first, uint64_t last);
+/*
+ * Remove a page from its object, because the kernel did not have it at the moment when a message was read. Returns
+ * false if it may have come since (R6). The layout is locked.
+ */
+bool pgl_space_forget(struct pgl_space *space, uint64_t index, uint64_t moment);
 
 /* Remove pages that the program has given back from their objects. The layout is locked for writing. */
 void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last);

@@ -23,6 +23,8 @@ static struct {
     uintptr_t over;   /* it was disowned, or the pager has ended: nothing more is asked */
     uintptr_t nrequests;
     uintptr_t answered; /* by the only thread that answers */
+    uintptr_t unpacked; /* how often all the bytes were made, to answer a request that was wanted */
+    bool at_once;       /* answer in the callback */
     struct pgl_uffd_request *requests[KEPT];
 } pager;
 
@@ -46,9 +48,23 @@ static void arena_free(void *heap, void *block)
 
 const struct pgl_heap_ops __wrap_pgl_arena_heap_ops = {arena_alloc, arena_free};
 
+/* Answer with everything, unless the page has come meanwhile. */
+static void answer(struct pgl_uffd_request *request)
+{
+    if (pgl_uffd_request_is_wanted(request)) {
+        __atomic_fetch_add(&pager.unpacked, 1, __ATOMIC_RELAXED);
+        explore_check(pgl_uffd_request_supply(request, 0, bytes, sizeof(bytes)) || errno == ECANCELED);
+    }
+    pgl_uffd_request_end(request);
+}
+
 static void on_request(void *arg, struct pgl_uffd_request *request, const struct pgl_uffd_wanted *wanted)
 {
     (void)arg;
+    if (pager.at_once) {
+        answer(request);
+        return;
+    }
     explore_check(wanted->length == KERNEL_PAGE && pager.nrequests < KEPT); /* the only handler's, or one of its kind */
     pager.requests[pager.nrequests] = request;
     __atomic_store_n(&pager.nrequests, pager.nrequests + 1, __ATOMIC_RELEASE);
@@ -136,6 +152,12 @@ static void init_late_two(void)
 {
     start(2, true);
     adopt(true);
+}
+
+static void init_late_at_once_two(void)
+{
+    init_late_two();
+    pager.at_once = true;
 }
 
 static void final_pager(void)
@@ -267,13 +289,9 @@ static bool is_asked(void)
     return pager.answered < __atomic_load_n(&pager.nrequests, __ATOMIC_ACQUIRE);
 }
 
-/* Answer with everything. */
 static void answer_next(void)
 {
-    struct pgl_uffd_request *request = pager.requests[pager.answered++];
-
-    explore_check(pgl_uffd_request_supply(request, 0, bytes, sizeof(bytes)) || errno == ECANCELED);
-    pgl_uffd_request_end(request);
+    answer(pager.requests[pager.answered++]);
 }
 
 /* Answer each request until a word is so high. Then there may be one more. */
@@ -315,6 +333,25 @@ static void answer_2_and_end(void)
     answer_rest();
 }
 
+/* Each answer brings all pages, and none is given back: one is enough (R6). */
+static void check_unpacked_once(void)
+{
+    explore_check(__atomic_load_n(&pager.unpacked, __ATOMIC_RELAXED) == 1);
+}
+
+static void answer_2_once_and_end(void)
+{
+    answer_2_and_end();
+    check_unpacked_once();
+}
+
+static void touch_1_and_end_once(void)
+{
+    touch_1();
+    end_after_2();
+    check_unpacked_once();
+}
+
 /* It does not answer: the page is wanted once more, alone, and then it is poison. */
 static void fail_and_end(void)
 {
@@ -349,6 +386,16 @@ const struct explore_scenario uffd_scenarios[] = {
      "an answer brings the page of another request",
      init_late,
      {handler_0, touch_1, touch_2, answer_2_and_end},
+     final_pager},
+    {"uffd-late-once",
+     "an answer that brings all pages is enough",
+     init_late,
+     {handler_0, touch_1, touch_2, answer_2_once_and_end},
+     final_pager},
+    {"uffd-late-once-handlers",
+     "two handlers read that a page is missing, and one answer is enough",
+     init_late_at_once_two,
+     {handler_0, handler_1, touch_1, touch_1_and_end_once},
      final_pager},
     {"uffd-late-fails",
      "a page without answer is poison",

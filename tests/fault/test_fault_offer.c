@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "../../src/fault/object_internal.h"
 #include "../cm.h"
 
 static void assert_shows(struct fixture *f, uint64_t index)
@@ -147,6 +148,34 @@ static void test_fault_offer_to_a_terminated_object_is_void(void **state)
     assert_int_equal(stats_of(f->object).resident, 0);
 }
 
+/* Offer pages of zeros at a moment. */
+static void offer_at(struct fixture *f, uint64_t first, uint64_t last, uint64_t moment)
+{
+    struct pgl_wake_list list = {NULL};
+    struct pgl_pager_range range = {first, last};
+
+    assert_int_equal(pgl_object_offer(f->object, range, NULL, PGL_ACCESS_READ, moment, &list), last - first + 1);
+    pgl_wake_all(&list);
+}
+
+static void test_fault_offer_after_a_moment_is_not_removed_for_it(void **state)
+{
+    struct fixture *f = *state;
+
+    make_object(f);
+    offer_at(f, 60, 70, 7); /* of two chunks */
+    assert_false(pgl_object_remove_older(f->object, 63, 6));
+    assert_true(pgl_object_resident(f->object, 63));
+    assert_true(pgl_object_remove_older(f->object, 63, 7));
+    assert_false(pgl_object_resident(f->object, 63));
+    offer_at(f, 63, 63, 5); /* an offer that is late changes nothing */
+    assert_false(pgl_object_remove_older(f->object, 63, 6));
+    assert_true(pgl_object_resident(f->object, 64));
+    assert_true(pgl_object_remove_older(f->object, 128, 0)); /* nothing was offered there */
+    assert_int_equal(stats_of(f->object).resident, 11);
+    assert_at_rest(f->object);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -160,6 +189,7 @@ int main(void)
         TEST(test_fault_offer_is_limited_to_the_object),
         TEST(test_fault_offer_with_no_such_access_is_refused),
         TEST(test_fault_offer_to_a_terminated_object_is_void),
+        TEST(test_fault_offer_after_a_moment_is_not_removed_for_it),
     };
 #undef TEST
 

@@ -309,18 +309,24 @@ static void test_uffd_late_answers_meet_changes_and_the_end(void **state)
 static void test_uffd_late_pages_are_in_a_child(void **state)
 {
     struct fixture *f = *state;
-    int status;
+    int status, all_supplied[2];
     pid_t child;
+    char byte = 0;
 
     FOLLOW_FORKS(f);
     map_late_with_surplus(f, UINT64_MAX);
+    assert_int_equal(pipe(all_supplied), 0);
     child = fork();
     if (child == 0) {
-        _exit(!is_page(f->memory + 11 * PAGE, 11) || !is_page(f->memory + 12 * PAGE, 12));
+        _exit(!is_page(f->memory + 11 * PAGE, 11) || read(all_supplied[0], &byte, 1) != 1 ||
+              !is_page(f->memory + 12 * PAGE, 12));
     }
     wait_for_requests(1);
     assert_true(supply(0, 0, NPAGES * PAGE));
     end_request(0);
+    assert_int_equal(write(all_supplied[1], &byte, 1), 1);
+    close(all_supplied[0]);
+    close(all_supplied[1]);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
     __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);

@@ -188,6 +188,27 @@ static void touch_1(void)
     end_touch();
 }
 
+/* The answer of the only page was counted, once, as that of a source, before its thread went on. */
+static void check_counts(void)
+{
+    struct pgl_uffd_stats stats;
+    uint64_t read = 0, other = 0;
+
+    pgl_uffd_get_stats(pager.pager, &stats);
+    for (unsigned int i = 0; i < PGL_UFFD_BUCKETS; i++) {
+        read += stats.latency_read[i];
+        other += stats.latency_zero[i] + stats.latency_unlock[i] + stats.latency_found[i];
+    }
+    explore_check(read == stats.faults && other == 0);
+}
+
+static void touch_1_counted(void)
+{
+    explore_check(kernel_touch(pager.fd, 1) == PAGE_1);
+    check_counts();
+    end_touch();
+}
+
 static void touch_2(void)
 {
     explore_check(kernel_touch(pager.fd, 2) == PAGE_1 + 1);
@@ -229,21 +250,6 @@ static void end_pager(void)
 {
     pgl_uffd_free(pager.pager);
     __atomic_store_n(&pager.over, 1, __ATOMIC_RELEASE);
-}
-
-/* The answer of the only page was counted, once, as that of a source, before its thread went on. */
-static void count_and_end_pager(void)
-{
-    struct pgl_uffd_stats stats;
-    uint64_t read = 0, other = 0;
-
-    pgl_uffd_get_stats(pager.pager, &stats);
-    for (unsigned int i = 0; i < PGL_UFFD_BUCKETS; i++) {
-        read += stats.latency_read[i];
-        other += stats.latency_zero[i] + stats.latency_unlock[i] + stats.latency_found[i];
-    }
-    explore_check(read == stats.faults && other == 0);
-    end_pager();
 }
 
 static void end_after_1(void)
@@ -322,7 +328,8 @@ static void answer_until_over(void)
 static void answer_1_and_end(void)
 {
     answer_until(&pager.ended, 1);
-    count_and_end_pager();
+    check_counts();
+    end_pager();
     answer_rest();
 }
 
@@ -376,7 +383,7 @@ const struct explore_scenario uffd_scenarios[] = {
      final_pager},
     {"uffd-disown", "it is disowned", init_adopted_whole, {handler_0, touch_1_or_zero, disown_and_end}, final_pager},
     {"uffd-kill", "it is killed", init_adopted, {handler_0, touch_1_or_die, kill_and_end}, final_pager},
-    {"uffd-late", "another thread answers", init_late, {handler_0, touch_1, answer_1_and_end}, final_pager},
+    {"uffd-late", "another thread answers", init_late, {handler_0, touch_1_counted, answer_1_and_end}, final_pager},
     {"uffd-late-handlers",
      "two handlers, and one answer",
      init_late_two,

@@ -2,8 +2,8 @@
 /*
  * Serves the memory of virtual machines from a snapshot, one machine after the other. It speaks Firecracker's hand-over
  * of page faults: the monitor connects to SOCKET and sends one message, the mappings of its memory as JSON with its
- * userfaultfd. It is served until it ends, whether or not it closes the connection before. Pages that a balloon has
- * given back are zeros.
+ * userfaultfd. It is served until it ends, and may close the connection before. One that says nothing for some seconds
+ * is refused. Pages that a balloon has given back are zeros.
  *
  *     cc -D_GNU_SOURCE -o snapshot-handler snapshot-handler.c $(pkg-config --cflags --libs pagelock json-glib-1.0)
  *     ./snapshot-handler
@@ -25,9 +25,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { MAPPINGS = 64, TEXT = 65536, HUGE_KIB = 2048 };
+enum { MAPPINGS = 64, TEXT = 65536, HUGE_KIB = 2048, PATIENCE_S = 5 };
 
-/* Receive a text and one descriptor that comes with it; there is room for no second one. Returns the length, or -1. */
+/* Receive a text with one descriptor; there is room for no second one. Returns the length, or -1, also for silence. */
 static ssize_t receive(int connection, char *text, int *fd)
 {
     union {
@@ -37,8 +37,10 @@ static ssize_t receive(int connection, char *text, int *fd)
     struct iovec part = {text, TEXT};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int))};
-    ssize_t n = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
+    ssize_t n;
 
+    setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){PATIENCE_S, 0}, sizeof(struct timeval));
+    n = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
     if (n <= 0 || message.msg_controllen < CMSG_LEN(sizeof(int)) || control.header.cmsg_type != SCM_RIGHTS) {
         return -1;
     }
@@ -46,7 +48,7 @@ static ssize_t receive(int connection, char *text, int *fd)
     return n;
 }
 
-/* Returns the region of a mapping. Older monitors give the size of a page another name, and some of them in KiB. */
+/* Returns the region of a mapping. Older monitors tell the size of a page by another name, in KiB or not, or do not. */
 static struct pgl_uffd_region region_of(JsonObject *mapping, int snapshot)
 {
     gint64 page = json_object_get_int_member_with_default(mapping, "page_size_kib", 0);
@@ -92,9 +94,7 @@ static void await_end(int connection)
 
     while (poll(&end, 1, -1) < 0 && errno == EINTR) {
     }
-    if (process >= 0) {
-        close(process);
-    }
+    close(process);
 }
 
 /* Serve one machine until its monitor ends. */

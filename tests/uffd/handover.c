@@ -4,9 +4,9 @@
  *
  * The example HANDLER serves stand-ins for the monitors of virtual machines from a snapshot. Each one is killed at some
  * moment: KILLS of them, with MIB of memory and THREADS threads. HANDLERS times the handler is killed instead, and the
- * monitor has to notice. Every other one that is killed is of an older kind. With huge pages 4 MiB are enough, because
- * the machine has few. No page may be wrong, no descriptor may be left in the handler, and nobody may hang. Before
- * that, the handler gets messages that no monitor sends, and refuses each.
+ * monitor has to notice. The message takes each form that Firecracker's has had in turn. With huge pages 4 MiB are
+ * enough, because the machine has few. No page may be wrong, no descriptor may be left in the handler, and nobody may
+ * hang. Before that, the handler gets messages that no monitor sends, and no message, and refuses each.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -142,7 +142,18 @@ static void await_fds(unsigned n)
     }
 }
 
-/* Send a message with as many descriptors. The handler refuses it: it closes the connection of a living process. */
+/* The handler closes the connection of a living process, because of what it was told or because it was told nothing. */
+static void await_end_of(int fd)
+{
+    struct pollfd end = {.fd = fd, .events = POLLRDHUP};
+
+    if (poll(&end, 1, PATIENCE_MS) != 1) {
+        fail("a message is not refused");
+    }
+    close(fd);
+}
+
+/* Send a message with as many descriptors. The handler refuses it. */
 static void expect_refusal(const char *text, int uffd, unsigned nfds)
 {
     const int fds[FDS] = {uffd, uffd, uffd};
@@ -158,17 +169,12 @@ static void expect_refusal(const char *text, int uffd, unsigned nfds)
         .msg_controllen = nfds > 0 ? CMSG_SPACE(nfds * sizeof(int)) : 0,
     };
     int fd = connect_to_handler();
-    struct pollfd end = {.fd = fd, .events = POLLRDHUP};
 
     memcpy(CMSG_DATA(&control.header), fds, nfds * sizeof(int));
     if (fd < 0 || sendmsg(fd, &message, MSG_NOSIGNAL) != (ssize_t)part.iov_len) {
         fail("a message cannot be sent");
     }
-    if (poll(&end, 1, PATIENCE_MS) != 1) {
-        puts(text);
-        fail("a message is not refused");
-    }
-    close(fd);
+    await_end_of(fd);
 }
 
 /* Add a mapping to a message. */
@@ -329,12 +335,14 @@ int main(int argc, char **argv)
     nfds = count_handlers_fds();
     send_odd_messages(uffd);
     close(uffd);
+    await_end_of(connect_to_handler());
     await_fds(nfds);
     for (unsigned i = 0; i < kills + handlers; i++) {
         bool handlers_turn = is_handlers_turn(i, kills, handlers);
 
         config.seed = i + 1;
-        config.old = !handlers_turn && i % 2 != 0; /* that one does not notice the end of its handler */
+        config.form = (enum standin_form)(i % (config.huge ? STANDIN_NO_SIZE : STANDIN_FORMS));
+        config.closes = !handlers_turn && i / STANDIN_FORMS % 2 == 0; /* does not notice the end of its handler */
         run_monitor(&config, (unsigned long)random() % 200 * (i % 8 != 0));
         if (handlers_turn) {
             end_of(handler, SIGKILL);

@@ -116,8 +116,26 @@ static void *balloon(void *arg)
     return NULL;
 }
 
-/* Two mappings, as of a machine with a hole in its memory, in the form that Firecracker sends. */
-static bool hand_over(int uffd, size_t length, bool old)
+/* The size of a page, as a part of a mapping. */
+static void print_unit(char *text, size_t room, enum standin_form form)
+{
+    text[0] = 0;
+    switch (form) {
+    case STANDIN_NO_SIZE:
+        break;
+    case STANDIN_KIB:
+        snprintf(text, room, ",\"page_size_kib\":%zu", unit / 1024);
+        break;
+    case STANDIN_BYTES_AS_KIB:
+        snprintf(text, room, ",\"page_size_kib\":%zu", unit);
+        break;
+    default:
+        snprintf(text, room, ",\"page_size\":%zu,\"page_size_kib\":%zu", unit, unit);
+    }
+}
+
+/* Two mappings, as of a machine with a hole in its memory, in one of the forms that Firecracker sends. */
+static bool hand_over(int uffd, size_t length, enum standin_form form)
 {
     union {
         struct cmsghdr header;
@@ -133,14 +151,10 @@ static bool hand_over(int uffd, size_t length, bool old)
         .msg_controllen = sizeof(control),
     };
 
-    if (old) {
-        snprintf(pages, sizeof(pages), "\"page_size_kib\":%zu", unit / 1024);
-    } else {
-        snprintf(pages, sizeof(pages), "\"page_size\":%zu,\"page_size_kib\":%zu", unit, unit);
-    }
+    print_unit(pages, sizeof(pages), form);
     part.iov_len = (size_t)snprintf(text, sizeof(text),
-                                    "[{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":0,%s},"
-                                    "{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":%zu,%s}]",
+                                    "[{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":0%s},"
+                                    "{\"base_host_virt_addr\":%llu,\"size\":%zu,\"offset\":%zu%s}]",
                                     (unsigned long long)(uintptr_t)memory, low, pages,
                                     (unsigned long long)((uintptr_t)memory + low), length - low, low, pages);
     memcpy(CMSG_DATA(&control.header), &uffd, sizeof(uffd));
@@ -184,10 +198,10 @@ _Noreturn void standin_run(const struct standin_config *config, int to_driver)
     if (!states || memory == MAP_FAILED || (uffd = make_userfaultfd(config->length)) < 0) {
         end(STANDIN_BROKEN);
     }
-    if (!connect_to(config->path) || !hand_over(uffd, config->length, config->old)) {
+    if (!connect_to(config->path) || !hand_over(uffd, config->length, config->form)) {
         end(STANDIN_NO_HANDLER);
     }
-    if (config->old) {
+    if (config->closes) {
         close(connection);
     }
     /* The userfaultfd stays open here: without a handler threads wait, and do not find zeros. */
@@ -198,8 +212,8 @@ _Noreturn void standin_run(const struct standin_config *config, int to_driver)
             end(STANDIN_BROKEN);
         }
     }
-    while (config->old || read(connection, &byte, 1) > 0) {
-        if (config->old) {
+    while (config->closes || read(connection, &byte, 1) > 0) {
+        if (config->closes) {
             pause();
         }
     }

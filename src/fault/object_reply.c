@@ -147,17 +147,19 @@ uint64_t pgl_pager_grant(struct pgl_object *object, uint64_t id, struct pgl_page
 }
 
 struct offer {
-    const char *data; /* of the next page, or NULL */
+    uint64_t first;
+    const char *data; /* of the page `first`, or NULL */
     enum pgl_access access;
     uint64_t moment;
     struct pgl_wake_list *list;
 };
 
 /* Fill a page that is absent or asked for. Returns whether it was, and there was memory. */
-static bool take_offer(struct pgl_object *object, uint64_t index, struct offer *offer)
+static bool take_offer(struct pgl_object *object, uint64_t index, const struct offer *offer)
 {
     struct pgl_object_page page = pgl_object_page_find(object, index);
     bool busy = page.chunk && pgl_object_page_is(page, page.chunk->busy);
+    const char *data;
 
     if (page.chunk &&
         (pgl_object_page_is(page, page.chunk->resident) || (busy && !pgl_object_page_is(page, page.chunk->asked)))) {
@@ -166,7 +168,8 @@ static bool take_offer(struct pgl_object *object, uint64_t index, struct offer *
     if (!pgl_object_page_make(object, index, &page) || !pgl_object_page_has_frame(object, page)) {
         return false;
     }
-    pgl_object_page_fill(object, page, offer->data, offer->access, offer->list);
+    data = offer->data ? offer->data + (index - offer->first) * object->config.page_size : NULL;
+    pgl_object_page_fill(object, page, data, offer->access, offer->list);
     pgl_object_page_settle(page, PGL_OUTCOME_SUPPLIED, offer->list);
     page.chunk->offered = offer->moment > page.chunk->offered ? offer->moment : page.chunk->offered;
     return true;
@@ -175,19 +178,17 @@ static bool take_offer(struct pgl_object *object, uint64_t index, struct offer *
 uint64_t pgl_object_offer(struct pgl_object *object, struct pgl_pager_range range, const void *data,
                           enum pgl_access access, uint64_t moment, struct pgl_wake_list *list)
 {
-    struct offer offer = {data, access, moment, list};
-    uint64_t page_size = data ? object->config.page_size : 0;
+    struct offer offer = {0, data, access, moment, list};
     uint64_t first, last;
     uint64_t taken = 0;
 
     if (!pgl_access_is_valid(access) || !to_object(object, &range, &first, &last)) {
         return 0;
     }
-    offer.data += (first + object->config.pager_range.first - range.first) * page_size;
+    offer.first = range.first - object->config.pager_range.first; /* wraps before the object */
     pgl_object_lock(object, first, last);
     for (uint64_t i = 0; i <= last - first && !object->terminated; i++) {
         taken += take_offer(object, first + i, &offer);
-        offer.data += page_size;
     }
     pgl_object_unlock(object, first, last);
     return taken;

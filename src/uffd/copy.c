@@ -205,7 +205,9 @@ static void skip(struct stretch *stretch, uint64_t npages, size_t page_size)
 {
     stretch->first += npages;
     stretch->npages -= npages;
-    stretch->data += stretch->data ? npages * page_size : 0;
+    if (stretch->data) {
+        stretch->data += npages * page_size;
+    }
 }
 
 /*

@@ -288,7 +288,9 @@ static void install_part(struct answer *answer, struct pgl_pager_range pages, ui
     if (pages.first > pages.last || answer->error != 0) {
         return;
     }
-    data += data ? pages.first * request->pager->page_size - answer->offset : 0;
+    if (data) {
+        data += pages.first * request->pager->page_size - answer->offset;
+    }
     answer->error = pgl_delivery_offer(&delivery, &request->wanted, pages.first, pages.last - pages.first + 1, data);
     if (answer->error == ENOMEM) {
         fail(request, pages, ENOMEM);

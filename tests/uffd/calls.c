@@ -330,9 +330,9 @@ ssize_t __wrap_read(int fd, void *buffer, size_t length);
 ssize_t __wrap_read(int fd, void *buffer, size_t length)
 {
     bool messages = length >= sizeof(struct uffd_msg) && length % sizeof(struct uffd_msg) == 0;
-    ssize_t n = inject(CALL_READ, 0) ? -1
-                : messages           ? read_message(fd, buffer, length)
-                                     : __real_read(fd, buffer, length);
+    int error = inject(CALL_READ, 0);
+    size_t less = error < 0 && messages ? sizeof(struct uffd_msg) : length;
+    ssize_t n = error > 0 ? -1 : messages ? read_message(fd, buffer, less) : __real_read(fd, buffer, less);
 
     if (n == sizeof(struct uffd_msg) && ((struct uffd_msg *)buffer)->event != UFFD_EVENT_PAGEFAULT) {
         hold_event();

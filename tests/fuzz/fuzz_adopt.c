@@ -22,7 +22,7 @@
 
 enum { NPAGES = 20, LOW = 12, PAGE = 4096, MAX_STEPS = 120, NTOUCHERS = 3, KEPT = 4096 };
 
-/* What a page may show. */
+/* The bytes that a page may show, or that it kills. */
 enum { SOURCE = 1, ZEROS = 2, BUS = 4 };
 
 /* A thread that touches a page when it is told. All but the thread and the jump is under the lock. */
@@ -107,7 +107,7 @@ static void keep_request(struct pgl_uffd_request *request, const struct pgl_uffd
     on_request(NULL, request, wanted);
 }
 
-/* ---- what a page may show ---- */
+/* ---- the bytes of pages ---- */
 
 /* Threads that touch the page now may also see this. The lock is held. */
 static void allow_touchers(unsigned page, unsigned what)

@@ -161,7 +161,7 @@ static void supply(struct pgl_delivery *delivery, const struct pgl_request *requ
 
 /*
  * As supply(), for pages that a source has supplied. Count the answer and wake the threads, and then read the moment:
- * the kernel orders the wake-up among the reads of handlers, each of which counts before it reads (R6).
+ * the kernel orders the wake-up among the reads of handlers, each of which counts before it reads (R7).
  */
 static void offer(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first, uint64_t npages)
 {

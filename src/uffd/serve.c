@@ -12,11 +12,11 @@
  *              zeros.
  *              R4: if this handler has installed the page since it read the batch, it only wakes the thread.
  *              R5: a thread that serves itself asks the kernel whether the page is there, before R1.
- *              R6: if a source has supplied the page, or one near it, since the message was read, it may be older than
+ *              R7: if a source has supplied the page, or one near it, since the message was read, it may be older than
  *              the page. The handler only wakes the thread. A source wakes the threads before it offers its pages to
  *              the driver, and reads the count of reads in between. That count has every read before the wake-up, and
  *              a message that is read after it is about a page that was removed.
- *              Because of R2, R4, R5 and R6, threads that fault on one page together cost one read.
+ *              Because of R2, R4, R5 and R7, threads that fault on one page together cost one read.
  *              (test_uffd_page_given_back_is_fetched_again, test_uffd_threads_that_want_a_page_read_it_once,
  *              test_uffd_memory_that_grew_is_plain_beyond_its_file)
  * COUNTS       The kernel wakes no thread that waits for a page. The handler wakes it, after it has counted everything
@@ -36,7 +36,7 @@
  *              threads that change memory to leave the kernel, which no handler prevents.
  *              At the pager's lock and the layout it waits while pages are installed, while events are read and
  *              applied, and while an allocation for an event is retried. None of these waits for a handler.
- * NOT PROMISED R6 for a thread that the kernel interrupts between finding its page absent and sending the message, for
+ * NOT PROMISED R7 for a thread that the kernel interrupts between finding its page absent and sending the message, for
  *              as long as another thread's page takes from its message to the answer that brings both: a source is
  *              asked for a page once more then.
  */
@@ -163,7 +163,7 @@ static bool deliver_fault(struct pgl_handler *handler, struct pgl_wait *wait, st
             pthread_rwlock_rdlock(&uffd->layout);
             removed = pgl_space_forget(delivery->space, args->index, delivery->moment); /* R1 */
             pthread_rwlock_unlock(&uffd->layout);
-            if (!removed) { /* R6 */
+            if (!removed) { /* R7 */
                 return true;
             }
             break;
@@ -328,7 +328,7 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
     }
     if (space) {
         space->refs++;
-        handler->moment = __atomic_fetch_add(&uffd->moment, 1, __ATOMIC_RELAXED); /* R6: before it reads */
+        handler->moment = __atomic_fetch_add(&uffd->moment, 1, __ATOMIC_RELAXED); /* R7: before it reads */
         n = pgl_event_read(uffd, space, messages, max);
         handler->epoch = uffd->epoch;
         for (size_t i = 0; i < n; i++) {

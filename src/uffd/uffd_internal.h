@@ -404,7 +404,7 @@ bool pgl_uffd_to_pages(const struct pgl_uffd *uffd, const void *addr, size_t len
 
 /*
  * Remove a page from its object, because the kernel did not have it at the moment when a message was read. Returns
- * false if it may have come since (R6). The layout is locked.
+ * false if it may have come since (R7). The layout is locked.
  */
 bool pgl_space_forget(struct pgl_space *space, uint64_t index, uint64_t moment);
 

@@ -340,7 +340,7 @@ static void answer_2_and_end(void)
     answer_rest();
 }
 
-/* Each answer brings all pages, and none is given back: one is enough (R6). */
+/* Each answer brings all pages, and none is given back: one is enough (R7). */
 static void check_unpacked_once(void)
 {
     explore_check(__atomic_load_n(&pager.unpacked, __ATOMIC_RELAXED) == 1);

@@ -154,6 +154,12 @@ static void init_late_two(void)
     adopt(true);
 }
 
+static void init_late_at_once(void)
+{
+    init_late();
+    pager.at_once = true;
+}
+
 static void init_late_at_once_two(void)
 {
     init_late_two();
@@ -352,11 +358,16 @@ static void answer_2_once_and_end(void)
     check_unpacked_once();
 }
 
+static void end_after_2_once(void)
+{
+    end_after_2();
+    check_unpacked_once();
+}
+
 static void touch_1_and_end_once(void)
 {
     touch_1();
-    end_after_2();
-    check_unpacked_once();
+    end_after_2_once();
 }
 
 /* It does not answer: the page is wanted once more, alone, and then it is poison. */
@@ -398,6 +409,11 @@ const struct explore_scenario uffd_scenarios[] = {
      "an answer that brings all pages is enough",
      init_late,
      {handler_0, touch_1, touch_2, answer_2_once_and_end},
+     final_pager},
+    {"uffd-late-once-batch",
+     "an answer that comes at once, for two faults of one batch",
+     init_late_at_once,
+     {handler_0, touch_1, touch_2, end_after_2_once},
      final_pager},
     {"uffd-late-once-handlers",
      "two handlers read that a page is missing, and one answer is enough",

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The fault driver with a working set: which cluster a fault asks for; and the watcher of an object. */
 #include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
 
 #include "probe.h"
 
@@ -66,20 +68,46 @@ static void test_fault_outside_recorded_clusters_follows_its_advice(void **state
     pgl_workset_free(set);
 }
 
-/* This thread holds the lock: a fault that took it would never end. */
+/* A thread that holds an advisor's lock until it is told. */
+struct holder {
+    struct pgl_object *object;
+    pthread_t thread;
+    sem_t holds, ends;
+};
+
+static void *hold_lock(void *arg)
+{
+    struct holder *holder = arg;
+
+    pthread_mutex_lock(&holder->object->advisor_lock);
+    sem_post(&holder->holds);
+    sem_wait(&holder->ends);
+    pthread_mutex_unlock(&holder->object->advisor_lock);
+    return NULL;
+}
+
+/* Another thread holds the lock: a fault that took it would never end. */
 static void test_fault_with_a_set_takes_the_advisors_lock_for_adaptive_advice_only(void **state)
 {
     struct fixture *f = *state;
     struct pgl_workset *set = record();
+    struct holder holder;
 
     make_distant(f);
     pgl_object_set_workset(f->object, set);
-    pthread_mutex_lock(&f->object->advisor_lock);
+    holder.object = f->object;
+    sem_init(&holder.holds, 0, 0);
+    sem_init(&holder.ends, 0, 0);
+    assert_int_equal(pthread_create(&holder.thread, NULL, hold_lock, &holder), 0);
+    sem_wait(&holder.holds);
     assert_int_equal(read_page(&f->a, f->object, 50), PGL_FAULT_SUCCESS);
     assert_int_equal(read_page(&f->a, f->object, 107), PGL_FAULT_SUCCESS);
-    pthread_mutex_unlock(&f->object->advisor_lock);
+    sem_post(&holder.ends);
+    pthread_join(holder.thread, NULL);
     assert_int_equal(stats_of(f->object).by_reason[PGL_REASON_RECORDED], 1);
     assert_int_equal(stats_of(f->object).by_reason[PGL_REASON_ROW], 1);
+    sem_destroy(&holder.holds);
+    sem_destroy(&holder.ends);
     pgl_object_set_workset(f->object, NULL);
     pgl_workset_free(set);
 }

@@ -60,4 +60,12 @@ static inline uint64_t pgl_bits_find(const uint64_t *bits, uint64_t index, uint6
     return index < end ? index : end;
 }
 
+/* Set the bits of another set, from @to_index on, that are set in a range of this one. */
+static inline void pgl_bits_copy(const uint64_t *bits, uint64_t index, uint64_t end, uint64_t *to, uint64_t to_index)
+{
+    for (uint64_t at = index; (at = pgl_bits_find(bits, at, end, true)) < end; at++) {
+        pgl_bits_set(to, to_index + (at - index), to_index + (at - index) + 1);
+    }
+}
+
 #endif

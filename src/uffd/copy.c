@@ -310,7 +310,7 @@ static int bring_zeros(struct pgl_delivery *delivery, struct placing *placing, c
 /* Returns the pages that the kernel maps together with a page of the source. A region begins with such pages. */
 static struct pgl_pager_range whole_around(const struct pgl_shown *shown, uint64_t page)
 {
-    uint64_t first = page - (page - shown->source->range.first) % shown->unit;
+    uint64_t first = page - (page - shown->range.first) % shown->unit;
 
     return (struct pgl_pager_range){first, first + shown->unit - 1};
 }

@@ -138,7 +138,7 @@ void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, u
 /* As pgl_dirty_note_installed(), of pages that were in memory, and that this mapping lacked. */
 void pgl_dirty_note_shown(const struct pgl_object *object, uint64_t index, uint64_t npages);
 
-/* The pages of an entry were moved, and another object shows them. The layout is locked for writing. */
+/* The pages of an entry were moved, and another object shows them and no others. The layout is locked for writing. */
 void pgl_dirty_note_moved(const struct pgl_map_entry *from, const struct pgl_object *to);
 
 /* These pages were given back. The layout is locked for writing. */

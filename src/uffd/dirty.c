@@ -105,16 +105,15 @@ void pgl_dirty_note_moved(const struct pgl_map_entry *from, const struct pgl_obj
     const struct pgl_shown *old = pgl_shown_of(from->object);
     const struct pgl_shown *shown = pgl_shown_of(to);
     uint64_t index = from->view.object_first;
-    uint64_t end = index + (from->view.last - from->view.first) + 1;
+    uint64_t npages = from->view.last - from->view.first + 1;
+    uint64_t end = index + npages;
 
-    for (uint64_t page = index; page < end; page++) {
-        bool poisoned = pgl_bits_have(old->poisoned, page);
-
-        pgl_bits_set(poisoned ? shown->poisoned : shown->dirty, page, page + 1); /* O8 */
-        if (pgl_bits_have(old->leaving, page)) {
-            pgl_bits_set(shown->leaving, page, page + 1);
-        }
+    pgl_bits_set(shown->dirty, 0, npages); /* O8 */
+    for (uint64_t at = index; (at = pgl_bits_find(old->poisoned, at, end, true)) < end; at++) {
+        pgl_bits_set(shown->poisoned, at - index, at - index + 1);
+        pgl_bits_clear(shown->dirty, at - index, at - index + 1);
     }
+    pgl_bits_copy(old->leaving, index, end, shown->leaving, 0);
     pgl_bits_clear(old->poisoned, index, end);
     pgl_bits_set(old->dirty, index, end);
 }

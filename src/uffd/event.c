@@ -60,15 +60,16 @@ static void insist_on_entering(struct pgl_space *space, const struct pgl_view *v
 }
 
 /*
- * Make an object that shows the same as another one, and has none of its pages yet. A page becomes resident in it when
- * the kernel answers EEXIST to its copy. Returns a reference.
+ * Make an object that shows the same as pages [first, last] of another one, and has none of them yet. A page becomes
+ * resident in it when the kernel answers EEXIST to its copy. Returns a reference.
  */
-static struct pgl_object *copy_object(struct pgl_uffd *uffd, struct pgl_object *object, bool records)
+static struct pgl_object *copy_object(struct pgl_uffd *uffd, struct pgl_object *object, uint64_t first, uint64_t last,
+                                      bool records)
 {
     struct pgl_object *copy;
     struct pgl_shown *shown;
 
-    while (!(shown = pgl_shown_copy(object->config.pager, records))) {
+    while (!(shown = pgl_shown_copy(object->config.pager, first, last, records))) {
         usleep(PGL_UFFD_PAUSE_US);
     }
     while (!(copy = pgl_uffd_object_new(uffd, object->config.pager_ops, shown, pgl_object_advice(object)))) {
@@ -78,16 +79,22 @@ static struct pgl_object *copy_object(struct pgl_uffd *uffd, struct pgl_object *
     return copy;
 }
 
-/* Returns a reference to the object that a part shows after it was moved: with a record, one of its own (O8). */
-static struct pgl_object *moved_object(struct pgl_uffd *uffd, const struct pgl_map_entry *part)
+/*
+ * Returns a reference to the object that a part shows after it was moved, and the first page of it: with a record, an
+ * object of the part's own (O8).
+ */
+static struct pgl_object *moved_object(struct pgl_uffd *uffd, const struct pgl_map_entry *part, uint64_t *first)
 {
+    uint64_t index = part->view.object_first;
     struct pgl_object *object;
 
     pgl_limit_note_moved(part->object);
     if (!pgl_shown_of(part->object)->dirty) {
+        *first = index;
         return pgl_object_ref(part->object);
     }
-    object = copy_object(uffd, part->object, true);
+    *first = 0;
+    object = copy_object(uffd, part->object, index, index + (part->view.last - part->view.first), true);
     pgl_dirty_note_moved(part, object);
     return object;
 }
@@ -103,8 +110,8 @@ static void move(struct pgl_uffd *uffd, struct pgl_space *space, uint64_t first,
 
     insist_on_removing(space, to_first, to_first + (last - first));
     while (pgl_space_next_part(space, &first, last, &part)) {
-        struct pgl_view there = {part.view.first + shift, part.view.last + shift, part.view.object_first};
-        struct pgl_object *object = moved_object(uffd, &part);
+        struct pgl_view there = {part.view.first + shift, part.view.last + shift, 0};
+        struct pgl_object *object = moved_object(uffd, &part, &there.object_first);
 
         insist_on_entering(space, &there, object, part.advice);
         pgl_object_unref(object);
@@ -126,7 +133,7 @@ static struct pgl_object *childs_object(struct pgl_uffd *uffd, const struct pgl_
             return pgl_object_ref(copy.object);
         }
     }
-    return copy_object(uffd, entry->object, false);
+    return copy_object(uffd, entry->object, 0, entry->object->config.last, false);
 }
 
 /* A child's userfaultfd has the flags with which the first of its line was made, maybe by another process. */

@@ -230,7 +230,7 @@ void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager
     struct pgl_limit *limit = shown->limit;
 
     if (limit) {
-        uint64_t first = range->first - shown->source->range.first;
+        uint64_t first = range->first - shown->range.first;
 
         pthread_mutex_lock(&limit->lock);
         for (uint64_t index = first; index <= first + (range->last - range->first); index++) {

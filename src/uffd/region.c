@@ -13,18 +13,19 @@
  *              bit is set are right for ever.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "bits_internal.h"
 #include "limit_internal.h"
 #include "uffd_internal.h"
 
-static size_t bitmap_size(const struct pgl_source *source)
+static uint64_t *new_bits(const struct pgl_shown *shown)
 {
-    return pgl_bits_size(source->range.last - source->range.first + 1);
+    uint64_t npages = shown->range.last - shown->range.first + 1;
+
+    return pgl_arena_heap_ops.alloc(shown->source->files->arena, pgl_bits_size(npages));
 }
 
-static struct pgl_shown *shown_alloc(struct pgl_source *source, bool keeps_zeros)
+static struct pgl_shown *shown_alloc(struct pgl_source *source, struct pgl_pager_range range, bool keeps_zeros)
 {
     struct pgl_arena *arena = source->files->arena;
     struct pgl_shown *shown = pgl_arena_heap_ops.alloc(arena, sizeof(*shown));
@@ -33,8 +34,9 @@ static struct pgl_shown *shown_alloc(struct pgl_source *source, bool keeps_zeros
         return NULL;
     }
     shown->source = source;
+    shown->range = range;
     if (keeps_zeros) {
-        shown->removed = pgl_arena_heap_ops.alloc(arena, bitmap_size(source));
+        shown->removed = new_bits(shown);
         if (!shown->removed) {
             pgl_arena_heap_ops.free(arena, shown);
             return NULL;
@@ -46,11 +48,9 @@ static struct pgl_shown *shown_alloc(struct pgl_source *source, bool keeps_zeros
 /* Give a region its record of written pages. Returns false when there is no memory. */
 static bool add_record(struct pgl_shown *shown)
 {
-    struct pgl_arena *arena = shown->source->files->arena;
-
-    shown->dirty = pgl_arena_heap_ops.alloc(arena, bitmap_size(shown->source));
-    shown->poisoned = pgl_arena_heap_ops.alloc(arena, bitmap_size(shown->source));
-    shown->leaving = pgl_arena_heap_ops.alloc(arena, bitmap_size(shown->source));
+    shown->dirty = new_bits(shown);
+    shown->poisoned = new_bits(shown);
+    shown->leaving = new_bits(shown);
     return shown->dirty && shown->poisoned && shown->leaving;
 }
 
@@ -121,7 +121,7 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
     if (!source) {
         return NULL;
     }
-    shown = shown_alloc(source, region->removed == PGL_UFFD_ZEROS);
+    shown = shown_alloc(source, source->range, region->removed == PGL_UFFD_ZEROS);
     if (!shown) {
         pgl_source_unref(source);
         errno = ENOMEM;
@@ -143,16 +143,17 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
     return shown;
 }
 
-struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown, bool records)
+struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown, uint64_t first, uint64_t last, bool records)
 {
-    struct pgl_shown *copy = shown_alloc(shown->source, shown->removed);
+    const struct pgl_pager_range range = {shown->range.first + first, shown->range.first + last};
+    struct pgl_shown *copy = shown_alloc(shown->source, range, shown->removed);
 
     if (copy) {
         __atomic_fetch_add(&shown->source->refs, 1, __ATOMIC_RELAXED);
         copy->on_error = shown->on_error;
         copy->unit = shown->unit;
         if (shown->removed) {
-            memcpy(copy->removed, shown->removed, bitmap_size(shown->source));
+            pgl_bits_copy(shown->removed, first, last + 1, copy->removed, 0);
         }
     }
     if (copy && records && !add_record(copy)) {
@@ -199,12 +200,12 @@ void pgl_shown_give_back(struct pgl_shown *shown, uint64_t first, uint64_t last)
 /* A page of the source. */
 static bool is_given_back(const struct pgl_shown *shown, uint64_t page)
 {
-    return shown->removed && pgl_bits_have(shown->removed, page - shown->source->range.first);
+    return shown->removed && pgl_bits_have(shown->removed, page - shown->range.first);
 }
 
 bool pgl_shown_was_given_back(const struct pgl_shown *shown, uint64_t first, uint64_t npages)
 {
-    uint64_t index = first - shown->source->range.first;
+    uint64_t index = first - shown->range.first;
     uint64_t end = index + npages;
 
     return shown->removed && pgl_bits_find(shown->removed, index, end, true) < end;

@@ -237,7 +237,7 @@ static bool to_pages(const struct pgl_uffd_request *request, uint64_t offset, ui
                      struct pgl_pager_range *pages)
 {
     const struct pgl_shown *shown = request->wanted.object->config.pager;
-    const struct pgl_pager_range *own = &shown->source->range;
+    const struct pgl_pager_range *own = &shown->range;
     const struct pgl_pager_range *wanted = &request->wanted.range;
     uint64_t size = request->pager->page_size;
     uint64_t surplus = shown->source->from.surplus / size;

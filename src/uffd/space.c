@@ -246,10 +246,10 @@ struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_p
     static const struct pgl_advice_table alone; /* a huge page is enough for a fault */
     const struct pgl_source *source = shown->source;
     const struct pgl_object_config config = {
-        .last = source->range.last - source->range.first,
+        .last = shown->range.last - shown->range.first,
         .pager_ops = pager_ops,
         .pager = shown,
-        .pager_range = source->range,
+        .pager_range = shown->range,
         .credits = source->from.kind == PGL_UFFD_CALLBACK ? source->from.outstanding : 0,
         .advice = advice,
         .table = shown->unit > 1 ? &alone : &uffd->table,

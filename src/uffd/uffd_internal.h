@@ -78,6 +78,7 @@ struct pgl_late {
 /* The contents of one region: the pager of an object. region.c has its protocol. */
 struct pgl_shown {
     struct pgl_source *source;     /* referenced */
+    struct pgl_pager_range range;  /* the source's pages that the region shows; each bit below is of one of them */
     enum pgl_uffd_remedy on_error; /* not PGL_UFFD_DEFAULT */
     uint64_t *removed;  /* a bit for each page that was given back; NULL: they show the source again. Atomic */
     uint64_t *dirty;    /* a bit for each page that was written; dirty.c has its protocol. NULL: no record. Atomic */
@@ -417,10 +418,10 @@ void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last)
 struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
 
 /*
- * The same for memory of a forked child, or for memory that was moved; with or without a record of written pages, which
- * is empty. Returns NULL when there is no memory.
+ * The same for pages [first, last] of a region, in a forked child or where memory was moved to; with or without a
+ * record of written pages, which is empty. Returns NULL when there is no memory.
  */
-struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown, bool records);
+struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown, uint64_t first, uint64_t last, bool records);
 
 void pgl_shown_free(struct pgl_shown *shown);
 

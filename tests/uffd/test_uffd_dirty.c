@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -582,6 +583,87 @@ static void test_uffd_dirty_with_write_protect_counts_unlocks(void **state)
     }
 }
 
+/* Memory that was moved has what its pages had: given back, poisoned, or neither. */
+static void test_uffd_dirty_of_memory_that_was_moved_is_its_pages(void **state)
+{
+    enum { FIRST = 5, MOVED = 9 };
+    struct fixture *f = *state;
+
+    for (enum record at = first_record(f); at < RECORDS; at++) {
+        struct pgl_uffd_region region = {
+            .addr = f->memory,
+            .length = NPAGES * PAGE,
+            .source.fd = f->file,
+            .advice = PGL_ADVICE_RANDOM,
+            .removed = PGL_UFFD_ZEROS,
+        };
+        unsigned char *there = mmap(NULL, MOVED * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        struct pgl_uffd_range rest = {there, MOVED * PAGE}, reported[NPAGES];
+
+        __atomic_store_n(&record, at, __ATOMIC_RELAXED);
+        f->config.track_dirty = true;
+        assert_true(try_new(f) && pgl_uffd_map_region(f->uffd, &region));
+        for (uint64_t page = FIRST + 1; page < FIRST + MOVED; page += 2) {
+            assert_int_equal(madvise(f->memory + page * PAGE, PAGE, MADV_DONTNEED), 0);
+        }
+        assert_ptr_equal(
+            mremap(f->memory + FIRST * PAGE, MOVED * PAGE, MOVED * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, there), there);
+        for (uint64_t page = 0; page < MOVED; page++) {
+            assert_true(page % 2 == 1 ? is_zero(there + page * PAGE) : is_page(there + page * PAGE, FIRST + page));
+        }
+        assert_int_equal(pgl_uffd_dirty_take(f->uffd, &rest, reported, NPAGES), 1);
+        assert_int_equal(reported[0].length, MOVED * PAGE);
+        there[3 * PAGE] = 'w';
+        rest = (struct pgl_uffd_range){there, MOVED * PAGE};
+        assert_int_equal(pgl_uffd_dirty_take(f->uffd, &rest, reported, NPAGES), 1);
+        assert_ptr_equal(reported[0].addr, there + 3 * PAGE);
+        assert_int_equal(reported[0].length, PAGE);
+        end(f);
+        munmap(there, MOVED * PAGE);
+    }
+}
+
+/* Returns the bytes of all mappings. */
+static size_t count_mapped(void)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    unsigned long npages = 0;
+
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%lu", &npages), 1);
+    fclose(file);
+    return npages * PAGE;
+}
+
+/* O8: as large as what was moved, and not as the region: 128 KiB for each set of bits. */
+static void test_uffd_dirty_record_of_a_page_that_was_moved_is_small(void **state)
+{
+    enum { MANY = 1 << 20, MOVES = 64 };
+    const size_t length = (size_t)MANY * PAGE;
+    struct fixture *f = *state;
+    unsigned char *memory =
+        mmap(NULL, length + MOVES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    size_t before;
+
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    assert_int_equal(ftruncate(f->file, (off_t)length), 0);
+    f->config.track_dirty = true;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map(f->uffd, memory, length, f->file, 0, PGL_ADVICE_RANDOM));
+    before = count_mapped();
+    for (unsigned i = 0; i < MOVES; i++) {
+        unsigned char *there = memory + length + i * PAGE;
+
+        assert_ptr_equal(mremap(memory + (size_t)i * 9 * PAGE, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, there),
+                         there);
+        assert_true(is_zero(there) || is_page(there, (uint64_t)i * 9));
+    }
+    assert_true(count_mapped() < before + (size_t)MOVES * MANY / 64);
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+    munmap(memory, length + MOVES * PAGE);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -604,6 +686,8 @@ int main(void)
         TEST(test_uffd_dirty_leaves_out_what_a_child_writes),
         TEST(test_uffd_dirty_with_self_service_needs_the_kernels_record),
         TEST(test_uffd_dirty_with_write_protect_counts_unlocks),
+        TEST(test_uffd_dirty_of_memory_that_was_moved_is_its_pages),
+        TEST(test_uffd_dirty_record_of_a_page_that_was_moved_is_small),
     };
 #undef TEST
 

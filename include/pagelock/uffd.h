@@ -315,7 +315,8 @@ struct pgl_uffd_source {
  * @PGL_UFFD_SOURCE_AGAIN: the source, as before its first touch
  * @PGL_UFFD_ZEROS: zeros, as after the ballooning of a guest. It stays so, also in memory that mremap() moves, and in
  *      children that are forked later. Costs one bit per page. Not for shared memory, of which the kernel reports only
- *      what this mapping gives back: PGL_UFFD_SHARED is refused
+ *      what this mapping gives back: PGL_UFFD_SHARED is refused, and PGL_UFFD_HUGE if it is shared. Huge pages need
+ *      /proc, because nothing else tells which they are; those of an adopted process are not asked
  */
 enum pgl_uffd_removed {
     PGL_UFFD_SOURCE_AGAIN,
@@ -419,7 +420,8 @@ struct pgl_uffd_region {
  *           in a region of this pager;
  *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill or limit this kind of memory; or the source
  *           is a callback, and the memory is of huge pages, or threads serve themselves (PGL_UFFD_SIGBUS); or
- *           PGL_UFFD_ZEROS with PGL_UFFD_SHARED. pgl_uffd_explain() names what each needs;
+ *           PGL_UFFD_ZEROS with shared memory, or with huge pages and no /proc. pgl_uffd_explain() names what each
+ *           needs;
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;
  *           EEXIST: part of it is mapped here already; or it has pages that cannot be dropped, because they are locked

@@ -140,21 +140,50 @@ static int check_private(const struct uffdio_range *range)
     return error != 0 ? error : undo_error;
 }
 
-int pgl_memory_check(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory)
+/* Whether some mapping of a range is shared. */
+struct sharing {
+    struct uffdio_range range;
+    bool shared;
+};
+
+static void look_for_sharing(void *arg, uint64_t start, uint64_t end, bool shared)
 {
-    if (msync((void *)(uintptr_t)range->start, (size_t)range->len, MS_ASYNC) != 0) {
+    struct sharing *sharing = arg;
+
+    sharing->shared |= shared && start < sharing->range.start + sharing->range.len && end > sharing->range.start;
+}
+
+/*
+ * Of huge pages no call but the list of mappings tells whether they are shared. Each mapping of shared memory reports
+ * only what is given back through itself; the others would bring the source into what is to be zeros (S3).
+ */
+static bool is_private(const struct uffdio_range *range)
+{
+    struct sharing sharing = {*range, false};
+
+    return pgl_proc_maps_walk(look_for_sharing, &sharing) && !sharing.shared;
+}
+
+int pgl_memory_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
+{
+    const struct uffdio_range range = {(uintptr_t)region->addr, region->length};
+
+    if (msync(region->addr, region->length, MS_ASYNC) != 0) {
         return errno == ENOMEM ? EFAULT : errno;
     }
-    if (memory == PGL_UFFD_PRIVATE) {
-        return check_private(range);
+    if (region->memory == PGL_UFFD_PRIVATE) {
+        return check_private(&range);
     }
-    if (!can_fill(uffd, memory)) {
+    if (!can_fill(uffd, region->memory)) {
         return EOPNOTSUPP;
     }
-    if (memory == PGL_UFFD_HUGE && (range->start % PGL_UFFD_HUGE_SIZE != 0 || range->len % PGL_UFFD_HUGE_SIZE != 0)) {
+    if (region->memory == PGL_UFFD_SHARED) {
+        return 0;
+    }
+    if (range.start % PGL_UFFD_HUGE_SIZE != 0 || range.len % PGL_UFFD_HUGE_SIZE != 0) {
         return EINVAL;
     }
-    return 0;
+    return region->removed == PGL_UFFD_ZEROS && !is_private(&range) ? EOPNOTSUPP : 0;
 }
 
 int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *range, enum pgl_uffd_memory memory)

@@ -32,7 +32,7 @@ const char *pgl_uffd_explain(int error)
                "5.11; PGL_UFFD_SHARED needs 5.14 and PGL_UFFD_HUGE 5.18, both with write_protect or track_dirty 6.4 "
                "and no PGL_UFFD_SIGBUS; PGL_UFFD_POISON needs 6.6; a limit needs 6.8, PGL_UFFD_PRIVATE and no "
                "PGL_UFFD_CALLBACK; PGL_UFFD_CALLBACK is not for PGL_UFFD_HUGE or PGL_UFFD_SIGBUS, and PGL_UFFD_ZEROS "
-               "not for PGL_UFFD_SHARED";
+               "not for shared memory, nor for PGL_UFFD_HUGE without /proc";
     default:
         return strerror(error); /* NOLINT(concurrency-mt-unsafe): the text of an errno is a constant */
     }

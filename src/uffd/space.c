@@ -159,41 +159,14 @@ static void unregister(const struct pgl_uffd *uffd, const struct pgl_space *spac
  * userfaultfds. If any page of a mapping is in our map, the whole mapping is therefore registered with us, and one call
  * unregisters it.
  */
-static void unregister_mapping(const struct pgl_uffd *uffd, uint64_t start, uint64_t end)
+static void unregister_mapping(void *arg, uint64_t start, uint64_t end, bool shared)
 {
+    const struct pgl_uffd *uffd = arg;
     struct pgl_map_entry entry;
 
+    (void)shared;
     if (pgl_map_lookup(uffd->self->map, start / uffd->page_size, &entry) && entry.view.first < end / uffd->page_size) {
         unregister(uffd, uffd->self, start, end);
-    }
-}
-
-/* The kernel lists this process's mappings in lines that begin with "START-END ", in hexadecimal digits. */
-static void unregister_mappings(const struct pgl_uffd *uffd)
-{
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    uint64_t bounds[2] = {0, 0};
-    unsigned field = 0;
-    char text[1024];
-    ssize_t n;
-
-    while (fd >= 0 && (n = read(fd, text, sizeof(text))) > 0) {
-        for (ssize_t i = 0; i < n; i++) {
-            char c = text[i];
-
-            if (c == '\n') {
-                unregister_mapping(uffd, bounds[0], bounds[1]);
-                memset(bounds, 0, sizeof(bounds));
-                field = 0;
-            } else if (c == '-' || c == ' ') {
-                field++;
-            } else if (field < 2) {
-                bounds[field] = bounds[field] * 16 + (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-            }
-        }
-    }
-    if (fd >= 0) {
-        close(fd);
     }
 }
 
@@ -202,7 +175,7 @@ void pgl_space_unregister(const struct pgl_uffd *uffd, const struct pgl_space *s
     struct pgl_map_entry entry;
 
     if (space == uffd->self) {
-        unregister_mappings(uffd);
+        pgl_proc_maps_walk(unregister_mapping, (void *)(uintptr_t)uffd);
     }
     for (uint64_t first = 0; pgl_map_lookup(space->map, first, &entry); first = entry.view.last + 1) {
         unregister(uffd, space, entry.view.first * uffd->page_size, (entry.view.last + 1) * uffd->page_size);

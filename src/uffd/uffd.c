@@ -223,7 +223,6 @@ struct pgl_object *pgl_uffd_show(struct pgl_uffd *uffd, const struct pgl_uffd_re
 bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
 {
     PGL_UNCANCELLED;
-    const struct uffdio_range range = {(uintptr_t)region->addr, region->length};
     struct pgl_object *object;
     uint64_t first, last;
     bool mapped;
@@ -233,7 +232,7 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
         return false;
     }
     error = region->memory > PGL_UFFD_HUGE ? EINVAL : pgl_limit_check(uffd, region);
-    error = error != 0 ? error : pgl_memory_check(uffd, &range, region->memory);
+    error = error != 0 ? error : pgl_memory_check(uffd, region);
     if (error == 0 && region->limit > 0) {
         error = pgl_limit_open_scratch(uffd);
     }

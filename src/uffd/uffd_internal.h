@@ -25,6 +25,7 @@
  *   mapping.c   a file in the memory of this process
  *   memory.c    the memory of a region
  *   open.c      the ways to a userfaultfd
+ *   proc_maps.c the kernel's list of mappings
  *   pagemap.c   the kernel's table of pages, and its record of written ones
  *   arena.c     a heap that is not malloc()
  *
@@ -438,16 +439,24 @@ struct pgl_pager_range pgl_shown_find_run(const struct pgl_shown *shown, struct 
 /* memory.c */
 
 /*
- * Returns 0 when the range is all memory of that kind, or an errno: EFAULT, EINVAL, EBUSY, ENOMEM, or EOPNOTSUPP when
- * the kernel cannot fill it.
+ * Returns 0 when a region is all memory of its kind, or an errno: EFAULT, EINVAL, EBUSY, ENOMEM, or EOPNOTSUPP when the
+ * kernel cannot fill it, or when its pages cannot be zeros after they were given back.
  */
-int pgl_memory_check(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory);
+int pgl_memory_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
 
 /* Empty the range and register it as the configuration says. After an errno it is as it was, or empty. */
 int pgl_memory_claim(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory);
 
 /* Undo pgl_memory_claim(), but keep the pages. Returns 0, or an errno when some of it is still to be undone. */
 int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config);
+
+/* proc_maps.c */
+
+/*
+ * Have found() called for each mapping of this process, in ascending order. Returns false when the kernel's list cannot
+ * be read to its end.
+ */
+bool pgl_proc_maps_walk(void (*found)(void *arg, uint64_t start, uint64_t end, bool shared), void *arg);
 
 /* open.c */
 

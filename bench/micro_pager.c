@@ -14,8 +14,11 @@
 
 enum { PAGE = 4096, REGION_PAGES = 1 << 18, WRITTEN = 1000, APART = REGION_PAGES / WRITTEN, LIMIT = 127, ROOM = 2000 };
 
-/* Kinds: which record of writes there is, or whether the region has a limit. */
-enum kind { PLAIN, RECORD, FAULTS, UNLIMITED, LIMITED };
+/* Kinds: which record of writes there is, or whether the region has a limit, of few pages or of half of them. */
+enum kind { PLAIN, RECORD, FAULTS, UNLIMITED, LIMITED, HALF };
+
+/* Sizes: in which order pages are read. */
+enum order { AT_RANDOM, IN_SEQUENCE };
 
 struct world {
     struct pgl_uffd *pager; /* NULL: plain memory */
@@ -35,18 +38,21 @@ static void take_all(const struct world *world)
     }
 }
 
-static bool start_pager(struct world *world, enum kind kind)
+static bool start_pager(struct world *world, const struct variant *variant)
 {
+    enum kind kind = (enum kind)variant->kind;
     const struct pgl_uffd_config config = {
-        .write_protect = kind == FAULTS || kind == LIMITED || kind == UNLIMITED,
+        .write_protect = kind == FAULTS || kind >= UNLIMITED,
         .track_dirty = kind == RECORD || kind == FAULTS,
     };
     const struct pgl_uffd_region region = {
         .addr = world->memory,
         .length = world->length,
         .source.fd = world->file,
-        .advice = PGL_ADVICE_RANDOM,
-        .limit = kind == LIMITED ? LIMIT : 0,
+        .advice = variant->size == IN_SEQUENCE ? PGL_ADVICE_SEQUENTIAL : PGL_ADVICE_RANDOM,
+        .limit = kind == LIMITED ? LIMIT
+                 : kind == HALF  ? variant->pages / 2
+                                 : 0,
     };
 
     world->pager = pgl_uffd_new(&config);
@@ -62,7 +68,7 @@ static void *setup(const struct variant *variant)
     world->memory = mmap(NULL, world->length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (world->file < 0 || ftruncate(world->file, (off_t)world->length) != 0 || world->memory == MAP_FAILED ||
         madvise(world->memory, world->length, MADV_NOHUGEPAGE) != 0 ||
-        (variant->kind != PLAIN && !start_pager(world, (enum kind)variant->kind))) {
+        (variant->kind != PLAIN && !start_pager(world, variant))) {
         g_error("micro: no memory for a pager: %s", g_strerror(errno));
     }
     if (variant->kind == RECORD || variant->kind == FAULTS) {
@@ -96,6 +102,15 @@ static void *setup_written(const struct variant *variant)
     return world;
 }
 
+/* As setup(), and the first half of the pages is in memory. */
+static void *setup_half(const struct variant *variant)
+{
+    struct world *world = setup(variant);
+
+    pgl_uffd_prefetch(world->pager, world->memory, world->length / 2);
+    return world;
+}
+
 static void run_take(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
 {
     (void)variant;
@@ -126,6 +141,19 @@ static void run_read(void *state, const struct variant *variant, unsigned thread
     }
 }
 
+/* Read each page of the second half once. */
+static void run_half(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
+{
+    const struct world *world = state;
+
+    (void)thread;
+    for (uint64_t i = 0; i < ops; i++) {
+        uint64_t page = ops + (variant->size == IN_SEQUENCE ? i : i * 2654435761u % ops);
+
+        (void)*(volatile unsigned char *)(world->memory + page * PAGE);
+    }
+}
+
 /* The cases are those of pages of PAGE bytes. */
 static bool is_permitted(void)
 {
@@ -145,6 +173,8 @@ void micro_pager_cases(GPtrArray *cases)
     static const struct subject faults = {"faults", NULL, setup, teardown, run_write};
     static const struct subject unlimited = {"unlimited", NULL, setup, teardown, run_read};
     static const struct subject limited = {"limited", NULL, setup, teardown, run_read};
+    static const struct subject half_unlimited = {"unlimited", NULL, setup_half, teardown, run_half};
+    static const struct subject half_limited = {"limited", NULL, setup_half, teardown, run_half};
     struct micro_case *one;
     unsigned a, b;
 
@@ -165,5 +195,14 @@ void micro_pager_cases(GPtrArray *cases)
                     MICRO_NO_PLOT);
     b = micro_variant(one, &(struct variant){&unlimited, 1, 1 << 14, 1 << 14, 0, UNLIMITED});
     a = micro_variant(one, &(struct variant){&limited, 1, 1 << 14, 1 << 14, 0, LIMITED});
+    micro_pair(one, a, b);
+    one = micro_add(cases, "limit-random", "the same at random, of a region of twice as many pages as the limit",
+                    MICRO_NO_PLOT);
+    b = micro_variant(one, &(struct variant){&half_unlimited, 1, 1 << 15, 1 << 14, AT_RANDOM, UNLIMITED});
+    a = micro_variant(one, &(struct variant){&half_limited, 1, 1 << 15, 1 << 14, AT_RANDOM, HALF});
+    micro_pair(one, a, b);
+    one = micro_add(cases, "limit-sequence", "the same in sequence", MICRO_NO_PLOT);
+    b = micro_variant(one, &(struct variant){&half_unlimited, 1, 1 << 15, 1 << 14, IN_SEQUENCE, UNLIMITED});
+    a = micro_variant(one, &(struct variant){&half_limited, 1, 1 << 15, 1 << 14, IN_SEQUENCE, HALF});
     micro_pair(one, a, b);
 }

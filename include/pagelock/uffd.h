@@ -357,9 +357,9 @@ enum pgl_uffd_memory {
  *      after pgl_uffd_dirty_take() has reported them. Beside them the newest others stay, as many as the widest cluster
  *      has (127 with the shipped table). Each handler may have one more cluster under way. A page that is locked,
  *      pinned or shared with a forked child stays, and so does one that became zeros because it could not be read.
- *      There is no limit in a forked child, and none any more when mremap() has moved a part. Costs nine bytes per
- *      page, and 64 pages for all regions of a pager. Needs write_protect, PGL_UFFD_PRIVATE, no PGL_UFFD_CALLBACK, and
- *      Linux 6.8
+ *      There is no limit in a forked child, and none any more when mremap() has moved a part. pgl_uffd_set_limit()
+ *      changes it; a region that is to have one later gets UINT64_MAX at first. Costs nine bytes per page, and 64 pages
+ *      for all regions of a pager. Needs write_protect, PGL_UFFD_PRIVATE, no PGL_UFFD_CALLBACK, and Linux 6.8
  *
  * A member that is zero has its usual meaning. Later versions may have more members; therefore initialize the struct
  * with zeros, or with designated members.
@@ -523,6 +523,24 @@ PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
  *           here; ENOMEM.
  */
 PGL_API bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_advice advice);
+
+/**
+ * pgl_uffd_set_limit - set how many pages of a region stay in memory, also while threads fault on it
+ * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map_region() with a limit. The limit is of each whole
+ *      region that has a part in the range
+ * @limit: as in struct pgl_uffd_region; 0: all pages stay
+ *
+ * If there are more pages than that, the calling thread gives them back before it returns, and never one that was
+ * written. Pages that the kernel refuses to take, because they are locked or pinned, or because another thread changes
+ * memory at that moment, are given back after a later fault.
+ *
+ * Locks:    entry: none; not from the failed() callback.
+ * Blocks:   while handlers install pages.
+ * Errors:   false with errno EINVAL: not page-aligned, or a limit below the widest cluster; ENOENT: part of it is not
+ *           mapped here; ENOTSUP: a region was mapped without a limit, or mremap() has moved a part of it. Nothing was
+ *           changed.
+ */
+PGL_API bool pgl_uffd_set_limit(struct pgl_uffd *uffd, void *addr, size_t length, uint64_t limit);
 
 /**
  * struct pgl_uffd_range - a range of memory

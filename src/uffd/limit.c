@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Regions that keep a limited number of pages in memory. A handler that has answered a fault gives clean pages back
- * until the region is within its limit: first those that a forward reader has left behind, then the oldest. The
- * kernel's UFFDIO_MOVE takes a page out of the region, and into scratch memory, which is then dropped.
+ * until the region is within its limit: first those that a forward reader has left behind, then the oldest. So does the
+ * thread that sets a lower limit. scratch.c has how a page is taken out.
  *
  * OBJECTS      A region with a limit has a list of its clean pages in the order of their age, and a bit for each page
  *              that was written. Both are protected by the lock of the limit, the last in the order of locks. They are
  *              changed with the layout held, so that the holder for writing finds them complete. A forked child has no
- *              limit. The scratch memory is the pager's, and changes with the layout held for writing.
- * MOVES        madvise() by a handler would wait for the handler that reads its event. UFFDIO_MOVE sends none. The
- *              kernel refuses it (EAGAIN) while an event is unread. Therefore the map is right about the page, as for
- *              copies (S2). That holds only if the scratch memory belongs to the region's userfaultfd. To drop it
- *              without an event, the handler unregisters it for that moment. That costs more than a move; therefore
- *              pages stay in the scratch memory until it is full.
+ *              limit. A region that was mapped without one has no list, and never has a limit.
  * INVARIANTS   O9: a page that was written is listed again when it is installed anew: it was absent, because the
  *              program has given it back. Its event may be older than the write, and the kernel drops the page after
  *              both.
@@ -29,17 +24,13 @@
  *              again when its turn comes. A round ends after some refusals.
  */
 #include <errno.h>
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
 
 #include "bits_internal.h"
 #include "delivery_internal.h"
 #include "limit_internal.h"
 
-#define SCRATCH_PAGES 64 /* that are taken out in one hold of the layout */
-#define REFUSALS 16      /* that end a round */
-#define HEAD 0           /* of the list; the page with index i has the link i + 1 */
+#define REFUSALS 16 /* that end a round */
+#define HEAD 0      /* of the list; the page with index i has the link i + 1 */
 
 /* Neighbours in the list. The newer neighbour of the head is the oldest page. */
 struct pgl_age {
@@ -49,8 +40,8 @@ struct pgl_age {
 
 struct pgl_limit {
     pthread_mutex_t lock;
-    uint64_t max;    /* this and the next two never change */
-    uint64_t enough; /* clean pages that are kept in any case */
+    uint64_t max;
+    uint64_t enough; /* clean pages that are kept in any case; never changes, as the next one */
     uint64_t base;   /* the page number of the region's first page */
     bool moved;      /* mremap() has moved a part: nothing is given back any more */
     uint32_t behind; /* the last link of the pages left behind, which come before all others; HEAD: none */
@@ -59,6 +50,11 @@ struct pgl_limit {
     uint64_t *written;   /* a bit for each page */
     struct pgl_age *age; /* a link for the head, and for each page; unlisted pages have zeros */
 };
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
 
 static struct pgl_limit *limit_of(const struct pgl_object *object)
 {
@@ -244,128 +240,123 @@ void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager
     }
 }
 
-/* Drop what is in the scratch memory, or make it. Returns whether it is empty, and registered. */
-static bool empty_scratch(struct pgl_uffd *uffd)
+/*
+ * Find the pages that are to go next: side by side, and at most so many. Returns how many there are, and the first one
+ * in *index.
+ */
+static uint64_t find_surplus(struct pgl_limit *limit, uint64_t most, uint64_t *index)
 {
-    struct pgl_scratch *scratch = &uffd->scratch;
-    size_t size = SCRATCH_PAGES * uffd->page_size;
-    struct uffdio_range range = {(uintptr_t)scratch->memory, size};
-    struct uffdio_register claim = {.range = range, .mode = UFFDIO_REGISTER_MODE_MISSING};
-
-    if (scratch->registered && ioctl(uffd->self->fd, UFFDIO_UNREGISTER, &range) != 0) {
-        return false; /* to drop it now would send an event */
-    }
-    scratch->registered = false;
-    munlock(scratch->memory, size); /* after mlockall() */
-    if (madvise(scratch->memory, size, MADV_DONTNEED) != 0) {
-        return false;
-    }
-    scratch->registered = ioctl(uffd->self->fd, UFFDIO_REGISTER, &claim) == 0;
-    scratch->used = 0;
-    return scratch->registered;
-}
-
-int pgl_limit_open_scratch(struct pgl_uffd *uffd)
-{
-    size_t size = SCRATCH_PAGES * uffd->page_size;
-    void *memory = MAP_FAILED;
-    int error = 0;
-
-    pthread_rwlock_wrlock(&uffd->layout);
-    if (!uffd->scratch.memory) {
-        memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        error = memory == MAP_FAILED || madvise(memory, size, MADV_DONTFORK) != 0 ? errno : 0;
-    }
-    if (error == 0 && memory != MAP_FAILED) {
-        uffd->scratch.memory = memory;
-    } else if (memory != MAP_FAILED) {
-        munmap(memory, size);
-    }
-    pthread_rwlock_unlock(&uffd->layout);
-    return error;
-}
-
-void pgl_limit_close_scratch(struct pgl_uffd *uffd)
-{
-    size_t size = SCRATCH_PAGES * uffd->page_size;
-    struct uffdio_range range = {(uintptr_t)uffd->scratch.memory, size};
-
-    if (uffd->scratch.memory && (!uffd->scratch.registered || ioctl(uffd->self->fd, UFFDIO_UNREGISTER, &range) == 0)) {
-        munmap(uffd->scratch.memory, size);
-    }
-}
-
-/* Returns the link of the page that is to go next, or HEAD when the region is within its limit. */
-static uint32_t find_surplus(struct pgl_limit *limit)
-{
-    uint32_t link = HEAD;
+    uint64_t surplus = 0, npages = 0;
 
     pthread_mutex_lock(&limit->lock);
     if (!limit->moved && limit->nclean > limit->enough && limit->nclean + limit->nwritten > limit->max) {
-        link = limit->age[HEAD].newer;
+        surplus = least(limit->nclean - limit->enough, limit->nclean + limit->nwritten - limit->max);
+        surplus = least(surplus, most);
+    }
+    if (surplus > 0) {
+        uint32_t link = limit->age[HEAD].newer;
+
+        *index = link - 1;
+        for (npages = 1; npages < surplus && limit->age[link].newer == link + 1; npages++) {
+            link++;
+        }
     }
     pthread_mutex_unlock(&limit->lock);
-    return link;
+    return npages;
 }
 
-/* Take a page out of the memory. Returns 0 or an errno. */
-static int take_out(struct pgl_uffd *uffd, const struct pgl_object *object, uint64_t index)
+/* Take pages out of the memory. Returns 0 or an errno; *taken is how many of the first ones are gone then. */
+static int take_out(struct pgl_uffd *uffd, const struct pgl_object *object, uint64_t index, uint64_t npages,
+                    uint64_t *taken)
 {
     uint64_t at = limit_of(object)->base + index;
-    uint64_t scratch = (uintptr_t)uffd->scratch.memory + uffd->scratch.used * uffd->page_size;
-    struct uffdio_move move = {scratch, at * uffd->page_size, uffd->page_size, UFFDIO_MOVE_MODE_DONTWAKE, 0};
     struct pgl_map_entry entry;
 
+    *taken = 0;
     if (!pgl_map_lookup(uffd->self->map, at, &entry) || entry.view.first > at || entry.object != object) { /* O10 */
         return ENOENT;
     }
-    return ioctl(uffd->self->fd, UFFDIO_MOVE, &move) != 0 ? errno : 0;
+    npages = least(npages, entry.view.last - at + 1);
+    return pgl_scratch_take(uffd, at * uffd->page_size, npages, taken);
 }
 
-/* Give pages back until one stays, or the scratch memory is full. Returns whether it is. The layout is held. */
-static bool give_some_back(struct pgl_uffd *uffd, struct pgl_object *object)
+/* Pages have gone, or one stays that was to go. Returns whether it stays. The layout is held for writing. */
+static bool note_taken(struct pgl_uffd *uffd, struct pgl_object *object, uint64_t index, uint64_t taken, int error)
 {
     struct pgl_limit *limit = limit_of(object);
+    bool stays = taken == 0 && error != ENOENT;
+
+    pthread_mutex_lock(&limit->lock);
+    unlist(limit, index);
+    for (uint64_t i = 1; i < taken; i++) {
+        unlist(limit, index + i);
+    }
+    if (stays) {
+        list_as_newest(limit, index);
+    }
+    pthread_mutex_unlock(&limit->lock);
+    if (taken > 0) {
+        pgl_object_remove(object, index, index + taken - 1);
+        pgl_count(&uffd->stats.pages_given_back, taken);
+    }
+    return stays;
+}
+
+/*
+ * Give pages back until enough of them stay, or the scratch memory is full. Returns whether it is. Pages that the
+ * kernel does not move together, because they are not one mapping, or some are locked, are moved one by one. The layout
+ * is held for writing.
+ */
+static bool give_some_back(struct pgl_uffd *uffd, struct pgl_object *object)
+{
+    uint64_t most = UINT64_MAX, index, npages, taken;
     unsigned refusals = 0;
-    uint32_t link;
-    int error = 0;
+    bool unlocked = false;
 
-    munlock(uffd->scratch.memory, SCRATCH_PAGES * uffd->page_size); /* a locked page moves to locked memory only */
-    while (uffd->scratch.used < SCRATCH_PAGES && refusals < REFUSALS && (link = find_surplus(limit)) != HEAD) {
-        uint64_t index = link - 1;
+    while (refusals < REFUSALS &&
+           (npages = find_surplus(limit_of(object), least(most, pgl_scratch_room(uffd)), &index)) > 0) {
+        int error = take_out(uffd, object, index, npages, &taken);
 
-        error = take_out(uffd, object, index);
-        if (error == EAGAIN || error == ESRCH) {
-            break;
-        }
-        pthread_mutex_lock(&limit->lock);
-        unlist(limit, index);
-        if (error != 0 && error != ENOENT) { /* it stays */
-            list_as_newest(limit, index);
-            refusals++;
-        }
-        pthread_mutex_unlock(&limit->lock);
-        if (error == 0) {
-            uffd->scratch.used++;
-            pgl_object_remove(object, index, index);
-            pgl_count(&uffd->stats.pages_given_back, 1);
-        } else if (error == EEXIST) { /* mlockall() has filled the scratch memory */
-            uffd->scratch.used = SCRATCH_PAGES;
+        if (taken == 0 && (error == EAGAIN || error == ESRCH || error == EEXIST)) {
             return false;
         }
+        if (taken == 0 && error == EINVAL && !unlocked) {
+            unlocked = true;
+            pgl_scratch_unlock(uffd);
+        } else if (taken == 0 && npages > 1) {
+            most = 1;
+        } else {
+            refusals += note_taken(uffd, object, index, taken, error);
+        }
     }
-    return uffd->scratch.used == SCRATCH_PAGES;
+    return pgl_scratch_room(uffd) == 0;
 }
 
 void pgl_limit_keep(struct pgl_uffd *uffd, struct pgl_object *object)
 {
     struct pgl_limit *limit = limit_of(object);
     bool more = limit != NULL;
+    uint64_t index;
 
-    while (more && find_surplus(limit) != HEAD) {
+    while (more && find_surplus(limit, 1, &index) > 0) {
         pthread_rwlock_wrlock(&uffd->layout); /* O12 */
-        more = (uffd->scratch.registered && uffd->scratch.used < SCRATCH_PAGES) || empty_scratch(uffd);
-        more = more && give_some_back(uffd, object);
+        more = pgl_scratch_make_room(uffd) && give_some_back(uffd, object);
         pthread_rwlock_unlock(&uffd->layout);
     }
+}
+
+bool pgl_limit_is_settable(const struct pgl_object *object)
+{
+    const struct pgl_limit *limit = limit_of(object);
+
+    return limit && !limit->moved;
+}
+
+void pgl_limit_set(const struct pgl_object *object, uint64_t max)
+{
+    struct pgl_limit *limit = limit_of(object);
+
+    pthread_mutex_lock(&limit->lock);
+    limit->max = max;
+    pthread_mutex_unlock(&limit->lock);
 }

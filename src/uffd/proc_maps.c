@@ -6,7 +6,7 @@
 
 #include "uffd_internal.h"
 
-/* Where in a line the next character is. */
+/* The part of a line that the next character is in. */
 enum field { FIELD_START, FIELD_END, FIELD_FLAGS, FIELD_REST };
 
 #define SHARED 3 /* the flag that is 's' or 'p' */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * The calls of the userfaultfd pager: new and free, map and unmap, advise, statistics. uffd_internal.h says what the
- * other files do. Locks and their order are in space.c, and the protocol between handlers and threads that change
+ * The calls of the userfaultfd pager: new and free, map and unmap, advise, limits, statistics. uffd_internal.h says what
+ * the other files do. Locks and their order are in space.c, and the protocol between handlers and threads that change
  * memory is in event.c and serve.c.
  */
 #include <errno.h>
@@ -117,7 +117,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
         close(uffd->spare);
     }
     pgl_bad_page_wake_all(uffd);
-    pgl_limit_close_scratch(uffd);
+    pgl_scratch_close(uffd);
     while (uffd->spaces) {
         pgl_space_unregister(uffd, uffd->spaces);
         if (uffd->spaces->process == 0) {
@@ -234,7 +234,7 @@ bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *re
     error = region->memory > PGL_UFFD_HUGE ? EINVAL : pgl_limit_check(uffd, region);
     error = error != 0 ? error : pgl_memory_check(uffd, region);
     if (error == 0 && region->limit > 0) {
-        error = pgl_limit_open_scratch(uffd);
+        error = pgl_scratch_open(uffd);
     }
     if (error != 0) {
         errno = error;
@@ -293,6 +293,57 @@ bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_
     uint64_t first, last;
 
     return pgl_uffd_to_pages(uffd, addr, length, &first, &last) && pgl_map_advise(uffd->self->map, first, last, advice);
+}
+
+/* Set the limit of each region of a range, or of none. Returns 0 or an errno. The layout is locked. */
+static int set_limits(const struct pgl_uffd *uffd, uint64_t first, uint64_t last, uint64_t max)
+{
+    int error = pgl_space_shows_all(uffd->self, first, last) ? 0 : ENOENT;
+    struct pgl_map_entry part;
+
+    for (uint64_t next = first; error == 0 && pgl_space_next_part(uffd->self, &next, last, &part);) {
+        error = pgl_limit_is_settable(part.object) ? 0 : ENOTSUP;
+    }
+    for (uint64_t next = first; error == 0 && pgl_space_next_part(uffd->self, &next, last, &part);) {
+        pgl_limit_set(part.object, max);
+    }
+    return error;
+}
+
+/* Give pages of each region of a range back until it is within its limit. */
+static void keep_limits(struct pgl_uffd *uffd, uint64_t first, uint64_t last)
+{
+    struct pgl_place place;
+
+    while (first <= last && pgl_map_copy_place(uffd->self->map, first, &place)) {
+        pgl_limit_keep(uffd, place.object);
+        pgl_object_unref(place.object);
+        first += place.last - place.index + 1;
+    }
+}
+
+bool pgl_uffd_set_limit(struct pgl_uffd *uffd, void *addr, size_t length, uint64_t limit)
+{
+    PGL_UNCANCELLED;
+    uint64_t first, last;
+    int error;
+
+    if (!pgl_uffd_to_pages(uffd, addr, length, &first, &last)) {
+        return false;
+    }
+    if (limit > 0 && limit < uffd->widest) {
+        errno = EINVAL;
+        return false;
+    }
+    pthread_rwlock_rdlock(&uffd->layout);
+    error = set_limits(uffd, first, last, limit > 0 ? limit : UINT64_MAX);
+    pthread_rwlock_unlock(&uffd->layout);
+    if (error != 0) {
+        errno = error;
+        return false;
+    }
+    keep_limits(uffd, first, last);
+    return true;
 }
 
 void pgl_uffd_get_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats)

@@ -19,6 +19,7 @@
  *   event.c     remove, unmap, remap, fork
  *   dirty.c     which pages were written, by epochs
  *   limit.c     regions that keep a limited number of pages in memory
+ *   scratch.c   memory that pages are moved to when they are given back
  *   space.c     one address space: its userfaultfd, its map, its end
  *   region.c    what a region shows: its source, and its policies
  *   source.c    the files, and what is read from them

@@ -115,15 +115,22 @@ static KERNEL int scan(uint64_t *words)
     return n;
 }
 
-static KERNEL int move(const uint64_t *words)
+/* struct uffdio_move, by its words. */
+static KERNEL int move(uint64_t *words)
 {
-    struct page *page = page_at(words[1]);
-    int error = kernel.changing ? EAGAIN : page->present ? 0 : ENOENT;
+    uint64_t at = 0;
+    int error = 0;
 
-    if (error == 0) {
-        *page = (struct page){.present = false};
+    for (; error == 0 && at < words[2]; at += error == 0 ? PAGE : 0) {
+        struct page *page = page_at(words[1] + at);
+
+        error = kernel.changing ? EAGAIN : page->present ? 0 : ENOENT;
+        if (error == 0) {
+            *page = (struct page){.present = false};
+        }
     }
-    return error;
+    words[4] = at > 0 ? at : (uint64_t)-error;
+    return at > 0 && error != 0 ? EAGAIN : error;
 }
 
 static KERNEL int call(unsigned long request, void *arg)
@@ -353,6 +360,15 @@ static void final_world(void)
     pgl_arena_fini(&world.uffd.arena);
 }
 
+/* All pages are in memory, and the limit lets them stay. */
+static void init_unlimited(void)
+{
+    init_world(false, true, NPAGES);
+    for (unsigned n = 0; n < NPAGES; n++) {
+        explore_check(read_page(n) == SOURCE + n);
+    }
+}
+
 /* Page 0 was written last, by whichever thread. */
 static void final_limited(void)
 {
@@ -361,6 +377,29 @@ static void final_limited(void)
     explore_check(value == 100 || value == 101);
     explore_check(read_page(1) == SOURCE + 1);
     final_world();
+}
+
+/* The limit is 1: beside the written page the newest other one stays. */
+static void final_lowered(void)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < NPAGES; i++) {
+        n += kernel.pages[i].present;
+    }
+    explore_check(n <= 2);
+    final_limited();
+}
+
+static void lower(void)
+{
+    explore_check(pgl_uffd_set_limit(&world.uffd, (void *)BASE, NPAGES * PAGE, 1));
+}
+
+static void lift_and_lower(void)
+{
+    explore_check(pgl_uffd_set_limit(&world.uffd, (void *)BASE, NPAGES * PAGE, 0));
+    lower();
 }
 
 static void write_0(void)
@@ -473,5 +512,7 @@ const struct explore_scenario dirty_scenarios[] = {
      init_limited,
      {write_0, read_1_to_3, give_back_2},
      final_limited},
+    {"limit-lowered", "it is lowered beside a write", init_unlimited, {write_0, lower, read_1_to_3}, final_lowered},
+    {"limit-lifted", "two set it", init_unlimited, {write_0, lower, lift_and_lower}, final_lowered},
     {.name = NULL},
 };

@@ -21,6 +21,7 @@ static struct world {
     struct input input;
     struct pgl_uffd *uffd;
     unsigned char *places; /* two for each page */
+    bool has_limit;        /* until memory was moved */
     int file;
     struct page {
         bool moved;
@@ -100,6 +101,7 @@ static void step_move(void)
 
     world.page[n].moved = !world.page[n].moved;
     world.page[n].touched = true;
+    world.has_limit = false;
     CHECK(mremap(from, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, at(n)) == at(n));
     CHECK(mmap(from, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == from);
 }
@@ -140,8 +142,20 @@ static void step_take(void)
     take(first, last, 1 + eat(&world.input) % ROOM);
 }
 
+/* None, or from too low to more than there are pages. */
+static void step_limit(void)
+{
+    uint64_t limit = eat(&world.input) % (NPAGES + 4);
+    bool is_possible = limit == 0 || limit >= LIMIT;
+    unsigned n = eat(&world.input) % NPAGES;
+
+    errno = 0;
+    CHECK(pgl_uffd_set_limit(world.uffd, at(n), PAGE, limit) == (is_possible && world.has_limit));
+    CHECK(errno == (!is_possible ? EINVAL : !world.has_limit ? ENOTSUP : 0));
+}
+
 static void (*const steps[])(void) = {
-    step_read, step_read_all, step_write, step_write, step_give_back, step_move, step_take, step_take,
+    step_read, step_read_all, step_write, step_write, step_give_back, step_move, step_take, step_take, step_limit,
 };
 
 static void begin(const uint8_t *data, size_t size)
@@ -185,6 +199,7 @@ static void begin(const uint8_t *data, size_t size)
         region.limit = 0;
         CHECK(pgl_uffd_map_region(world.uffd, &region));
     }
+    world.has_limit = region.limit > 0;
 }
 
 static void finish(void)

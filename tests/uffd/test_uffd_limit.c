@@ -15,10 +15,8 @@
 #include "../cm.h"
 #include "../sanitized.h"
 #include "calls.h"
+#include "limited.h"
 
-#define PAGES 512
-#define LIMIT 128
-#define ENOUGH 127 /* pages of the widest cluster */
 #define CLUSTER 33 /* that one fault brings */
 #define HANDLERS 2
 #define READERS 3
@@ -29,84 +27,6 @@
 /* Of newer headers. */
 #define FEATURE_MOVE (1 << 16)
 #define IOCTL_MOVE 0xc028aa05ul
-
-static unsigned count_resident(const unsigned char *memory, uint64_t npages)
-{
-    unsigned char resident[PAGES];
-    unsigned n = 0;
-
-    assert_int_equal(mincore((void *)(uintptr_t)memory, npages * PAGE, resident), 0);
-    for (uint64_t i = 0; i < npages; i++) {
-        n += resident[i] & 1;
-    }
-    return n;
-}
-
-static void wait_until_resident(const unsigned char *memory, unsigned n)
-{
-    while (count_resident(memory, PAGES) != n) {
-        sched_yield();
-    }
-}
-
-static bool map_limited(struct fixture *f, unsigned char *memory, enum pgl_advice advice, uint64_t limit)
-{
-    const struct pgl_uffd_region region = {
-        .addr = memory,
-        .length = PAGES * PAGE,
-        .source = {.kind = PGL_UFFD_FILE, .fd = f->file},
-        .advice = advice,
-        .limit = limit,
-    };
-
-    return pgl_uffd_map_region(f->uffd, &region);
-}
-
-static unsigned char *new_pages(void)
-{
-    unsigned char *memory =
-        mmap(NULL, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    assert_ptr_not_equal(memory, MAP_FAILED);
-    return memory;
-}
-
-/* Make the pager, and a region with a limit. Returns its memory, or NULL when the kernel has no UFFDIO_MOVE. */
-static unsigned char *start(struct fixture *f, enum pgl_advice advice, unsigned threads)
-{
-    unsigned char *memory = new_pages();
-
-    fill(f->file, 0, PAGES);
-    f->config.threads = threads;
-    f->config.write_protect = true;
-    assert_true(try_new(f));
-    if (!map_limited(f, memory, advice, LIMIT)) {
-        assert_int_equal(errno, EOPNOTSUPP);
-        munmap(memory, (size_t)PAGES * PAGE);
-        return NULL;
-    }
-    return memory;
-}
-
-static void finish(struct fixture *f, unsigned char *memory)
-{
-    pgl_uffd_free(f->uffd);
-    f->uffd = NULL;
-    munmap(memory, (size_t)PAGES * PAGE);
-}
-
-#define START(memory, f, advice, threads)                                                                              \
-    unsigned char *memory = start(f, advice, threads);                                                                 \
-    if (!memory) {                                                                                                     \
-        SKIP_BECAUSE("the kernel has no UFFDIO_MOVE, which came with Linux 6.8");                                      \
-    }
-
-static void read_from(const unsigned char *memory, uint64_t first)
-{
-    for (uint64_t page = first; page < PAGES; page++) {
-        assert_true(is_page(memory + page * PAGE, page));
-    }
-}
 
 static void test_uffd_limit_is_refused_at_the_door_without_protection(void **state)
 {
@@ -461,19 +381,19 @@ static void test_uffd_limit_is_not_for_a_child(void **state)
  * The kernel refuses some calls; the pages are right, and the limit holds in the end, but for pages that the kernel has
  * falsely said to be absent.
  */
-static void refuse(struct fixture *f, enum call call, unsigned long request, int error)
+static void refuse(struct fixture *f, enum call call, unsigned long request, int error, unsigned times)
 {
     unsigned char *memory = start(f, PGL_ADVICE_RANDOM, 1);
 
     memory[8] = 0xee;
     for (uint64_t page = 1; page < PAGES; page++) {
         if (page == LIMIT + 10) {
-            fail_theirs(call, request, error, 40);
+            fail_theirs(call, request, error, times);
         }
         assert_true(is_page(memory + page * PAGE, page));
     }
-    wait_until_resident(memory, LIMIT + (error == ENOENT ? 40 : 0));
-    assert_int_equal(count_fired(), 40);
+    wait_until_resident(memory, LIMIT + (error == ENOENT ? times : 0));
+    assert_int_equal(count_fired(), times);
     fail_theirs(CALL_NONE, 0, 0, 0);
     assert_int_equal(memory[8], 0xee);
     read_from(memory, 1);
@@ -488,12 +408,12 @@ static void test_uffd_limit_holds_after_calls_have_failed(void **state)
 
     finish(f, memory);
     for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
-        refuse(f, CALL_IOCTL, IOCTL_MOVE, errors[i]);
+        refuse(f, CALL_IOCTL, IOCTL_MOVE, errors[i], 40);
     }
-    refuse(f, CALL_IOCTL, UFFDIO_UNREGISTER, ENOMEM);
-    refuse(f, CALL_IOCTL, UFFDIO_REGISTER, ENOMEM);
-    refuse(f, CALL_MADVISE, MADV_DONTNEED, EAGAIN);
-    refuse(f, CALL_MUNLOCK, 0, ENOMEM);
+    refuse(f, CALL_IOCTL, UFFDIO_UNREGISTER, ENOMEM, 40);
+    refuse(f, CALL_IOCTL, UFFDIO_REGISTER, ENOMEM, 40);
+    refuse(f, CALL_MADVISE, MADV_DONTNEED, EAGAIN, 40);
+    refuse(f, CALL_MUNLOCK, 0, ENOMEM, 5);
 }
 
 static __thread pthread_rwlock_t *held;      /* for writing */

@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 
 #include "../cm.h"
+#include "../sanitized.h"
 #include "limited.h"
 
 #define HIGH 400
@@ -163,6 +164,28 @@ static void test_uffd_limit_lowered_gives_back_pages_of_several_mappings(void **
     finish(f, memory);
 }
 
+/* The kernel moves no page to locked memory: the pager unlocks its own again. */
+static void test_uffd_limit_lowered_after_all_memory_was_locked(void **state)
+{
+    struct fixture *f = *state;
+#ifdef SANITIZED
+    SKIP_BECAUSE("the sanitizers' mlockall() does nothing");
+#endif
+    START(memory, f, PGL_ADVICE_RANDOM, 1)
+
+    assert_true(set_limit(f, memory, 0));
+    read_from(memory, 0);
+    assert_true(set_limit(f, memory, HIGH));
+    if (mlockall(MCL_CURRENT | MCL_ONFAULT) != 0) {
+        SKIP_BECAUSE("no right to lock memory");
+    }
+    assert_int_equal(munlock(memory, PAGES * PAGE), 0);
+    assert_true(set_limit(f, memory, LIMIT));
+    assert_int_equal(count_resident(memory, PAGES), LIMIT);
+    assert_int_equal(munlockall(), 0);
+    finish(f, memory);
+}
+
 static unsigned moves; /* atomic */
 
 static void count_moves(unsigned long request)
@@ -278,6 +301,7 @@ int main(void)
         TEST(test_uffd_limit_is_set_where_there_was_one),
         TEST(test_uffd_limit_is_not_set_when_memory_was_moved),
         TEST(test_uffd_limit_lowered_gives_back_pages_of_several_mappings),
+        TEST(test_uffd_limit_lowered_after_all_memory_was_locked),
         TEST(test_uffd_limit_lowered_moves_many_pages_at_a_time),
         TEST(test_uffd_limit_lowered_though_calls_fail),
         TEST(test_uffd_limit_set_again_and_again_loses_no_write),

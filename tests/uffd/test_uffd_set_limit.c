@@ -230,7 +230,7 @@ static void test_uffd_limit_lowered_though_calls_fail(void **state)
         for (unsigned at = 1; more; at++) {
             assert_true(set_limit(f, memory, 0));
             memory[8] = 0xee;
-            read_from(memory, 1);
+            assert_true(pgl_uffd_prefetch(f->uffd, memory + PAGE, (PAGES - 1) * PAGE));
             assert_true(run_failing(f, try_lower, at, errors[i]));
             more = mine.n >= at;
             failed += more;
@@ -240,8 +240,8 @@ static void test_uffd_limit_lowered_though_calls_fail(void **state)
                 assert_true(set_limit(f, memory, LIMIT));
             }
             wait_until_resident(memory, LIMIT);
-            read_from(memory, 1);
         }
+        read_from(memory, 1);
     }
     assert_true(failed > 20);
     finish(f, memory);

@@ -642,8 +642,8 @@ PGL_API bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t l
 /**
  * pgl_uffd_adopt - fill the memory of another process, which has sent its userfaultfd
  * @fd: the userfaultfd, after UFFDIO_API. The caller may close it after the call. It does not block from then on
- *      (O_NONBLOCK), also not for the process that has made it. A process that undoes this again and again can make
- *      handlers wait, and with them the other processes
+ *      (O_NONBLOCK), also not for the process that has made it. Before Linux 6.10 a process that undoes this again and
+ *      again can make handlers wait, and with them the other processes
  * @regions: borrowed for the call; their addresses are the other process's. All of them are empty, and registered by
  *      that process for missing pages; private ones were never touched
  * @nregions: how many there are, at least 1

@@ -16,7 +16,8 @@
  *              E6: an event is read and applied under the pager's lock. Its thread may be awake in between, but it
  *              finds its event counted, because pgl_uffd_get_stats() takes the lock, too.
  *              E7: no handler waits for a message, because it would hold the locks meanwhile. An adopted process shares
- *              the flags of its userfaultfd; therefore a handler looks at them before each read.
+ *              the flags of its userfaultfd; therefore a handler asks for a read that does not wait (Linux 6.10) or,
+ *              where there is none, looks at the flags before each read.
  *              (test_uffd_event_is_read_*, test_uffd_adopt_of_a_process_that_waits_for_messages_hangs_nobody,
  *              test_uffd_event_is_counted_before_its_thread_sees_the_counts,
  *              test_uffd_fork_whose_event_cannot_be_read_at_once_returns, test_uffd_stops_while_a_thread_forks)
@@ -24,7 +25,7 @@
  *              there are (E3, E4).
  * NOT PROMISED The right pages in a child that was forked while another thread was in mremap() on a region: the kernel
  *              sends the two events in either order.
- *              E7 if an adopted process changes the flags again and again.
+ *              E7 before Linux 6.10, if an adopted process changes the flags again and again.
  *              The arrival of a page while threads change memory without a pause: the kernel refuses it then.
  */
 #include <errno.h>
@@ -32,6 +33,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "../fault/object_internal.h"
@@ -204,13 +206,34 @@ void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struc
     }
 }
 
-/* Read messages, and wait for none. */
+/* Read, and do not wait, whatever the flags of the file say. Returns -1 with EOPNOTSUPP where that cannot be had. */
+static ssize_t read_nowait(int fd, void *buffer, size_t length)
+{
+#ifdef PGL_NOWAIT
+    struct iovec part = {buffer, length};
+
+    return preadv2(fd, &part, 1, -1, RWF_NOWAIT);
+#else
+    (void)fd;
+    (void)buffer;
+    (void)length;
+    errno = EOPNOTSUPP;
+    return -1;
+#endif
+}
+
+/* Read messages, and wait for none (E7). */
 static ssize_t read_at_once(const struct pgl_space *space, struct uffd_msg *messages, size_t max)
 {
     bool adopted = space->process == space->number; /* a child's userfaultfd is in no other process */
-    int flags = adopted ? fcntl(space->fd, F_GETFL) : O_NONBLOCK;
+    ssize_t n = adopted ? read_nowait(space->fd, messages, max * sizeof(*messages)) : -1;
+    int flags;
 
-    if ((flags & O_NONBLOCK) == 0) { /* E7 */
+    if (adopted && (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))) {
+        return n;
+    }
+    flags = adopted ? fcntl(space->fd, F_GETFL) : O_NONBLOCK;
+    if ((flags & O_NONBLOCK) == 0) {
         fcntl(space->fd, F_SETFL, flags | O_NONBLOCK);
     }
     return read(space->fd, messages, max * sizeof(*messages));

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -420,6 +421,14 @@ WRAP(ssize_t, read, int fd, void *buffer, size_t length)
     }
     return (ssize_t)n;
 }
+
+#ifdef PGL_NOWAIT
+WRAP(ssize_t, preadv64v2, int fd, const struct iovec *parts, int n, off_t offset, int flags)
+{
+    return is_ours(fd) ? __wrap_read(fd, parts->iov_base, parts->iov_len)
+                       : __real_preadv64v2(fd, parts, n, offset, flags);
+}
+#endif
 
 WRAP(int, epoll_create1, int flags)
 {

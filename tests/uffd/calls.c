@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "../cm.h"
@@ -317,6 +318,8 @@ long __wrap_syscall(long number, long arg)
 
 int look;
 
+bool no_nowait;
+
 static void hold_event(void)
 {
     while (__atomic_load_n(&look, __ATOMIC_ACQUIRE) == LOOK_LATER) {
@@ -340,6 +343,24 @@ ssize_t __wrap_read(int fd, void *buffer, size_t length)
     __atomic_fetch_add(&timers, n == sizeof(uint64_t), __ATOMIC_RELEASE); /* messages are longer */
     return n;
 }
+
+#ifdef PGL_NOWAIT
+ssize_t __real_preadv64v2(int fd, const struct iovec *parts, int n, off_t offset, int flags);
+ssize_t __wrap_preadv64v2(int fd, const struct iovec *parts, int n, off_t offset, int flags);
+ssize_t __wrap_preadv64v2(int fd, const struct iovec *parts, int n, off_t offset, int flags)
+{
+    struct iovec part = *parts;
+    int error;
+
+    if (__atomic_load_n(&no_nowait, __ATOMIC_RELAXED)) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    error = inject(CALL_READ, 0);
+    part.iov_len = error < 0 ? sizeof(struct uffd_msg) : part.iov_len;
+    return error > 0 ? -1 : __real_preadv64v2(fd, &part, n, offset, flags);
+}
+#endif
 
 static void wait_at_gate(void)
 {

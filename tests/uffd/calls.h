@@ -134,6 +134,9 @@ extern struct doors doors;
 enum { LOOK_NO, LOOK_LATER, LOOK_NOW };
 extern int look; /* atomic */
 
+/* The kernel has no read of a userfaultfd that does not wait. Atomic. */
+extern bool no_nowait;
+
 int __real_msync(void *addr, size_t length, int flags);
 int __real_open64(const char *path, int flags);
 ssize_t __real_read(int fd, void *buffer, size_t length);

@@ -35,6 +35,7 @@ static int set_up_sender(void **state)
 static int tear_down_sender(void **state)
 {
     fail_theirs(CALL_NONE, 0, 0, 0);
+    __atomic_store_n(&no_nowait, false, __ATOMIC_RELAXED);
     removed = PGL_UFFD_SOURCE_AGAIN;
     sender_end(&sender);
     return tear_down(state);
@@ -154,6 +155,24 @@ static void test_uffd_adopt_counts_a_child_that_cannot_be_served(void **state)
     }
 }
 
+/* It shares its flags with the process, which may let it block again. */
+static void test_uffd_adopt_waits_for_no_message_where_each_read_may_block(void **state)
+{
+    struct fixture *f = *state;
+    int flags;
+
+    __atomic_store_n(&no_nowait, true, __ATOMIC_RELAXED);
+    assert_true(try_adopt(f));
+    flags = fcntl(sender.fd, F_GETFL);
+    assert_int_equal(fcntl(sender.fd, F_SETFL, flags & ~O_NONBLOCK), 0);
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 1));
+    while ((fcntl(sender.fd, F_GETFL) & O_NONBLOCK) == 0) {
+        usleep(100);
+    }
+    assert_true(sender_do(&sender, ORDER_SHOWS_PAGE, 2));
+    assert_true(pgl_uffd_disown(f->uffd, process));
+}
+
 /* The page comes all the same. */
 static void test_uffd_adopt_outlives_each_error_of_each_call(void **state)
 {
@@ -234,6 +253,7 @@ int main(void)
         TEST(test_uffd_adopt_goes_on_when_the_kernel_refuses_a_copy_for_a_while),
         TEST(test_uffd_adopt_counts_as_gone_what_the_kernel_says_is_gone),
         TEST(test_uffd_adopt_counts_a_child_that_cannot_be_served),
+        TEST(test_uffd_adopt_waits_for_no_message_where_each_read_may_block),
         TEST(test_uffd_adopt_outlives_each_error_of_each_call),
         TEST(test_uffd_adopt_outlives_a_death_before_each_call),
     };

@@ -425,8 +425,8 @@ WRAP(ssize_t, read, int fd, void *buffer, size_t length)
 #ifdef PGL_NOWAIT
 WRAP(ssize_t, preadv64v2, int fd, const struct iovec *parts, int n, off_t offset, int flags)
 {
-    return is_ours(fd) ? __wrap_read(fd, parts->iov_base, parts->iov_len)
-                       : __real_preadv64v2(fd, parts, n, offset, flags);
+    return engine_running() ? __wrap_read(fd, parts->iov_base, parts->iov_len)
+                            : __real_preadv64v2(fd, parts, n, offset, flags);
 }
 #endif
 

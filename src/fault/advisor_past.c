@@ -178,7 +178,7 @@ static void reckon(struct pgl_known *known, enum pgl_fault_kind kind)
     float later = is_stream(kind) ? STREAM_LATER : START_LATER;
     float guess = guess_last[kind];
     float above = 0;
-    /* What one observation counts; apart, because the next loop waits for each result. */
+    /* The weight of one observation; apart, because the next loop waits for each result. */
     float recent[PGL_ADVISOR_WATCHED + 1], lasting[PGL_ADVISOR_WATCHED + 1], late[PGL_ADVISOR_WATCHED + 1];
 
     for (unsigned n = 0; n <= PGL_ADVISOR_WATCHED; n++) {

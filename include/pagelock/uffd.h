@@ -326,11 +326,11 @@ enum pgl_uffd_removed {
 /**
  * enum pgl_uffd_memory - the kind of a region's memory
  * @PGL_UFFD_PRIVATE: private and anonymous, in pages of the usual size. Its former contents are dropped
- * @PGL_UFFD_SHARED: a memfd, a file in tmpfs, or shared anonymous memory, in pages of the usual size. The pages that it
- *      has already are kept, and found. Every mapping through which absent pages may be touched is a region of its own
- *      that shows the same source at the same places: the first touch fills the page for all of them. A touch through
- *      any other mapping, also of another process, makes zeros. Needs Linux 5.14, and with write_protect or track_dirty
- *      6.4 and a handover that is not PGL_UFFD_SIGBUS
+ * @PGL_UFFD_SHARED: a memfd, a file in tmpfs, or shared anonymous memory, mapped with MAP_SHARED, in pages of the usual
+ *      size. The pages that it has already are kept, and found. Every mapping through which absent pages may be touched
+ *      is a region of its own that shows the same source at the same places: the first touch fills the page for all of
+ *      them. A touch through any other mapping, also of another process, makes zeros. Needs Linux 5.14, and with
+ *      write_protect or track_dirty 6.4 and a handover that is not PGL_UFFD_SIGBUS
  * @PGL_UFFD_HUGE: huge pages of 2 MiB (MAP_HUGETLB), private or shared. A fault brings its huge page, and none beside
  *      it, whatever the advice. Figures count pages of the usual size. Private ones are dropped, and shared ones kept,
  *      as above. Addresses and lengths are multiples of 2 MiB, also for pgl_uffd_unmap() and pgl_uffd_dirty_take(). A
@@ -422,6 +422,8 @@ struct pgl_uffd_region {
  *           is a callback, and the memory is of huge pages, or threads serve themselves (PGL_UFFD_SIGBUS); or
  *           PGL_UFFD_ZEROS with shared memory, or with huge pages and no /proc. pgl_uffd_explain() names what each
  *           needs;
+ *           EPERM: the memory is shared, and may not be mapped for writing: its descriptor is not open for that, or
+ *           it is sealed;
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;
  *           EEXIST: part of it is mapped here already; or it has pages that cannot be dropped, because they are locked

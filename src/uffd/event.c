@@ -201,6 +201,7 @@ void pgl_event_apply(struct pgl_uffd *uffd, struct pgl_space *space, const struc
         break;
     case UFFD_EVENT_UNMAP:
         pgl_count(&uffd->stats.unmaps, 1);
+        pgl_space_note_unmapped(space, first, last);
         insist_on_removing(space, first, last);
         break;
     }

@@ -20,7 +20,7 @@ void pgl_limit_note_installed(const struct pgl_object *object, uint64_t index, u
 void pgl_limit_note_found(const struct pgl_object *object, uint64_t index);
 void pgl_limit_note_opened(const struct pgl_delivery *delivery);
 
-/* Pages [first, last] were given back by the program, or a part was moved. The layout is locked for writing. */
+/* Pages [first, last] were given back, or are to be unmapped; a part was moved. The layout is locked for writing. */
 void pgl_limit_note_removed(struct pgl_limit *limit, uint64_t first, uint64_t last);
 void pgl_limit_note_moved(const struct pgl_object *object);
 

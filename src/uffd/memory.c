@@ -140,28 +140,40 @@ static int check_private(const struct uffdio_range *range)
     return error != 0 ? error : undo_error;
 }
 
-/* Whether some mapping of a range is shared. */
+/* Whether some mapping of a range is shared, and some is private; and whether the kernel has told of all. */
 struct sharing {
     struct uffdio_range range;
-    bool shared;
+    bool shared, private, known;
 };
 
 static void look_for_sharing(void *arg, uint64_t start, uint64_t end, bool shared)
 {
     struct sharing *sharing = arg;
 
-    sharing->shared |= shared && start < sharing->range.start + sharing->range.len && end > sharing->range.start;
+    if (start < sharing->range.start + sharing->range.len && end > sharing->range.start) {
+        sharing->shared |= shared;
+        sharing->private |= !shared;
+    }
+}
+
+/* No call but the list of mappings tells whether a memfd, or memory of huge pages, is mapped shared. */
+static struct sharing sharing_of(const struct uffdio_range *range)
+{
+    struct sharing sharing = {.range = *range};
+
+    sharing.known = pgl_proc_maps_walk(look_for_sharing, &sharing);
+    return sharing;
 }
 
 /*
- * Of huge pages no call but the list of mappings tells whether they are shared. Each mapping of shared memory reports
- * only what is given back through itself; the others would bring the source into what is to be zeros (S3).
+ * Each mapping of shared memory reports only what is given back through itself; the others would bring the source into
+ * what is to be zeros (S3).
  */
 static bool is_private(const struct uffdio_range *range)
 {
-    struct sharing sharing = {*range, false};
+    struct sharing sharing = sharing_of(range);
 
-    return pgl_proc_maps_walk(look_for_sharing, &sharing) && !sharing.shared;
+    return sharing.known && !sharing.shared;
 }
 
 int pgl_memory_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
@@ -177,8 +189,8 @@ int pgl_memory_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *
     if (!can_fill(uffd, region->memory)) {
         return EOPNOTSUPP;
     }
-    if (region->memory == PGL_UFFD_SHARED) {
-        return 0;
+    if (region->memory == PGL_UFFD_SHARED) { /* a copy to a private mapping would hide the page that the file has */
+        return sharing_of(&range).private ? EINVAL : 0;
     }
     if (range.start % PGL_UFFD_HUGE_SIZE != 0 || range.len % PGL_UFFD_HUGE_SIZE != 0) {
         return EINVAL;

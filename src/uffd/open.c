@@ -23,7 +23,8 @@ const char *pgl_uffd_explain(int error)
     case EACCES:
         return "userfaultfd is not permitted: give the user access to /dev/userfaultfd (Linux 6.1), run as root or "
                "with CAP_SYS_PTRACE (setcap cap_sys_ptrace+ep on the program), or set vm.unprivileged_userfaultfd=1; "
-               "following forks needs CAP_SYS_PTRACE in any case; allow_user_mode needs none of them";
+               "following forks needs CAP_SYS_PTRACE in any case; allow_user_mode needs none of them. Of a region: its "
+               "shared memory may not be written, because its descriptor may not, or because of F_SEAL_WRITE";
     case ENOSYS:
         return "this kernel has no userfaultfd: it needs CONFIG_USERFAULTFD";
     case EOPNOTSUPP: /* all that open.c, memory.c, region.c and limit.c ask for, and what they refuse in any case */

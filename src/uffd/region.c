@@ -187,11 +187,16 @@ void pgl_shown_free(struct pgl_shown *shown)
     pgl_source_unref(source);
 }
 
-void pgl_shown_give_back(struct pgl_shown *shown, uint64_t first, uint64_t last)
+void pgl_shown_note_unmapped(struct pgl_shown *shown, uint64_t first, uint64_t last)
 {
     if (shown->limit) {
         pgl_limit_note_removed(shown->limit, first, last);
     }
+}
+
+void pgl_shown_give_back(struct pgl_shown *shown, uint64_t first, uint64_t last)
+{
+    pgl_shown_note_unmapped(shown, first, last); /* their memory is gone as well */
     if (shown->removed) {
         pgl_bits_set(shown->removed, first, last + 1);
     }

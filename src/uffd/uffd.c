@@ -278,8 +278,9 @@ bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length)
     if (pgl_space_shows_all(uffd->self, first, last)) {
         error = pgl_memory_release(uffd->self->fd, &range, &uffd->config);
     }
-    if (error == 0 && !pgl_map_remove(uffd->self->map, first, last)) {
-        error = errno;
+    if (error == 0) {
+        pgl_space_note_unmapped(uffd->self, first, last);
+        error = pgl_map_remove(uffd->self->map, first, last) ? 0 : errno;
     }
     pgl_uffd_unlock(uffd);
     if (error != 0) {

@@ -411,6 +411,9 @@ bool pgl_uffd_to_pages(const struct pgl_uffd *uffd, const void *addr, size_t len
  */
 bool pgl_space_forget(struct pgl_space *space, uint64_t index, uint64_t moment);
 
+/* These pages are about to leave the map. The layout is locked for writing. */
+void pgl_space_note_unmapped(const struct pgl_space *space, uint64_t first, uint64_t last);
+
 /* Remove pages that the program has given back from their objects. The layout is locked for writing. */
 void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last);
 
@@ -427,7 +430,8 @@ struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown, uint64_t first, 
 
 void pgl_shown_free(struct pgl_shown *shown);
 
-/* The pages [first, last] of the object were given back. The layout is locked for writing. */
+/* The pages [first, last] of the object are to leave the map, or were given back. The layout is locked for writing. */
+void pgl_shown_note_unmapped(struct pgl_shown *shown, uint64_t first, uint64_t last);
 void pgl_shown_give_back(struct pgl_shown *shown, uint64_t first, uint64_t last);
 
 /* Whether one of these pages of the source shows zeros because it was given back. Exact while the layout is locked. */

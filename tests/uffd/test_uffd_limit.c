@@ -192,6 +192,32 @@ static void test_uffd_limit_gives_back_a_written_page_after_the_program_has(void
     finish(f, memory);
 }
 
+/* A limit that is twice what stays in any case, and as many written pages that are unmapped. */
+static void test_uffd_limit_is_for_what_is_mapped(void **state)
+{
+    struct fixture *f = *state;
+    START(memory, f, PGL_ADVICE_RANDOM, 1)
+
+    for (unsigned way = 0; way < 2; way++) {
+        unsigned char *cut = new_pages();
+        unsigned char *rest = cut + (size_t)PAGES / 2 * PAGE;
+
+        assert_true(map_limited(f, cut, PGL_ADVICE_RANDOM, PAGES / 2));
+        for (uint64_t page = 0; page < PAGES / 2; page++) {
+            cut[page * PAGE] = 0xee;
+        }
+        if (way == 0) {
+            assert_true(pgl_uffd_unmap(f->uffd, cut, (size_t)PAGES / 2 * PAGE));
+        } else {
+            assert_int_equal(munmap(cut, (size_t)PAGES / 2 * PAGE), 0);
+        }
+        assert_pages(rest, PAGES / 2, PAGES / 2);
+        assert_int_equal(count_resident(rest, PAGES / 2), PAGES / 2);
+        munmap(cut, (size_t)PAGES * PAGE);
+    }
+    finish(f, memory);
+}
+
 static void test_uffd_limit_keeps_a_page_that_it_has_found(void **state)
 {
     struct fixture *f = *state;
@@ -598,6 +624,7 @@ int main(void)
         TEST(test_uffd_limit_keeps_written_pages),
         TEST(test_uffd_limit_keeps_pages_that_were_written_at_once),
         TEST(test_uffd_limit_gives_back_a_written_page_after_the_program_has),
+        TEST(test_uffd_limit_is_for_what_is_mapped),
         TEST(test_uffd_limit_keeps_a_page_that_it_has_found),
         TEST(test_uffd_limit_gives_back_a_page_that_was_found_and_then_went),
         TEST(test_uffd_limit_keeps_a_written_page_that_has_changed_places),

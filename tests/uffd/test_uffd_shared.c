@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -90,6 +91,65 @@ static void test_uffd_shared_memory_shows_the_same_in_both_mappings(void **state
         }
         end(f, &shared);
     }
+}
+
+/* Returns the errno of a region whose memory is a mapping of its first half, and another of its second. */
+static int error_of(const struct fixture *f, int file, int protection, const int flags[2])
+{
+    const size_t half = NPAGES / 2 * PAGE;
+    unsigned char *view;
+    int error = 0;
+
+    mappable = true;
+    view = mmap(NULL, 2 * half, protection, flags[0], file, 0);
+    assert_ptr_not_equal(view, MAP_FAILED);
+    assert_ptr_equal(mmap(view + half, half, protection, flags[1] | MAP_FIXED, file, (off_t)half), view + half);
+    mappable = false;
+    errno = 0;
+    if (!try_shared_at(f, view)) {
+        error = errno;
+    }
+    munmap(view, 2 * half);
+    return error;
+}
+
+/* A page that the file has would be hidden by a copy. */
+static void test_uffd_shared_memory_is_mapped_shared(void **state)
+{
+    static const int flags[4][2] = {
+        {MAP_SHARED, MAP_SHARED}, {MAP_PRIVATE, MAP_PRIVATE}, {MAP_SHARED, MAP_PRIVATE}, {MAP_PRIVATE, MAP_SHARED}};
+    struct fixture *f = *state;
+    int memory = memfd_create("shared", MFD_CLOEXEC);
+
+    assert_int_equal(ftruncate(memory, NPAGES * PAGE), 0);
+    assert_true(try_new(f));
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(error_of(f, memory, PROT_READ | PROT_WRITE, flags[i]), i == 0 ? 0 : EINVAL);
+    }
+    close(memory);
+}
+
+static void test_uffd_shared_memory_may_be_written(void **state)
+{
+    static const int flags[2] = {MAP_SHARED, MAP_SHARED};
+    struct fixture *f = *state;
+    int memory = memfd_create("shared", MFD_CLOEXEC);
+    char path[32];
+    int file;
+
+    assert_int_equal(ftruncate(memory, NPAGES * PAGE), 0);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", memory);
+    file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) {
+        close(memory);
+        SKIP_BECAUSE("no /proc");
+    }
+    assert_true(try_new(f));
+    assert_int_equal(error_of(f, file, PROT_READ, flags), EPERM);
+    assert_non_null(strstr(pgl_uffd_explain(EPERM), "shared memory may not be written"));
+    assert_int_equal(error_of(f, memory, PROT_READ, flags), 0);
+    close(file);
+    close(memory);
 }
 
 /* Also those that were touched through the mapping itself. */
@@ -430,6 +490,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_uffd_shared_memory_shows_the_same_in_both_mappings),
+        TEST(test_uffd_shared_memory_is_mapped_shared),
+        TEST(test_uffd_shared_memory_may_be_written),
         TEST(test_uffd_shared_pages_that_are_there_are_found),
         TEST(test_uffd_shared_writes_are_noticed_in_their_mapping),
         TEST(test_uffd_shared_pages_come_once_for_threads_in_both_mappings),

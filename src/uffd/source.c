@@ -342,15 +342,18 @@ int pgl_source_measure_hole(const struct pgl_source *source, uint64_t first, uin
                             uint64_t *whole)
 {
     struct stat st;
-    uint64_t left;
 
     *whole = 0;
     if (fstat(source->file->fd, &st) != 0) {
         return errno;
     }
-    left = (uint64_t)st.st_size / page_size;
-    left = (uint64_t)st.st_size >= source->size ? npages : left > first ? left - first : 0;
-    *whole = left < npages ? left : npages;
+    if ((uint64_t)st.st_size >= source->size) {
+        *whole = npages;
+    } else if ((uint64_t)st.st_size / page_size > first) {
+        uint64_t left = (uint64_t)st.st_size / page_size - first;
+
+        *whole = left < npages ? left : npages;
+    }
     return *whole < npages ? ENODATA : 0;
 }
 

@@ -184,7 +184,7 @@ struct placing {
     struct stretch rest; /* not installed yet */
     bool in_pieces;
     bool mapped; /* it is copied out of a mapping: its bytes are counted as they are installed */
-    int error;   /* of the first page that could not be installed */
+    int error;   /* of the first page that could not be installed, or ENOMEM if there was no memory for any of them */
 };
 
 /*
@@ -238,7 +238,7 @@ static int place(struct pgl_delivery *delivery, void *arg)
         if (error == ENOENT && rest->npages > delivery->unit && !placing->in_pieces) {
             placing->in_pieces = true;
         } else if (error != 0) {
-            placing->error = placing->error != 0 ? placing->error : error;
+            placing->error = placing->error == 0 || error == ENOMEM ? error : placing->error;
             stretch.npages = placing->in_pieces ? delivery->unit : rest->npages;
             take_back(delivery, placing->request, rest->first, stretch.npages, error);
             skip(rest, stretch.npages, delivery->pager->page_size);

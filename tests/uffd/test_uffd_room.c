@@ -174,6 +174,75 @@ static void test_uffd_supplied_page_without_memory_is_an_error(void **state)
     assert_true(shows_page(f, 6));
 }
 
+/* The first request waits until the test answers it. */
+static struct {
+    struct pgl_uffd_request *request; /* atomic */
+    struct pgl_uffd_wanted wanted;
+    bool is_wanted; /* after the answer */
+} first;
+
+static void on_first_request(void *arg, struct pgl_uffd_request *request, const struct pgl_uffd_wanted *wanted)
+{
+    if (__atomic_load_n(&first.request, __ATOMIC_ACQUIRE)) {
+        on_request(arg, request, wanted);
+        return;
+    }
+    first.wanted = *wanted;
+    __atomic_store_n(&first.request, request, __ATOMIC_RELEASE);
+}
+
+static void *answer_first_request(void *arg)
+{
+    uint64_t offset = first.wanted.offset;
+
+    pgl_uffd_request_supply(first.request, offset, source.bytes + offset, first.wanted.length);
+    first.is_wanted = pgl_uffd_request_is_wanted(first.request);
+    pgl_uffd_request_end(first.request);
+    return arg;
+}
+
+static void *touch_page_5(void *arg)
+{
+    const struct fixture *f = arg;
+
+    return shows_zeros(f, 5) ? NULL : arg;
+}
+
+/* Pages without memory are answered although another one of the same answer was unmapped meanwhile. */
+static void test_uffd_supplied_page_without_memory_is_an_error_beside_an_unmapped_one(void **state)
+{
+    struct fixture *f = *state;
+    const struct pgl_uffd_region region = {
+        .addr = f->memory,
+        .length = NPAGES * PAGE,
+        .source = {.kind = PGL_UFFD_CALLBACK, .size = NPAGES * PAGE, .request = on_first_request},
+        .advice = PGL_ADVICE_NORMAL,
+    };
+    pthread_t toucher, answerer;
+    void *wrong;
+
+    first.request = NULL;
+    f->config.failed = on_failure;
+    told = 0;
+    then = PGL_UFFD_ZERO;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map_region(f->uffd, &region));
+    assert_int_equal(pthread_create(&toucher, NULL, touch_page_5, f), 0);
+    while (!__atomic_load_n(&first.request, __ATOMIC_ACQUIRE)) {
+        sched_yield();
+    }
+    assert_true(first.wanted.offset < 5 * PAGE);
+    assert_int_equal(munmap(f->memory + first.wanted.offset, PAGE), 0);
+    fail_theirs(CALL_IOCTL, UFFDIO_COPY, ENOMEM, EVER);
+    assert_int_equal(pthread_create(&answerer, NULL, answer_first_request, NULL), 0);
+    pthread_join(answerer, NULL);
+    assert_int_equal(pthread_join(toucher, &wrong), 0);
+    assert_null(wrong);
+    assert_false(first.is_wanted);
+    assert_told(1);
+    assert_errors(f, 1);
+}
+
 /* Returns a file in a tmpfs of ROOM pages, which has gone from the tree already, or -1. */
 static int open_small_file(void)
 {
@@ -259,6 +328,7 @@ int main(void)
         TEST(test_uffd_page_without_memory_for_zeros_is_tried_again),
         TEST(test_uffd_page_without_memory_to_read_it_is_tried_again),
         TEST(test_uffd_supplied_page_without_memory_is_an_error),
+        TEST(test_uffd_supplied_page_without_memory_is_an_error_beside_an_unmapped_one),
         TEST(test_uffd_page_of_a_full_tmpfs_is_poison),
         TEST(test_uffd_huge_page_that_the_kernel_does_not_have_is_poison),
     };

@@ -279,6 +279,7 @@ static void run(void *state, const struct variant *variant, unsigned thread, uin
     }
 }
 
+/* The cases are those of pages of PAGE bytes. */
 static bool is_permitted(void)
 {
     int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
@@ -286,7 +287,7 @@ static bool is_permitted(void)
     if (uffd >= 0) {
         close(uffd);
     }
-    return uffd >= 0;
+    return uffd >= 0 && sysconf(_SC_PAGESIZE) == PAGE;
 }
 
 /* The pager's ways over those of others. */

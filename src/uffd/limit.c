@@ -21,7 +21,8 @@
  *              (test_uffd_limit_*)
  * PROGRESS     The newest pages are kept, as many as the widest cluster has: a thread finds the page it waited for.
  *              A page that the kernel refuses (locked, pinned, shared with a child) becomes the newest, and is tried
- *              again when its turn comes. A round ends after some refusals.
+ *              again when its turn comes. A round ends after some refusals, because it holds the layout. The thread that
+ *              sets a limit has as many rounds as it takes to try each page once.
  */
 #include <errno.h>
 
@@ -342,6 +343,19 @@ void pgl_limit_keep(struct pgl_uffd *uffd, struct pgl_object *object)
         pthread_rwlock_wrlock(&uffd->layout); /* O12 */
         more = pgl_scratch_make_room(uffd) && give_some_back(uffd, object);
         pthread_rwlock_unlock(&uffd->layout);
+    }
+}
+
+void pgl_limit_enforce(struct pgl_uffd *uffd, struct pgl_object *object)
+{
+    struct pgl_limit *limit = limit_of(object);
+    uint64_t rounds, index;
+
+    pthread_mutex_lock(&limit->lock);
+    rounds = limit->nclean / REFUSALS + 1; /* a page that is refused is not tried again before all others */
+    pthread_mutex_unlock(&limit->lock);
+    for (; rounds > 0 && find_surplus(limit, 1, &index) > 0; rounds--) {
+        pgl_limit_keep(uffd, object);
     }
 }
 

@@ -30,6 +30,9 @@ void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager
 /* Give pages back until the region is within its limit, or the kernel refuses. No lock is held. */
 void pgl_limit_keep(struct pgl_uffd *uffd, struct pgl_object *object);
 
+/* The same of a region that has a limit, however many pages the kernel refuses. */
+void pgl_limit_enforce(struct pgl_uffd *uffd, struct pgl_object *object);
+
 /* Whether a region has a limit that can be changed. The layout is locked. */
 bool pgl_limit_is_settable(const struct pgl_object *object);
 

@@ -317,7 +317,7 @@ static void keep_limits(struct pgl_uffd *uffd, uint64_t first, uint64_t last)
     struct pgl_place place;
 
     while (first <= last && pgl_map_copy_place(uffd->self->map, first, &place)) {
-        pgl_limit_keep(uffd, place.object);
+        pgl_limit_enforce(uffd, place.object);
         pgl_object_unref(place.object);
         first += place.last - place.index + 1;
     }

@@ -164,6 +164,24 @@ static void test_uffd_limit_lowered_gives_back_pages_of_several_mappings(void **
     finish(f, memory);
 }
 
+/* More of the oldest ones than a handler tries at a time. */
+static void test_uffd_limit_lowered_beside_many_locked_pages(void **state)
+{
+    enum { LOCKED = 40 };
+    struct fixture *f = *state;
+    START(memory, f, PGL_ADVICE_RANDOM, 1)
+
+    assert_true(set_limit(f, memory, 0));
+    read_from(memory, 0);
+    if (mlock2(memory, LOCKED * PAGE, MLOCK_ONFAULT) != 0) { /* mlock() writes */
+        SKIP_BECAUSE("no right to lock memory");
+    }
+    assert_true(set_limit(f, memory, LIMIT));
+    assert_int_equal(count_resident(memory, PAGES), LIMIT);
+    assert_int_equal(count_resident(memory, LOCKED), LOCKED);
+    finish(f, memory);
+}
+
 /* The kernel moves no page to locked memory: the pager unlocks its own again. */
 static void test_uffd_limit_lowered_after_all_memory_was_locked(void **state)
 {
@@ -301,6 +319,7 @@ int main(void)
         TEST(test_uffd_limit_is_set_where_there_was_one),
         TEST(test_uffd_limit_is_not_set_when_memory_was_moved),
         TEST(test_uffd_limit_lowered_gives_back_pages_of_several_mappings),
+        TEST(test_uffd_limit_lowered_beside_many_locked_pages),
         TEST(test_uffd_limit_lowered_after_all_memory_was_locked),
         TEST(test_uffd_limit_lowered_moves_many_pages_at_a_time),
         TEST(test_uffd_limit_lowered_though_calls_fail),

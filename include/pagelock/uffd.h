@@ -598,7 +598,8 @@ PGL_API ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range
  * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map(). The watch is of each whole region that has a
  *      part in the range, and of the region in forked children that are followed
  * @touched: as for pgl_object_watch(), with a page of the region's source. NULL ends the watch
- * @arg: handed to @touched
+ * @arg: handed to @touched; outlives the watch. If the region is unmapped before the watch was ended, the watch goes on
+ *      in forked children until pgl_uffd_free()
  *
  * A page that comes as a neighbour is not reported, because its touch is no fault. Therefore a region that is to be
  * recorded has PGL_ADVICE_RANDOM. @touched is called by a handler, or with PGL_UFFD_SIGBUS by the thread itself in its

@@ -51,7 +51,7 @@
 #include "late_internal.h"
 #include "limit_internal.h"
 
-#define IN_A_ROW 32  /* messages that are read without a wait */
+#define IN_A_ROW 32  /* reads without a wait, after the first one */
 #define PATIENCE 8   /* waits without another read, after one that was in vain */
 #define SHORTAGES 16 /* tries for which there was no memory, before the page is given up or put off */
 
@@ -154,6 +154,7 @@ static bool deliver_fault(struct pgl_handler *handler, struct pgl_wait *wait, st
 
     for (;;) {
         delivery->error = EIO;
+        delivery->no_room = false;
         switch (wait ? pgl_wait_run(wait, &page) : pgl_fault_run(handler->fault, args, &page)) {
         case PGL_FAULT_SUCCESS:
             if (!page.hit || delivery->protected || (args->flags & PGL_FAULT_FLAG_RETRIED) != 0 ||

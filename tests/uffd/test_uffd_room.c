@@ -257,6 +257,58 @@ static int open_small_file(void)
     return fd;
 }
 
+static void refuse_reads(unsigned long request)
+{
+    if (request == UFFDIO_COPY) {
+        fail_theirs(CALL_PREAD, 0, ENOMEM, EVER);
+    }
+}
+
+/* The last try counts: it is the pager that has no memory then. */
+static void test_uffd_page_of_a_full_tmpfs_without_memory_to_read_it_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_region region = {
+        .length = NPAGES * PAGE, .memory = PGL_UFFD_SHARED, .source.fd = f->file, .advice = PGL_ADVICE_RANDOM};
+    int small = open_small_file();
+    unsigned char *own = f->memory;
+    pthread_t thread;
+    void *wrong;
+
+    if (small < 0 || ftruncate(small, NPAGES * PAGE) != 0) {
+        SKIP_BECAUSE("a tmpfs of its own needs the permission to mount it");
+    }
+    f->config.failed = on_failure;
+    told = 0;
+    told_error = 0;
+    then = PGL_UFFD_AGAIN;
+    mappable = true;
+    f->memory = region.addr = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, small, 0);
+    mappable = false;
+    assert_ptr_not_equal(region.addr, MAP_FAILED);
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map_region(f->uffd, &region));
+    for (uint64_t page = NPAGES - ROOM; page < NPAGES; page++) {
+        assert_true(shows_page(f, page));
+    }
+    __atomic_store_n(&timers, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&before_ioctl, refuse_reads, __ATOMIC_RELAXED);
+    assert_int_equal(pthread_create(&thread, NULL, touch_page_7, f), 0);
+    while (__atomic_load_n(&timers, __ATOMIC_RELAXED) < 3) {
+        sched_yield();
+    }
+    assert_told(0);
+    __atomic_store_n(&before_ioctl, NULL, __ATOMIC_RELAXED);
+    assert_int_equal(madvise(f->memory + (NPAGES - 1) * PAGE, PAGE, MADV_REMOVE), 0);
+    fail_theirs(CALL_NONE, 0, 0, 0);
+    assert_int_equal(pthread_join(thread, &wrong), 0);
+    assert_null(wrong);
+    undo_new(f);
+    munmap(region.addr, NPAGES * PAGE);
+    close(small);
+    f->memory = own;
+}
+
 static void test_uffd_page_of_a_full_tmpfs_is_poison(void **state)
 {
     struct fixture *f = *state;
@@ -329,6 +381,7 @@ int main(void)
         TEST(test_uffd_page_without_memory_to_read_it_is_tried_again),
         TEST(test_uffd_supplied_page_without_memory_is_an_error),
         TEST(test_uffd_supplied_page_without_memory_is_an_error_beside_an_unmapped_one),
+        TEST(test_uffd_page_of_a_full_tmpfs_without_memory_to_read_it_is_tried_again),
         TEST(test_uffd_page_of_a_full_tmpfs_is_poison),
         TEST(test_uffd_huge_page_that_the_kernel_does_not_have_is_poison),
     };

@@ -21,8 +21,8 @@
  *              (test_uffd_limit_*)
  * PROGRESS     The newest pages are kept, as many as the widest cluster has: a thread finds the page it waited for.
  *              A page that the kernel refuses (locked, pinned, shared with a child) becomes the newest, and is tried
- *              again when its turn comes. A round ends after some refusals, because it holds the layout. The thread that
- *              sets a limit has as many rounds as it takes to try each page once.
+ *              again when its turn comes. A round ends after some refusals, because it holds the layout. The thread
+ *              that sets a limit has as many rounds as it takes to try each page once.
  */
 #include <errno.h>
 

@@ -18,7 +18,7 @@
  *              a message that is read after it is about a page that was removed.
  *              Because of R2, R4, R5 and R7, threads that fault on one page together cost one read.
  *              (test_uffd_page_given_back_is_fetched_again, test_uffd_threads_that_want_a_page_read_it_once,
- *              test_uffd_memory_that_grew_is_plain_beyond_its_file; of the explorer uffd-late-once, -batch, -handlers)
+ *              test_uffd_memory_that_grew_is_plain_beyond_its_file; of the explorer uffd-late-once*)
  * COUNTS       The kernel wakes no thread that waits for a page. The handler wakes it, after it has counted everything
  *              that it did for the page.
  * OUT OF ORDER A thread that forks may hold malloc's locks until its event is read. Therefore neither a handler nor

@@ -4,12 +4,14 @@
  * answer late, and the end of the pager. The handlers' code is the library's.
  */
 #include <errno.h>
+#include <linux/userfaultfd.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <pagelock/uffd.h>
 
 #include "../../src/uffd/arena_internal.h"
+#include "../../src/uffd/uffd_internal.h"
 #include "kernel.h"
 #include "scenarios.h"
 
@@ -164,6 +166,17 @@ static void init_late_at_once_two(void)
 {
     init_late_two();
     pager.at_once = true;
+}
+
+/* The page is asked for already, for a thread that sleeps no more. Few steps are left for the schedules to reorder. */
+static void init_late_asked(void)
+{
+    struct uffd_msg message = {.event = UFFD_EVENT_PAGEFAULT};
+
+    init_late();
+    message.arg.pagefault.address = KERNEL_BASE + KERNEL_PAGE;
+    explore_check(pgl_handler_fault(pager.pager->handlers, pager.pager->spaces, &message, 1) == PGL_SERVED_LATER);
+    explore_check(pager.nrequests == 1);
 }
 
 static void final_pager(void)
@@ -370,6 +383,18 @@ static void touch_1_and_end_once(void)
     end_after_2_once();
 }
 
+/*
+ * Answer with the wanted page alone. A message about it that a handler reads before its thread is woken is older than
+ * the offer (R7).
+ */
+static void answer_page_once_and_end(void)
+{
+    explore_check(pgl_uffd_request_supply(pager.requests[0], KERNEL_PAGE, bytes + KERNEL_PAGE, KERNEL_PAGE));
+    pgl_uffd_request_end(pager.requests[0]);
+    end_after_1();
+    explore_check(pager.nrequests == 1);
+}
+
 /* It does not answer: the page is wanted once more, alone, and then it is poison. */
 static void fail_and_end(void)
 {
@@ -419,6 +444,11 @@ const struct explore_scenario uffd_scenarios[] = {
      "two handlers read that a page is missing, and one answer is enough",
      init_late_at_once_two,
      {handler_0, handler_1, touch_1, touch_1_and_end_once},
+     final_pager},
+    {"uffd-late-once-order",
+     "a message that is read while its page is being offered asks for nothing",
+     init_late_asked,
+     {touch_1, answer_page_once_and_end, handler_0},
      final_pager},
     {"uffd-late-fails",
      "a page without answer is poison",

@@ -1,36 +1,46 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Pages that the kernel itself has pinned: they stay where a limit would give them back, and go when they are free
- * again; what a device writes to them is not lost. The device is a file system of this process (FUSE) whose answer to a
- * write comes when the test wants it: until then the written pages are pinned. The other one is io_uring, whose
- * registered buffers are pinned until they are unregistered.
+ * again; those that are pinned for a device count as written. One device is a file system of the test's own (FUSE) whose
+ * answer to a write comes when the test wants it: until then the pages of the write are pinned. The other one is
+ * io_uring, whose registered buffers are pinned until they are unregistered.
  */
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../cm.h"
 #include "limited.h"
 
-/* A file system with one file, by which the kernel pins the pages of a write. */
+/* The file system and its users, in memory of both. */
+struct state {
+    bool pinned; /* a write has come to the file system. Atomic, as the next one */
+    bool free;   /* the file system may answer it */
+};
+
+/*
+ * A file system with one file, by which the kernel pins the pages of a write. Its server is a process of its own, and
+ * ends with the test's main thread: a thread that waits for a server in its own process could not be ended with it.
+ */
 struct slow_file {
     int device;
-    char directory[32];
-    char path[48];
-    pthread_t server;
+    int fd;
+    pid_t server;
     pthread_t writer;
     const unsigned char *bytes; /* that are written */
     size_t length;
     ssize_t written;
-    bool pinned; /* the write has come to the file system. Atomic, as the next one */
-    bool free;   /* the file system may answer it */
+    struct state *state;
 };
 
 static void answer(const struct slow_file *file, uint64_t unique, int error, const void *data, size_t length)
@@ -73,8 +83,8 @@ static void serve(struct slow_file *file, const struct fuse_in_header *in)
         answer(file, in->unique, 0, &opened, sizeof(opened));
         break;
     case FUSE_WRITE:
-        __atomic_store_n(&file->pinned, true, __ATOMIC_RELEASE);
-        while (!__atomic_load_n(&file->free, __ATOMIC_ACQUIRE)) {
+        __atomic_store_n(&file->state->pinned, true, __ATOMIC_RELEASE);
+        while (!__atomic_load_n(&file->state->free, __ATOMIC_ACQUIRE)) {
             usleep(1000);
         }
         written.size = write_in->size;
@@ -93,54 +103,63 @@ static void serve(struct slow_file *file, const struct fuse_in_header *in)
     }
 }
 
-/* Until the file system is unmounted. */
-static void *serve_all(void *arg)
+/* Until the file system ends. */
+static _Noreturn void serve_all(struct slow_file *file)
 {
-    struct slow_file *file = arg;
     static _Alignas(8) unsigned char request[1 << 18];
 
-    while (read(file->device, request, sizeof(request)) > 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (__real_read(file->device, request, sizeof(request)) > 0) {
         serve(file, (const struct fuse_in_header *)(const void *)request);
     }
-    return NULL;
+    _exit(0);
 }
 
-/* Returns false when this kernel, or this user, has no such file system. */
-static bool mount_file(struct slow_file *file)
+/*
+ * Returns false when this kernel, or this user, has no such file system. It is in no directory any more when the file
+ * is open, and ends with its descriptor.
+ */
+static bool open_file(struct slow_file *file)
 {
-    char options[96];
+    char directory[] = P_tmpdir "/pinned.XXXXXX", path[64], options[96];
 
-    *file = (struct slow_file){.device = open("/dev/fuse", O_RDWR | O_CLOEXEC), .directory = P_tmpdir "/pinned.XXXXXX"};
+    *file = (struct slow_file){.device = open("/dev/fuse", O_RDWR | O_CLOEXEC)};
     if (file->device < 0) {
         return false;
     }
-    assert_non_null(mkdtemp(file->directory));
+    assert_non_null(mkdtemp(directory));
     snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", file->device);
-    snprintf(file->path, sizeof(file->path), "%s/file", file->directory);
-    if (mount("pinned", file->directory, "fuse", MS_NOSUID | MS_NODEV, options) != 0) {
-        rmdir(file->directory);
+    snprintf(path, sizeof(path), "%s/file", directory);
+    if (mount("pinned", directory, "fuse", MS_NOSUID | MS_NODEV, options) != 0) {
+        rmdir(directory);
         close(file->device);
         return false;
     }
-    assert_int_equal(pthread_create(&file->server, NULL, serve_all, file), 0);
+    file->state = mmap(NULL, sizeof(*file->state), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    file->server = file->state != MAP_FAILED ? fork() : -1;
+    if (file->server == 0) {
+        serve_all(file);
+    }
+    close(file->device); /* when the server ends, the kernel answers for it */
+    file->fd = open(path, O_WRONLY | O_CLOEXEC);
+    umount2(directory, MNT_DETACH);
+    rmdir(directory);
+    assert_true(file->server > 0 && file->fd >= 0);
     return true;
 }
 
-static void unmount_file(struct slow_file *file)
+static void close_file(struct slow_file *file)
 {
-    umount2(file->directory, MNT_DETACH);
-    assert_int_equal(pthread_join(file->server, NULL), 0);
-    close(file->device);
-    rmdir(file->directory);
+    close(file->fd);
+    assert_int_equal(waitpid(file->server, NULL, 0), file->server);
+    munmap(file->state, sizeof(*file->state));
 }
 
 static void *write_file(void *arg)
 {
     struct slow_file *file = arg;
-    int fd = open(file->path, O_WRONLY | O_CLOEXEC);
 
-    file->written = write(fd, file->bytes, file->length);
-    close(fd);
+    file->written = write(file->fd, file->bytes, file->length);
     return NULL;
 }
 
@@ -150,14 +169,14 @@ static void pin(struct slow_file *file, const unsigned char *bytes, size_t lengt
     file->bytes = bytes;
     file->length = length;
     assert_int_equal(pthread_create(&file->writer, NULL, write_file, file), 0);
-    while (!__atomic_load_n(&file->pinned, __ATOMIC_ACQUIRE)) {
+    while (!__atomic_load_n(&file->state->pinned, __ATOMIC_ACQUIRE)) {
         usleep(100);
     }
 }
 
 static void unpin(struct slow_file *file)
 {
-    __atomic_store_n(&file->free, true, __ATOMIC_RELEASE);
+    __atomic_store_n(&file->state->free, true, __ATOMIC_RELEASE);
     assert_int_equal(pthread_join(file->writer, NULL), 0);
     assert_int_equal(file->written, file->length);
 }
@@ -166,17 +185,17 @@ static void test_uffd_pinned_pages_stay_beyond_a_limit_until_they_are_free(void 
 {
     struct fixture *f = *state;
     struct slow_file file;
-    START(memory, f, PGL_ADVICE_RANDOM, 1)
 
-    if (!mount_file(&file)) {
-        finish(f, memory);
+    if (!open_file(&file)) {
         SKIP_BECAUSE("no FUSE, or no right to mount it");
     }
+    START(memory, f, PGL_ADVICE_RANDOM, 1)
     assert_true(pgl_uffd_set_limit(f->uffd, memory, PAGES * PAGE, 0));
     read_from(memory, 0);
     pin(&file, memory + 10 * PAGE, 4 * PAGE);
     assert_true(pgl_uffd_set_limit(f->uffd, memory, PAGES * PAGE, LIMIT));
     assert_int_equal(count_resident(memory, PAGES), LIMIT); /* those before and behind went with them in one call */
+    assert_int_equal(stats_of(f).pages_given_back, PAGES - LIMIT);
     assert_int_equal(count_resident(memory + 10 * PAGE, 4), 4);
     assert_int_equal(count_resident(memory, 10), 0);
     unpin(&file);
@@ -185,7 +204,7 @@ static void test_uffd_pinned_pages_stay_beyond_a_limit_until_they_are_free(void 
     }
     wait_until_resident(memory, LIMIT);
     assert_int_equal(count_resident(memory + 10 * PAGE, 4), 0);
-    unmount_file(&file);
+    close_file(&file);
     finish(f, memory);
 }
 

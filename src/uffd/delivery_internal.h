@@ -114,6 +114,11 @@ int pgl_delivery_bring(struct pgl_delivery *delivery, const struct pgl_request *
 int pgl_delivery_offer(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first,
                        uint64_t npages, const void *data);
 
+/* request.c */
+
+/* Whether the thread of a fault may still get its page from the source: its memory has not been mapped anew. */
+bool pgl_delivery_is_needed(const struct pgl_delivery *delivery);
+
 /* event.c */
 
 /*

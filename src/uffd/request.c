@@ -184,8 +184,7 @@ static int send_to_source(struct pgl_delivery *delivery, const struct pgl_reques
     return 0;
 }
 
-/* Whether the thread of a fault may still get its page from the source. */
-static bool is_needed(const struct pgl_delivery *delivery)
+bool pgl_delivery_is_needed(const struct pgl_delivery *delivery)
 {
     uint64_t index = delivery->addr / delivery->pager->page_size;
 
@@ -202,7 +201,7 @@ static int late_data_request(void *pager, const struct pgl_request *wanted)
     if (pgl_delivery_is_ending(delivery)) {
         return EINTR;
     }
-    if (!is_needed(delivery)) {
+    if (!pgl_delivery_is_needed(delivery)) {
         return EAGAIN;
     }
     if (delivery->present) { /* needs no source */

@@ -16,9 +16,12 @@
  *              the page. The handler only wakes the thread. A source wakes the threads before it offers its pages to
  *              the driver, and reads the count of reads in between. That count has every read before the wake-up, and
  *              a message that is read after it is about a page that was removed.
+ *              R8: if the memory has been mapped anew since the message was read, an error of the page is not that of
+ *              the page that is there now. The handler asks for no remedy, and only wakes the thread.
  *              Because of R2, R4, R5 and R7, threads that fault on one page together cost one read.
  *              (test_uffd_page_given_back_is_fetched_again, test_uffd_threads_that_want_a_page_read_it_once,
- *              test_uffd_memory_that_grew_is_plain_beyond_its_file; of the explorer uffd-late-once*)
+ *              test_uffd_memory_that_grew_is_plain_beyond_its_file,
+ *              test_uffd_bad_page_of_a_mapping_that_is_gone_needs_no_remedy; of the explorer uffd-late-once*)
  * COUNTS       The kernel wakes no thread that waits for a page. The handler wakes it, after it has counted everything
  *              that it did for the page.
  * OUT OF ORDER A thread that forks may hold malloc's locks until its event is read. Therefore neither a handler nor
@@ -139,6 +142,12 @@ static bool is_present(const struct pgl_delivery *delivery)
            (resident & 1) != 0;
 }
 
+/* Whether an error of the page ends the fault: the page is there, or an error of it is nobody's (R8). */
+static bool is_over(const struct pgl_delivery *delivery)
+{
+    return delivery->protected || delivery->present || !pgl_delivery_is_needed(delivery);
+}
+
 /*
  * Run the fault through the driver, or go on with it. A page that is still missing when this returns is left to the
  * next fault: the caller wakes the thread unless it was put off. After a write to a protected page only the driver has
@@ -170,7 +179,7 @@ static bool deliver_fault(struct pgl_handler *handler, struct pgl_wait *wait, st
             break;
         case PGL_FAULT_MEMORY_ERROR:
         case PGL_FAULT_NO_DATA:
-            if (delivery->protected || delivery->present) {
+            if (is_over(delivery)) {
                 return true;
             }
             if (delivery->failed) {
@@ -183,7 +192,7 @@ static bool deliver_fault(struct pgl_handler *handler, struct pgl_wait *wait, st
             zero(uffd, delivery);
             return true;
         case PGL_FAULT_MEMORY_SHORTAGE:
-            if (delivery->protected || delivery->present) {
+            if (is_over(delivery)) {
                 return true;
             }
             if (++delivery->tries > SHORTAGES) {

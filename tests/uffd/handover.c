@@ -316,7 +316,7 @@ int main(int argc, char **argv)
         printf("SKIP: this test is for pages of %d bytes\n", PAGE);
         return 77;
     }
-    if (config.huge && (lock_huge_pages() < 0 || count_free_huge_pages() < config.length / STANDIN_HUGE_PAGE)) {
+    if (config.huge && (!lock_huge_pages() || count_free_huge_pages() < config.length / STANDIN_HUGE_PAGE)) {
         puts("SKIP: too few huge pages of 2 MiB: vm.nr_hugepages is to be 2");
         return 77;
     }

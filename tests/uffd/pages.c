@@ -129,14 +129,22 @@ bool permitted(void)
     return true;
 }
 
-int lock_huge_pages(void)
-{
-    int fd = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC);
+static int huge_pages = -1;
 
-    if (fd >= 0) {
-        flock(fd, LOCK_EX);
+bool lock_huge_pages(void)
+{
+    if (huge_pages < 0) {
+        huge_pages = open("/proc/sys/vm/nr_hugepages", O_RDONLY | O_CLOEXEC);
     }
-    return fd;
+    return huge_pages >= 0 && flock(huge_pages, LOCK_EX) == 0;
+}
+
+void unlock_huge_pages(void)
+{
+    if (huge_pages >= 0) {
+        close(huge_pages);
+        huge_pages = -1;
+    }
 }
 
 unsigned count_free_huge_pages(void)

@@ -86,10 +86,11 @@ struct pgl_uffd_stats stats_of(const struct fixture *f);
 bool permitted(void);
 
 /*
- * Wait until no other test has huge pages, of which the machine has few. Returns a descriptor, whose close lets the
- * next test have them, or -1 when there are none.
+ * Wait until no other process has huge pages, of which the machine has few. A process whose test has failed with them
+ * has them still. Returns whether the machine can have any.
  */
-int lock_huge_pages(void);
+bool lock_huge_pages(void);
+void unlock_huge_pages(void);
 
 /* Those that are not in use. Some may be reserved. */
 unsigned count_free_huge_pages(void);

@@ -122,15 +122,15 @@ static void test_uffd_adopt_shows_huge_pages(void **state)
     const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE;
     struct fixture *f = *state;
     struct pgl_uffd_region region;
-    int lock = lock_huge_pages();
 
+    lock_huge_pages();
     length = 2 * HUGE;
     memory = mmap(NULL, length, PROT_READ | PROT_WRITE, flags, -1, 0);
     if (memory == MAP_FAILED) {
         memory = NULL;
     }
     if (!memory || count_free_huge_pages() < 2) {
-        close(lock);
+        unlock_huge_pages();
         SKIP_BECAUSE("no two huge pages of 2 MiB: vm.nr_hugepages is to be 2");
     }
     fill(f->file, 0, HUGE_PAGES);
@@ -147,7 +147,7 @@ static void test_uffd_adopt_shows_huge_pages(void **state)
     assert_int_equal(stats_of(f).pages_fetched, HUGE_PAGES);
     sender_end(&sender);
     sender.pid = 0;
-    close(lock);
+    unlock_huge_pages();
 }
 
 int main(void)

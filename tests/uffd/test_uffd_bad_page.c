@@ -6,6 +6,7 @@
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "../cm.h"
@@ -51,6 +52,51 @@ static void test_uffd_remedy_that_does_not_exist_is_the_regions(void **state)
     __atomic_store_n(&bad_offset, 8 * PAGE, __ATOMIC_RELEASE);
     assert_true(shows_zeros(f, 8));
     assert_errors(f, 1);
+}
+
+static unsigned failures; /* atomic */
+
+static enum pgl_uffd_remedy count_failure(void *arg, const void *addr, int error)
+{
+    (void)arg;
+    (void)addr;
+    (void)error;
+    __atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
+    return PGL_UFFD_ZERO;
+}
+
+static void *touch_page_8(void *arg)
+{
+    return (void *)(uintptr_t)shows_zeros(arg, 8);
+}
+
+/* While a page is read, its memory is mapped anew. Then the page cannot be read, in neither mapping. */
+static void test_uffd_bad_page_of_a_mapping_that_is_gone_needs_no_remedy(void **state)
+{
+    struct fixture *f = *state;
+    unsigned before;
+    pthread_t thread;
+    void *zeros;
+
+    f->config.failed = count_failure;
+    __atomic_store_n(&failures, 0, __ATOMIC_RELAXED);
+    assert_true(try_new(f));
+    assert_true(try_map(f));
+    close_gate();
+    assert_int_equal(pthread_create(&thread, NULL, touch_page_8, f), 0);
+    wait_for_gate(1);
+    assert_true(try_unmap(f));
+    pthread_join(thread, &zeros);
+    assert_non_null(zeros); /* of memory without a pager */
+    assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+    assert_true(try_map(f));
+    before = __atomic_load_n(&wakes, __ATOMIC_ACQUIRE);
+    __atomic_store_n(&bad_offset, 8 * PAGE, __ATOMIC_RELEASE);
+    open_gate();
+    while (__atomic_load_n(&wakes, __ATOMIC_ACQUIRE) == before) { /* the fault has not been answered yet */
+        usleep(100);
+    }
+    assert_int_equal(__atomic_load_n(&failures, __ATOMIC_RELAXED), 0);
 }
 
 static const struct fixture *looking; /* atomic, as what it finds */
@@ -176,6 +222,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_uffd_bad_page_spoils_no_neighbour),
         TEST(test_uffd_remedy_that_does_not_exist_is_the_regions),
+        TEST(test_uffd_bad_page_of_a_mapping_that_is_gone_needs_no_remedy),
         TEST(test_uffd_page_in_error_is_counted_before_its_thread_goes_on),
         TEST(test_uffd_page_looked_for_again_is_read_again_if_it_fails),
         TEST(test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler),

@@ -258,10 +258,10 @@ static void test_uffd_kinds_small_pages_are_as_the_table_says(void **state)
     check_table(f, PRIVATE, SHARED);
 }
 
-#define LOCK_HUGE_PAGES(lock)                                                                                          \
-    int lock = lock_huge_pages();                                                                                      \
+#define LOCK_HUGE_PAGES()                                                                                              \
+    lock_huge_pages();                                                                                                 \
     if (count_free_huge_pages() < 1) {                                                                                 \
-        close(lock);                                                                                                   \
+        unlock_huge_pages();                                                                                           \
         SKIP_BECAUSE("no huge page of 2 MiB: vm.nr_hugepages is to be 2");                                             \
     }
 
@@ -270,9 +270,9 @@ static void test_uffd_kinds_huge_pages_are_as_the_table_says(void **state)
     struct fixture *f = *state;
 
     SKIP_WITHOUT_POISON();
-    LOCK_HUGE_PAGES(lock)
+    LOCK_HUGE_PAGES()
     check_table(f, HUGE_PRIVATE, HUGE_SHARED);
-    close(lock);
+    unlock_huge_pages();
 }
 
 /* S3: a part is enough, whichever it is, and shared memory beside the region is none of it. */
@@ -280,11 +280,12 @@ static void test_uffd_kinds_shared_memory_is_seen_in_any_part(void **state)
 {
     struct fixture *f = *state;
     const int flags = MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE;
-    int lock = lock_huge_pages();
-    unsigned char *memory = mmap(NULL, 3 * HUGE, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE, -1, 0);
+    unsigned char *memory;
 
+    lock_huge_pages();
+    memory = mmap(NULL, 3 * HUGE, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE, -1, 0);
     if (memory == MAP_FAILED) {
-        close(lock);
+        unlock_huge_pages();
         SKIP_BECAUSE("no huge page of 2 MiB: vm.nr_hugepages is to be 2");
     }
     fill(f->file, 0, 3 * HUGE_PAGES);
@@ -308,7 +309,7 @@ static void test_uffd_kinds_shared_memory_is_seen_in_any_part(void **state)
         assert_ptr_equal(mmap(part, HUGE, PROT_READ | PROT_WRITE, flags | MAP_PRIVATE | MAP_FIXED, -1, 0), part);
     }
     munmap(memory, 3 * HUGE);
-    close(lock);
+    unlock_huge_pages();
 }
 
 static unsigned char *huge_page;
@@ -327,7 +328,7 @@ static void test_uffd_kinds_huge_zeros_need_the_list_of_mappings(void **state)
     unsigned refused = 0, at_read = 0;
     bool mapped = false;
 
-    LOCK_HUGE_PAGES(lock)
+    LOCK_HUGE_PAGES()
     fill(f->file, 0, HUGE_PAGES);
     huge_page = new_kind(HUGE_PRIVATE);
     assert_non_null(huge_page);
@@ -349,7 +350,7 @@ static void test_uffd_kinds_huge_zeros_need_the_list_of_mappings(void **state)
     assert_true(is_page(huge_page, 0));
     undo_new(f);
     munmap(huge_page, HUGE);
-    close(lock);
+    unlock_huge_pages();
 }
 
 /* Each kind that is said to be each other one. */
@@ -385,10 +386,10 @@ static void test_uffd_kinds_huge_pages_are_what_they_are_said_to_be(void **state
 {
     struct fixture *f = *state;
 
-    LOCK_HUGE_PAGES(lock)
+    LOCK_HUGE_PAGES()
     fill(f->file, 0, HUGE_PAGES);
     check_saying(f, HUGE_PRIVATE, HUGE_SHARED);
-    close(lock);
+    unlock_huge_pages();
 }
 
 int main(void)

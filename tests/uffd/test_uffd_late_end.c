@@ -390,9 +390,10 @@ static void test_uffd_late_source_is_refused(void **state)
     enum { HUGE = 2 << 20 };
     struct fixture *f = *state;
     struct pgl_uffd_region region = late_region_of(f);
-    int lock = lock_huge_pages();
-    void *huge = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+    void *huge;
 
+    lock_huge_pages();
+    huge = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
     start_pager(f);
     region.source.request = NULL;
     assert_false(pgl_uffd_map_region(f->uffd, &region));
@@ -410,7 +411,7 @@ static void test_uffd_late_source_is_refused(void **state)
         assert_int_equal(errno, EOPNOTSUPP);
         munmap(huge, HUGE);
     }
-    close(lock);
+    unlock_huge_pages();
     pgl_uffd_free(f->uffd);
     f->config.handover = PGL_UFFD_SIGBUS;
     start_pager(f);

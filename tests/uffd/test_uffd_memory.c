@@ -189,18 +189,19 @@ static void test_uffd_refuses_memory_of_huge_pages(void **state)
 {
     struct fixture *f = *state;
     size_t length = 2 << 20;
-    int lock = lock_huge_pages();
-    unsigned char *memory =
-        mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+    unsigned char *memory;
 
+    lock_huge_pages();
+    memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
     if (memory == MAP_FAILED) {
+        unlock_huge_pages();
         SKIP_BECAUSE("no huge pages of 2 MiB: vm.nr_hugepages is to be 2");
     }
     start_pager(f);
     assert_refused(f, memory, EINVAL);
     memset(memory, 'x', length); /* and no handler waits for it */
     munmap(memory, length);
-    close(lock);
+    unlock_huge_pages();
 }
 
 static void test_uffd_refuses_addresses_without_memory(void **state)

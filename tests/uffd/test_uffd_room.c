@@ -343,18 +343,19 @@ static void test_uffd_page_of_a_full_tmpfs_is_poison(void **state)
 static void test_uffd_huge_page_that_the_kernel_does_not_have_is_poison(void **state)
 {
     struct fixture *f = *state;
-    int lock = lock_huge_pages();
-    size_t length = (count_free_huge_pages() + 1) * HUGE;
-    struct pgl_uffd_region region = {.length = length, .memory = PGL_UFFD_HUGE, .source.fd = f->file};
-    size_t at = 0;
+    struct pgl_uffd_region region = {.memory = PGL_UFFD_HUGE, .source.fd = f->file};
+    size_t length, at = 0;
 
     SKIP_WITHOUT_POISON();
+    lock_huge_pages();
+    length = (count_free_huge_pages() + 1) * HUGE;
+    region.length = length;
     mappable = true;
     region.addr =
         mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0);
     mappable = false;
     if (region.addr == MAP_FAILED || length == HUGE) {
-        close(lock);
+        unlock_huge_pages();
         SKIP_BECAUSE("no huge pages of 2 MiB: vm.nr_hugepages is to be 2");
     }
     sigbus_install();
@@ -368,7 +369,7 @@ static void test_uffd_huge_page_that_the_kernel_does_not_have_is_poison(void **s
     assert_int_equal(stats_of(f).poisoned, 1);
     undo_new(f);
     munmap(region.addr, length);
-    close(lock);
+    unlock_huge_pages();
 }
 
 int main(void)

@@ -22,22 +22,39 @@ static void panel_free(void *p)
     g_free(p);
 }
 
+/* A member that is one value, or NULL. */
+static JsonNode *value_of(JsonObject *row, const char *key)
+{
+    JsonNode *node = json_object_get_member(row, key);
+
+    return node && JSON_NODE_HOLDS_VALUE(node) ? node : NULL;
+}
+
 /* The text or the number of a member; NULL, or 0, where there is none. */
 static const char *text_of(JsonObject *row, const char *key)
 {
-    return json_object_get_string_member_with_default(row, key, NULL);
+    JsonNode *node = value_of(row, key);
+
+    return node ? json_node_get_string(node) : NULL;
 }
 
 static gint64 count_of(JsonObject *row, const char *key)
 {
-    return json_object_get_int_member_with_default(row, key, 0);
+    JsonNode *node = value_of(row, key);
+
+    return node ? json_node_get_int(node) : 0;
+}
+
+static double number_of(JsonObject *row, const char *key)
+{
+    JsonNode *node = value_of(row, key);
+
+    return node ? json_node_get_double(node) : 0;
 }
 
 static struct spread spread_in(JsonObject *row, const char *median)
 {
-    return (struct spread){json_object_get_double_member_with_default(row, median, 0),
-                           json_object_get_double_member_with_default(row, "ns_min", 0),
-                           json_object_get_double_member_with_default(row, "ns_max", 0)};
+    return (struct spread){number_of(row, median), number_of(row, "ns_min"), number_of(row, "ns_max")};
 }
 
 /* The series that a row is a point of; NULL: it is none. */

@@ -49,15 +49,19 @@ static ssize_t receive(int connection, char *text, int *fd)
 }
 
 /* Returns the region of a mapping. Older monitors tell the size of a page by another name, in KiB or not, or do not. */
-static struct pgl_uffd_region region_of(JsonObject *mapping, int snapshot)
+static struct pgl_uffd_region region_of(GVariant *mapping, int snapshot)
 {
-    gint64 page = json_object_get_int_member_with_default(mapping, "page_size_kib", 0);
+    gint64 addr = 0, size = 0, offset = 0, page = 0;
 
-    page = json_object_get_int_member_with_default(mapping, "page_size", page);
+    g_variant_lookup(mapping, "base_host_virt_addr", "x", &addr);
+    g_variant_lookup(mapping, "size", "x", &size);
+    g_variant_lookup(mapping, "offset", "x", &offset);
+    g_variant_lookup(mapping, "page_size_kib", "x", &page);
+    g_variant_lookup(mapping, "page_size", "x", &page);
     return (struct pgl_uffd_region){
-        .addr = (void *)(uintptr_t)json_object_get_int_member_with_default(mapping, "base_host_virt_addr", 0),
-        .length = (size_t)json_object_get_int_member_with_default(mapping, "size", 0),
-        .offset = (uint64_t)json_object_get_int_member_with_default(mapping, "offset", 0),
+        .addr = (void *)(uintptr_t)addr,
+        .length = (size_t)size,
+        .offset = (uint64_t)offset,
         .source.fd = snapshot,
         .advice = PGL_ADVICE_ADAPTIVE,
         .memory = page == HUGE_KIB || page == HUGE_KIB * 1024 ? PGL_UFFD_HUGE : PGL_UFFD_PRIVATE,
@@ -68,20 +72,15 @@ static struct pgl_uffd_region region_of(JsonObject *mapping, int snapshot)
 /* Returns the number of regions, or 0 when the text says none, or too many. */
 static size_t parse(const char *text, ssize_t length, int snapshot, struct pgl_uffd_region *regions)
 {
-    g_autoptr(JsonParser) parser = json_parser_new();
-    JsonNode *root = json_parser_load_from_data(parser, text, length, NULL) ? json_parser_get_root(parser) : NULL;
-    JsonArray *mappings = root && JSON_NODE_HOLDS_ARRAY(root) ? json_node_get_array(root) : NULL;
-    size_t n = 0;
+    g_autoptr(GVariant) mappings = json_gvariant_deserialize_data(text, length, "aa{sv}", NULL);
+    size_t n = mappings ? g_variant_n_children(mappings) : 0;
 
-    while (mappings && n < json_array_get_length(mappings)) {
-        JsonNode *mapping = json_array_get_element(mappings, (guint)n);
+    for (size_t i = 0; i < n && n <= MAPPINGS; i++) {
+        g_autoptr(GVariant) mapping = g_variant_get_child_value(mappings, i);
 
-        if (n == MAPPINGS || !JSON_NODE_HOLDS_OBJECT(mapping)) {
-            return 0;
-        }
-        regions[n++] = region_of(json_node_get_object(mapping), snapshot);
+        regions[i] = region_of(mapping, snapshot);
     }
-    return n;
+    return n <= MAPPINGS ? n : 0;
 }
 
 /* Wait until the process at the other end has ended. If it cannot be watched, its connection tells. */

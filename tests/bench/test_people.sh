@@ -162,6 +162,9 @@ plots_can_be_compared() {
     hint 'pagelock-bench: draw wants --plot, and a file of rows as --format=json prints them' draw "$dir/rows.json"
     printf '{"bench":"micro"}\n{' >"$dir/bad.json"
     hint "pagelock-bench: $dir/bad.json:2: not a row as --format=json prints them" draw --plot "$dir/none.svg" "$dir/bad.json"
+    echo '{"bench":[],"trace":{},"case":[1],"impl":null,"threads":[],"ns_per_op":{},"ns_min":"1"}' >"$dir/odd.json"
+    hint "pagelock-bench: $dir/odd.json has nothing to draw: no replay, no case that varies threads or pages" \
+        draw --plot "$dir/none.svg" "$dir/odd.json"
     printf '[]\n' >"$dir/bad.json"
     hint "pagelock-bench: $dir/bad.json:1: not a row as --format=json prints them" draw --plot "$dir/none.svg" "$dir/bad.json"
     [ ! -e "$dir/none.svg" ] || fail "a plot that was not drawn left a file"

@@ -307,6 +307,7 @@ int main(int argc, char **argv)
     if (argc < 2) {
         return 2;
     }
+    setenv("G_DEBUG", "fatal-criticals", 1); /* for the handler */
     uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
     if (uffd < 0) {
         puts("SKIP: userfaultfd is not permitted");

@@ -100,8 +100,7 @@ uint64_t pgl_delivery_show_pages(int uffd, uint64_t addr, uint64_t length, bool 
     return show.mapped > 0 ? (uint64_t)show.mapped : 0;
 }
 
-/* Whether the map shows the same at the page as when its fault began. The layout is locked. */
-static bool is_same(const struct pgl_delivery *delivery)
+bool pgl_delivery_is_same(const struct pgl_delivery *delivery)
 {
     uint64_t index = delivery->addr / delivery->pager->page_size;
     struct pgl_map *map = delivery->space->map;
@@ -127,7 +126,7 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
 
     (void)arg;
     pthread_rwlock_rdlock(&delivery->pager->layout);
-    if (is_same(delivery)) {
+    if (pgl_delivery_is_same(delivery)) {
         error = pgl_delivery_make_pages(delivery->space->fd, range.start, data, range.len, protects) > 0 ? 0 : errno;
     }
     if (error == 0 && delivery->placed) {
@@ -148,7 +147,7 @@ static int make_poison(struct pgl_delivery *delivery, void *arg)
 
     (void)arg;
     pthread_rwlock_rdlock(&delivery->pager->layout);
-    if (is_same(delivery)) {
+    if (pgl_delivery_is_same(delivery)) {
         error = ioctl(delivery->space->fd, UFFDIO_POISON, &poison) != 0 ? errno : 0;
     }
     if (error == 0) {
@@ -191,7 +190,7 @@ int pgl_delivery_try_unprotect(struct pgl_delivery *delivery, void *arg)
 
     (void)arg;
     pthread_rwlock_rdlock(&delivery->pager->layout);
-    if (is_same(delivery)) {
+    if (pgl_delivery_is_same(delivery)) {
         opens = delivery->epoch == delivery->pager->epoch; /* O6 */
         error = opens && ioctl(delivery->space->fd, UFFDIO_WRITEPROTECT, &protect) != 0 ? errno : 0;
     }
@@ -215,7 +214,7 @@ static int show(struct pgl_delivery *delivery, void *arg)
 
     (void)arg;
     pthread_rwlock_rdlock(&delivery->pager->layout);
-    if (is_same(delivery)) {
+    if (pgl_delivery_is_same(delivery)) {
         error = pgl_delivery_show_pages(delivery->space->fd, range.start, range.len, delivery->pager->protects) > 0
                     ? 0
                     : errno;

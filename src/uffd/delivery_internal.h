@@ -92,6 +92,12 @@ uint64_t pgl_delivery_make_pages(int uffd, uint64_t addr, const unsigned char *d
 /* As pgl_delivery_make_pages(), for pages that are there already, and that this mapping lacks. */
 uint64_t pgl_delivery_show_pages(int uffd, uint64_t addr, uint64_t length, bool protects);
 
+/*
+ * Whether the map shows the same at the page as when its fault began, and not something that was mapped since, or
+ * nothing. While the layout is locked it stays so.
+ */
+bool pgl_delivery_is_same(const struct pgl_delivery *delivery);
+
 /* Pages between these addresses were installed. */
 void pgl_delivery_note_put(struct pgl_delivery *delivery, uint64_t first, uint64_t last);
 
@@ -113,11 +119,6 @@ int pgl_delivery_bring(struct pgl_delivery *delivery, const struct pgl_request *
  */
 int pgl_delivery_offer(struct pgl_delivery *delivery, const struct pgl_request *request, uint64_t first,
                        uint64_t npages, const void *data);
-
-/* request.c */
-
-/* Whether the thread of a fault may still get its page from the source: its memory has not been mapped anew. */
-bool pgl_delivery_is_needed(const struct pgl_delivery *delivery);
 
 /* event.c */
 

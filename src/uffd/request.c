@@ -184,13 +184,6 @@ static int send_to_source(struct pgl_delivery *delivery, const struct pgl_reques
     return 0;
 }
 
-bool pgl_delivery_is_needed(const struct pgl_delivery *delivery)
-{
-    uint64_t index = delivery->addr / delivery->pager->page_size;
-
-    return !delivery->placed || pgl_map_has_place(delivery->space->map, index, &delivery->place);
-}
-
 /* Pages that show zeros need no source. A fault on one of them leaves its neighbours to others. */
 static int late_data_request(void *pager, const struct pgl_request *wanted)
 {
@@ -201,7 +194,7 @@ static int late_data_request(void *pager, const struct pgl_request *wanted)
     if (pgl_delivery_is_ending(delivery)) {
         return EINTR;
     }
-    if (!pgl_delivery_is_needed(delivery)) {
+    if (!pgl_delivery_is_same(delivery)) { /* its thread gets no page of this source any more */
         return EAGAIN;
     }
     if (delivery->present) { /* needs no source */

@@ -145,7 +145,7 @@ static bool is_present(const struct pgl_delivery *delivery)
 /* Whether an error of the page ends the fault: the page is there, or an error of it is nobody's (R8). */
 static bool is_over(const struct pgl_delivery *delivery)
 {
-    return delivery->protected || delivery->present || !pgl_delivery_is_needed(delivery);
+    return delivery->protected || delivery->present || !pgl_delivery_is_same(delivery);
 }
 
 /*

@@ -311,7 +311,7 @@ bool pgl_map_copy_place(struct pgl_map *map, uint64_t map_index, struct pgl_plac
         place->object = pgl_object_ref(entry->object);
         place->index = map_index - entry->view.first + entry->view.object_first;
         place->first = entry->view.object_first;
-        place->last = entry->view.object_first + (entry->view.last - entry->view.first);
+        place->last = pgl_map_entry_object_last(entry);
         place->advice = entry->advice;
         place->version = map->version;
     }

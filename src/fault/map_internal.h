@@ -15,6 +15,12 @@ struct pgl_place {
     uint64_t version;
 };
 
+/* The last page of its object that an entry shows. */
+static inline uint64_t pgl_map_entry_object_last(const struct pgl_map_entry *entry)
+{
+    return entry->view.object_first + (entry->view.last - entry->view.first);
+}
+
 /* Whether anything is mapped at a page. */
 bool pgl_map_shows(struct pgl_map *map, uint64_t map_index);
 

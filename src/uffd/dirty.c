@@ -105,10 +105,9 @@ void pgl_dirty_note_moved(const struct pgl_map_entry *from, const struct pgl_obj
     const struct pgl_shown *old = pgl_shown_of(from->object);
     const struct pgl_shown *shown = pgl_shown_of(to);
     uint64_t index = from->view.object_first;
-    uint64_t npages = from->view.last - from->view.first + 1;
-    uint64_t end = index + npages;
+    uint64_t end = pgl_map_entry_object_last(from) + 1;
 
-    pgl_bits_set(shown->dirty, 0, npages); /* O8 */
+    pgl_bits_set(shown->dirty, 0, end - index); /* O8 */
     for (uint64_t at = index; (at = pgl_bits_find(old->poisoned, at, end, true)) < end; at++) {
         pgl_bits_set(shown->poisoned, at - index, at - index + 1);
         pgl_bits_clear(shown->dirty, at - index, at - index + 1);
@@ -125,7 +124,7 @@ void pgl_dirty_note_removed(struct pgl_space *space, uint64_t first, uint64_t la
     while (pgl_space_next_part(space, &first, last, &part)) {
         const struct pgl_shown *shown = pgl_shown_of(part.object);
         uint64_t index = part.view.object_first;
-        uint64_t end = index + (part.view.last - part.view.first) + 1;
+        uint64_t end = pgl_map_entry_object_last(&part) + 1;
 
         if (shown->dirty) {
             pgl_bits_set(shown->dirty, index, end); /* O5 */
@@ -276,7 +275,7 @@ static int take_part(struct taking *taking, const struct pgl_map_entry *part, ui
     uint64_t *dirty = pgl_shown_of(part->object)->dirty;
     uint64_t pager_first = part->object->config.pager_range.first;
     uint64_t index = part->view.object_first;
-    uint64_t end = index + (part->view.last - part->view.first) + 1;
+    uint64_t end = pgl_map_entry_object_last(part) + 1;
     uint64_t stop;
 
     for (; (index = pgl_bits_find(dirty, index, end, true)) < end; index = stop) {

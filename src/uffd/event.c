@@ -96,7 +96,7 @@ static struct pgl_object *moved_object(struct pgl_uffd *uffd, const struct pgl_m
         return pgl_object_ref(part->object);
     }
     *first = 0;
-    object = copy_object(uffd, part->object, index, index + (part->view.last - part->view.first), true);
+    object = copy_object(uffd, part->object, index, pgl_map_entry_object_last(part), true);
     pgl_dirty_note_moved(part, object);
     return object;
 }
@@ -226,18 +226,21 @@ static ssize_t read_nowait(int fd, void *buffer, size_t length)
 /* Read messages, and wait for none (E7). */
 static ssize_t read_at_once(const struct pgl_space *space, struct uffd_msg *messages, size_t max)
 {
-    bool adopted = space->process == space->number; /* a child's userfaultfd is in no other process */
-    ssize_t n = adopted ? read_nowait(space->fd, messages, max * sizeof(*messages)) : -1;
-    int flags;
+    size_t size = max * sizeof(*messages);
 
-    if (adopted && (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))) {
-        return n;
+    if (space->process == space->number) { /* it was adopted; a child's userfaultfd is in no other process */
+        ssize_t n = read_nowait(space->fd, messages, size);
+        int flags;
+
+        if (n >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) {
+            return n;
+        }
+        flags = fcntl(space->fd, F_GETFL);
+        if ((flags & O_NONBLOCK) == 0) {
+            fcntl(space->fd, F_SETFL, flags | O_NONBLOCK);
+        }
     }
-    flags = adopted ? fcntl(space->fd, F_GETFL) : O_NONBLOCK;
-    if ((flags & O_NONBLOCK) == 0) {
-        fcntl(space->fd, F_SETFL, flags | O_NONBLOCK);
-    }
-    return read(space->fd, messages, max * sizeof(*messages));
+    return read(space->fd, messages, size);
 }
 
 size_t pgl_event_read(struct pgl_uffd *uffd, const struct pgl_space *space, struct uffd_msg *messages, size_t max)

@@ -288,14 +288,10 @@ void pgl_space_give_back(struct pgl_space *space, uint64_t first, uint64_t last)
     struct pgl_map_entry part;
 
     for (uint64_t next = first; pgl_space_next_part(space, &next, last, &part);) {
-        uint64_t object_last = part.view.object_first + (part.view.last - part.view.first);
-
-        pgl_shown_give_back(part.object->config.pager, part.view.object_first, object_last);
+        pgl_shown_give_back(part.object->config.pager, part.view.object_first, pgl_map_entry_object_last(&part));
     }
     while (pgl_space_next_part(space, &first, last, &part)) {
-        uint64_t object_last = part.view.object_first + (part.view.last - part.view.first);
-
-        pgl_object_remove(part.object, part.view.object_first, object_last);
+        pgl_object_remove(part.object, part.view.object_first, pgl_map_entry_object_last(&part));
     }
 }
 
@@ -304,8 +300,6 @@ void pgl_space_note_unmapped(const struct pgl_space *space, uint64_t first, uint
     struct pgl_map_entry part;
 
     while (pgl_space_next_part(space, &first, last, &part)) {
-        uint64_t object_last = part.view.object_first + (part.view.last - part.view.first);
-
-        pgl_shown_note_unmapped(part.object->config.pager, part.view.object_first, object_last);
+        pgl_shown_note_unmapped(part.object->config.pager, part.view.object_first, pgl_map_entry_object_last(&part));
     }
 }

@@ -120,11 +120,6 @@ enum pgl_uffd_remedy on_failure_wait(void *arg, const void *addr, int error)
     return answer_after_wait;
 }
 
-void *touch_zero_page(void *arg)
-{
-    return is_zero(arg) ? NULL : arg;
-}
-
 void wait_until_asked(unsigned n)
 {
     while (__atomic_load_n(&asked, __ATOMIC_ACQUIRE) < n) {

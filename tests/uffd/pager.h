@@ -46,9 +46,6 @@ extern enum pgl_uffd_remedy answer_after_wait; /* PGL_UFFD_ZERO, until a test sa
 /* For failed(): wait until let_answer() allows so many answers. */
 enum pgl_uffd_remedy on_failure_wait(void *arg, const void *addr, int error);
 
-/* Returns NULL when the page at an address is all zeros. */
-void *touch_zero_page(void *arg);
-
 /* Wait until so many handlers are in on_failure_wait(); allow so many of them to answer. */
 void wait_until_asked(unsigned n);
 void let_answer(unsigned n);

@@ -63,6 +63,11 @@ bool is_zero(const unsigned char *memory)
     return true;
 }
 
+void *touch_zero_page(void *arg)
+{
+    return is_zero(arg) ? NULL : arg;
+}
+
 void assert_pages(const unsigned char *memory, uint64_t npages, uint64_t file_page)
 {
     for (uint64_t i = 0; i < npages; i++) {

@@ -65,6 +65,9 @@ bool is_page(const unsigned char *memory, uint64_t file_page);
 /* Whether a page of memory is all zeros. */
 bool is_zero(const unsigned char *memory);
 
+/* The same for a thread. Returns NULL when the page at an address is all zeros. */
+void *touch_zero_page(void *arg);
+
 /* Assert that memory shows pages of a file, beginning with @file_page. */
 void assert_pages(const unsigned char *memory, uint64_t npages, uint64_t file_page);
 

@@ -32,12 +32,14 @@ static void test_uffd_bad_page_spoils_no_neighbour(void **state)
 }
 
 static enum pgl_uffd_remedy remedy;
+static unsigned failures; /* atomic */
 
 static enum pgl_uffd_remedy on_failure(void *arg, const void *addr, int error)
 {
     (void)arg;
     (void)addr;
     (void)error;
+    __atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
     return remedy;
 }
 
@@ -54,40 +56,25 @@ static void test_uffd_remedy_that_does_not_exist_is_the_regions(void **state)
     assert_errors(f, 1);
 }
 
-static unsigned failures; /* atomic */
-
-static enum pgl_uffd_remedy count_failure(void *arg, const void *addr, int error)
-{
-    (void)arg;
-    (void)addr;
-    (void)error;
-    __atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
-    return PGL_UFFD_ZERO;
-}
-
-static void *touch_page_8(void *arg)
-{
-    return (void *)(uintptr_t)shows_zeros(arg, 8);
-}
-
 /* While a page is read, its memory is mapped anew. Then the page cannot be read, in neither mapping. */
 static void test_uffd_bad_page_of_a_mapping_that_is_gone_needs_no_remedy(void **state)
 {
     struct fixture *f = *state;
     unsigned before;
     pthread_t thread;
-    void *zeros;
+    void *wrong;
 
-    f->config.failed = count_failure;
+    f->config.failed = on_failure;
+    remedy = PGL_UFFD_ZERO;
     __atomic_store_n(&failures, 0, __ATOMIC_RELAXED);
     assert_true(try_new(f));
     assert_true(try_map(f));
     close_gate();
-    assert_int_equal(pthread_create(&thread, NULL, touch_page_8, f), 0);
+    assert_int_equal(pthread_create(&thread, NULL, touch_zero_page, f->memory + 8 * PAGE), 0);
     wait_for_gate(1);
     assert_true(try_unmap(f));
-    pthread_join(thread, &zeros);
-    assert_non_null(zeros); /* of memory without a pager */
+    pthread_join(thread, &wrong);
+    assert_null(wrong); /* of memory without a pager */
     assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
     assert_true(try_map(f));
     before = __atomic_load_n(&wakes, __ATOMIC_ACQUIRE);
@@ -170,13 +157,6 @@ static enum pgl_uffd_remedy on_failure_again(void *arg, const void *addr, int er
     return __atomic_load_n(&enough, __ATOMIC_ACQUIRE) ? PGL_UFFD_ZERO : PGL_UFFD_AGAIN;
 }
 
-static void *touch_bad_page(void *arg)
-{
-    const struct fixture *f = arg;
-
-    return shows_zeros(f, 5) ? NULL : arg;
-}
-
 /* Sixteen threads wait for a page that is tried again and again: once each time, and no handler sleeps over it. */
 static void test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler(void **state)
 {
@@ -195,7 +175,7 @@ static void test_uffd_bad_page_is_tried_once_in_a_while_and_delays_no_handler(vo
     __atomic_store_n(&sleeps, 0, __ATOMIC_RELEASE);
     alarm(20);
     for (unsigned i = 0; i < NTHREADS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, touch_bad_page, f), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, touch_zero_page, f->memory + 5 * PAGE), 0);
     }
     while ((tries = __atomic_load_n(&asked, __ATOMIC_ACQUIRE)) < NTRIES) {
         usleep(100);

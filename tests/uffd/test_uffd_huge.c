@@ -96,14 +96,12 @@ static void test_uffd_huge_page_costs_one_fault(void **state)
     }
 }
 
-static void test_uffd_huge_page_is_prefetched_by_one_request(void **state)
+/* Prefetch a part of two huge pages that has pages of both: they come by a request each, and as a whole. */
+static void prefetch_both(struct fixture *f, uint64_t first, uint64_t npages)
 {
-    struct fixture *f = *state;
-
-    NEED_HUGE(f);
     fill(f->file, 0, FIRST + 2 * UNIT);
     start(f);
-    assert_true(pgl_uffd_prefetch(f->uffd, huge, 2 * HUGE));
+    assert_true(pgl_uffd_prefetch(f->uffd, huge + first * PAGE, npages * PAGE));
     assert_int_equal(stats_of(f).prefetches, 2);
     assert_int_equal(stats_of(f).requests, 2);
     assert_int_equal(stats_of(f).bytes_read, 2 * HUGE);
@@ -114,23 +112,21 @@ static void test_uffd_huge_page_is_prefetched_by_one_request(void **state)
     end(f, false);
 }
 
+static void test_uffd_huge_page_is_prefetched_by_one_request(void **state)
+{
+    struct fixture *f = *state;
+
+    NEED_HUGE(f);
+    prefetch_both(f, 0, 2 * UNIT);
+}
+
 /* The pages before it in its huge page come with it, and cost no request of their own. */
 static void test_uffd_huge_page_is_prefetched_from_its_middle_on(void **state)
 {
     struct fixture *f = *state;
 
     NEED_HUGE(f);
-    fill(f->file, 0, FIRST + 2 * UNIT);
-    start(f);
-    assert_true(pgl_uffd_prefetch(f->uffd, huge + 100 * PAGE, UNIT * PAGE));
-    assert_int_equal(stats_of(f).prefetches, 2);
-    assert_int_equal(stats_of(f).requests, 2);
-    assert_int_equal(stats_of(f).bytes_read, 2 * HUGE);
-    for (uint64_t page = 0; page < 2 * UNIT; page++) {
-        assert_true(is_page(huge + page * PAGE, FIRST + page));
-    }
-    assert_int_equal(stats_of(f).faults, 0);
-    end(f, false);
+    prefetch_both(f, 100, UNIT);
 }
 
 /* The set's cluster would reach from the second huge page into the first one. */

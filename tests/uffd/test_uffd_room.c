@@ -201,13 +201,6 @@ static void *answer_first_request(void *arg)
     return arg;
 }
 
-static void *touch_page_5(void *arg)
-{
-    const struct fixture *f = arg;
-
-    return shows_zeros(f, 5) ? NULL : arg;
-}
-
 /* Pages without memory are answered although another one of the same answer was unmapped meanwhile. */
 static void test_uffd_supplied_page_without_memory_is_an_error_beside_an_unmapped_one(void **state)
 {
@@ -227,7 +220,7 @@ static void test_uffd_supplied_page_without_memory_is_an_error_beside_an_unmappe
     then = PGL_UFFD_ZERO;
     assert_true(try_new(f));
     assert_true(pgl_uffd_map_region(f->uffd, &region));
-    assert_int_equal(pthread_create(&toucher, NULL, touch_page_5, f), 0);
+    assert_int_equal(pthread_create(&toucher, NULL, touch_zero_page, f->memory + 5 * PAGE), 0);
     while (!__atomic_load_n(&first.request, __ATOMIC_ACQUIRE)) {
         sched_yield();
     }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -29,6 +30,23 @@ static inline uint64_t eat_bytes(struct input *input, unsigned n)
         value = value << 8 | eat(input);
     }
     return value;
+}
+
+/* Do a step for each byte, but no more than so many. */
+static inline void do_steps(struct input *input, void (*const *steps)(void), size_t nsteps, unsigned most)
+{
+    for (unsigned n = 0; n < most && input->at < input->end; n++) {
+        steps[eat(input) % nsteps]();
+    }
+}
+
+/* Leave a target out that is for pages of another size. */
+static inline void need_pages_of(long page_size)
+{
+    if (sysconf(_SC_PAGESIZE) != page_size) {
+        fprintf(stderr, "SKIP: this target is for pages of %ld bytes\n", page_size);
+        exit(77);
+    }
 }
 
 #define CHECK(condition)                                                                                               \

@@ -486,6 +486,7 @@ static void begin(const uint8_t *data, size_t size)
         world.regions[i].offset = i == 0 ? 0 : offset_of(LOW);
     }
     CHECK(sigaction(SIGBUS, &action, NULL) == 0);
+    need_pages_of(PAGE);
     world.uffd = pgl_uffd_new(&config);
     if (!world.uffd && (errno == EPERM || errno == ENOSYS || errno == EOPNOTSUPP || errno == EINVAL)) {
         fprintf(stderr, "SKIP: %s\n", pgl_uffd_explain(errno));
@@ -542,9 +543,7 @@ static void finish(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     begin(data, size);
-    for (unsigned n = 0; n < MAX_STEPS && world.input.at < world.input.end; n++) {
-        steps[eat(&world.input) % (sizeof(steps) / sizeof(steps[0]))]();
-    }
+    do_steps(&world.input, steps, sizeof(steps) / sizeof(steps[0]), MAX_STEPS);
     finish();
     return 0;
 }

@@ -113,10 +113,7 @@ static void new_pager(void)
 {
     const struct pgl_uffd_config config = {.handover = PGL_UFFD_SIGBUS, .allow_user_mode = true, .failed = failed};
 
-    if (sysconf(_SC_PAGESIZE) != PAGE) {
-        fprintf(stderr, "SKIP: this target is for pages of %d bytes\n", PAGE);
-        exit(77);
-    }
+    need_pages_of(PAGE);
     world.uffd = pgl_uffd_new(&config);
     if (!world.uffd && (errno == EPERM || errno == ENOSYS || errno == EOPNOTSUPP || errno == EINVAL)) {
         fprintf(stderr, "SKIP: %s\n", pgl_uffd_explain(errno));
@@ -372,9 +369,7 @@ static void finish(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     begin(data, size);
-    for (unsigned n = 0; n < MAX_STEPS && world.input.at < world.input.end; n++) {
-        steps[eat(&world.input) % (sizeof(steps) / sizeof(steps[0]))]();
-    }
+    do_steps(&world.input, steps, sizeof(steps) / sizeof(steps[0]), MAX_STEPS);
     finish();
     return 0;
 }

@@ -2,6 +2,8 @@
 /* Faulting pages: one decision, and one fault, beside what pagers do that ask page by page. */
 #include <pagelock/fault.h>
 
+#include <sched.h>
+
 #include "micro_case.h"
 
 enum { NPAGES = 1 << 16, WINDOW = 32 };
@@ -176,6 +178,47 @@ static void parts_run(void *state, const struct variant *variant, unsigned threa
     }
 }
 
+/* ---- what two threads of this machine can do without the library ---- */
+
+/* The loop touches no memory. Nothing that two threads share can slow it down. */
+static void loop_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
+{
+    uint64_t random = thread;
+
+    (void)state;
+    (void)variant;
+    for (uint64_t i = 0; i < ops; i++) {
+        random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        random ^= random >> 13;
+        __asm__ volatile("" : "+r"(random));
+    }
+}
+
+static void *line_setup(const struct variant *variant)
+{
+    (void)variant;
+    return g_aligned_alloc0(1, 256, 128);
+}
+
+/* The threads add to a number by turns, and so the line that it is in goes to and fro. */
+static void line_run(void *state, const struct variant *variant, unsigned thread, uint64_t ops)
+{
+    uint64_t *turn = state;
+
+    for (uint64_t i = 0; i < ops; i++) {
+        uint64_t mine = i * variant->threads + thread;
+
+        for (unsigned spins = 0; __atomic_load_n(turn, __ATOMIC_ACQUIRE) != mine; spins++) {
+            if (spins > 10000) { /* both threads may be on one processor */
+                sched_yield();
+            }
+        }
+        __atomic_store_n(turn, mine + 1, __ATOMIC_RELEASE);
+    }
+}
+
+static const struct subject loop = {"a loop", NULL, line_setup, g_aligned_free, loop_run};
+static const struct subject line = {"a cache line", NULL, line_setup, g_aligned_free, line_run};
 static const struct subject decide = {.name = "pagelock", .setup = decide_setup, .teardown = g_free, .run = decide_run};
 static const struct subject walk = {.name = "page by page", .setup = decide_setup, .teardown = g_free, .run = walk_run};
 static const struct subject clusters = {"pagelock", NULL, fault_setup, fault_teardown, fault_run};
@@ -194,6 +237,24 @@ static void one_against_two(GPtrArray *cases, const char *name, const char *what
     micro_pair(one, alone, micro_variant(one, &(struct variant){subject, 2, NPAGES, ops / 2, size, 0}));
 }
 
+static void two_threads(GPtrArray *cases)
+{
+    struct micro_case *one;
+
+    one_against_two(cases, "fault-two-loop", "no fault, but a loop without memory", &loop, 64 * NPAGES, 0);
+    one = micro_add(cases, "fault-two-line", "no fault, but a cache line that two threads hand to each other",
+                    MICRO_NO_PLOT);
+    micro_variant(one, &(struct variant){&line, 2, 1, NPAGES / 2, 0, 0});
+    one_against_two(cases, "fault-two-resident", "faults on pages of one object that are there, in no order", &resident,
+                    8 * NPAGES, 0);
+    one_against_two(cases, "fault-two-absent", "faults on absent pages of one object, in no order, page by page",
+                    &absent, NPAGES, 0);
+    one_against_two(cases, "fault-two-single", "two parts of one object read in sequence, page by page", &parts, NPAGES,
+                    0);
+    one_against_two(cases, "fault-two-parts", "two parts of one object read in sequence; 32 pages a request", &parts,
+                    NPAGES, WINDOW - 1);
+}
+
 void micro_fault_cases(GPtrArray *cases)
 {
     struct micro_case *one =
@@ -207,10 +268,5 @@ void micro_fault_cases(GPtrArray *cases)
     micro_pair(one, slow, micro_variant(one, &(struct variant){&clusters, 1, NPAGES, NPAGES, WINDOW - 1, 0}));
     one = micro_add(cases, "fault-resident", "a fault on a page that is there", MICRO_NO_PLOT);
     micro_variant(one, &(struct variant){&clusters, 1, 1, 200000, 0, 0});
-    one_against_two(cases, "fault-two-resident", "faults on pages of one object that are there, in no order", &resident,
-                    8 * NPAGES, 0);
-    one_against_two(cases, "fault-two-absent", "faults on absent pages of one object, in no order, page by page",
-                    &absent, NPAGES, 0);
-    one_against_two(cases, "fault-two-parts", "two parts of one object read in sequence; 32 pages a request", &parts,
-                    NPAGES, WINDOW - 1);
+    two_threads(cases);
 }

@@ -40,6 +40,8 @@ struct pgl_fault {
     struct pgl_object *asked; /* the object in which that request was made */
     uint64_t asked_first;
     uint64_t asked_last;
+
+    char apart[128]; /* two faults share no cache line, wherever an allocator puts them */
 };
 
 /* Make a fault in the caller's memory. Returns false when there is no memory for its lock. */

@@ -68,6 +68,19 @@ static uint64_t shards_for(uint64_t last)
     return nshards;
 }
 
+/* The shards follow their object in its block, at the next cache line. */
+static size_t block_size(uint64_t nshards)
+{
+    return sizeof(struct pgl_object) + PGL_CACHE_LINE - 1 + (size_t)nshards * sizeof(struct pgl_shard);
+}
+
+static struct pgl_shard *shards_in_block(struct pgl_object *object)
+{
+    uintptr_t end = (uintptr_t)(object + 1);
+
+    return (struct pgl_shard *)((end + PGL_CACHE_LINE - 1) / PGL_CACHE_LINE * PGL_CACHE_LINE);
+}
+
 struct pgl_object *pgl_object_new(const struct pgl_object_config *config)
 {
     uint64_t nshards = shards_for(config->last);
@@ -77,9 +90,9 @@ struct pgl_object *pgl_object_new(const struct pgl_object_config *config)
         errno = EINVAL;
         return NULL;
     }
-    object = pgl_heap_alloc(config->heap_ops, config->heap, sizeof(*object) + nshards * sizeof(*object->shards));
+    object = pgl_heap_alloc(config->heap_ops, config->heap, block_size(nshards));
     if (object) {
-        object->shards = (struct pgl_shard *)(object + 1);
+        object->shards = shards_in_block(object);
         object->last_shard = nshards - 1;
     }
     if (object && config->memory_ops) {

@@ -17,6 +17,7 @@
 #define PGL_STRIPE_PAGES 1024 /* a multiple of PGL_CHUNK_PAGES */
 #define PGL_SHARDS_MAX 32     /* a power of two; the thread sanitizer bears 64 locks in one thread */
 #define PGL_HIT_SLOTS 8
+#define PGL_CACHE_LINE 64
 
 /*
  * The states of 64 neighbouring pages, one bit per page. A page is
@@ -55,21 +56,24 @@ struct pgl_chunk_table {
 /*
  * The pages of some stripes of an object. The lock of the room protects the chunks, their queues, and the other
  * members. Without it, pgl_fault_hit() finds a chunk, and pgl_object_outstanding() reads outstanding. The members that
- * every request changes come first and lie in few cache lines.
+ * a look-up reads have a cache line that hardly ever changes. Those that every request changes lie in few lines, so
+ * that few move from one core to the other. Two shards share no line.
  */
 struct pgl_shard {
-    struct pgl_wait_room room;
-    struct pgl_chunk_table *table; /* atomic; NULL: no page was ever marked */
-    uint64_t last_id;              /* congruent to its number, modulo the number of shards */
-    uint64_t resident;             /* these and the next ones as in struct pgl_object_stats, of this shard's pages */
+    _Alignas(PGL_CACHE_LINE) struct pgl_chunk_table *table; /* atomic; NULL: no page was ever marked */
+    uint64_t nchunks;
+
+    _Alignas(PGL_CACHE_LINE) struct pgl_wait_room room;
+    uint64_t last_id; /* congruent to its number, modulo the number of shards */
+
+    _Alignas(PGL_CACHE_LINE) uint64_t resident; /* these as in struct pgl_object_stats, of this shard's pages */
     uint64_t busy;
     uint64_t outstanding; /* atomic */
-    uint64_t nchunks;
     uint64_t duplicates;
     uint64_t aliens;
-    struct pgl_fault_counts by_advice[PGL_ADVICE_COUNT];
-    uint64_t by_reason[PGL_REASON_COUNT];
-    char apart[128]; /* two shards share no cache line */
+
+    _Alignas(PGL_CACHE_LINE) uint64_t by_reason[PGL_REASON_COUNT];
+    _Alignas(PGL_CACHE_LINE) struct pgl_fault_counts by_advice[PGL_ADVICE_COUNT];
 };
 
 /* The faults that were answered without a lock, by the advice that they followed. Atomic. */

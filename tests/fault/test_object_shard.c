@@ -2,8 +2,11 @@
 /* The shards of an object: stripes of pages whose locks, ids and counts are their own, and faults that take no lock. */
 #include <errno.h>
 #include <semaphore.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
-#include "../../src/fault/object_internal.h"
+#include "../../src/fault/fault_internal.h"
 #include "probe.h"
 
 #include "../cm.h"
@@ -284,6 +287,67 @@ static void test_object_check_names_a_page_in_another_stripes_shard(void **state
     f->object->shards[1].resident = saved.resident;
 }
 
+/* Cache lines */
+
+static uintptr_t line_of(const void *member)
+{
+    return (uintptr_t)member / PGL_CACHE_LINE;
+}
+
+/* A heap whose blocks begin 16 bytes further each time. */
+static void *alloc_further(void *heap, size_t size)
+{
+    size_t *nblocks = heap;
+    size_t further = sizeof(max_align_t) * (1 + ++*nblocks % 4);
+    char *block = calloc(1, further + size);
+
+    if (block) {
+        memcpy(block + further - sizeof(further), &further, sizeof(further));
+    }
+    return block ? block + further : NULL;
+}
+
+static void free_further(void *heap, void *block)
+{
+    size_t further;
+
+    (void)heap;
+    memcpy(&further, (char *)block - sizeof(further), sizeof(further));
+    free((char *)block - further);
+}
+
+static void test_object_shards_share_no_cache_line(void **state)
+{
+    static const struct pgl_heap_ops heap_ops = {.alloc = alloc_further, .free = free_further};
+    struct fixture *f = *state;
+    struct pgl_object_config config = config_of(f);
+    size_t nblocks = 0;
+
+    config.heap_ops = &heap_ops;
+    config.heap = &nblocks;
+    config.last = config.pager_range.last = 2 * EDGE - 1;
+    for (unsigned i = 0; i < 5; i++) {
+        struct pgl_shard *shards;
+
+        f->object = pgl_object_new(&config);
+        assert_non_null(f->object);
+        shards = f->object->shards;
+        assert_true(line_of((char *)(f->object + 1) - 1) < line_of(&shards[0]));
+        assert_true(line_of((char *)&shards[1] - 1) < line_of(&shards[1]));
+        assert_true(line_of(&shards[0].nchunks) < line_of(&shards[0].room)); /* of what is read without the lock */
+        assert_int_equal(read_page(&f->a, f->object, EDGE), PGL_FAULT_SUCCESS);
+        drop_object(f);
+    }
+}
+
+static void test_fault_shares_no_cache_line_with_the_next(void **state)
+{
+    struct pgl_fault pair[2];
+
+    (void)state;
+    assert_true((char *)&pair[1] - (char *)(&pair[0].asked_last + 1) >= PGL_CACHE_LINE);
+}
+
 /* Faults without a lock */
 
 static uint64_t touches(struct fixture *f, enum pgl_advice advice)
@@ -380,6 +444,8 @@ int main(void)
         TEST(test_object_replies_over_stripes_are_counted_once),
         TEST(test_object_credit_is_handed_to_a_fault_in_another_shard),
         TEST(test_object_check_names_a_page_in_another_stripes_shard),
+        TEST(test_object_shards_share_no_cache_line),
+        TEST(test_fault_shares_no_cache_line_with_the_next),
         TEST(test_object_page_that_is_there_is_found_without_a_lock),
         TEST(test_object_page_that_is_there_has_the_access_that_it_has),
         TEST(test_object_touches_without_a_lock_are_counted),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Regions that keep a limited number of pages in memory. A handler that has answered a fault gives clean pages back
- * until the region is within its limit: first those that a forward reader has left behind, then the oldest. So does the
- * thread that sets a lower limit. scratch.c has how a page is taken out.
+ * Regions that keep a limited number of pages in memory. A handler gives clean pages back before it brings others, and
+ * when it has answered the fault, until the region is within its limit: first those that a forward reader has left
+ * behind, then the oldest. So does the thread that sets a lower limit. scratch.c has how a page is taken out.
  *
  * OBJECTS      A region with a limit has a list of its clean pages in the order of their age, and a bit for each page
  *              that was written. Both are protected by the lock of the limit, the last in the order of locks. They are
@@ -18,6 +18,10 @@
  *              O12: pages are taken out with the layout held for writing. A handler removes a protection, and unlists
  *              the page, in one hold for reading. Therefore no page is written between the look at the list and the
  *              move.
+ *              O13: the room for a cluster is made before its pages come, while its thread sleeps. A handler that is
+ *              busy after it has woken the thread drives it to another processor, and then the next fault costs more
+ *              (follow.c). When the fault was answered, only pages are left to give back that the kernel has refused,
+ *              or for which other handlers have brought pages meanwhile.
  *              (test_uffd_limit_*)
  * PROGRESS     The newest pages are kept, as many as the widest cluster has: a thread finds the page it waited for.
  *              A page that the kernel refuses (locked, pinned, shared with a child) becomes the newest, and is tried
@@ -242,16 +246,18 @@ void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager
 }
 
 /*
- * Find the pages that are to go next: side by side, and at most so many. Returns how many there are, and the first one
- * in *index.
+ * Find the pages that are to go next if @coming others come: side by side, and at most so many. Returns how many there
+ * are, and the first one in *index.
  */
-static uint64_t find_surplus(struct pgl_limit *limit, uint64_t most, uint64_t *index)
+static uint64_t find_surplus(struct pgl_limit *limit, uint64_t coming, uint64_t most, uint64_t *index)
 {
-    uint64_t surplus = 0, npages = 0;
+    uint64_t surplus = 0, npages = 0, there, kept;
 
     pthread_mutex_lock(&limit->lock);
-    if (!limit->moved && limit->nclean > limit->enough && limit->nclean + limit->nwritten > limit->max) {
-        surplus = least(limit->nclean - limit->enough, limit->nclean + limit->nwritten - limit->max);
+    there = limit->nclean + limit->nwritten;
+    kept = limit->enough - least(limit->enough, coming);
+    if (!limit->moved && limit->nclean > kept && there + coming > limit->max) {
+        surplus = least(limit->nclean - kept, there + coming - limit->max);
         surplus = least(surplus, most);
     }
     if (surplus > 0) {
@@ -304,18 +310,18 @@ static bool note_taken(struct pgl_uffd *uffd, struct pgl_object *object, uint64_
 }
 
 /*
- * Give pages back until enough of them stay, or the scratch memory is full. Returns whether it is. Pages that the
- * kernel does not move together, because they are not one mapping, or some are locked, are moved one by one. The layout
- * is held for writing.
+ * Give pages back until there is room for @coming others, or enough stay, or the scratch memory is full. Returns
+ * whether it is. Pages that the kernel does not move together, because they are not one mapping, or some are locked,
+ * are moved one by one. The layout is held for writing.
  */
-static bool give_some_back(struct pgl_uffd *uffd, struct pgl_object *object)
+static bool give_some_back(struct pgl_uffd *uffd, struct pgl_object *object, uint64_t coming)
 {
     uint64_t most = UINT64_MAX, index, npages, taken;
     unsigned refusals = 0;
     bool unlocked = false;
 
     while (refusals < REFUSALS &&
-           (npages = find_surplus(limit_of(object), least(most, pgl_scratch_room(uffd)), &index)) > 0) {
+           (npages = find_surplus(limit_of(object), coming, least(most, pgl_scratch_room(uffd)), &index)) > 0) {
         int error = take_out(uffd, object, index, npages, &taken);
 
         if (taken == 0 && (error == EAGAIN || error == ESRCH || error == EEXIST)) {
@@ -333,15 +339,15 @@ static bool give_some_back(struct pgl_uffd *uffd, struct pgl_object *object)
     return pgl_scratch_room(uffd) == 0;
 }
 
-void pgl_limit_keep(struct pgl_uffd *uffd, struct pgl_object *object)
+void pgl_limit_make_room(struct pgl_uffd *uffd, struct pgl_object *object, uint64_t coming)
 {
     struct pgl_limit *limit = limit_of(object);
     bool more = limit != NULL;
     uint64_t index;
 
-    while (more && find_surplus(limit, 1, &index) > 0) {
+    while (more && find_surplus(limit, coming, 1, &index) > 0) {
         pthread_rwlock_wrlock(&uffd->layout); /* O12 */
-        more = pgl_scratch_make_room(uffd) && give_some_back(uffd, object);
+        more = pgl_scratch_make_room(uffd) && give_some_back(uffd, object, coming);
         pthread_rwlock_unlock(&uffd->layout);
     }
 }
@@ -354,8 +360,8 @@ void pgl_limit_enforce(struct pgl_uffd *uffd, struct pgl_object *object)
     pthread_mutex_lock(&limit->lock);
     rounds = limit->nclean / REFUSALS + 1; /* a page that is refused is not tried again before all others */
     pthread_mutex_unlock(&limit->lock);
-    for (; rounds > 0 && find_surplus(limit, 1, &index) > 0; rounds--) {
-        pgl_limit_keep(uffd, object);
+    for (; rounds > 0 && find_surplus(limit, 0, 1, &index) > 0; rounds--) {
+        pgl_limit_make_room(uffd, object, 0);
     }
 }
 

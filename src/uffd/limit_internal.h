@@ -27,8 +27,11 @@ void pgl_limit_note_moved(const struct pgl_object *object);
 /* A forward reader has left these pages of the source behind. */
 void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager_range *range);
 
-/* Give pages back until the region is within its limit, or the kernel refuses. No lock is held. */
-void pgl_limit_keep(struct pgl_uffd *uffd, struct pgl_object *object);
+/*
+ * Give pages back until the region is within its limit also if @coming others come, or the kernel refuses. No lock is
+ * held.
+ */
+void pgl_limit_make_room(struct pgl_uffd *uffd, struct pgl_object *object, uint64_t coming);
 
 /* The same of a region that has a limit, however many pages the kernel refuses. */
 void pgl_limit_enforce(struct pgl_uffd *uffd, struct pgl_object *object);

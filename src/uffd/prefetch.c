@@ -69,7 +69,7 @@ static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t last
     }
     if (delivery.placed) {
         *next = next_of(&delivery.place, index, last);
-        pgl_limit_keep(uffd, delivery.place.object);
+        pgl_limit_make_room(uffd, delivery.place.object, 0);
         pgl_object_unref(delivery.place.object);
     }
     if (delivery.asked) {

@@ -318,7 +318,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         handler->answered_ns = delivery.answered_ns;
     }
     if (delivery.placed) {
-        pgl_limit_keep(uffd, delivery.place.object);
+        pgl_limit_make_room(uffd, delivery.place.object, 0);
         pgl_object_unref(delivery.place.object);
     }
     return delivery.put_off ? PGL_SERVED_PUT_OFF : delivery.poisoned ? PGL_SERVED_POISONED : PGL_SERVED_WOKEN;

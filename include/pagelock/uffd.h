@@ -573,9 +573,10 @@ struct pgl_uffd_range {
  *
  * A page that was given back (madvise()) counts as written, because it shows other bytes than before. It is reported
  * again until it is gone: beside the madvise(), with MADV_FREE, and in shared memory after MADV_DONTNEED. If the kernel
- * cannot be asked for it (PAGEMAP_SCAN, Linux 6.7, and /proc), it is reported until it was touched again. Memory that
- * mremap() has moved counts as written, at its new place and, after MREMAP_DONTUNMAP, at the old one. A page of a
- * transparent huge page is reported with all of it; MADV_NOHUGEPAGE keeps the kernel from making one.
+ * cannot be asked for it, it is reported until it was touched again: shared huge pages, and private memory in small
+ * pages without PAGEMAP_SCAN (Linux 6.7, and /proc). Memory that mremap() has moved counts as written, at its new place
+ * and, after MREMAP_DONTUNMAP, at the old one. A page of a transparent huge page is reported with all of it;
+ * MADV_NOHUGEPAGE keeps the kernel from making one.
  *
  * Not reported are writes through another mapping, by a forked child, or by a device that holds a page while it is
  * taken (direct I/O that is under way, VFIO), and pages that go without an event: by fallocate() on the file of

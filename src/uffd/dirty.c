@@ -23,7 +23,10 @@
  *              O7: the kernel drops pages after their event was read, and reports no end of it. Until a page that was
  *              given back is found absent, or is installed anew, each answer has it, because the caller may have read
  *              the bytes that were to go. A page that is swapped out is not absent; mincore() tells no difference, but
- *              the kernel's table of pages does. The kernel has told all processors before the answer returns.
+ *              the kernel's table of pages does. Of shared memory and of huge pages that table also has the place where
+ *              a protected page was, as if it were swapped out; there mincore() tells. Of shared huge pages mincore()
+ *              tells too little: it knows their mapping, and not their file. The kernel has told all processors before
+ *              the answer returns.
  *              O8: memory that was moved counts as written at its new place, and at the old one if that stays mapped.
  *              Each place has an object, and a record, of its own. Otherwise a page that is taken at one place would
  *              lose its bit for the other.
@@ -33,7 +36,7 @@
  * NOT PROMISED That each reported page was written. The kernel joins pages to a transparent huge page, unless
  *              MADV_NOHUGEPAGE forbids it, and a write to one of them is then a write to all of them. A page that was
  *              given back may show its old bytes, and after MADV_FREE it is reported each time until the kernel takes
- *              it.
+ *              it. A shared huge page is reported each time until it is touched.
  *              That a write is noticed which a thread makes to a page while another one gives it back: the kernel may
  *              drop it after it was reported. That the page is reported again if it is shared, and was swapped out, at
  *              that moment. That a hole is noticed which another process, or fallocate(), makes in shared memory.
@@ -254,8 +257,8 @@ static void settle(const struct pgl_uffd *uffd, const struct pgl_map_entry *part
     if (index == end) {
         return;
     }
-    known = pgl_pagemap_find(uffd->pagemap, base + index * uffd->page_size, base + end * uffd->page_size, note_staying,
-                             &scanning) == 0;
+    known = shown->mincore_tells || pgl_pagemap_find(uffd->pagemap, base + index * uffd->page_size,
+                                                     base + end * uffd->page_size, note_staying, &scanning) == 0;
     for (; (index = pgl_bits_find(shown->leaving, index, end, true)) < end; index++) {
         if (!known || is_resident(uffd, base + index * uffd->page_size)) {
             pgl_bits_set(shown->dirty, index, index + 1);

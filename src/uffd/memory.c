@@ -176,6 +176,13 @@ static bool is_private(const struct uffdio_range *range)
     return sharing.known && !sharing.shared;
 }
 
+bool pgl_memory_is_told_by_mincore(const struct pgl_uffd_region *region)
+{
+    const struct uffdio_range range = {(uintptr_t)region->addr, region->length};
+
+    return region->memory == PGL_UFFD_SHARED || (region->memory == PGL_UFFD_HUGE && is_private(&range));
+}
+
 int pgl_memory_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
 {
     const struct uffdio_range range = {(uintptr_t)region->addr, region->length};

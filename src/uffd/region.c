@@ -138,6 +138,7 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
         errno = ENOMEM;
         return NULL;
     }
+    shown->mincore_tells = uffd->config.track_dirty && pgl_memory_is_told_by_mincore(region);
     shown->unit = region->memory == PGL_UFFD_HUGE ? PGL_UFFD_HUGE_SIZE / uffd->page_size : 1;
     shown->on_error = region->on_error != PGL_UFFD_DEFAULT ? region->on_error : PGL_UFFD_POISON;
     return shown;
@@ -152,6 +153,7 @@ struct pgl_shown *pgl_shown_copy(const struct pgl_shown *shown, uint64_t first, 
         __atomic_fetch_add(&shown->source->refs, 1, __ATOMIC_RELAXED);
         copy->on_error = shown->on_error;
         copy->unit = shown->unit;
+        copy->mincore_tells = shown->mincore_tells;
         if (shown->removed) {
             pgl_bits_copy(shown->removed, first, last + 1, copy->removed, 0);
         }

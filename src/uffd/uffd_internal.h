@@ -86,6 +86,7 @@ struct pgl_shown {
     uint64_t *dirty;    /* a bit for each page that was written; dirty.c has its protocol. NULL: no record. Atomic */
     uint64_t *poisoned; /* and for each page that was poisoned; with `dirty` */
     uint64_t *leaving;  /* and for each page that was given back and may not be gone yet; with `dirty` */
+    bool mincore_tells; /* whether mincore() tells which of these are gone; with `dirty` */
     struct pgl_limit *limit; /* or NULL: pages stay */
     uint64_t unit;           /* pages that the kernel maps at a time: 1, or those of a huge page */
 };
@@ -448,6 +449,9 @@ struct pgl_pager_range pgl_shown_find_run(const struct pgl_shown *shown, struct 
  * kernel cannot fill it, or when its pages cannot be zeros after they were given back.
  */
 int pgl_memory_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
+
+/* Whether mincore() knows each page of a region that is in memory, and none of its pages can be swapped out unseen. */
+bool pgl_memory_is_told_by_mincore(const struct pgl_uffd_region *region);
 
 /* Empty the range and register it as the configuration says. After an errno it is as it was, or empty. */
 int pgl_memory_claim(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory);

@@ -425,36 +425,67 @@ static void test_uffd_beside_madvise_a_page_that_is_swapped_out_has_yet_to_go(vo
     }
 }
 
+/* Shared memory that shows the file, of which page 3 was written and taken. */
+static unsigned char *start_shared(struct fixture *f, enum record at)
+{
+    struct pgl_uffd_region region = {
+        .addr = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
+        .length = NPAGES * PAGE,
+        .source.fd = f->file,
+        .memory = PGL_UFFD_SHARED,
+    };
+    unsigned char *memory = region.addr;
+
+    __atomic_store_n(&record, at, __ATOMIC_RELAXED);
+    f->config.track_dirty = true;
+    assert_true(try_new(f));
+    assert_true(pgl_uffd_map_region(f->uffd, &region));
+    memory[3 * PAGE] = 'w';
+    assert_int_equal(take(f, memory), 8);
+    return memory;
+}
+
+/* The page is reported once, although the kernel's table of pages has its place as if the page were swapped out. */
+static void assert_goes_at_once(struct fixture *f, unsigned char *memory)
+{
+    assert_int_equal(madvise(memory + 3 * PAGE, PAGE, MADV_REMOVE), 0);
+    assert_int_equal(take(f, memory), 8);
+    assert_int_equal(take(f, memory), 0);
+    assert_true(is_page(memory + 3 * PAGE, 3));
+    assert_int_equal(take(f, memory), 0);
+}
+
 /* The file may have the page until the end of MADV_REMOVE; to map it once more is no sign that it is gone. */
 static void test_uffd_beside_madvise_a_shared_page_that_is_shown_has_yet_to_go(void **state)
 {
     struct fixture *f = *state;
 
     for (enum record at = RECORD; at < RECORDS; at++) {
-        struct pgl_uffd_region region = {
-            .addr = mmap(NULL, NPAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
-            .length = NPAGES * PAGE,
-            .source.fd = f->file,
-            .memory = PGL_UFFD_SHARED,
-        };
-        unsigned char *memory = region.addr;
+        unsigned char *memory = start_shared(f, at);
 
-        __atomic_store_n(&record, at, __ATOMIC_RELAXED);
-        f->config.track_dirty = true;
-        assert_true(try_new(f));
-        assert_true(pgl_uffd_map_region(f->uffd, &region));
-        memory[3 * PAGE] = 'w';
-        assert_int_equal(take(f, memory), 8);
         assert_int_equal(madvise(memory + 3 * PAGE, PAGE, MADV_DONTNEED), 0);
         for (unsigned i = 0; i < 3; i++) {
             assert_int_equal(take(f, memory), 8);
             assert_int_equal(memory[3 * PAGE], 'w');
         }
-        assert_int_equal(madvise(memory + 3 * PAGE, PAGE, MADV_REMOVE), 0);
-        assert_int_equal(take(f, memory), 8);
-        assert_true(is_page(memory + 3 * PAGE, 3));
-        take(f, memory); /* once more if the kernel left its mark in the table, until it was touched */
-        assert_int_equal(take(f, memory), 0);
+        assert_goes_at_once(f, memory);
+        munmap(memory, NPAGES * PAGE);
+        end(f);
+    }
+}
+
+static void test_uffd_beside_mremap_a_shared_page_that_was_given_back_goes_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    for (enum record at = RECORD; at < RECORDS; at++) {
+        unsigned char *memory = start_shared(f, at);
+        unsigned char *place = mmap(NULL, NPAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        memory = mremap(memory, NPAGES * PAGE, NPAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+        assert_ptr_equal(memory, place);
+        assert_int_equal(take(f, memory), UINT64_MAX); /* it shows other bytes than before */
+        assert_goes_at_once(f, memory);
         munmap(memory, NPAGES * PAGE);
         end(f);
     }
@@ -511,6 +542,7 @@ int main(int argc, char **argv)
         TEST(test_uffd_beside_a_place_that_stayed_each_place_has_its_own_record),
         TEST(test_uffd_beside_madvise_a_page_that_is_swapped_out_has_yet_to_go),
         TEST(test_uffd_beside_madvise_a_shared_page_that_is_shown_has_yet_to_go),
+        TEST(test_uffd_beside_mremap_a_shared_page_that_was_given_back_goes_at_once),
     };
 #undef TEST
 

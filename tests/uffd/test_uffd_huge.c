@@ -201,6 +201,35 @@ static void test_uffd_huge_page_that_was_given_back_shows_what_it_is_to_show(voi
 }
 
 /* The first huge page is a hole but for its end, the second is one altogether. */
+/* The number of huge pages that are reported. */
+static size_t take(struct fixture *f, unsigned char *memory)
+{
+    struct pgl_uffd_range rest = {memory, 2 * HUGE}, written;
+    ssize_t n = pgl_uffd_dirty_take(f->uffd, &rest, &written, 1);
+
+    assert_true(n >= 0 && rest.length == 0);
+    return n == 0 ? 0 : written.length / HUGE;
+}
+
+static void test_uffd_huge_page_that_was_given_back_is_reported_until_it_is_gone(void **state)
+{
+    struct fixture *f = *state;
+
+    NEED_HUGE(f);
+    fill(f->file, 0, FIRST + 2 * UNIT);
+    for (int way = RECORDED; way < WAYS && set_way(f, way); way++) {
+        start(f);
+        huge[HUGE] = 'w';
+        assert_int_equal(take(f, huge), 1);
+        assert_int_equal(madvise(huge + HUGE, HUGE, MADV_DONTNEED), 0);
+        assert_int_equal(take(f, huge), 1);
+        assert_int_equal(take(f, huge), 0);
+        assert_true(is_page(huge + HUGE, FIRST + UNIT));
+        assert_int_equal(take(f, huge), 0);
+        end(f, way < WAYS - 1);
+    }
+}
+
 static void test_uffd_huge_page_of_a_hole_is_zeros(void **state)
 {
     struct fixture *f = *state;
@@ -356,6 +385,32 @@ static void test_uffd_huge_shared_pages_are_found_and_shown_in_both_mappings(voi
     close(file);
 }
 
+/* Nothing tells whether the file still has a huge page that its mapping does not have. */
+static void test_uffd_huge_shared_page_that_was_given_back_is_reported_until_it_is_touched(void **state)
+{
+    struct fixture *f = *state;
+
+    if (!map_huge(MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB, -1)) {
+        SKIP_BECAUSE("no two huge pages of 2 MiB: vm.nr_hugepages is to be 2");
+    }
+    fill(f->file, 0, FIRST + 2 * UNIT);
+    describe(f);
+    for (int way = RECORDED; way < WAYS && set_way(f, way); way++) {
+        start(f);
+        huge[HUGE] = 'w';
+        assert_int_equal(take(f, huge), 1);
+        assert_int_equal(madvise(huge + HUGE, HUGE, MADV_DONTNEED), 0);
+        for (unsigned i = 0; i < 3; i++) {
+            assert_int_equal(take(f, huge), 1);
+        }
+        assert_int_equal(huge[HUGE], 'w');
+        assert_int_equal(take(f, huge), 1);
+        undo_new(f);
+        assert_int_equal(madvise(huge, 2 * HUGE, MADV_REMOVE), 0);
+    }
+    munmap(huge, 2 * HUGE);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -366,12 +421,14 @@ int main(void)
         TEST(test_uffd_huge_page_follows_no_working_set),
         TEST(test_uffd_huge_page_is_written_as_a_whole),
         TEST(test_uffd_huge_page_that_was_given_back_shows_what_it_is_to_show),
+        TEST(test_uffd_huge_page_that_was_given_back_is_reported_until_it_is_gone),
         TEST(test_uffd_huge_page_of_a_hole_is_zeros),
         TEST(test_uffd_huge_page_that_cannot_be_read_is_given_up_as_a_whole),
         TEST(test_uffd_huge_page_comes_whatever_the_kernel_answers),
         TEST(test_uffd_huge_memory_is_what_it_is_said_to_be),
         TEST(test_uffd_huge_page_comes_to_a_thread_that_serves_itself),
         TEST(test_uffd_huge_shared_pages_are_found_and_shown_in_both_mappings),
+        TEST(test_uffd_huge_shared_page_that_was_given_back_is_reported_until_it_is_touched),
     };
 #undef TEST
 

@@ -72,30 +72,75 @@ static inline bool is_next(uint64_t page, uint64_t after)
     return page != UINT64_MAX && page + 1 == after;
 }
 
+/* The nth stream, counted from the one that was used last. */
+static inline struct pgl_stream *stream_of(struct pgl_advisor *advisor, unsigned n)
+{
+    return &advisor->streams[(advisor->newest + n) % PGL_ADVISOR_STREAMS];
+}
+
+/* Bit 7 of each byte that is zero is set, and perhaps of bytes above one. */
+static inline uint64_t zeros(uint64_t bytes)
+{
+    return (bytes - EACH_BYTE) & ~bytes & EACH_BYTE * 0x80;
+}
+
+/* Return the most recently used stream next to a page, or nstreams. A stream with another lowest byte is not looked at. */
+static inline unsigned find(struct pgl_advisor *advisor, uint64_t demand)
+{
+    uint64_t like = EACH_BYTE * (uint8_t)demand;
+
+    for (uint64_t left = zeros(advisor->after ^ like) | zeros(advisor->before ^ like); left != 0; left &= left - 1) {
+        unsigned n = (unsigned)__builtin_ctzll(left) / 8;
+        const struct pgl_stream *stream = stream_of(advisor, n);
+
+        if (n < advisor->nstreams && (is_next(stream->last, demand) || is_next(demand, stream->first))) {
+            return n;
+        }
+    }
+    return advisor->nstreams;
+}
+
+/* Make room for a byte below the first @n ones; the byte above them is lost. */
+static inline uint64_t shift(uint64_t bytes, unsigned n)
+{
+    uint64_t above = UINT64_MAX << 8 * n << 8;
+
+    return (bytes & above) | (bytes << 8 & ~above);
+}
+
 /*
- * Return the kind of a fault. The stream that it continues moves to the front; if there is none, the least recently
- * used one makes room for a new one.
+ * Return the kind of a fault. The stream that it continues becomes the newest; if there is none, the least recently used
+ * one makes room for a new one.
  */
 static enum pgl_fault_kind follow(struct pgl_advisor *advisor, uint64_t demand)
 {
     enum pgl_fault_kind kind = PGL_FAULT_START;
-    unsigned at = 0;
+    unsigned n = find(advisor, demand);
 
-    while (at < advisor->nstreams && !is_next(advisor->streams[at].last, demand) &&
-           !is_next(demand, advisor->streams[at].first)) {
-        at++;
-    }
-    if (at < advisor->nstreams) {
-        kind = advisor->streams[at].last < demand ? PGL_FAULT_UP : PGL_FAULT_DOWN;
-    } else if (at < PGL_ADVISOR_STREAMS) {
-        advisor->nstreams++;
+    if (n < advisor->nstreams) {
+        kind = stream_of(advisor, n)->last < demand ? PGL_FAULT_UP : PGL_FAULT_DOWN;
+        for (unsigned i = n; i > 0; i--) {
+            *stream_of(advisor, i) = *stream_of(advisor, i - 1);
+        }
     } else {
-        at--;
+        advisor->newest = (advisor->newest + PGL_ADVISOR_STREAMS - 1) % PGL_ADVISOR_STREAMS;
+        if (n < PGL_ADVISOR_STREAMS) {
+            advisor->nstreams++;
+        } else {
+            n--;
+        }
     }
-    for (; at > 0; at--) {
-        advisor->streams[at] = advisor->streams[at - 1];
-    }
+    advisor->after = shift(advisor->after, n);
+    advisor->before = shift(advisor->before, n);
     return kind;
+}
+
+/* Enter the cluster of the newest stream. */
+static void lead(struct pgl_advisor *advisor, const struct pgl_cluster *cluster)
+{
+    *stream_of(advisor, 0) = (struct pgl_stream){cluster->first, cluster->last};
+    advisor->after = (advisor->after & ~UINT64_C(0xff)) | (uint8_t)(cluster->last + 1);
+    advisor->before = (advisor->before & ~UINT64_C(0xff)) | (uint8_t)(cluster->first - 1);
 }
 
 /* The faults per page that are expected of starts in no order. */
@@ -201,6 +246,6 @@ enum pgl_reason pgl_advisor_decide(struct pgl_advisor *advisor, const struct pgl
     window = pgl_room_within(window, (struct pgl_room){args->row.before, args->row.after});
     /* A reader that goes down comes to the pages below, and nothing is known of those below a start. */
     pgl_cluster_fill(args, &bounds, window, kind == PGL_FAULT_UP ? args->row.behind : 0, cluster);
-    advisor->streams[0] = (struct pgl_stream){cluster->first, cluster->last};
+    lead(advisor, cluster);
     return reason_of(kind);
 }

@@ -31,6 +31,7 @@
  *   V1  forgotten <= judged <= nfaults, and nfaults - forgotten <= PGL_ADVISOR_PASTS
  *   V2  0 <= touched <= seen for each doubling of each kind, and each chance and crowd is in [0, 1]
  *   V3  nstreams <= PGL_ADVISOR_STREAMS, and each head is 0 or the number of a decision that was made
+ *   V4  the bytes of after and before are those of the streams
  */
 #ifndef PGL_FAULT_ADVISOR_INTERNAL_H
 #define PGL_FAULT_ADVISOR_INTERNAL_H
@@ -41,7 +42,7 @@
 
 #define PGL_ADVISOR_STREAMS 8
 #define PGL_ADVISOR_PASTS 128 /* a power of two */
-#define PGL_ADVISOR_HEADS 128 /* a power of two */
+#define PGL_ADVISOR_HEADS 256 /* a power of two */
 #define PGL_ADVISOR_DOUBLINGS 6
 #define PGL_ADVISOR_WATCHED (PGL_ADVISOR_DOUBLINGS + 1)
 #define PGL_ADVISOR_ROOM 127 /* pages on each side that the watched doublings may reach */
@@ -80,9 +81,9 @@ struct pgl_known {
 /* A decision that has not been judged. In the sets bit n stands for doubling n. */
 struct pgl_past {
     uint64_t demand;
-    uint64_t before; /* the number of the last decision before it with the same head; it may be gone */
-    uint64_t first;  /* the absent pages around it at that time, at most PGL_ADVISOR_ROOM on each side: */
-    uint32_t beyond; /* the first one, and how many pages after it */
+    uint8_t since;  /* decisions since the one before it with the same head; PGL_ADVISOR_PASTS if that is gone */
+    uint8_t before; /* the absent pages around it at that time, at most PGL_ADVISOR_ROOM on each side: */
+    uint8_t beyond; /* how many before it, and how many in all */
     uint8_t kind;
     uint8_t tells;   /* doublings that it tells about: not fetched, and at least half of their pages were absent */
     uint8_t touched; /* doublings of which a page was faulted on since */
@@ -98,7 +99,10 @@ struct pgl_advisor {
     uint64_t forgotten; /* decisions judged twice */
     float crowd;        /* the part of the pages that is resident in the blocks of 64 pages where starts were */
     unsigned nstreams;
-    struct pgl_stream streams[PGL_ADVISOR_STREAMS]; /* the most recently used one first */
+    unsigned newest; /* the stream that was used last; less recently used ones follow it, round the array */
+    struct pgl_stream streams[PGL_ADVISOR_STREAMS];
+    uint64_t after;  /* byte n is the lowest one of the page after the nth stream, counted from the newest */
+    uint64_t before; /* and of the page before it */
     struct pgl_known known[PGL_FAULT_KINDS];
     uint64_t heads[PGL_ADVISOR_HEADS]; /* by block of 128 pages, starts apart from streams: the last decision, or 0 */
     struct pgl_past pasts[PGL_ADVISOR_PASTS];

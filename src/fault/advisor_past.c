@@ -64,7 +64,7 @@ static inline unsigned doubling_of(const struct pgl_past *past, bool is_stream, 
     uint64_t above = page - past->demand;
     uint64_t aside = past->kind == PGL_FAULT_UP ? above : 0 - above;
     uint64_t bits = is_stream ? aside : page ^ past->demand;
-    bool adds = (page - past->first <= past->beyond) & (bits - 1 < 127);
+    bool adds = (above + past->before <= past->beyond) & (bits - 1 < 127);
 
     return (unsigned)adds << (64 - __builtin_clzll(bits | 1)) % 8;
 }
@@ -79,7 +79,7 @@ static inline void touch(struct pgl_advisor *advisor, uint64_t block, uint64_t d
         struct pgl_past *past = past_of(advisor, number);
 
         past->touched |= (uint8_t)doubling_of(past, true, demand);
-        number = past->before;
+        number -= past->since;
     }
 }
 
@@ -94,12 +94,15 @@ static inline uint64_t touch_starts(struct pgl_advisor *advisor, uint64_t demand
     while (number > forgotten) {
         struct pgl_past *past = past_of(advisor, number);
         uint64_t bits = past->demand ^ demand;
-        bool is_absent = past->demand - (demand - room.before) <= room.before + room.after;
-        bool counts = (nfaults - number < LATELY) & (bits < 128) & !is_absent;
 
-        past->touched |= (uint8_t)doubling_of(past, false, demand);
-        lately += (uint64_t)counts << (64 - __builtin_clzll(bits | 1)) * 8 % 64;
-        number = past->before;
+        if (bits < 128) {
+            bool is_absent = past->demand - (demand - room.before) <= room.before + room.after;
+            bool counts = (nfaults - number < LATELY) & !is_absent;
+
+            past->touched |= (uint8_t)doubling_of(past, false, demand);
+            lately += (uint64_t)counts << (64 - __builtin_clzll(bits | 1)) * 8;
+        }
+        number -= past->since;
     }
     return lately;
 }
@@ -229,12 +232,13 @@ void pgl_advisor_remember(struct pgl_advisor *advisor, enum pgl_fault_kind kind,
                           unsigned tells)
 {
     uint64_t *head = head_of(advisor, demand / 128, is_stream(kind));
+    uint64_t since = ++advisor->nfaults - *head;
 
-    *past_of(advisor, ++advisor->nfaults) = (struct pgl_past){
+    *past_of(advisor, advisor->nfaults) = (struct pgl_past){
         .demand = demand,
-        .before = *head,
-        .first = demand - room.before,
-        .beyond = room.before + room.after,
+        .since = (uint8_t)(since < PGL_ADVISOR_PASTS ? since : PGL_ADVISOR_PASTS),
+        .before = (uint8_t)room.before,
+        .beyond = (uint8_t)(room.before + room.after),
         .kind = (uint8_t)kind,
         .tells = (uint8_t)tells,
     };

@@ -123,6 +123,14 @@ static void check_advisor(struct check *check, const struct pgl_advisor *advisor
     }
     require(check, advisor->crowd >= 0 && advisor->crowd <= 1, "V2: a part that is more than all, or less than none");
     require(check, advisor->nstreams <= PGL_ADVISOR_STREAMS, "V3: more streams than there is room for");
+    for (unsigned n = 0; n < advisor->nstreams && n < PGL_ADVISOR_STREAMS; n++) {
+        const struct pgl_stream *stream = &advisor->streams[(advisor->newest + n) % PGL_ADVISOR_STREAMS];
+
+        require(check,
+                (uint8_t)(advisor->after >> 8 * n) == (uint8_t)(stream->last + 1) &&
+                    (uint8_t)(advisor->before >> 8 * n) == (uint8_t)(stream->first - 1),
+                "V4: a stream that no fault continues");
+    }
     for (unsigned i = 0; i < PGL_ADVISOR_HEADS; i++) {
         require(check, advisor->heads[i] <= advisor->nfaults, "V3: a decision that was not made");
     }

@@ -246,6 +246,8 @@ static void test_object_check_names_each_invariant_of_its_advisor_that_is_broken
     ASSERT_BREAKS(f, "V2", advisor->crowd, -0.5f);
     ASSERT_BREAKS(f, "V3", advisor->nstreams, PGL_ADVISOR_STREAMS + 1);
     ASSERT_BREAKS(f, "V3", advisor->heads[0], advisor->nfaults + 1);
+    ASSERT_BREAKS(f, "V4", advisor->after, ~advisor->after);
+    ASSERT_BREAKS(f, "V4", advisor->before, ~advisor->before);
 }
 
 /* With one credit, which page 6 has: a second fault waits for it. */

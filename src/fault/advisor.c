@@ -84,7 +84,10 @@ static inline uint64_t zeros(uint64_t bytes)
     return (bytes - EACH_BYTE) & ~bytes & EACH_BYTE * 0x80;
 }
 
-/* Return the most recently used stream next to a page, or nstreams. A stream with another lowest byte is not looked at. */
+/*
+ * Return the most recently used stream next to a page, or nstreams. Only streams with the right byte are looked at; one
+ * that never was is {0, 0} with the bytes 0, and next to no page with such a byte.
+ */
 static inline unsigned find(struct pgl_advisor *advisor, uint64_t demand)
 {
     uint64_t like = EACH_BYTE * (uint8_t)demand;
@@ -93,7 +96,7 @@ static inline unsigned find(struct pgl_advisor *advisor, uint64_t demand)
         unsigned n = (unsigned)__builtin_ctzll(left) / 8;
         const struct pgl_stream *stream = stream_of(advisor, n);
 
-        if (n < advisor->nstreams && (is_next(stream->last, demand) || is_next(demand, stream->first))) {
+        if (is_next(stream->last, demand) || is_next(demand, stream->first)) {
             return n;
         }
     }

@@ -80,7 +80,8 @@ struct pgl_table_config {
  * @blocks: living blocks that are on pages. Blocks from pgl_tb_link_unlisted() are not in these figures.
  * @kills: blocks that were on pages and died
  * @hits: stores, checked by pgl_store_check(), pgl_store_begin() or pgl_bracket_store(), that killed a block. The two
- *      places of pgl_store_begin_pair() count as two stores.
+ *      places of pgl_store_begin_pair() count as two stores; so do the two parts of a store that pgl_bracket_store()
+ *      checks partly at once and partly later.
  * @false_alarms: how often such a store made a call look at the blocks of a page, and met none of them. A store that
  *      the page's filters answer is not counted; the filters answer most of them.
  * @restarts: how often a bracket unlocked its pages and declared the decoded bytes void

@@ -164,7 +164,9 @@ static void end(struct pgl_bracket *bracket)
 static void answer_stores(struct pgl_bracket *bracket)
 {
     for (unsigned i = 0; i < bracket->nstores; i++) {
-        pgl_kill_store(bracket->table, bracket->stores[i].first_addr, bracket->stores[i].last_addr);
+        if (pgl_kill_store(bracket->table, bracket->stores[i].first_addr, bracket->stores[i].last_addr)) {
+            pgl_tally_add(bracket->table, PGL_TALLY_HITS, 1);
+        }
     }
     bracket->nstores = 0;
 }

@@ -26,6 +26,7 @@
 #include "store_internal.h"
 #include "table_internal.h"
 #include "tally_internal.h"
+#include "tblist_internal.h"
 
 /*
  * Remember a store. If there is no room, first answer the remembered stores, which unlocks the pages for a while. No
@@ -54,21 +55,29 @@ static bool holds_page_of(struct pgl_bracket *bracket, uint64_t first, uint64_t 
     return at < bracket->npages;
 }
 
-/* Answer the part of a store that lies on one page. Returns false when it cannot be answered without waiting. */
-static bool store_on_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr)
+/*
+ * Answer the part of a store that lies on one page. Returns false when it cannot be answered without waiting. Set *@hit
+ * if a block dies.
+ */
+static bool store_on_page(struct pgl_table *table, uint64_t first_addr, uint64_t last_addr, bool *hit)
 {
     uint64_t index = first_addr >> table->page_bits;
     struct pgl_leaf *leaf = pgl_leaf_find(table, index);
     struct pgl_page *page = pgl_leaf_page(leaf, index);
+    bool done = true, is_slow;
     size_t killed;
-    bool done, is_slow;
 
     if (!pgl_page_trylock_at(table, page, pgl_witness_place())) {
         return false;
     }
-    done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed, &is_slow);
-    if (done) {
-        pgl_tally_add(table, killed ? PGL_TALLY_HITS : PGL_TALLY_FALSE_ALARMS, 1);
+    /* The page may have been locked and no more, as in kill_on_one_page(). Or a reset left it, without blocks. */
+    if (!pgl_page_is_clean(table->page_bits, leaf, index, pgl_head(page), first_addr, last_addr)) {
+        done = pgl_page_kill_local(table, leaf, index, first_addr, last_addr, &killed, &is_slow);
+        if (killed) {
+            *hit = true;
+        } else if (done && pgl_list_first(page)) {
+            pgl_tally_add(table, PGL_TALLY_FALSE_ALARMS, 1);
+        }
     }
     pgl_page_unlock_at(table, page, pgl_witness_place());
     return done;
@@ -76,9 +85,9 @@ static bool store_on_page(struct pgl_table *table, uint64_t first_addr, uint64_t
 
 /*
  * Answer a store, page by page, without waiting. Returns false when some part is left, and then narrows the range to
- * it.
+ * it. Set *@hit if a block dies.
  */
-static bool answer_at_once(struct pgl_bracket *bracket, uint64_t *first_addr, uint64_t *last_addr)
+static bool answer_at_once(struct pgl_bracket *bracket, uint64_t *first_addr, uint64_t *last_addr, bool *hit)
 {
     struct pgl_table *table = bracket->table;
     const uint64_t in_page = (UINT64_C(1) << table->page_bits) - 1;
@@ -94,7 +103,7 @@ static bool answer_at_once(struct pgl_bracket *bracket, uint64_t *first_addr, ui
     while (pgl_filter_trim(table, first_addr, last_addr)) {
         uint64_t page_last = *first_addr | in_page;
 
-        if (!store_on_page(table, *first_addr, page_last < *last_addr ? page_last : *last_addr)) {
+        if (!store_on_page(table, *first_addr, page_last < *last_addr ? page_last : *last_addr, hit)) {
             return false;
         }
         if (page_last >= *last_addr) {
@@ -109,6 +118,7 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
                                              const char *place)
 {
     uint64_t last_addr = addr + (len - 1u);
+    bool hit = false;
 
     if (PGL_UNLIKELY(!pgl_bracket_is_under_way(bracket, place))) {
         return pgl_bracket_refuse(EINVAL);
@@ -116,8 +126,11 @@ enum pgl_bracket_result pgl_bracket_store_at(struct pgl_bracket *bracket, uint64
     if (!pgl_store_is_valid(bracket->table, addr, len)) {
         return PGL_BRACKET_ERROR;
     }
-    if (len && !answer_at_once(bracket, &addr, &last_addr)) {
+    if (len && !answer_at_once(bracket, &addr, &last_addr, &hit)) {
         remember(bracket, addr, last_addr);
+    }
+    if (hit) {
+        pgl_tally_add(bracket->table, PGL_TALLY_HITS, 1);
     }
     return bracket->nstores ? PGL_BRACKET_RESTART : PGL_BRACKET_OK;
 }

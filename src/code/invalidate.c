@@ -126,9 +126,6 @@ int pgl_kill_store(struct pgl_table *table, uint64_t first_addr, uint64_t last_a
     if (index[0] != index[1] || !kill_on_one_page(table, first_addr, last_addr, &result)) {
         result = kill_with_partners(table, index, first_addr, last_addr);
     }
-    if (result) {
-        pgl_tally_add(table, PGL_TALLY_HITS, 1);
-    }
     return result;
 }
 

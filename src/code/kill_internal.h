@@ -83,8 +83,9 @@ bool pgl_kill_unlisted(struct pgl_table *table, struct pgl_tb *tb);
 /**
  * pgl_kill_store - kill the blocks that a store has met
  *
- * If no block dies, count the store as a miss of its page, and add an exact map after many misses. The caller has
- * passed a full fence since the bytes were stored, or needs none (answer_stores() in bracket.c). Returns PGL_HIT or 0.
+ * If no block dies, count the store as a miss of its page, and add an exact map after many misses. The caller counts
+ * the hits of its store as one. It has passed a full fence since the bytes were stored, or needs none (answer_stores()
+ * in bracket.c). Returns PGL_HIT or 0.
  *
  * Locks:    entry and exit: this thread holds no page.
  */

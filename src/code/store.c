@@ -56,7 +56,11 @@ int pgl_store_check_fenced(struct pgl_table *table, uint64_t addr, uint64_t len,
     if (len && (PGL_WITNESS || addr >> table->page_bits != last_addr >> table->page_bits)) {
         alarm = pgl_filter_trim(table, &addr, &last_addr);
     }
-    return pgl_with_running(alarm ? pgl_kill_store(table, addr, last_addr) : 0, running);
+    if (alarm && pgl_kill_store(table, addr, last_addr)) {
+        pgl_tally_add(table, PGL_TALLY_HITS, 1);
+        return pgl_with_running(PGL_HIT, running);
+    }
+    return pgl_with_running(0, running);
 }
 
 /* The first page at or after @index that a store bracket holds, or NO_PAGE. */
@@ -101,9 +105,9 @@ static void unlock_pages(const struct pgl_store *store)
 
 /*
  * Whether no block on a held page meets the store. Ask the filters. If they raise an alarm and @may_kill is set, kill
- * the blocks, unless one of them is on another page too.
+ * the blocks, unless one of them is on another page too. Set in *@hits the bit of each place where a block dies.
  */
-static bool is_page_clean(const struct pgl_store *store, uint64_t index, bool may_kill, int *result)
+static bool is_page_clean(const struct pgl_store *store, uint64_t index, bool may_kill, unsigned *hits)
 {
     struct pgl_table *table = store->table;
     struct pgl_leaf *leaf = pgl_leaf_find(table, index);
@@ -122,38 +126,47 @@ static bool is_page_clean(const struct pgl_store *store, uint64_t index, bool ma
             return false;
         }
         if (killed) {
-            *result = PGL_HIT;
-            pgl_tally_add(table, PGL_TALLY_HITS, 1);
+            *hits |= 1u << i;
         }
     }
     return true;
 }
 
-static bool are_pages_clean(const struct pgl_store *store, bool may_kill, int *result)
+static bool are_pages_clean(const struct pgl_store *store, bool may_kill, unsigned *hits)
 {
     for (uint64_t index = 0; (index = next_page(store, index)) != NO_PAGE; index++) {
-        if (!is_page_clean(store, index, may_kill, result)) {
+        if (!is_page_clean(store, index, may_kill, hits)) {
             return false;
         }
     }
     return true;
 }
 
-/* Lock the pages of a store bracket without a block that meets the store (G1). */
+/*
+ * Lock the pages of a store bracket without a block that meets the store (G1). A place counts as one hit, however often
+ * the call kills there.
+ */
 static int lock_clean_pages(const struct pgl_store *store)
 {
-    int result = 0;
+    unsigned hits = 0;
 
     for (bool again = false;; again = true) {
         lock_pages(store);
-        if (are_pages_clean(store, again, &result)) {
-            return result;
+        if (are_pages_clean(store, again, &hits)) {
+            break;
         }
         unlock_pages(store);
         for (unsigned i = 0; i < store->nplaces; i++) {
-            result |= pgl_kill_store(store->table, store->places[i].first_addr, store->places[i].last_addr);
+            if (pgl_kill_store(store->table, store->places[i].first_addr, store->places[i].last_addr)) {
+                hits |= 1u << i;
+            }
         }
     }
+    if (!hits) {
+        return 0;
+    }
+    pgl_tally_add(store->table, PGL_TALLY_HITS, (hits & 1u) + (hits >> 1)); /* one for each of two places */
+    return PGL_HIT;
 }
 
 /* Add the bytes of a store to its places, which are in ascending order. A store of no bytes adds none. */

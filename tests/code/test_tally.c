@@ -194,6 +194,46 @@ static void test_tally_counts_each_restart(void **state)
     emu_fini(&emu);
 }
 
+/* A store that hits on several pages is one store, as it is outside a bracket. */
+static void test_tally_counts_a_store_over_several_pages_inside_a_bracket_once(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu_block a, b, c;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &a, 0x7ffc, 0x7fff);
+    emu_link(&emu, &b, 0x8800, 0x8803);
+    emu_link(&emu, &c, 0x9000, 0x9003);
+    assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+    assert_int_equal(pgl_bracket_store(&bracket, 0x7ffe, 0x1004), PGL_BRACKET_OK);
+    pgl_bracket_abort(&bracket);
+    assert_figures(&emu, 0, 3, 1, 0, 0);
+    emu_fini(&emu);
+}
+
+/* The list of the page is empty, therefore no block is looked at. */
+static void test_tally_counts_no_alarm_on_a_page_that_a_reset_left(void **state)
+{
+    struct pgl_bracket bracket;
+    struct emu_block a, b;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_link(&emu, &a, 0x7000, 0x7003);
+    emu_link(&emu, &b, 0x9000, 0x9003);
+    pgl_table_reset(emu.table);
+    assert_int_equal(pgl_store_check(emu.table, 0x7002, 4, NULL), 0);
+    assert_figures(&emu, 0, 0, 0, 0, 0);
+    assert_true(pgl_bracket_begin(&bracket, emu.table, 5));
+    assert_int_equal(pgl_bracket_store(&bracket, 0x9002, 4), PGL_BRACKET_OK);
+    pgl_bracket_abort(&bracket);
+    assert_figures(&emu, 0, 0, 0, 0, 0);
+    emu_fini(&emu);
+}
+
 static void test_tally_counts_a_hit_inside_a_bracket(void **state)
 {
     struct pgl_bracket bracket;
@@ -374,6 +414,8 @@ int main(void)
         cmocka_unit_test(test_tally_counts_each_false_alarm),
         cmocka_unit_test(test_tally_counts_no_alarm_on_a_hot_page),
         cmocka_unit_test(test_tally_counts_each_restart),
+        cmocka_unit_test(test_tally_counts_a_store_over_several_pages_inside_a_bracket_once),
+        cmocka_unit_test(test_tally_counts_no_alarm_on_a_page_that_a_reset_left),
         cmocka_unit_test(test_tally_counts_a_hit_inside_a_bracket),
         cmocka_unit_test(test_tally_of_its_own_is_never_given_twice), /* first of those with threads */
         cmocka_unit_test(test_tally_counts_are_exact_with_many_threads),

@@ -73,6 +73,14 @@ static void lock_page_0(void)
     pgl_page_unlock(world.table, page);
 }
 
+static void lock_page_1(void)
+{
+    struct pgl_page *page = pgl_page_find(world.table, 1);
+
+    pgl_page_lock(world.table, page);
+    pgl_page_unlock(world.table, page);
+}
+
 /* A store across the page's end: the first word of page 1 is behind the last bytes of page 0. */
 static void store_both_pages(void)
 {
@@ -261,6 +269,27 @@ static void storing_across_from_0(void)
 static void translate_page_1(void)
 {
     translate(2, 1, 1, 0);
+}
+
+/* A store to a page with code, beside the code. Another thread may hold the page. */
+static void storing_beside_from_0(void)
+{
+    struct pgl_bracket bracket;
+
+    explore_check(pgl_bracket_begin(&bracket, world.table, 0));
+    guest_store(1, 1, 1);
+    explore_check(pgl_bracket_store(&bracket, ADDR(1, 1), SLOT_BYTES) != PGL_BRACKET_ERROR);
+    pgl_bracket_abort(&bracket);
+}
+
+/* A page that was only locked has raised no false alarm. */
+static void final_no_alarm(void)
+{
+    struct pgl_table_stats stats;
+
+    pgl_table_get_stats(world.table, &stats);
+    explore_check(stats.false_alarms == 0);
+    world_final();
 }
 
 static void init_linked_page_1(void)
@@ -456,6 +485,11 @@ const struct explore_scenario bracket_scenarios[] = {
      {storing_across_from_0, translate_page_1},
      world_final},
     {"inner-store-linked", "a store that kills", init_linked_page_1, {storing_1_from_0, lock_page_0}, world_final},
+    {"inner-store-beside",
+     "a store beside code, to a page that another holds",
+     init_linked_page_1,
+     {storing_beside_from_0, lock_page_1},
+     final_no_alarm},
     {"inner-store-crosswise",
      "two brackets store to each other's page",
      world_init,

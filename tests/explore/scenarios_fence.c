@@ -48,6 +48,18 @@ static void store_bracketed(void)
     expect_fresh(0, 0, 1);
 }
 
+/* A store inside a bracket on another page. */
+static void store_in_bracket(void)
+{
+    struct pgl_bracket bracket;
+
+    explore_check(pgl_bracket_begin(&bracket, world.table, 1));
+    guest_store(0, 0, 1);
+    explore_check(pgl_bracket_store(&bracket, ADDR(0, 0), SLOT_BYTES) != PGL_BRACKET_ERROR);
+    pgl_bracket_abort(&bracket);
+    expect_fresh(0, 0, 1);
+}
+
 const struct explore_scenario fence_scenarios[] = {
     {"asymmetric-store",
      "the bracket sees a store, or the store's check sees the bracket",
@@ -76,6 +88,7 @@ const struct explore_scenario fence_scenarios[] = {
      world_final},
     {"asymmetric-range", "a range that finds no code", init_leaf, {translate_0, range_0}, world_final},
     {"asymmetric-long", "a store over two pages", init_leaf, {translate_end, store_over_two}, world_final},
+    {"asymmetric-inner", "a store inside a bracket", init_leaf, {translate_0, store_in_bracket}, world_final},
     {"asymmetric-bracket",
      "a store bracket, which has no fence in any table",
      init_block,

@@ -23,6 +23,30 @@ static void init_crossing(void)
     explore_check(translate(1, 1, 1, 2));
 }
 
+/*
+ * Page 1 is hot. It lists a block of pages 1 and 0, and one that begins just behind slot 1: the mask does not rule out a
+ * store to this slot, and the exact map does.
+ */
+static void init_hot_crossing(void)
+{
+    struct block *beside = &world.blocks[1];
+    struct pgl_bracket bracket;
+
+    world_init();
+    world.used_keys = 3;
+    explore_check(pgl_bracket_begin(&bracket, world.table, 1));
+    beside->key = 1;
+    beside->nparts = 1;
+    beside->parts[0] = (struct part){1, 3, guest_load(1, 3)};
+    pgl_tb_set_bytes(&beside->tb, 0, LAST_ADDR(1, 1) + 1, LAST_ADDR(1, 3));
+    beside->linked = pgl_bracket_commit(&bracket, &beside->tb, NULL) == PGL_BRACKET_OK;
+    for (int i = 0; i < 5; i++) {
+        explore_check(pgl_store_check(world.table, ADDR(1, 1), SLOT_BYTES, NULL) == 0);
+    }
+    explore_check(pgl_page_find(world.table, 1)->head & PGL_HEAD_HOT);
+    explore_check(translate_two(0, 0, 1, 0, 0, 0));
+}
+
 /* A range that ends before the slots that are stored to below. */
 static void kill_pages(void)
 {
@@ -171,6 +195,11 @@ const struct explore_scenario killed_scenarios[] = {
      "a hit waits until `retired` has returned",
      init_crossing,
      {kill_crossing, store_high_hit, store_page_0},
+     world_final},
+    {"killed-hot",
+     "a store that the exact map answers, beside a bracket that widens it",
+     init_hot_crossing,
+     {kill_crossing, store_high, translate_high},
      world_final},
     {"killed-relocked",
      "pages that are unlocked to wait are not marked",

@@ -43,6 +43,11 @@ _Static_assert(sizeof(struct pgl_leaf) - sizeof(struct pgl_page[PGL_LEVEL_SIZE])
                    sizeof(struct pgl_page[PGL_LEVEL_SIZE]) / 50,
                "a leaf's header costs at most 2 % of its pages");
 
+/* Atomic words of 64 bits lie at multiples of 8, on machines with pointers of 32 bits too. */
+_Static_assert(offsetof(struct pgl_leaf, code) % 8 == 0 && offsetof(struct pgl_leaf, killed) % 8 == 0, "in a leaf");
+_Static_assert(sizeof(struct pgl_table) % 8 == 0 && 2 * sizeof(void *) % 8 == 0, "behind the slots of a node");
+_Static_assert(offsetof(struct pgl_buckets, map) % 8 == 0, "in the memory of a hot page");
+
 struct pgl_table *pgl_table_new_for(const struct pgl_table_config *config, unsigned layout)
 {
     struct pgl_table *table;

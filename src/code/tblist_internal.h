@@ -147,7 +147,8 @@ struct pgl_buckets {
     uint32_t stale_end;          /* and the filters still cover them; 0 if there are none */
     size_t ncross;               /* listed extents whose block is on another page too */
     uintptr_t last[PGL_BUCKETS]; /* the last reference of each used bucket */
-    uint64_t map[];              /* the exact map, to which pgl_hot.map points: one bit for each byte */
+    /* The exact map, to which pgl_hot.map points: one bit for each byte. */
+    uint64_t map[] PGL_ALIGN_ATOMIC;
 };
 
 /* The memory of the buckets and the exact map of a page. */

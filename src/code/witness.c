@@ -57,7 +57,7 @@ static const char *const words[] = {
     [PGL_BREACH_TB_CHANGED] =
         "meets a linked block whose bytes, state or links were changed, or whose memory was reused",
     [PGL_BREACH_CALLBACK] = "stands in a callback, which may not make it",
-    [PGL_BREACH_FREE] = "frees a table of which a page is held",
+    [PGL_BREACH_FREE] = "frees, resets or trims a table of which a page is held",
 };
 
 static void print_and_abort(const struct pgl_breach *breach, void *opaque)

@@ -101,10 +101,11 @@ static void call_in_a_callback(struct emu *emu)
 
 static void free_while_held(struct emu *emu)
 {
-    unsigned line = __LINE__ + 4;
+    unsigned line = __LINE__ + 5;
 
-    EXPECT("pgl_table_free() frees a table of which a page is held (page 0x5); page 0x5 was locked at %s:%u", __FILE__,
-           line);
+    EXPECT("pgl_table_free() frees, resets or trims a table of which a page is held (page 0x5); page 0x5 was locked at "
+           "%s:%u",
+           __FILE__, line);
     pgl_page_lock(emu->table, pgl_page_get(emu->table, 5));
     pgl_table_free(emu->table);
 }
@@ -115,7 +116,7 @@ static void free_while_another_holds(struct emu *emu)
     struct emu_holder holder;
 
     emu_hold(&holder, emu, 0x70005);
-    EXPECT("%s", "pgl_table_free() frees a table of which a page is held (page 0x70005)");
+    EXPECT("%s", "pgl_table_free() frees, resets or trims a table of which a page is held (page 0x70005)");
     pgl_table_free(emu->table);
 }
 

@@ -39,7 +39,8 @@ PGL_INLINE bool pgl_store_is_clean(const struct pgl_table *table, uint64_t addr,
  *
  * Locks:    entry and exit: this thread holds no page and has no bracket.
  * Ordering: a full fence between the store and the look-up.
- * Blocks:   not when the page's filters say that the store meets no code. Otherwise it waits for the page. It allocates
+ * Blocks:   not when the page is unlocked and its filters say that the store meets no code. Otherwise it waits for the
+ *           page, unless the filters answer for a call that holds it to kill (docs/locking.md, test 14). It allocates
  *           an exact map, with no page held, for a page whose filters have raised several false alarms, or where hits
  *           have walked long lists several times, and goes on without one if there is no memory. For blocks that die
  *           on two pages as pgl_invalidate_range().

@@ -290,6 +290,29 @@ static void test_killed_marks_no_page_of_a_table_with_external_locking(void **st
     }
 }
 
+/* The page of a range, and that of a block. A store that kills on one page alone marks nothing. */
+static void test_killed_marks_one_page_of_a_call_but_not_of_a_store(void **state)
+{
+    struct emu_block of_range, of_store, of_call;
+    uint64_t marks = 0;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu.arg = &marks;
+    emu.at_retired = note_marks;
+    emu_link(&emu, &of_range, 0x5000, 0x5003);
+    emu_link(&emu, &of_store, 0x6000, 0x6003);
+    emu_link(&emu, &of_call, 0x7000, 0x7003);
+    assert_int_equal(pgl_invalidate_page(emu.table, 5, NULL), PGL_HIT);
+    assert_int_equal(marks, 1u << 5);
+    assert_int_equal(pgl_store_check(emu.table, 0x6000, 1, NULL), PGL_HIT);
+    assert_int_equal(marks, 0);
+    assert_int_equal(pgl_invalidate_tb(emu.table, &of_call.tb, NULL), PGL_HIT);
+    assert_int_equal(marks, 1u << 7);
+    emu_fini(&emu);
+}
+
 static void test_killed_mark_at_rest_is_found(void **state)
 {
     struct emu emu;
@@ -315,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_killed_clean_store_does_not_wait_for_retired),
         cmocka_unit_test(test_killed_no_mark_outlives_the_lock),
         cmocka_unit_test(test_killed_marks_no_page_of_a_table_with_external_locking),
+        cmocka_unit_test(test_killed_marks_one_page_of_a_call_but_not_of_a_store),
         cmocka_unit_test(test_killed_mark_at_rest_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,6 +73,7 @@ static void op_store(struct world *world)
     clean = pgl_store_is_clean(world->table, addr, len);
     hit = len && world_kill_range(world, addr, addr + (len - 1));
     CHECK(!(clean && hit));
+    world_note_store(world, hit);
     (len > world->in_page ? expect_portions : expect)(world, store(world, addr, len, tb), hit, running, nretired);
 }
 
@@ -90,11 +91,21 @@ static void note_leaves(struct world *world, uint64_t addr, uint64_t len, bool a
     }
 }
 
+/* Kill by a place of a store bracket, which is a store of its own in the table's figures. */
+static bool note_place(struct world *world, uint64_t addr, uint64_t len)
+{
+    bool hit = len && world_kill_range(world, addr, addr + (len - 1));
+
+    world_note_store(world, hit);
+    return hit;
+}
+
 /* A store bracket over one place, or over two. */
 static void op_store_bracket(struct world *world)
 {
     uint64_t addr = world_any_addr(world), len = world_any_len(world) % (UINT64_C(4) << world->page_bits);
     uint64_t addr2 = world_any_addr(world), len2 = eat(&world->input) % 2 ? world_any_len(world) % 66 : 0;
+    uint64_t first = addr2 < addr ? addr2 : addr, first_len = addr2 < addr ? len2 : len; /* the lower place */
     unsigned nretired = world->nretired, nhits;
     const struct block *running;
     const struct pgl_tb *tb = world_any_running(world, &running);
@@ -112,8 +123,7 @@ static void op_store_bracket(struct world *world)
     if (answer < 0) {
         return;
     }
-    nhits = len && world_kill_range(world, addr, addr + (len - 1));
-    nhits += len2 && world_kill_range(world, addr2, addr2 + (len2 - 1));
+    nhits = note_place(world, first, first_len) + note_place(world, addr + addr2 - first, len + len2 - first_len);
     CHECK(answer == ((nhits ? PGL_HIT : 0) | (running && running->fate != FATE_LIVE ? PGL_RUNNING_DEAD : 0)));
     CHECK(!nhits == (world->nretired == nretired));
     /* once for each place, or for each portion of a place over more than two pages */

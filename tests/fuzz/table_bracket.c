@@ -123,7 +123,7 @@ void table_bracket_cross_about(struct world *world)
         uint64_t addr = pages[n - 1] << world->page_bits;
 
         CHECK(pgl_bracket_store(&bracket, addr, 1) == PGL_BRACKET_RESTART);
-        world_kill_range(world, addr, addr);
+        world_note_store(world, world_kill_range(world, addr, addr));
         CHECK(pgl_bracket_cross(&bracket, pages[0]) == PGL_BRACKET_RESTART);
         check_held(world, pages, n);
         if (!cross_bracket(world, &bracket, world_any_page(world))) {
@@ -167,7 +167,7 @@ void table_bracket_link_super(struct world *world)
         uint64_t addr = pages[choice / 4 % n] << world->page_bits;
 
         CHECK(pgl_bracket_store(&bracket, addr, 1) == PGL_BRACKET_RESTART);
-        world_kill_range(world, addr, addr);
+        world_note_store(world, world_kill_range(world, addr, addr));
         CHECK(pgl_bracket_commit(&bracket, &block->tb, NULL) == PGL_BRACKET_RESTART);
         check_held(world, pages, n);
         /* The second decoding goes another way. */
@@ -209,6 +209,11 @@ static bool store_in_bracket(struct world *world, struct pgl_bracket *bracket, c
     }
     result = pgl_bracket_store(bracket, addr, len);
     hit = world_kill_range(world, addr, last);
+    if (result == PGL_BRACKET_OK) {
+        world_note_store(world, hit);
+    } else { /* in two parts, perhaps, and a later store may have met some of its blocks before */
+        world->most_hits += 2;
+    }
     if (page) {
         pgl_page_unlock(world->table, page);
     }

@@ -250,14 +250,27 @@ bool world_kill_range(struct world *world, uint64_t first, uint64_t last)
     return any;
 }
 
+/* Note a store that is checked, and whether it killed a block. */
+void world_note_store(struct world *world, bool hit)
+{
+    world->least_hits += hit;
+    world->most_hits += hit;
+}
+
 /* ---- comparing ---- */
 
-void world_compare_blocks(const struct world *world)
+void world_compare_blocks(struct world *world)
 {
+    struct pgl_table_stats stats;
+
     for (unsigned i = 0; i < world->nblocks; i++) {
         CHECK(pgl_tb_is_live(&world->block[i].tb) == (world->block[i].fate == FATE_LIVE));
         CHECK(world->block[i].retired == world->block[i].deaths);
     }
+    pgl_table_get_stats(world->table, &stats);
+    CHECK(stats.hits - world->hits >= world->least_hits && stats.hits - world->hits <= world->most_hits);
+    world->hits = stats.hits;
+    world->least_hits = world->most_hits = 0;
 }
 
 static bool count_tb(struct pgl_tb *tb, void *opaque)

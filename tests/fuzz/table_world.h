@@ -61,6 +61,10 @@ struct world {
     struct block *equal; /* the block that publish returns */
     unsigned nretired;   /* calls */
 
+    uint64_t hits;       /* stores that killed a block, by the table's figures after the last operation */
+    unsigned least_hits; /* how many more of them there are by the oracle, at least and at most */
+    unsigned most_hits;
+
     unsigned fail_in; /* how many allocations from now one fails; 0: none does */
     bool failed;      /* one has, in this operation */
 
@@ -94,7 +98,8 @@ bool world_kill(struct block *block);
 void world_reset(struct world *world);
 bool world_meets(const struct block *block, uint64_t first, uint64_t last);
 bool world_kill_range(struct world *world, uint64_t first, uint64_t last);
-void world_compare_blocks(const struct world *world);
+void world_note_store(struct world *world, bool hit);
+void world_compare_blocks(struct world *world);
 void world_compare_pages(struct world *world);
 
 /* Choices that the input makes. */

@@ -332,7 +332,7 @@ int pgl_delivery_bring(struct pgl_delivery *delivery, const struct pgl_request *
                        struct pgl_pager_range *run)
 {
     const struct pgl_shown *shown = request->object->config.pager;
-    const struct pgl_source *source = shown->source;
+    struct pgl_source *source = shown->source;
     struct placing placing = {.request = request, .rest.counter = &delivery->pager->stats.pages_fetched};
     const unsigned char *mapped;
     int error = EFAULT;

@@ -231,7 +231,7 @@ static bool open_source(struct pgl_source *source, int fd, const struct stat *st
     }
     if ((source->file->flags & O_DIRECT) == 0) {
         pgl_mapping_init(&source->mapping, source->file->fd, (off_t)(source->range.first * page_size),
-                         (size_t)(source->range.last - source->range.first + 1) * page_size);
+                         (size_t)(source->range.last - source->range.first + 1) * page_size, st->st_uid == geteuid());
     }
     return true;
 }

@@ -34,6 +34,9 @@ struct pgl_files {
 struct pgl_mapping {
     const unsigned char *bytes; /* NULL: it cannot be mapped, or was opened with O_DIRECT */
     size_t length;
+    bool tells;     /* the kernel tells which of its pages are in the cache */
+    size_t next;    /* behind the cluster that came last. Atomic: a guess, as is the next one */
+    size_t read_on; /* before this place the kernel was to read on, or has read everything */
 };
 
 /* A part of a file, of memory, or of what a callback supplies, that some memory shows. A forked child shares it. */
@@ -82,15 +85,17 @@ struct pgl_pager_range pgl_source_find_run(const struct pgl_source *source, stru
 
 /* mapping.c */
 
-/* Map a part of a file if that is possible. No page of it is read meanwhile. */
-void pgl_mapping_init(struct pgl_mapping *mapping, int fd, off_t offset, size_t length);
+/*
+ * Map a part of a file if that is possible. No page of it is read meanwhile. @tells: the kernel tells which of its pages
+ * are in the cache, as it does to the file's owner.
+ */
+void pgl_mapping_init(struct pgl_mapping *mapping, int fd, off_t offset, size_t length, bool tells);
 void pgl_mapping_fini(struct pgl_mapping *mapping);
 
 /* Show the caller's memory, which stays mapped. */
 void pgl_mapping_init_memory(struct pgl_mapping *mapping, const unsigned char *bytes, size_t length);
 
 /* Bring pages into memory, and return their address in the source's mapping, or NULL when they have to be read. */
-const unsigned char *pgl_mapping_find(const struct pgl_source *source, uint64_t first, uint64_t npages,
-                                      size_t page_size);
+const unsigned char *pgl_mapping_find(struct pgl_source *source, uint64_t first, uint64_t npages, size_t page_size);
 
 #endif

@@ -123,6 +123,7 @@ static ssize_t read_message(int fd, void *buffer, size_t length)
 }
 
 bool swapped;
+void (*after_mincore)(const unsigned char *addr, size_t npages, unsigned char *resident);
 
 int __real_mincore(void *addr, size_t length, unsigned char *resident);
 int __wrap_mincore(void *addr, size_t length, unsigned char *resident);
@@ -133,10 +134,14 @@ int __wrap_mincore(void *addr, size_t length, unsigned char *resident)
     for (size_t page = 0; swapped && result == 0 && page < length / PAGE; page++) {
         resident[page] = 0;
     }
+    if (after_mincore && result == 0) {
+        after_mincore(addr, length / PAGE, resident);
+    }
     return result;
 }
 
 off_t told_size = -1;
+bool told_foreign;
 
 int __real_fstat64(int fd, struct stat *st);
 int __wrap_fstat64(int fd, struct stat *st);
@@ -146,6 +151,7 @@ int __wrap_fstat64(int fd, struct stat *st)
     int result = inject(CALL_FSTAT, 0) ? -1 : __real_fstat64(fd, st);
 
     st->st_size = result == 0 && size >= 0 ? size : st->st_size;
+    st->st_uid += told_foreign;
     return result;
 }
 
@@ -198,6 +204,8 @@ off_t __wrap_lseek64(int fd, off_t offset, int whence)
 
 bool nothing_drops;
 
+void (*before_populate)(const unsigned char *addr, size_t length);
+
 int __real_madvise(void *addr, size_t length, int advice);
 int __wrap_madvise(void *addr, size_t length, int advice);
 int __wrap_madvise(void *addr, size_t length, int advice)
@@ -210,6 +218,9 @@ int __wrap_madvise(void *addr, size_t length, int advice)
     if (nothing_drops && (advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED)) {
         errno = EINVAL;
         return -1;
+    }
+    if (before_populate && advice == MADV_POPULATE_READ && !is_mine) {
+        before_populate(addr, length);
     }
     return __real_madvise(addr, length, advice);
 }
@@ -553,7 +564,9 @@ int tear_down(void **state)
     doors.device = -1;
     doors.restricted = false;
     __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
-    direct = mappable = nothing_drops = no_poison = swapped = false;
+    direct = mappable = nothing_drops = no_poison = swapped = told_foreign = false;
+    before_populate = NULL;
+    after_mincore = NULL;
     hidden_features = 0;
     __atomic_store_n(&before_ioctl, NULL, __ATOMIC_RELAXED);
     __atomic_store_n(&record, RECORD, __ATOMIC_RELAXED);

@@ -58,7 +58,8 @@ extern off_t slow_offset; /* a page that is read slowly: SLOW_NOW once that has 
 
 #define SLOW_NOW (-2)
 
-extern off_t told_size; /* the size that each file is said to have, or -1. Atomic. */
+extern off_t told_size;   /* the size that each file is said to have, or -1. Atomic. */
+extern bool told_foreign; /* each file is said to belong to another user */
 
 /* Of the clock, in nanoseconds, while it is stopped: it goes on with each read of the file. Both atomic. */
 extern bool clock_stopped;
@@ -95,6 +96,13 @@ extern bool nothing_drops;
 
 /* mincore() finds no page in memory, as if all were swapped out. */
 extern bool swapped;
+
+/*
+ * Called before each MADV_POPULATE_READ of a handler that does not fail, and after each mincore() to change what it has
+ * found; or NULL.
+ */
+extern void (*before_populate)(const unsigned char *addr, size_t length);
+extern void (*after_mincore)(const unsigned char *addr, size_t npages, unsigned char *resident);
 
 /* The kernel does not know UFFDIO_POISON. */
 extern bool no_poison;

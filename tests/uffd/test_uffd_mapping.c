@@ -36,13 +36,18 @@ static long kib_of(const char *mapping, const char *line)
 }
 
 /* A pager whose clusters have so many pages. */
-static void show_file(struct fixture *f, uint32_t npages)
+static void make_pager(struct fixture *f, uint32_t npages)
 {
     struct pgl_advice_table table = {0};
 
     table.row[PGL_ADVICE_NORMAL].after = npages - 1;
     f->config.table = &table;
     assert_true(try_new(f));
+}
+
+static void show_file(struct fixture *f, uint32_t npages)
+{
+    make_pager(f, npages);
     assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_NORMAL));
 }
 
@@ -273,6 +278,185 @@ static void test_uffd_mapping_is_not_read_in_by_mlockall(void **state)
     assert_shows_file(f);
 }
 
+/* The pages of the file that handlers bring into the mapping, in turn, and those that mincore() finds in the cache. */
+static struct {
+    const unsigned char *bytes; /* of the mapping */
+    uint64_t npages;            /* of these, from the first one on */
+    unsigned looks;             /* atomic, as the others */
+    unsigned n;
+    struct {
+        uint64_t first, npages;
+    } brought[1024];
+} cache;
+
+static void note_brought(const unsigned char *addr, size_t length)
+{
+    if (length > 0) {
+        unsigned at = cache.n % (sizeof(cache.brought) / sizeof(*cache.brought));
+
+        cache.brought[at].first = (uint64_t)(addr - cache.bytes) / PAGE;
+        cache.brought[at].npages = length / PAGE;
+        __atomic_store_n(&cache.n, cache.n + 1, __ATOMIC_RELEASE);
+    }
+}
+
+static void tell_cached(const unsigned char *addr, size_t npages, unsigned char *resident)
+{
+    uint64_t first = (uint64_t)(addr - cache.bytes) / PAGE;
+
+    for (size_t i = 0; i < npages; i++) {
+        resident[i] = first + i < __atomic_load_n(&cache.npages, __ATOMIC_RELAXED);
+    }
+    __atomic_fetch_add(&cache.looks, 1, __ATOMIC_RELAXED);
+}
+
+/* Have so many pages be in the cache, and note what handlers do. */
+static void watch_cache(uint64_t npages)
+{
+    const char *mapping = find_mapping();
+
+    while (mapping && mapping[-1] != '\n') { /* the line begins with the address */
+        mapping--;
+    }
+    assert_non_null(mapping);
+    memset(&cache, 0, sizeof(cache));
+    cache.bytes = (const unsigned char *)strtoul(mapping, NULL, 16); /* NOLINT(performance-no-int-to-ptr) */
+    cache.npages = npages;
+    after_mincore = tell_cached;
+    before_populate = note_brought;
+}
+
+/* Touch a page, and assert that its cluster of four pages was brought, and these pages after it. */
+static void assert_reads_on(const struct fixture *f, uint64_t page, uint64_t first, uint64_t npages)
+{
+    unsigned before = __atomic_load_n(&cache.n, __ATOMIC_ACQUIRE);
+
+    assert_true(shows_page(f, page));
+    assert_int_equal(__atomic_load_n(&cache.n, __ATOMIC_ACQUIRE), before + 1 + (npages > 0));
+    assert_int_equal(cache.brought[before].first, page);
+    assert_int_equal(cache.brought[before].npages, 4);
+    if (npages > 0) {
+        assert_int_equal(cache.brought[before + 1].first, first);
+        assert_int_equal(cache.brought[before + 1].npages, npages);
+    }
+}
+
+/* Y5: none twice, and four times as many as the cluster has. Y4: none that is not in the cache. */
+static void test_uffd_mapping_of_a_sequence_is_read_on(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f, 4);
+    watch_cache(40);
+    assert_reads_on(f, 8, 0, 0);
+    assert_reads_on(f, 12, 16, 16);
+    assert_reads_on(f, 16, 32, 8);
+    assert_reads_on(f, 20, 0, 0);
+    __atomic_store_n(&cache.npages, 41, __ATOMIC_RELAXED);
+    assert_reads_on(f, 24, 40, 1);
+    __atomic_store_n(&cache.npages, NPAGES - 1, __ATOMIC_RELAXED);
+    assert_reads_on(f, 28, 41, 16);
+    assert_reads_on(f, 32, 57, 6);
+    assert_shows_file(f);
+}
+
+static void test_uffd_mapping_is_read_on_in_sequence_only(void **state)
+{
+    struct fixture *f = *state;
+
+    show_file(f, 4);
+    watch_cache(60);
+    assert_reads_on(f, 8, 0, 0);
+    assert_reads_on(f, 16, 0, 0);
+    assert_reads_on(f, 12, 0, 0);
+    assert_reads_on(f, 40, 0, 0);
+    assert_reads_on(f, 44, 48, 12);
+    assert_reads_on(f, 20, 0, 0);
+    assert_reads_on(f, 24, 28, 16);
+}
+
+/* Y4 */
+static void test_uffd_mapping_of_anothers_file_is_not_read_on(void **state)
+{
+    struct fixture *f = *state;
+
+    told_foreign = true;
+    show_file(f, 4);
+    watch_cache(60);
+    for (uint64_t page = 0; page < NPAGES; page += 4) {
+        assert_reads_on(f, page, 0, 0);
+    }
+    assert_int_equal(cache.looks, 0);
+}
+
+static void test_uffd_mapping_is_not_read_on_where_nothing_is_known(void **state)
+{
+    static const int errors[] = {EAGAIN, EFAULT, EINVAL, ENOMEM};
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
+        show_file(f, 4);
+        watch_cache(NPAGES - 1);
+        fail_theirs(CALL_MINCORE, 0, errors[i], 2);
+        assert_reads_on(f, 0, 0, 0);
+        assert_int_equal(count_fired(), 2);
+        assert_reads_on(f, 4, 8, 16);
+        assert_shows_file(f);
+        undo_map(f);
+        undo_new(f);
+    }
+}
+
+enum { MIB_PAGES = (1 << 20) / PAGE, BIG = 48 * MIB_PAGES };
+
+/* Read a part of a file of 48 MiB in clusters of 32 pages. */
+static void read_big(struct fixture *f, uint64_t npages, uint64_t ncached)
+{
+    const size_t length = (size_t)BIG * PAGE;
+    unsigned char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(memory != MAP_FAILED);
+    assert_int_equal(posix_fallocate(f->file, 0, (off_t)length), 0);
+    make_pager(f, 32);
+    assert_true(map_zeroing(f->uffd, memory, length, f->file, 0, PGL_ADVICE_NORMAL));
+    watch_cache(ncached);
+    for (uint64_t page = 0; page < npages; page += 32) {
+        assert_true(page < NPAGES ? is_page(memory + page * PAGE, page) : is_zero(memory + page * PAGE));
+    }
+    undo_new(f);
+    munmap(memory, length);
+}
+
+/* Y5: it comes to 8 MiB after the cluster, and stays there. */
+static void test_uffd_mapping_is_read_on_so_far_only(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t next = 0, end = 0;
+
+    read_big(f, 24 * MIB_PAGES, 32 * MIB_PAGES);
+    for (unsigned i = 0; i < cache.n; i++) {
+        if (cache.brought[i].first == next && cache.brought[i].npages == 32) {
+            next += 32;
+        } else {
+            assert_int_equal(cache.brought[i].first, end > next ? end : next);
+            end = cache.brought[i].first + cache.brought[i].npages;
+            assert_true(end <= next + 8 * MIB_PAGES);
+        }
+    }
+    assert_int_equal(next, 24 * MIB_PAGES);
+    assert_int_equal(end, 32 * MIB_PAGES);
+}
+
+/* Y5 */
+static void test_uffd_mapping_of_a_cached_file_costs_a_look_in_32_mib(void **state)
+{
+    struct fixture *f = *state;
+
+    read_big(f, BIG, BIG);
+    assert_int_equal(cache.n, BIG / 32);
+    assert_int_equal(cache.looks, 2);
+}
+
 static int set_up_mappable(void **state)
 {
     mappable = true;
@@ -296,6 +480,12 @@ int main(void)
         TEST(test_uffd_mapping_that_cannot_be_made_is_done_without),
         TEST(test_uffd_mapping_ends_with_its_region),
         TEST(test_uffd_mapping_is_not_read_in_by_mlockall),
+        TEST(test_uffd_mapping_of_a_sequence_is_read_on),
+        TEST(test_uffd_mapping_is_read_on_in_sequence_only),
+        TEST(test_uffd_mapping_of_anothers_file_is_not_read_on),
+        TEST(test_uffd_mapping_is_not_read_on_where_nothing_is_known),
+        TEST(test_uffd_mapping_is_read_on_so_far_only),
+        TEST(test_uffd_mapping_of_a_cached_file_costs_a_look_in_32_mib),
     };
 #undef TEST
 

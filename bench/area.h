@@ -25,6 +25,7 @@ enum {
     AREA_ENTRIES = 8192,
     AREA_TOUCHES = 1 << 22,
     AREA_SETS = 1 << 24, /* bytes */
+    AREA_NSETS = 256,
 };
 
 /* A file that a process maps. */

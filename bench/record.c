@@ -230,29 +230,43 @@ struct wanted {
     char *replay;
 };
 
-/* Hands working sets to the shim. Returns false after it has said what is wrong with them. */
-static bool give_sets(struct area *area, const char *path)
+/* Hands the sets of a file to the shim. Returns them, or NULL after it has said what is wrong. */
+static GPtrArray *give_sets(struct area *area, const char *path)
 {
-    GPtrArray *sets = sets_new();
-    bool good = sets_read(path, NULL, sets);
+    GPtrArray *sets = sets_read_combined(path, NULL);
+    bool good = !sets || sets->len <= AREA_NSETS;
 
-    for (unsigned i = 0; i < sets->len && good; i++) {
+    for (unsigned i = 0; sets && i < sets->len && good; i++) {
         size_t room = AREA_SETS - area->set_size;
         size_t size = pgl_workset_save(g_ptr_array_index(sets, i), area->sets + area->set_size, room);
 
         good = size <= room;
-        if (!good) {
-            g_printerr("pagelock-bench: %s: the sets are too large\n", path);
-        }
         area->set_size += good ? size : 0;
     }
-    g_ptr_array_unref(sets);
-    return good;
+    if (!good) {
+        g_printerr("pagelock-bench: %s: the sets are too large, or more than %d\n", path, AREA_NSETS);
+        g_clear_pointer(&sets, g_ptr_array_unref);
+    }
+    return sets;
+}
+
+/* A set that is not followed looks like one that is of no use. */
+static void warn_of_other_sets(const struct area *area, const GPtrArray *sets)
+{
+    bool known = !sets;
+
+    for (unsigned i = 0; i < objects_of(area) && !known; i++) {
+        known = sets_find(sets, area->objects[i].path);
+    }
+    if (!known) {
+        g_printerr("pagelock-bench: warning: no set is of a file that the program maps\n");
+    }
 }
 
 static int record(char *const *argv, const struct wanted *wanted, bool json)
 {
     struct area *area = area_new();
+    GPtrArray *sets = NULL;
     int status = STATUS_FAILED;
     int ended;
     uint64_t ns;
@@ -262,16 +276,23 @@ static int record(char *const *argv, const struct wanted *wanted, bool json)
     }
     area->advice = PGL_ADVICE_RANDOM; /* each first touch is a fault */
     area->records = true;
-    if (wanted->replay && !give_sets(area, wanted->replay)) {
+    if (wanted->replay) {
+        sets = give_sets(area, wanted->replay);
+    }
+    if (wanted->replay && !sets) {
         status = STATUS_USAGE;
     } else if (program_run(argv, area, false, &ended, &ns) && !program_explain(area)) {
         warn_of_losses(area);
+        warn_of_other_sets(area, sets);
         print_objects(area, json);
         status = judge(argv[0], ended);
         if ((wanted->trace && !write_trace(wanted->trace, area, argv)) ||
             (wanted->workset && !write_sets(wanted->workset, area))) {
             status = STATUS_FAILED;
         }
+    }
+    if (sets) {
+        g_ptr_array_unref(sets);
     }
     area_free(area);
     return status;

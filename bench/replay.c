@@ -158,10 +158,22 @@ static bool parse_options(int *argc, char ***argv, struct replay_options *option
 static bool read_sets(const struct named *named, struct replay_options *options)
 {
     if (named->workset_path) {
-        options->sets = sets_new();
-        return sets_read(named->workset_path, &options->costs, options->sets);
+        options->sets = sets_read_combined(named->workset_path, &options->costs);
     }
-    return true;
+    return !named->workset_path || options->sets;
+}
+
+/* A set that is not followed looks like one that is of no use. */
+static void warn_of_other_sets(const GPtrArray *sets, const struct trace *trace)
+{
+    bool known = !sets;
+
+    for (unsigned i = 0; i < trace->objects->len && !known; i++) {
+        known = sets_find(sets, g_array_index(trace->objects, struct trace_object, i).name);
+    }
+    if (!known) {
+        g_printerr("pagelock-bench: warning: no set is of an object of %s\n", trace->name);
+    }
 }
 
 static int replay_file(const struct replay_options *options, const char *path, unsigned *nkinds)
@@ -176,6 +188,9 @@ static int replay_file(const struct replay_options *options, const char *path, u
         return STATUS_USAGE;
     }
     nkinds[trace->kind]++;
+    if (trace->kind == TRACE_FAULT) {
+        warn_of_other_sets(options->sets, trace);
+    }
     status = trace->kind == TRACE_CODE ? replay_code(options, trace) : replay_fault(options, trace);
     trace_free(trace);
     return status;

@@ -60,6 +60,15 @@ bool sets_read(const char *path, const struct pgl_costs *costs, GPtrArray *sets)
     return true;
 }
 
+GPtrArray *sets_read_combined(const char *path, const struct pgl_costs *costs)
+{
+    GPtrArray *sets = sets_new();
+    GPtrArray *combined = sets_read(path, costs, sets) ? sets_combine(sets, 1, costs) : NULL;
+
+    g_ptr_array_unref(sets);
+    return combined;
+}
+
 bool sets_write(const char *path, const GPtrArray *sets)
 {
     GByteArray *bytes = g_byte_array_new();

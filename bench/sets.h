@@ -13,6 +13,9 @@
 /* Appends the sets of a file. Returns false after it has said what is wrong with it. */
 bool sets_read(const char *path, const struct pgl_costs *costs, GPtrArray *sets);
 
+/* The sets of a file, with those of each name combined into one. Returns NULL after it has said what is wrong. */
+GPtrArray *sets_read_combined(const char *path, const struct pgl_costs *costs);
+
 /* Replaces a file as a whole, or says why not. */
 bool sets_write(const char *path, const GPtrArray *sets);
 

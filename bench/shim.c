@@ -33,7 +33,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { MAX_FILES = 256, MAX_SETS = 256, FIRST_FD = 200 };
+enum { MAX_FILES = 256, FIRST_FD = 200 };
 
 /* A file of which this process has shown a part. */
 struct file {
@@ -50,7 +50,7 @@ static struct {
     pthread_mutex_t lock; /* of the files */
     struct file files[MAX_FILES];
     unsigned nfiles;
-    struct pgl_workset *sets[MAX_SETS];
+    struct pgl_workset *sets[AREA_NSETS];
     unsigned nsets;
 } shim = {.once = PTHREAD_ONCE_INIT, .lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -90,7 +90,7 @@ static void load_sets(void)
     const struct area *area = shim.area;
     size_t at = 0, used;
 
-    while (at < area->set_size && shim.nsets < MAX_SETS) {
+    while (at < area->set_size && shim.nsets < AREA_NSETS) {
         struct pgl_workset *set = pgl_workset_load(area->sets + at, area->set_size - at, NULL, &used, NULL);
 
         if (!set) {

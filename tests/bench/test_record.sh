@@ -136,6 +136,19 @@ a_program_runs_with_the_sets_of_another_run() {
     [ "$(touches)" = '5 50 8 ' ] || fail "with its set: touched $(touches)"
 }
 
+# A file may have sets of several runs of one program, as cat makes it.
+sets_of_one_file_are_followed_together() {
+    recorded '5 6 7 ' 5 6 7
+    cp "$dir/set" "$dir/one"
+    recorded '60 61 ' 60 61
+    cat "$dir/one" "$dir/set" >"$dir/runs"
+    recorded '5 6 7 60 61 ' 5 6 7 60 61
+    "$bench" replay --policy none --workset "$dir/runs" --format=json "$dir/trace.gz" | grep -q '"requests":2,' ||
+        fail "a replay with the sets of two runs does not take two requests"
+    "$bench" record --trace "$dir/trace.gz" --replay "$dir/runs" -- "$mapped" "$dir/file" 5 6 7 60 61 >"$dir/out" 2>&1
+    [ "$(touches)" = '5 60 ' ] || fail "with the sets of two runs: touched $(touches)"
+}
+
 # says MESSAGE STATUS ARGUMENT...
 says() {
     message=$1
@@ -143,6 +156,36 @@ says() {
     shift 2
     "$bench" "$@" >"$dir/out" 2>"$dir/err"
     [ $? -eq "$status" ] && grep -qF "$message" "$dir/err" || fail "$* said: $(cat "$dir/err")"
+}
+
+sets_of_other_files_are_named() {
+    of_object="no set is of an object of"
+    of_file="no set is of a file that the program maps"
+    cp "$dir/file" "$dir/other"
+    "$bench" record --trace "$dir/other.gz" --workset "$dir/others" -- "$mapped" "$dir/other" 5 >"$dir/out"
+    says "$of_object" 0 replay --policy none --workset "$dir/set" "$dir/other.gz"
+    "$bench" replay --policy none --workset "$dir/others" "$dir/other.gz" >"$dir/out" 2>"$dir/err"
+    grep -F "$of_object" "$dir/err" && fail "a warning about the set of the trace's object"
+    says "$of_file" 0 record --trace "$dir/x" --replay "$dir/others" -- "$mapped" "$dir/file" 5
+    "$bench" record --trace "$dir/x" --replay "$dir/others" -- "$mapped" "$dir/other" 5 >"$dir/out" 2>"$dir/err"
+    grep -F "$of_file" "$dir/err" && fail "a warning about the set of the program's file"
+}
+
+# sets N FILE: sets of N files
+sets() {
+    awk -v n="$1" 'BEGIN {
+        print "# pagelock-trace 1 kind=fault page_bits=12"
+        for (i = 0; i < n; i++) { print "# object " i " 1 file" i }
+        for (i = 0; i < n; i++) { print i " " i " 0 r" }
+    }' | gzip >"$dir/files.gz"
+    "$bench" workset --output "$2" "$dir/files.gz" >"$dir/out" || fail "no sets of $1 files: $(cat "$dir/out")"
+}
+
+more_sets_than_there_is_room_for_are_refused() {
+    sets 256 "$dir/files"
+    says "no set is of a file" 0 record --trace "$dir/x" --replay "$dir/files" -- "$mapped" "$dir/file" 5
+    sets 257 "$dir/files"
+    says "more than 256" 2 record --trace "$dir/x" --replay "$dir/files" -- "$mapped" "$dir/file" 5
 }
 
 wrong_usage_and_damage_are_named() {
@@ -181,5 +224,8 @@ what_cannot_be_written_is_said_before_the_program_runs
 a_page_that_is_touched_again_counts_once
 the_trace_and_the_set_are_what_the_commands_read
 a_program_runs_with_the_sets_of_another_run
+sets_of_one_file_are_followed_together
+sets_of_other_files_are_named
+more_sets_than_there_is_room_for_are_refused
 wrong_usage_and_damage_are_named
 exit $failed

@@ -14,6 +14,7 @@
  *              and a request may find that all its pages were brought by the answers to others.
  *              N8: the answer of a request's page is counted once: after the page has been installed, and before
  *              the driver knows and the thread is woken. A fault that finds its request unanswered wakes its thread.
+ *              The answer of a prefetch is not counted, because no thread waits for it.
  *              (test_uffd_late_*)
  * PROGRESS     Each page of a request is answered at the request's end at the latest, or rolled back at the pager's.
  */
@@ -161,6 +162,7 @@ static int send_to_source(struct pgl_delivery *delivery, const struct pgl_reques
         .addr = delivery->addr,
         .start_ns = delivery->start_ns,
         .refs = 2,
+        .answered = delivery->answered, /* as of a prefetch, for which no thread waits */
     };
     pgl_object_ref(wanted->object);
     pgl_space_hold(uffd, delivery->space);

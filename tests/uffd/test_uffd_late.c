@@ -315,6 +315,23 @@ static void test_uffd_late_thread_of_a_callback_in_a_batch_is_not_raised(void **
     assert_not_raised(*state, SCHED_BATCH);
 }
 
+/* No thread waits for the page of its request, and no time of it is in the figures. */
+static void test_uffd_late_prefetch_is_no_fault(void **state)
+{
+    struct fixture *f = *state;
+
+    __atomic_store_n(&source.at_once, true, __ATOMIC_RELAXED);
+    map_late(f);
+    assert_true(pgl_uffd_prefetch(f->uffd, f->memory + 100 * PAGE, 100 * PAGE));
+    assert_pages(f->memory + 100 * PAGE, 100, 100);
+    assert_int_equal(count_requests(), 2);
+    assert_count(f, prefetches, 2);
+    assert_count(f, pages_prefetched, 100);
+    assert_count(f, faults, 0);
+    assert_count(f, ns_total, 0);
+    assert_count(f, ns_max, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_source, tear_down_source)
@@ -329,6 +346,7 @@ int main(void)
         TEST(test_uffd_late_bytes_count_in_whole_pages),
         TEST(test_uffd_late_zeros_may_be_supplied),
         TEST(test_uffd_late_page_is_written_to),
+        TEST(test_uffd_late_prefetch_is_no_fault),
         TEST(test_uffd_late_thread_of_a_callback_is_not_raised),
         TEST(test_uffd_late_thread_of_a_callback_in_a_batch_is_not_raised),
     };

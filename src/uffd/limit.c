@@ -355,11 +355,13 @@ void pgl_limit_make_room(struct pgl_uffd *uffd, struct pgl_object *object, uint6
 void pgl_limit_enforce(struct pgl_uffd *uffd, struct pgl_object *object)
 {
     struct pgl_limit *limit = limit_of(object);
-    uint64_t rounds, index;
+    uint64_t rounds = 0, index;
 
-    pthread_mutex_lock(&limit->lock);
-    rounds = limit->nclean / REFUSALS + 1; /* a page that is refused is not tried again before all others */
-    pthread_mutex_unlock(&limit->lock);
+    if (limit) {
+        pthread_mutex_lock(&limit->lock);
+        rounds = limit->nclean / REFUSALS + 1; /* a page that is refused is not tried again before all others */
+        pthread_mutex_unlock(&limit->lock);
+    }
     for (; rounds > 0 && find_surplus(limit, 0, 1, &index) > 0; rounds--) {
         pgl_limit_make_room(uffd, object, 0);
     }

@@ -33,7 +33,7 @@ void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager
  */
 void pgl_limit_make_room(struct pgl_uffd *uffd, struct pgl_object *object, uint64_t coming);
 
-/* The same of a region that has a limit, however many pages the kernel refuses. */
+/* The same, however many pages the kernel refuses. */
 void pgl_limit_enforce(struct pgl_uffd *uffd, struct pgl_object *object);
 
 /* Whether a region has a limit that can be changed. The layout is locked. */

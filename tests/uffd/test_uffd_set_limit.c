@@ -265,6 +265,62 @@ static void test_uffd_limit_lowered_though_calls_fail(void **state)
     finish(f, memory);
 }
 
+static __thread void (*when_unlocked)(struct fixture *f); /* called once, with `changed` */
+static __thread unsigned nlocked;
+static struct fixture *changed;
+
+int __real_pthread_rwlock_rdlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_rdlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_rdlock(pthread_rwlock_t *lock)
+{
+    nlocked++;
+    return __real_pthread_rwlock_rdlock(lock);
+}
+
+int __real_pthread_rwlock_wrlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t *lock)
+{
+    nlocked++;
+    return __real_pthread_rwlock_wrlock(lock);
+}
+
+int __real_pthread_rwlock_unlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_unlock(pthread_rwlock_t *lock);
+int __wrap_pthread_rwlock_unlock(pthread_rwlock_t *lock)
+{
+    int error = __real_pthread_rwlock_unlock(lock);
+
+    if (--nlocked == 0 && when_unlocked) {
+        void (*call)(struct fixture *) = when_unlocked;
+
+        when_unlocked = NULL;
+        call(changed);
+    }
+    return error;
+}
+
+static void map_without_limit(struct fixture *f)
+{
+    assert_true(pgl_uffd_unmap(f->uffd, region, PAGES * PAGE));
+    assert_true(map_limited(f, region, PGL_ADVICE_RANDOM, 0));
+}
+
+/* Another thread maps a region without a limit between the new limit and the look at what has to go. */
+static void test_uffd_limit_is_set_while_the_region_becomes_one_without(void **state)
+{
+    struct fixture *f = *state;
+    START(memory, f, PGL_ADVICE_RANDOM, 1)
+
+    region = memory;
+    changed = f;
+    when_unlocked = map_without_limit;
+    assert_true(set_limit(f, memory, HIGH));
+    read_from(memory, 0);
+    assert_int_equal(count_resident(memory, PAGES), PAGES);
+    finish(f, memory);
+}
+
 struct world {
     struct fixture *f;
     unsigned char *memory;
@@ -323,6 +379,7 @@ int main(void)
         TEST(test_uffd_limit_lowered_after_all_memory_was_locked),
         TEST(test_uffd_limit_lowered_moves_many_pages_at_a_time),
         TEST(test_uffd_limit_lowered_though_calls_fail),
+        TEST(test_uffd_limit_is_set_while_the_region_becomes_one_without),
         TEST(test_uffd_limit_set_again_and_again_loses_no_write),
     };
 #undef TEST

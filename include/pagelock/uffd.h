@@ -683,7 +683,7 @@ PGL_API uint64_t pgl_uffd_adopt(struct pgl_uffd *uffd, int fd, const struct pgl_
  * pgl_uffd_disown - end what pgl_uffd_adopt() began
  * @process: the number that it returned; it stands for nothing afterwards
  *
- * The pager closes its descriptors of the userfaultfd, those of the process's children too, and lets go of the sources.
+ * The pager closes its descriptors of the userfaultfd, those of the process's children too, and releases the sources.
  * If no other descriptor of a userfaultfd is open anywhere, its memory is ordinary from then on: threads that wait go
  * on with zeros. If the process has kept one, its threads wait, and whoever adopts it next serves them. pgl_uffd_free()
  * does the same for all processes.

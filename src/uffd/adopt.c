@@ -182,7 +182,7 @@ bool pgl_uffd_disown(struct pgl_uffd *uffd, uint64_t process)
                 pthread_cond_wait(&uffd->unused, &uffd->lock);
             }
             pgl_space_unregister(uffd, space);
-            pgl_space_unref(uffd, space);
+            pgl_space_unref_locked(uffd, space);
             space = next;
         }
     }

@@ -63,7 +63,7 @@ void pgl_bad_page_wake_all(struct pgl_uffd *uffd)
 
         __atomic_store_n(&uffd->bad_pages, page->next, __ATOMIC_RELAXED);
         ioctl(page->space->fd, UFFDIO_WAKE, &range);
-        pgl_space_unref(uffd, page->space);
+        pgl_space_unref_locked(uffd, page->space);
         pgl_arena_heap_ops.free(&uffd->arena, page);
     }
 }

@@ -39,9 +39,9 @@ extern const struct pgl_pager_ops pgl_late_pager_ops;
 void pgl_request_close(struct pgl_uffd *uffd);
 
 /*
- * Let go of what requests hold of the pager. Returns false when the last pgl_uffd_request_end() is to free the pager.
+ * Release what requests hold of the pager. Returns false when the last pgl_uffd_request_end() is to free the pager.
  */
-bool pgl_request_let_go(struct pgl_uffd *uffd);
+bool pgl_request_release_all(struct pgl_uffd *uffd);
 
 /* The error of a request, and whether its page was answered. */
 int pgl_request_error(const struct pgl_uffd_request *request);

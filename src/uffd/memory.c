@@ -140,7 +140,7 @@ static int check_private(const struct uffdio_range *range)
     return error != 0 ? error : undo_error;
 }
 
-/* Whether some mapping of a range is shared, and some is private; and whether the kernel has told of all. */
+/* Whether some mapping of a range is shared, and some is private; and whether all are known. */
 struct sharing {
     struct uffdio_range range;
     bool shared, private, known;

@@ -96,13 +96,13 @@ bool pgl_request_was_answered(const struct pgl_uffd_request *request)
 }
 
 /* Release what a request holds of the pager. No lock is held. */
-static void let_go(struct pgl_uffd_request *request)
+static void release(struct pgl_uffd_request *request)
 {
     struct pgl_uffd *uffd = request->pager;
 
     if (request->space) {
         pgl_object_unref(request->wanted.object);
-        pgl_space_let_go(uffd, request->space);
+        pgl_space_unref(uffd, request->space);
         request->space = NULL;
     }
 }
@@ -117,14 +117,14 @@ static void unlink_request(struct pgl_uffd_request *request)
     request->pager->late.nrequests--;
 }
 
-bool pgl_request_let_go(struct pgl_uffd *uffd)
+bool pgl_request_release_all(struct pgl_uffd *uffd)
 {
     struct pgl_late *late = &uffd->late;
     struct pgl_uffd_request *next;
     bool none;
 
     for (struct pgl_uffd_request *request = late->requests; request; request = request->next) {
-        let_go(request); /* the list does not change between pgl_request_close() and `freed` */
+        release(request); /* the list does not change between pgl_request_close() and `freed` */
     }
     pthread_mutex_lock(&late->lock);
     for (struct pgl_uffd_request *request = late->requests; request; request = next) {
@@ -146,7 +146,7 @@ static int send_to_source(struct pgl_delivery *delivery, const struct pgl_reques
     const struct pgl_shown *shown = wanted->object->config.pager;
     struct pgl_uffd *uffd = delivery->pager;
     struct pgl_uffd_request *request = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*request));
-    const struct pgl_uffd_wanted told = {
+    const struct pgl_uffd_wanted in_bytes = {
         .offset = wanted->range.first * uffd->page_size,
         .length = (wanted->range.last - wanted->range.first + 1) * uffd->page_size,
         .demand = wanted->pager_demand * uffd->page_size,
@@ -165,7 +165,7 @@ static int send_to_source(struct pgl_delivery *delivery, const struct pgl_reques
         .answered = delivery->answered, /* as of a prefetch, for which no thread waits */
     };
     pgl_object_ref(wanted->object);
-    pgl_space_hold(uffd, delivery->space);
+    pgl_space_ref(uffd, delivery->space);
     pthread_mutex_lock(&uffd->late.lock);
     request->next = uffd->late.requests;
     request->link = &uffd->late.requests;
@@ -182,7 +182,7 @@ static int send_to_source(struct pgl_delivery *delivery, const struct pgl_reques
     delivery->asked = request;
     delivery->claim = &request->answered;
     pgl_count(&uffd->stats.requests, 1);
-    shown->source->from.request(shown->source->from.arg, request, &told);
+    shown->source->from.request(shown->source->from.arg, request, &in_bytes);
     return 0;
 }
 
@@ -205,7 +205,7 @@ static int late_data_request(void *pager, const struct pgl_request *wanted)
     if (pgl_shown_was_given_back(shown, wanted->pager_demand, 1)) {
         int error = pgl_delivery_bring(delivery, wanted, wanted->pager_demand, &run);
 
-        return error != 0 ? error : EAGAIN; /* takes back what was not answered */
+        return error != 0 ? error : EAGAIN; /* the driver removes the marks that are left */
     }
     return send_to_source(delivery, wanted);
 }
@@ -363,13 +363,13 @@ void pgl_uffd_request_end(struct pgl_uffd_request *request)
         pthread_mutex_lock(&uffd->late.lock);
         unlink_request(request);
         pthread_mutex_unlock(&uffd->late.lock);
-        let_go(request);
+        release(request);
         pgl_request_unref(request);
         leave(uffd);
         return;
     }
     pthread_mutex_lock(&uffd->late.lock);
-    request->ended = true; /* N6: pgl_request_let_go() frees it, or has let go of everything else */
+    request->ended = true; /* N6: pgl_request_release_all() frees it, or has released everything else */
     if (uffd->late.freed) {
         unlink_request(request);
         pgl_request_unref(request);

@@ -362,7 +362,7 @@ static size_t serve(struct pgl_handler *handler, uint64_t number, size_t max)
                          handler->last_thread != 0 ? handler->answered_ns : 0);
     }
     if (space) {
-        pgl_space_let_go(uffd, space);
+        pgl_space_unref(uffd, space);
     }
     return n;
 }

@@ -75,7 +75,7 @@ struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd)
     return space;
 }
 
-void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space)
+void pgl_space_unref_locked(struct pgl_uffd *uffd, struct pgl_space *space)
 {
     space->refs--;
     if (space->refs == 1 && space->process != 0) {
@@ -88,17 +88,17 @@ void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space)
     }
 }
 
-void pgl_space_hold(struct pgl_uffd *uffd, struct pgl_space *space)
+void pgl_space_ref(struct pgl_uffd *uffd, struct pgl_space *space)
 {
     pthread_mutex_lock(&uffd->lock);
     space->refs++;
     pthread_mutex_unlock(&uffd->lock);
 }
 
-void pgl_space_let_go(struct pgl_uffd *uffd, struct pgl_space *space)
+void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space)
 {
     pthread_mutex_lock(&uffd->lock);
-    pgl_space_unref(uffd, space);
+    pgl_space_unref_locked(uffd, space);
     pthread_mutex_unlock(&uffd->lock);
 }
 
@@ -195,7 +195,7 @@ void pgl_space_drop(struct pgl_uffd *uffd, struct pgl_space **link)
     struct pgl_space *space = *link;
 
     pgl_space_unlink(uffd, link);
-    pgl_space_unref(uffd, space);
+    pgl_space_unref_locked(uffd, space);
 }
 
 void pgl_space_drop_ended(struct pgl_uffd *uffd)

@@ -152,7 +152,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     }
     pgl_meter_fini(&uffd->meter);
     free(uffd->handlers);
-    freed = pgl_request_let_go(uffd); /* otherwise another thread may free the pager from here on */
+    freed = pgl_request_release_all(uffd); /* otherwise another thread may free the pager from here on */
     if (freed) {
         pgl_uffd_destroy(uffd);
     }

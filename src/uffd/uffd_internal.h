@@ -349,12 +349,10 @@ void pgl_uffd_unlock(struct pgl_uffd *uffd);
  */
 struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd);
 
-/* The pager's lock is held. */
+/* Add a reference, and drop one. No lock is held; for the last function the pager's is. */
+void pgl_space_ref(struct pgl_uffd *uffd, struct pgl_space *space);
 void pgl_space_unref(struct pgl_uffd *uffd, struct pgl_space *space);
-
-/* Add a reference, and drop it. No lock is held. */
-void pgl_space_hold(struct pgl_uffd *uffd, struct pgl_space *space);
-void pgl_space_let_go(struct pgl_uffd *uffd, struct pgl_space *space);
+void pgl_space_unref_locked(struct pgl_uffd *uffd, struct pgl_space *space);
 
 /* Take a space off the list. Handlers that work on it still hold it. The pager's lock is held. */
 void pgl_space_drop(struct pgl_uffd *uffd, struct pgl_space **link);

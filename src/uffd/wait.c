@@ -65,7 +65,7 @@ struct pgl_wait *pgl_wait_new(const struct pgl_delivery *delivery, const struct 
     wait->delivery = *delivery;
     wait->args = *args;
     wait->args.cookie = &wait->delivery;
-    pgl_space_hold(uffd, delivery->space);
+    pgl_space_ref(uffd, delivery->space);
     pthread_mutex_lock(&late->lock);
     wait->next = late->waits;
     wait->link = &late->waits;
@@ -93,7 +93,7 @@ void pgl_wait_free(struct pgl_wait *wait)
     if (wait->delivery.placed) {
         pgl_object_unref(wait->delivery.place.object);
     }
-    pgl_space_let_go(uffd, wait->delivery.space);
+    pgl_space_unref(uffd, wait->delivery.space);
     pgl_fault_fini(&wait->fault);
     pgl_arena_heap_ops.free(&uffd->arena, wait);
 }

@@ -199,7 +199,7 @@ struct pgl_uffd_stats {
 };
 
 /**
- * pgl_uffd_new - open a userfaultfd and start its handler threads
+ * pgl_uffd_new() - open a userfaultfd and start its handler threads
  * @config: borrowed for the call
  *
  * The threads take no signals.
@@ -222,7 +222,7 @@ struct pgl_uffd_stats {
 PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
 
 /**
- * pgl_uffd_explain - say what to do about an error of pgl_uffd_new() or pgl_uffd_map_region()
+ * pgl_uffd_explain() - say what to do about an error of pgl_uffd_new() or pgl_uffd_map_region()
  * @error: the errno
  *
  * Returns a sentence such as "userfaultfd is not permitted: ..." that names what to set.
@@ -233,7 +233,7 @@ PGL_API struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config);
 PGL_API const char *pgl_uffd_explain(int error);
 
 /**
- * pgl_uffd_free - stop the handler threads, then release every region
+ * pgl_uffd_free() - stop the handler threads, then release every region
  * @uffd: may be NULL
  *
  * Faults that wait when it is called are answered first, except those of bad pages, those that wait for the answer of a
@@ -377,7 +377,7 @@ struct pgl_uffd_region {
 };
 
 /**
- * pgl_uffd_map_region - fill a range of memory when it is touched
+ * pgl_uffd_map_region() - fill a range of memory when it is touched
  * @region: borrowed for the call
  *
  * The memory shows its source from now on. Its former contents are dropped, as by mmap() with MAP_FIXED. That includes
@@ -435,7 +435,7 @@ struct pgl_uffd_region {
 PGL_API bool pgl_uffd_map_region(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
 
 /**
- * pgl_uffd_map - fill a range of memory from a file
+ * pgl_uffd_map() - fill a range of memory from a file
  * @addr, @length: page-aligned; private anonymous memory of this process
  * @fd: a regular file, open for reading
  * @offset: page-aligned; the byte of the file that is seen at @addr
@@ -459,7 +459,7 @@ PGL_API bool pgl_uffd_map(struct pgl_uffd *uffd, void *addr, size_t length, int 
  */
 
 /**
- * pgl_uffd_request_supply - supply bytes, those that are wanted and others
+ * pgl_uffd_request_supply() - supply bytes, those that are wanted and others
  * @offset, @length: of the source; only whole pages among them are used
  * @data: the bytes, in memory that needs no pager; NULL: zeros
  *
@@ -476,7 +476,7 @@ PGL_API bool pgl_uffd_request_supply(struct pgl_uffd_request *request, uint64_t 
                                      uint64_t length);
 
 /**
- * pgl_uffd_request_fail - say that bytes cannot be had
+ * pgl_uffd_request_fail() - say that bytes cannot be had
  * @offset, @length: of the source; each page that was wanted by this request and lies in it, even in part, has failed
  * @error: an errno, for the failed() callback
  *
@@ -487,7 +487,7 @@ PGL_API bool pgl_uffd_request_supply(struct pgl_uffd_request *request, uint64_t 
 PGL_API void pgl_uffd_request_fail(struct pgl_uffd_request *request, uint64_t offset, uint64_t length, int error);
 
 /**
- * pgl_uffd_request_is_wanted - whether any page of a request is still wanted
+ * pgl_uffd_request_is_wanted() - whether any page of a request is still wanted
  *
  * It is not if the answers to other requests have brought all its pages, or if the pager or the process has ended.
  *
@@ -496,7 +496,7 @@ PGL_API void pgl_uffd_request_fail(struct pgl_uffd_request *request, uint64_t of
 PGL_API bool pgl_uffd_request_is_wanted(struct pgl_uffd_request *request);
 
 /**
- * pgl_uffd_request_end - end a request
+ * pgl_uffd_request_end() - end a request
  *
  * Pages that have no answer have failed, with the error of the last pgl_uffd_request_fail(), or with ENODATA.
  *
@@ -505,19 +505,20 @@ PGL_API bool pgl_uffd_request_is_wanted(struct pgl_uffd_request *request);
 PGL_API void pgl_uffd_request_end(struct pgl_uffd_request *request);
 
 /**
- * pgl_uffd_unmap - release a range; it stays mapped as plain anonymous memory
+ * pgl_uffd_unmap() - release a range; it stays mapped as plain anonymous memory
  * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map_region()
  *
  * Memory that mremap() added to a region is no part of it; pgl_uffd_free() says what becomes of that.
  *
  * Locks:    entry: none. The caller touches no absent page of the range meanwhile.
+ * Blocks:   while handlers install pages.
  * Errors:   false with errno EINVAL: not page-aligned; ENOENT: part of it is not mapped here; the errors of
  *           UFFDIO_UNREGISTER: nothing was changed; ENOMEM: call it again.
  */
 PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
 
 /**
- * pgl_uffd_advise - set the advice of a range, also while threads fault on it
+ * pgl_uffd_advise() - set the advice of a range, also while threads fault on it
  * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map_region()
  *
  * Locks:    entry: none.
@@ -527,7 +528,7 @@ PGL_API bool pgl_uffd_unmap(struct pgl_uffd *uffd, void *addr, size_t length);
 PGL_API bool pgl_uffd_advise(struct pgl_uffd *uffd, void *addr, size_t length, enum pgl_advice advice);
 
 /**
- * pgl_uffd_set_limit - set how many pages of a region stay in memory, also while threads fault on it
+ * pgl_uffd_set_limit() - set how many pages of a region stay in memory, also while threads fault on it
  * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map_region() with a limit. The limit is of each whole
  *      region that has a part in the range
  * @limit: as in struct pgl_uffd_region; 0: all pages stay
@@ -554,9 +555,9 @@ struct pgl_uffd_range {
 };
 
 /**
- * pgl_uffd_dirty_take - report the pages that were written, and protect them again
- * @rest: in: the memory to look at, all of it mapped by pgl_uffd_map(); out: the part that was not looked at, because
- *      the answer is full
+ * pgl_uffd_dirty_take() - report the pages that were written, and protect them again
+ * @rest: in: the memory to look at, all of it mapped by pgl_uffd_map_region(); out: the part that was not looked at,
+ *      because the answer is full
  * @written: receives ranges in ascending order
  * @nwritten: the room for them, at least 1
  *
@@ -595,9 +596,9 @@ PGL_API ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range
                                     size_t nwritten);
 
 /**
- * pgl_uffd_watch - have each page reported that a fault on a region asks for
- * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map(). The watch is of each whole region that has a
- *      part in the range, and of the region in forked children that are followed
+ * pgl_uffd_watch() - have each page reported that a fault on a region asks for
+ * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map_region(). The watch is of each whole region that
+ *      has a part in the range, and of the region in forked children that are followed
  * @touched: as for pgl_object_watch(), with a page of the region's source. NULL ends the watch
  * @arg: handed to @touched; outlives the watch. If the region is unmapped before the watch was ended, the watch goes on
  *      in forked children until pgl_uffd_free()
@@ -613,7 +614,7 @@ PGL_API bool pgl_uffd_watch(struct pgl_uffd *uffd, void *addr, size_t length,
                             void (*touched)(void *arg, uint64_t index) PGL_NOEXCEPT, void *arg);
 
 /**
- * pgl_uffd_set_workset - have the faults of a region ask for whole clusters of a working set
+ * pgl_uffd_set_workset() - have the faults of a region ask for whole clusters of a working set
  * @addr, @length: as for pgl_uffd_watch()
  * @workset: of pages of the region's source; borrowed until the pager is freed, or without follow_forks until another
  *      set was set for each region that has it; NULL: none
@@ -627,8 +628,8 @@ PGL_API bool pgl_uffd_watch(struct pgl_uffd *uffd, void *addr, size_t length,
 PGL_API bool pgl_uffd_set_workset(struct pgl_uffd *uffd, void *addr, size_t length, const struct pgl_workset *workset);
 
 /**
- * pgl_uffd_prefetch - bring the absent pages of a range before they are touched
- * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map()
+ * pgl_uffd_prefetch() - bring the absent pages of a range before they are touched
+ * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map_region()
  *
  * The calling thread brings them in ascending order, 64 at a time, and waits for pages that are on
  * their way already. A fault on any page is served meanwhile; on a page of the cluster that is being brought it waits
@@ -644,7 +645,7 @@ PGL_API bool pgl_uffd_set_workset(struct pgl_uffd *uffd, void *addr, size_t leng
 PGL_API bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t length);
 
 /**
- * pgl_uffd_adopt - fill the memory of another process, which has sent its userfaultfd
+ * pgl_uffd_adopt() - fill the memory of another process, which has sent its userfaultfd
  * @fd: the userfaultfd, after UFFDIO_API. The caller may close it after the call. It does not block from then on
  *      (O_NONBLOCK), also not for the process that has made it. Before Linux 6.10 a process that undoes this again and
  *      again can make handlers wait, and with them the other processes
@@ -668,7 +669,9 @@ PGL_API bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t l
  * Returns a number that stands for the process and its children, or 0 with errno.
  *
  * Locks:    entry: none; not from the failed() callback.
- * Errors:   ENOTSUP: the pager has write_protect, track_dirty or PGL_UFFD_SIGBUS, or a region has a limit;
+ * Errors:   ENOTSUP: the pager has write_protect, track_dirty or PGL_UFFD_SIGBUS, or a region has a limit; EOPNOTSUPP:
+ *           the kernel has no PGL_UFFD_POISON; or a region has PGL_UFFD_ZEROS with PGL_UFFD_SHARED, or
+ *           PGL_UFFD_CALLBACK with PGL_UFFD_HUGE;
  *           EBADF, ENOTTY: no userfaultfd;
  *           EINVAL: no region; a region that is empty or not aligned; what is EINVAL for pgl_uffd_map_region(); a
  *           userfaultfd before UFFDIO_API; huge pages that are not said to be, or the other way round;
@@ -680,7 +683,7 @@ PGL_API bool pgl_uffd_prefetch(struct pgl_uffd *uffd, const void *addr, size_t l
 PGL_API uint64_t pgl_uffd_adopt(struct pgl_uffd *uffd, int fd, const struct pgl_uffd_region *regions, size_t nregions);
 
 /**
- * pgl_uffd_disown - end what pgl_uffd_adopt() began
+ * pgl_uffd_disown() - end what pgl_uffd_adopt() began
  * @process: the number that it returned; it stands for nothing afterwards
  *
  * The pager closes its descriptors of the userfaultfd, those of the process's children too, and releases the sources.
@@ -696,7 +699,7 @@ PGL_API uint64_t pgl_uffd_adopt(struct pgl_uffd *uffd, int fd, const struct pgl_
 PGL_API bool pgl_uffd_disown(struct pgl_uffd *uffd, uint64_t process);
 
 /**
- * pgl_uffd_get_stats - read the figures of a pager
+ * pgl_uffd_get_stats() - read the figures of a pager
  * @stats: filled in
  *
  * Each figure is exact, as far as struct pgl_uffd_stats says. They are read one by one.
@@ -707,7 +710,7 @@ PGL_API bool pgl_uffd_disown(struct pgl_uffd *uffd, uint64_t process);
 PGL_API void pgl_uffd_get_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats);
 
 /**
- * pgl_uffd_quantile - the time that a share of the faults did not exceed
+ * pgl_uffd_quantile() - the time that a share of the faults did not exceed
  * @latency: PGL_UFFD_BUCKETS buckets, such as the latency_read of struct pgl_uffd_stats, or a sum of several
  * @permille: the share: 500 for the median, 990 for the 99th percentile
  *

@@ -144,33 +144,45 @@ static bool set_flags(int fd)
     return fcntl(fd, F_SETFL, O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
 }
 
+static void open_spare(struct pgl_uffd *uffd)
+{
+    if (uffd->spare < 0) {
+        uffd->spare = pgl_event_open_spare();
+    }
+}
+
 /*
- * Serve a forked child, whose faults come to a userfaultfd of its own. The child has inherited the resident pages. Its
- * objects begin empty.
+ * Add the space of a forked child, whose faults come to a userfaultfd of its own. Returns NULL if it cannot be served:
+ * a spare descriptor comes first, because the next event has to be read, too.
  */
+static struct pgl_space *add_child(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
+{
+    struct pgl_space *child;
+
+    open_spare(uffd);
+    if (uffd->spare < 0 || (parent->process != 0 && !set_flags(fd))) {
+        close(fd);
+        open_spare(uffd);
+        return NULL;
+    }
+    child = pgl_space_add(uffd, fd);
+    if (child) {
+        child->process = parent->process;
+    }
+    return child;
+}
+
+/* Serve a forked child. It has inherited the resident pages. Its objects begin empty. */
 static void follow(struct pgl_uffd *uffd, const struct pgl_space *parent, int fd)
 {
     struct pgl_map_entry entry;
-    bool usable = parent->process == 0 || set_flags(fd);
     struct pgl_space *child;
     uint64_t first = 0;
 
     pgl_count(&uffd->stats.forks, 1);
     pgl_space_drop_ended(uffd);
-    if (uffd->spare < 0) {
-        uffd->spare = pgl_event_open_spare();
-    }
-    if (uffd->spare < 0 || !usable) { /* keep the descriptor for the next event, which has to be read, too */
-        close(fd);
-        uffd->spare = uffd->spare < 0 ? pgl_event_open_spare() : uffd->spare;
-        child = NULL;
-    } else {
-        child = pgl_space_add(uffd, fd);
-    }
+    child = add_child(uffd, parent, fd);
     pgl_count(&uffd->stats.errors, !child);
-    if (child) {
-        child->process = parent->process;
-    }
     while (child && pgl_space_next_part(parent, &first, UINT64_MAX - 1, &entry)) {
         struct pgl_object *object = childs_object(uffd, parent, child, &entry);
 

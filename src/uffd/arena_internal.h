@@ -24,6 +24,19 @@ struct pgl_arena {
 /* The heap that these functions take is a struct pgl_arena. */
 extern const struct pgl_heap_ops pgl_arena_heap_ops;
 
+/* Returns a block of zeros, or NULL. */
+static inline void *pgl_arena_alloc(struct pgl_arena *arena, size_t size)
+{
+    return pgl_arena_heap_ops.alloc(arena, size);
+}
+
+static inline void pgl_arena_free(struct pgl_arena *arena, void *block)
+{
+    if (block) {
+        pgl_arena_heap_ops.free(arena, block);
+    }
+}
+
 bool pgl_arena_init(struct pgl_arena *arena);
 
 /* Free all blocks but those of more than 64 KiB. */

@@ -38,7 +38,7 @@ bool pgl_bad_page_is_listed(struct pgl_uffd *uffd, const struct pgl_space *space
 bool pgl_bad_page_add(struct pgl_uffd *uffd, struct pgl_space *space, uint64_t addr)
 {
     const struct itimerspec pause = {.it_value = {0, PGL_UFFD_PAUSE_US * 1000L}};
-    struct pgl_bad_page *page = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*page));
+    struct pgl_bad_page *page = pgl_arena_alloc(&uffd->arena, sizeof(*page));
 
     if (!page) {
         return false;
@@ -64,7 +64,7 @@ void pgl_bad_page_wake_all(struct pgl_uffd *uffd)
         __atomic_store_n(&uffd->bad_pages, page->next, __ATOMIC_RELAXED);
         ioctl(page->space->fd, UFFDIO_WAKE, &range);
         pgl_space_unref_locked(uffd, page->space);
-        pgl_arena_heap_ops.free(&uffd->arena, page);
+        pgl_arena_free(&uffd->arena, page);
     }
 }
 

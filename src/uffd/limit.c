@@ -132,21 +132,17 @@ int pgl_limit_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *r
 struct pgl_limit *pgl_limit_new(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
 {
     uint64_t npages = region->length / uffd->page_size;
-    struct pgl_limit *limit = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*limit));
+    struct pgl_limit *limit = pgl_arena_alloc(&uffd->arena, sizeof(*limit));
 
     if (!limit) {
         return NULL;
     }
-    limit->written = pgl_arena_heap_ops.alloc(&uffd->arena, pgl_bits_size(npages));
-    limit->age = pgl_arena_heap_ops.alloc(&uffd->arena, (size_t)(npages + 1) * sizeof(*limit->age));
+    limit->written = pgl_arena_alloc(&uffd->arena, pgl_bits_size(npages));
+    limit->age = pgl_arena_alloc(&uffd->arena, (size_t)(npages + 1) * sizeof(*limit->age));
     if (!limit->written || !limit->age || pthread_mutex_init(&limit->lock, NULL) != 0) {
-        if (limit->written) {
-            pgl_arena_heap_ops.free(&uffd->arena, limit->written);
-        }
-        if (limit->age) {
-            pgl_arena_heap_ops.free(&uffd->arena, limit->age);
-        }
-        pgl_arena_heap_ops.free(&uffd->arena, limit);
+        pgl_arena_free(&uffd->arena, limit->written);
+        pgl_arena_free(&uffd->arena, limit->age);
+        pgl_arena_free(&uffd->arena, limit);
         return NULL;
     }
     limit->max = region->limit;
@@ -158,9 +154,9 @@ struct pgl_limit *pgl_limit_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
 void pgl_limit_free(struct pgl_limit *limit, struct pgl_arena *arena)
 {
     pthread_mutex_destroy(&limit->lock);
-    pgl_arena_heap_ops.free(arena, limit->written);
-    pgl_arena_heap_ops.free(arena, limit->age);
-    pgl_arena_heap_ops.free(arena, limit);
+    pgl_arena_free(arena, limit->written);
+    pgl_arena_free(arena, limit->age);
+    pgl_arena_free(arena, limit);
 }
 
 void pgl_limit_note_installed(const struct pgl_object *object, uint64_t index, uint64_t npages)

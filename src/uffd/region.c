@@ -22,13 +22,13 @@ static uint64_t *new_bits(const struct pgl_shown *shown)
 {
     uint64_t npages = shown->range.last - shown->range.first + 1;
 
-    return pgl_arena_heap_ops.alloc(shown->source->files->arena, pgl_bits_size(npages));
+    return pgl_arena_alloc(shown->source->files->arena, pgl_bits_size(npages));
 }
 
 static struct pgl_shown *shown_alloc(struct pgl_source *source, struct pgl_pager_range range, bool keeps_zeros)
 {
     struct pgl_arena *arena = source->files->arena;
-    struct pgl_shown *shown = pgl_arena_heap_ops.alloc(arena, sizeof(*shown));
+    struct pgl_shown *shown = pgl_arena_alloc(arena, sizeof(*shown));
 
     if (!shown) {
         return NULL;
@@ -38,7 +38,7 @@ static struct pgl_shown *shown_alloc(struct pgl_source *source, struct pgl_pager
     if (keeps_zeros) {
         shown->removed = new_bits(shown);
         if (!shown->removed) {
-            pgl_arena_heap_ops.free(arena, shown);
+            pgl_arena_free(arena, shown);
             return NULL;
         }
     }
@@ -127,20 +127,15 @@ struct pgl_shown *pgl_shown_new(struct pgl_uffd *uffd, const struct pgl_uffd_reg
         errno = ENOMEM;
         return NULL;
     }
-    if (uffd->config.track_dirty && !add_record(shown)) {
-        pgl_shown_free(shown);
-        errno = ENOMEM;
-        return NULL;
-    }
-    shown->limit = region->limit > 0 ? pgl_limit_new(uffd, region) : NULL;
-    if (region->limit > 0 && !shown->limit) {
-        pgl_shown_free(shown);
-        errno = ENOMEM;
-        return NULL;
-    }
     shown->mincore_tells = uffd->config.track_dirty && pgl_memory_is_told_by_mincore(region);
     shown->unit = region->memory == PGL_UFFD_HUGE ? PGL_UFFD_HUGE_SIZE / uffd->page_size : 1;
     shown->on_error = region->on_error != PGL_UFFD_DEFAULT ? region->on_error : PGL_UFFD_POISON;
+    shown->limit = region->limit > 0 ? pgl_limit_new(uffd, region) : NULL;
+    if ((region->limit > 0 && !shown->limit) || (uffd->config.track_dirty && !add_record(shown))) {
+        pgl_shown_free(shown);
+        errno = ENOMEM;
+        return NULL;
+    }
     return shown;
 }
 
@@ -170,22 +165,14 @@ void pgl_shown_free(struct pgl_shown *shown)
     struct pgl_source *source = shown->source;
     struct pgl_arena *arena = source->files->arena;
 
-    if (shown->removed) {
-        pgl_arena_heap_ops.free(arena, shown->removed);
-    }
-    if (shown->dirty) {
-        pgl_arena_heap_ops.free(arena, shown->dirty);
-    }
-    if (shown->poisoned) {
-        pgl_arena_heap_ops.free(arena, shown->poisoned);
-    }
-    if (shown->leaving) {
-        pgl_arena_heap_ops.free(arena, shown->leaving);
-    }
+    pgl_arena_free(arena, shown->removed);
+    pgl_arena_free(arena, shown->dirty);
+    pgl_arena_free(arena, shown->poisoned);
+    pgl_arena_free(arena, shown->leaving);
     if (shown->limit) {
         pgl_limit_free(shown->limit, arena);
     }
-    pgl_arena_heap_ops.free(arena, shown);
+    pgl_arena_free(arena, shown);
     pgl_source_unref(source);
 }
 

@@ -81,7 +81,7 @@ void pgl_request_unref(struct pgl_uffd_request *request)
 {
     /* acquire and release: pairs with itself in the other holder, which has used the request before it is freed */
     if (__atomic_sub_fetch(&request->refs, 1, __ATOMIC_ACQ_REL) == 0) {
-        pgl_arena_heap_ops.free(&request->pager->arena, request);
+        pgl_arena_free(&request->pager->arena, request);
     }
 }
 
@@ -145,7 +145,7 @@ static int send_to_source(struct pgl_delivery *delivery, const struct pgl_reques
 {
     const struct pgl_shown *shown = wanted->object->config.pager;
     struct pgl_uffd *uffd = delivery->pager;
-    struct pgl_uffd_request *request = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*request));
+    struct pgl_uffd_request *request = pgl_arena_alloc(&uffd->arena, sizeof(*request));
     const struct pgl_uffd_wanted in_bytes = {
         .offset = wanted->range.first * uffd->page_size,
         .length = (wanted->range.last - wanted->range.first + 1) * uffd->page_size,

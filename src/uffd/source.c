@@ -55,7 +55,7 @@ static int examine(int fd, struct stat *st, int *flags)
 /* Open a file that is not on the list yet. Returns NULL with errno. */
 static struct pgl_file *file_new(struct pgl_arena *arena, int fd, const struct stat *st, int flags)
 {
-    struct pgl_file *file = pgl_arena_heap_ops.alloc(arena, sizeof(*file));
+    struct pgl_file *file = pgl_arena_alloc(arena, sizeof(*file));
     char path[32];
 
     if (!file) {
@@ -72,7 +72,7 @@ static struct pgl_file *file_new(struct pgl_arena *arena, int fd, const struct s
     if (file->fd < 0) {
         int error = errno;
 
-        pgl_arena_heap_ops.free(arena, file);
+        pgl_arena_free(arena, file);
         errno = error;
         return NULL;
     }
@@ -82,7 +82,7 @@ static struct pgl_file *file_new(struct pgl_arena *arena, int fd, const struct s
 static void file_free(struct pgl_arena *arena, struct pgl_file *file)
 {
     close(file->fd);
-    pgl_arena_heap_ops.free(arena, file);
+    pgl_arena_free(arena, file);
 }
 
 /* Returns a reference to the file, or NULL when the list has none. The list is locked. */
@@ -151,7 +151,7 @@ static bool add_hole(struct pgl_source *source, struct pgl_pager_range hole, siz
 {
     if (source->nholes == *room) {
         size_t more = *room > 0 ? 2 * *room : 16;
-        struct pgl_pager_range *holes = pgl_arena_heap_ops.alloc(source->files->arena, more * sizeof(*holes));
+        struct pgl_pager_range *holes = pgl_arena_alloc(source->files->arena, more * sizeof(*holes));
 
         if (!holes) {
             errno = ENOMEM;
@@ -159,7 +159,7 @@ static bool add_hole(struct pgl_source *source, struct pgl_pager_range hole, siz
         }
         if (source->holes) {
             memcpy(holes, source->holes, source->nholes * sizeof(*holes));
-            pgl_arena_heap_ops.free(source->files->arena, source->holes);
+            pgl_arena_free(source->files->arena, source->holes);
         }
         source->holes = holes;
         *room = more;
@@ -211,10 +211,8 @@ static void source_free(struct pgl_source *source)
     if (source->file) {
         file_put(source->files, source->file);
     }
-    if (source->holes) {
-        pgl_arena_heap_ops.free(source->files->arena, source->holes);
-    }
-    pgl_arena_heap_ops.free(source->files->arena, source);
+    pgl_arena_free(source->files->arena, source->holes);
+    pgl_arena_free(source->files->arena, source);
 }
 
 /*
@@ -240,7 +238,7 @@ static bool open_source(struct pgl_source *source, int fd, const struct stat *st
 static struct pgl_source *source_alloc(struct pgl_files *files, uint64_t size, uint64_t offset, uint64_t length,
                                        size_t page_size)
 {
-    struct pgl_source *source = pgl_arena_heap_ops.alloc(files->arena, sizeof(*source));
+    struct pgl_source *source = pgl_arena_alloc(files->arena, sizeof(*source));
 
     if (!source) {
         errno = ENOMEM;

@@ -45,32 +45,29 @@ void pgl_uffd_unlock(struct pgl_uffd *uffd)
 
 struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd)
 {
-    struct pgl_space *space = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*space));
-    struct epoll_event event = {.events = EPOLLIN};
+    struct pgl_space *space = pgl_arena_alloc(&uffd->arena, sizeof(*space));
+    struct pgl_map *map = pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = uffd->last_number + 1};
     int error = ENOMEM;
 
-    if (space) {
-        space->map = pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
-        space->fd = fd;
-        space->refs = 1;
-        space->parked_first = UINT64_MAX;
-        space->parked_last = 0;
-        space->number = event.data.u64 = uffd->last_number + 1;
-    }
-    if (space && space->map) {
+    if (space && map) {
         error = epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) != 0 ? errno : 0;
     }
     if (error != 0) {
-        if (space) {
-            pgl_map_free(space->map);
-            pgl_arena_heap_ops.free(&uffd->arena, space);
-        }
+        pgl_map_free(map);
+        pgl_arena_free(&uffd->arena, space);
         close(fd);
         errno = error;
         return NULL;
     }
-    uffd->last_number++;
-    space->next = uffd->spaces;
+    *space = (struct pgl_space){
+        .next = uffd->spaces,
+        .number = ++uffd->last_number,
+        .refs = 1,
+        .parked_first = UINT64_MAX,
+        .fd = fd,
+        .map = map,
+    };
     uffd->spaces = space;
     return space;
 }
@@ -84,7 +81,7 @@ void pgl_space_unref_locked(struct pgl_uffd *uffd, struct pgl_space *space)
     if (space->refs == 0) {
         close(space->fd);
         pgl_map_free(space->map);
-        pgl_arena_heap_ops.free(&uffd->arena, space);
+        pgl_arena_free(&uffd->arena, space);
     }
 }
 

@@ -54,12 +54,10 @@ struct pgl_wait *pgl_wait_new(const struct pgl_delivery *delivery, const struct 
 {
     struct pgl_uffd *uffd = delivery->pager;
     struct pgl_late *late = &uffd->late;
-    struct pgl_wait *wait = pgl_arena_heap_ops.alloc(&uffd->arena, sizeof(*wait));
+    struct pgl_wait *wait = pgl_arena_alloc(&uffd->arena, sizeof(*wait));
 
     if (!wait || !pgl_fault_init(&wait->fault)) {
-        if (wait) {
-            pgl_arena_heap_ops.free(&uffd->arena, wait);
-        }
+        pgl_arena_free(&uffd->arena, wait);
         return NULL;
     }
     wait->delivery = *delivery;
@@ -95,7 +93,7 @@ void pgl_wait_free(struct pgl_wait *wait)
     }
     pgl_space_unref(uffd, wait->delivery.space);
     pgl_fault_fini(&wait->fault);
-    pgl_arena_heap_ops.free(&uffd->arena, wait);
+    pgl_arena_free(&uffd->arena, wait);
 }
 
 struct pgl_delivery *pgl_wait_delivery(struct pgl_wait *wait)

@@ -74,7 +74,7 @@ void pgl_delivery_wake(struct pgl_delivery *delivery)
     pgl_delivery_wake_pages(delivery, range.start, range.len);
 }
 
-uint64_t pgl_delivery_make_pages(int uffd, uint64_t addr, const unsigned char *data, uint64_t length, bool protects)
+uint64_t pgl_delivery_make_pages(int fd, uint64_t addr, const unsigned char *data, uint64_t length, bool protects)
 {
     uint64_t mode = UFFDIO_COPY_MODE_DONTWAKE | (protects ? UFFDIO_COPY_MODE_WP : 0);
     struct uffdio_copy copy = {addr, (uint64_t)(uintptr_t)data, length, mode, 0};
@@ -82,21 +82,21 @@ uint64_t pgl_delivery_make_pages(int uffd, uint64_t addr, const unsigned char *d
     int64_t made;
 
     if (data) {
-        ioctl(uffd, UFFDIO_COPY, &copy);
+        ioctl(fd, UFFDIO_COPY, &copy);
         made = copy.copy;
     } else {
-        ioctl(uffd, UFFDIO_ZEROPAGE, &zero);
+        ioctl(fd, UFFDIO_ZEROPAGE, &zero);
         made = zero.zeropage;
     }
     return made > 0 ? (uint64_t)made : 0;
 }
 
-uint64_t pgl_delivery_show_pages(int uffd, uint64_t addr, uint64_t length, bool protects)
+uint64_t pgl_delivery_show_pages(int fd, uint64_t addr, uint64_t length, bool protects)
 {
     uint64_t mode = UFFDIO_CONTINUE_MODE_DONTWAKE | (protects ? UFFDIO_CONTINUE_MODE_WP : 0);
     struct uffdio_continue show = {{addr, length}, mode, 0};
 
-    ioctl(uffd, UFFDIO_CONTINUE, &show);
+    ioctl(fd, UFFDIO_CONTINUE, &show);
     return show.mapped > 0 ? (uint64_t)show.mapped : 0;
 }
 
@@ -112,6 +112,13 @@ void pgl_delivery_note_put(struct pgl_delivery *delivery, uint64_t first, uint64
 {
     delivery->put_first = first < delivery->put_first ? first : delivery->put_first;
     delivery->put_last = last > delivery->put_last ? last : delivery->put_last;
+}
+
+/* The page of the fault has no protection any more. The layout is locked since before that. */
+static void note_opened(const struct pgl_delivery *delivery)
+{
+    pgl_dirty_note(delivery);
+    pgl_limit_note_opened(delivery);
 }
 
 static int make_zeros(struct pgl_delivery *delivery, void *arg)
@@ -133,8 +140,7 @@ static int make_zeros(struct pgl_delivery *delivery, void *arg)
         pgl_dirty_note_installed(delivery->place.object, pgl_delivery_first(delivery), delivery->unit);
     }
     if (error == 0 && opens) {
-        pgl_dirty_note(delivery);
-        pgl_limit_note_opened(delivery);
+        note_opened(delivery);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;
@@ -195,8 +201,7 @@ int pgl_delivery_try_unprotect(struct pgl_delivery *delivery, void *arg)
         error = opens && ioctl(delivery->space->fd, UFFDIO_WRITEPROTECT, &protect) != 0 ? errno : 0;
     }
     if (error == 0 && opens) {
-        pgl_dirty_note(delivery);
-        pgl_limit_note_opened(delivery);
+        note_opened(delivery);
     }
     pthread_rwlock_unlock(&delivery->pager->layout);
     return error;

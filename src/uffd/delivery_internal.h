@@ -87,10 +87,10 @@ void pgl_delivery_wake_pages(struct pgl_delivery *delivery, uint64_t addr, uint6
  * Ask the kernel once to install pages of data, or of zeros when @data is NULL. Returns the number of bytes that it
  * installed, or 0 with errno. No thread is woken.
  */
-uint64_t pgl_delivery_make_pages(int uffd, uint64_t addr, const unsigned char *data, uint64_t length, bool protects);
+uint64_t pgl_delivery_make_pages(int fd, uint64_t addr, const unsigned char *data, uint64_t length, bool protects);
 
 /* As pgl_delivery_make_pages(), for pages that are there already, and that this mapping lacks. */
-uint64_t pgl_delivery_show_pages(int uffd, uint64_t addr, uint64_t length, bool protects);
+uint64_t pgl_delivery_show_pages(int fd, uint64_t addr, uint64_t length, bool protects);
 
 /*
  * Whether the map shows the same at the page as when its fault began, and not something that was mapped since, or

@@ -31,62 +31,108 @@ static uint64_t find_widest(const struct pgl_advice_table *table)
     return widest;
 }
 
-struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
+static bool config_is_valid(const struct pgl_uffd_config *config)
 {
-    PGL_UNCANCELLED;
-    unsigned nhandlers = config->threads > 0 ? config->threads : 1;
-    struct epoll_event stop = {.events = EPOLLIN, .data.u64 = PGL_UFFD_NUMBER_STOP};
-    struct epoll_event timer = {.events = EPOLLIN, .data.u64 = PGL_UFFD_NUMBER_TIMER};
-    struct pgl_uffd *uffd;
-    int error = 0;
-    void *zeros, *unreadable;
-    int fd;
-
-    if ((config->handover == PGL_UFFD_SIGBUS &&
-         (config->follow_forks || config->write_protect || !pgl_self_has_stack())) ||
-        config->handover > PGL_UFFD_SIGBUS || pgl_costs_explain(&config->costs)) {
-        errno = EINVAL;
-        return NULL;
+    if (config->handover == PGL_UFFD_SIGBUS &&
+        (config->follow_forks || config->write_protect || !pgl_self_has_stack())) {
+        return false;
     }
-    uffd = calloc(1, sizeof(*uffd));
+    return config->handover <= PGL_UFFD_SIGBUS && !pgl_costs_explain(&config->costs);
+}
+
+/* Allocate a pager with its locks and lists. Returns NULL when there is no memory. */
+static struct pgl_uffd *uffd_alloc(const struct pgl_uffd_config *config)
+{
+    struct pgl_uffd *uffd = calloc(1, sizeof(*uffd));
+
     if (!uffd || pthread_mutex_init(&uffd->lock, NULL) != 0 || pthread_cond_init(&uffd->unused, NULL) != 0 ||
         pthread_rwlock_init(&uffd->layout, NULL) != 0 || pthread_mutex_init(&uffd->late.lock, NULL) != 0 ||
         pthread_cond_init(&uffd->late.left, NULL) != 0 || !pgl_arena_init(&uffd->arena) ||
         !pgl_files_init(&uffd->files, &uffd->arena) || !pgl_meter_init(&uffd->meter, &config->costs, &uffd->stats)) {
         free(uffd);
-        errno = ENOMEM;
         return NULL;
     }
     uffd->config = *config;
     uffd->table = config->table ? *config->table : *pgl_advice_shipped();
     uffd->widest = find_widest(&uffd->table);
     uffd->page_size = (size_t)sysconf(_SC_PAGESIZE);
+    uffd->last_number = PGL_UFFD_NUMBER_LAST;
+    return uffd;
+}
+
+static void *map_pages(size_t size, int protection)
+{
+    void *pages = mmap(NULL, size, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return pages != MAP_FAILED ? pages : NULL;
+}
+
+static bool watch(const struct pgl_uffd *uffd, int fd, uint64_t number)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = number};
+
+    return epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* Open all descriptors, and make what handlers share. Returns 0 or an errno; pgl_uffd_free() undoes it in any case. */
+static int open_all(struct pgl_uffd *uffd)
+{
+    int fd;
+
     uffd->epoll = epoll_create1(EPOLL_CLOEXEC);
     uffd->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     uffd->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     uffd->pagemap = -1;
     uffd->spare = pgl_event_open_spare();
     uffd->late.event = -1;
-    zeros = mmap(NULL, PGL_UFFD_ZERO_PAGES * uffd->page_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    uffd->zeros = zeros != MAP_FAILED ? zeros : NULL;
-    unreadable = mmap(NULL, uffd->page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    uffd->unreadable = unreadable != MAP_FAILED ? unreadable : NULL;
-    uffd->last_number = PGL_UFFD_NUMBER_LAST;
+    uffd->zeros = map_pages(PGL_UFFD_ZERO_PAGES * uffd->page_size, PROT_READ);
+    uffd->unreadable = map_pages(uffd->page_size, PROT_NONE);
+    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->zeros || !uffd->unreadable ||
+        !watch(uffd, uffd->stop, PGL_UFFD_NUMBER_STOP) || !watch(uffd, uffd->timer, PGL_UFFD_NUMBER_TIMER) ||
+        !pgl_late_init(uffd) || (fd = pgl_uffd_open(uffd)) < 0 || !(uffd->self = pgl_space_add(uffd, fd))) {
+        return errno;
+    }
+    return 0;
+}
+
+/* Start the handlers, and have threads serve themselves if they are to. Returns 0 or an errno. */
+static int start_all(struct pgl_uffd *uffd)
+{
+    unsigned nhandlers = uffd->config.threads > 0 ? uffd->config.threads : 1;
+    int error = 0;
+
     uffd->share = nhandlers > 1 ? 1 : PGL_UFFD_BATCH;
     uffd->handlers = calloc(nhandlers, sizeof(*uffd->handlers));
-    if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->zeros || !uffd->unreadable ||
-        !uffd->handlers || epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->stop, &stop) != 0 ||
-        epoll_ctl(uffd->epoll, EPOLL_CTL_ADD, uffd->timer, &timer) != 0 || !pgl_late_init(uffd) ||
-        (fd = pgl_uffd_open(uffd)) < 0 || !(uffd->self = pgl_space_add(uffd, fd))) {
-        error = errno;
+    if (!uffd->handlers) {
+        return ENOMEM;
     }
-    if (error == 0 && config->handover == PGL_UFFD_SIGBUS) {
+    if (uffd->config.handover == PGL_UFFD_SIGBUS) {
         error = pgl_self_start(uffd);
     }
     while (error == 0 && uffd->nhandlers < nhandlers) {
         error = pgl_handler_start(uffd, &uffd->handlers[uffd->nhandlers]);
         uffd->nhandlers += error == 0;
     }
+    return error;
+}
+
+struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
+{
+    PGL_UNCANCELLED;
+    struct pgl_uffd *uffd;
+    int error;
+
+    if (!config_is_valid(config)) {
+        errno = EINVAL;
+        return NULL;
+    }
+    uffd = uffd_alloc(config);
+    if (!uffd) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    error = open_all(uffd);
+    error = error != 0 ? error : start_all(uffd);
     if (error != 0) {
         pgl_uffd_free(uffd);
         errno = error;
@@ -95,10 +141,23 @@ struct pgl_uffd *pgl_uffd_new(const struct pgl_uffd_config *config)
     return uffd;
 }
 
+static void close_open(int fd)
+{
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+static void unmap_pages(const void *pages, size_t size)
+{
+    if (pages) {
+        munmap((void *)(uintptr_t)pages, size);
+    }
+}
+
 void pgl_uffd_free(struct pgl_uffd *uffd)
 {
     PGL_UNCANCELLED;
-    bool freed;
 
     if (!uffd) {
         return;
@@ -113,9 +172,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     }
     pgl_request_close(uffd);
     pgl_wait_end_all(uffd);
-    if (uffd->spare >= 0) {
-        close(uffd->spare);
-    }
+    close_open(uffd->spare);
     pgl_bad_page_wake_all(uffd);
     pgl_scratch_close(uffd);
     while (uffd->spaces) {
@@ -131,29 +188,16 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
     for (unsigned i = 0; i < uffd->nhandlers; i++) { /* after the last event: a fork holds malloc's locks */
         pgl_handler_fini(&uffd->handlers[i]);
     }
-    if (uffd->epoll >= 0) {
-        close(uffd->epoll);
-    }
-    if (uffd->stop >= 0) {
-        close(uffd->stop);
-    }
-    if (uffd->timer >= 0) {
-        close(uffd->timer);
-    }
-    if (uffd->pagemap >= 0) {
-        close(uffd->pagemap);
-    }
+    close_open(uffd->epoll);
+    close_open(uffd->stop);
+    close_open(uffd->timer);
+    close_open(uffd->pagemap);
     pgl_late_fini(uffd);
-    if (uffd->zeros) {
-        munmap((void *)(uintptr_t)uffd->zeros, PGL_UFFD_ZERO_PAGES * uffd->page_size);
-    }
-    if (uffd->unreadable) {
-        munmap(uffd->unreadable, uffd->page_size);
-    }
+    unmap_pages(uffd->zeros, PGL_UFFD_ZERO_PAGES * uffd->page_size);
+    unmap_pages(uffd->unreadable, uffd->page_size);
     pgl_meter_fini(&uffd->meter);
     free(uffd->handlers);
-    freed = pgl_request_release_all(uffd); /* otherwise another thread may free the pager from here on */
-    if (freed) {
+    if (pgl_request_release_all(uffd)) { /* otherwise another thread may free the pager from here on */
         pgl_uffd_destroy(uffd);
     }
 }

@@ -43,8 +43,10 @@ void pgl_request_close(struct pgl_uffd *uffd);
  */
 bool pgl_request_release_all(struct pgl_uffd *uffd);
 
-/* The error of a request, and whether its page was answered. */
-int pgl_request_error(const struct pgl_uffd_request *request);
+/* Returns the errno because of which the page of a fault cannot be had. */
+int pgl_delivery_error(const struct pgl_delivery *delivery);
+
+/* Whether the page of a request was answered. */
 bool pgl_request_was_answered(const struct pgl_uffd_request *request);
 void pgl_request_unref(struct pgl_uffd_request *request);
 

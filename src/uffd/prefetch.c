@@ -29,6 +29,19 @@ static uint64_t next_of(const struct pgl_place *place, uint64_t index, uint64_t 
     return index + (pgl_object_next_missing(place->object, place->index + 1, place->index + npages) - place->index);
 }
 
+/* Returns 0, or an errno if the page of a prefetch cannot be had. */
+static int error_of(enum pgl_fault_result result, const struct pgl_delivery *delivery)
+{
+    switch (result) {
+    case PGL_FAULT_MEMORY_ERROR:
+        return pgl_delivery_error(delivery);
+    case PGL_FAULT_MEMORY_SHORTAGE:
+        return ENOMEM;
+    default: /* the page is there, or its memory was changed meanwhile */
+        return 0;
+    }
+}
+
 /*
  * Bring a page, and others up to @last that are absent after it. Returns 0, or an errno if the page cannot be had.
  * *next receives the page to go on with.
@@ -55,6 +68,7 @@ static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t last
     const struct pgl_fault *fault = handler->fault;
     uint64_t npages = last - index < PART ? last - index + 1 : PART;
     enum pgl_fault_result result;
+    int error;
 
     *next = index + 1;
     delivery.placed = pgl_map_copy_place(uffd->self->map, index, &delivery.place);
@@ -72,18 +86,11 @@ static int bring_from(struct pgl_handler *handler, uint64_t index, uint64_t last
         pgl_limit_make_room(uffd, delivery.place.object, 0);
         pgl_object_unref(delivery.place.object);
     }
+    error = error_of(result, &delivery);
     if (delivery.asked) {
-        delivery.error = pgl_request_error(delivery.asked);
         pgl_request_unref(delivery.asked);
     }
-    switch (result) {
-    case PGL_FAULT_MEMORY_ERROR:
-        return delivery.error != 0 ? delivery.error : EIO;
-    case PGL_FAULT_MEMORY_SHORTAGE:
-        return ENOMEM;
-    default: /* the page is there, or its memory was changed meanwhile */
-        return 0;
-    }
+    return error;
 }
 
 static bool is_mapped(struct pgl_uffd *uffd, uint64_t first, uint64_t last)

@@ -85,9 +85,16 @@ void pgl_request_unref(struct pgl_uffd_request *request)
     }
 }
 
-int pgl_request_error(const struct pgl_uffd_request *request)
+static int error_of(const struct pgl_uffd_request *request)
 {
     return __atomic_load_n(&request->error, __ATOMIC_RELAXED);
+}
+
+int pgl_delivery_error(const struct pgl_delivery *delivery)
+{
+    int error = delivery->asked ? error_of(delivery->asked) : delivery->error;
+
+    return error != 0 ? error : EIO;
 }
 
 bool pgl_request_was_answered(const struct pgl_uffd_request *request)
@@ -357,7 +364,7 @@ void pgl_uffd_request_end(struct pgl_uffd_request *request)
     bool last = false;
 
     if (enter(uffd)) {
-        int error = pgl_request_error(request);
+        int error = error_of(request);
 
         fail(request, request->wanted.range, error != 0 ? error : ENODATA);
         pthread_mutex_lock(&uffd->late.lock);

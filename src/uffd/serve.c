@@ -71,13 +71,12 @@ static enum pgl_uffd_remedy remedy_of(const struct pgl_uffd *uffd, const struct 
     const struct pgl_uffd_config *config = &uffd->config;
     const struct pgl_shown *shown = delivery->placed ? pgl_shown_of(delivery->place.object) : NULL;
     enum pgl_uffd_remedy remedy = PGL_UFFD_DEFAULT;
-    int error = delivery->asked ? pgl_request_error(delivery->asked) : delivery->error;
 
     if (config->failed) {
-        remedy = config->failed(config->arg, (const void *)(uintptr_t)delivery->addr, error);
+        remedy = config->failed(config->arg, (const void *)(uintptr_t)delivery->addr, pgl_delivery_error(delivery));
     }
     if (remedy == PGL_UFFD_DEFAULT || remedy > PGL_UFFD_POISON) {
-        remedy = shown ? shown->on_error : PGL_UFFD_AGAIN; /* a region is there since: the next fault is its own */
+        remedy = shown ? shown->on_error : PGL_UFFD_AGAIN; /* a region was mapped since: the thread faults again */
     }
     return remedy == PGL_UFFD_POISON && (uffd->features & UFFD_FEATURE_POISON) == 0 ? PGL_UFFD_AGAIN : remedy;
 }

@@ -51,6 +51,35 @@ static void test_uffd_late_error_is_told(void **state)
     assert_count(f, errors, 1);
 }
 
+static void fail_at_once(void *arg, struct pgl_uffd_request *request, const struct pgl_uffd_wanted *wanted)
+{
+    (void)arg;
+    if (wanted->demand == 7 * PAGE) {
+        pgl_uffd_request_fail(request, wanted->offset, wanted->length, EREMOTEIO);
+    } else {
+        pgl_uffd_request_supply(request, wanted->offset, NULL, wanted->length);
+    }
+    pgl_uffd_request_end(request);
+}
+
+/* The pages after the one that fails are brought all the same. */
+static void test_uffd_late_prefetch_tells_the_error(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_region region = late_region_of(f);
+
+    region.source.request = fail_at_once;
+    map_region(f, &region);
+    errno = 0;
+    assert_false(pgl_uffd_prefetch(f->uffd, f->memory + 7 * PAGE, 80 * PAGE));
+    assert_int_equal(errno, EREMOTEIO);
+    for (uint64_t page = 8; page < 87; page++) {
+        assert_true(is_zero(f->memory + page * PAGE));
+    }
+    assert_count(f, faults, 0);
+    assert_count(f, pages_zeroed, 79);
+}
+
 static void test_uffd_late_request_without_answer_is_an_error(void **state)
 {
     struct fixture *f = *state;
@@ -425,6 +454,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_source, tear_down_source)
     const struct CMUnitTest tests[] = {
         TEST(test_uffd_late_error_is_told),
+        TEST(test_uffd_late_prefetch_tells_the_error),
         TEST(test_uffd_late_request_without_answer_is_an_error),
         TEST(test_uffd_late_page_that_fails_holds_no_other_up),
         TEST(test_uffd_late_data_that_cannot_be_read_is_refused),

@@ -34,9 +34,9 @@
  *              read costs a thread on another processor, or one that does something else, what it saves this one.
  *              (test_uffd_handler_reads_on_but_not_for_ever, test_uffd_handler_does_not_read_in_vain_again_and_again)
  *              A handler waits for another one in two places.
- *              In the driver it waits for a page of a file that the other one is reading; it waits for no source that
- *              answers later (wait.c). That one waits for the file, and for
- *              threads that change memory to leave the kernel, which no handler prevents.
+ *              In the driver it waits for a page of a file that the other one is reading, and for no source that
+ *              answers later (wait.c). The other one waits for the file, and for threads that change memory to leave
+ *              the kernel, which no handler prevents.
  *              At the pager's lock and the layout it waits while pages are installed, while events are read and
  *              applied, and while an allocation for an event is retried. None of these waits for a handler.
  * NOT PROMISED R7 for a thread that the kernel interrupts between finding its page absent and sending the message, for

@@ -2,16 +2,17 @@
 /*
  * One address space that faults: its userfaultfd, the map of what it shows, and its end.
  *
- * OBJECTS      A space is this process, an adopted one, or a child that one of them has forked. It
- *              has a userfaultfd and a map from page numbers to objects. Each pgl_uffd_map_region() makes one object,
- *              as each region of an adopted process does, and each fork one for every object that the parent shows.
+ * OBJECTS      A space is this process, an adopted one, or a child that one of them has forked. It has a userfaultfd
+ *              and a map from page numbers to objects. Each pgl_uffd_map_region() makes one object, as each region of
+ *              an adopted process does, and each fork one for every object that the parent shows.
  *              The pager's lock protects the list of spaces, their counts of references, the addresses of parked
  *              threads, and the list of bad pages.
  *              The layout protects the maps. It is held for writing while events are read and applied, and while a
  *              region is added or removed. It is held for reading from the look-up that validates a copy until the
  *              pages have been installed, or until their protection has been removed.
  * LOCK ORDER   the pager's lock -> layout -> map -> object -> the list of files.
- * INVARIANTS   S1: a space is held by the list, by each handler that works on it, and by each of its bad pages.
+ * INVARIANTS   S1: a space is held by the list, by each handler that works on it, and by each of its bad pages, of its
+ *              faults that wait for a source, and of their requests. (explorer: uffd-late-disown, uffd-late-end)
  *              S2: a late copy does not land in memory that was mapped at its address since. Either the map shows the
  *              change already, or its event is unread and the kernel refuses the copy (EAGAIN).
  *              (test_uffd_late_pages_do_not_enter_what_is_mapped_next)

@@ -60,7 +60,7 @@ static int check_region(const struct pgl_uffd *uffd, int fd, const struct pgl_uf
     return error == EFAULT || error == EEXIST || error == EAGAIN ? 0 : error;
 }
 
-/* Enter the regions in a map that no other thread knows, or of a space that is not served yet. */
+/* Enter the regions in a map that no other thread knows. Returns 0 or an errno. */
 static int enter(struct pgl_uffd *uffd, struct pgl_map *map, const struct pgl_uffd_region *regions, size_t nregions)
 {
     int error = 0;
@@ -79,18 +79,22 @@ static int enter(struct pgl_uffd *uffd, struct pgl_map *map, const struct pgl_uf
     return error;
 }
 
-/* The pager's lock is held, and the layout for writing. Returns the number of the process, or 0 with errno. */
+/* Add the space of a process with its map. Returns its number, or 0 with errno. */
 static uint64_t add(struct pgl_uffd *uffd, int fd, struct pgl_map *map)
 {
-    struct pgl_space *space = pgl_space_add(uffd, fd);
+    struct pgl_space *space;
+    uint64_t process = 0;
+    int error;
 
-    if (!space) {
-        return 0;
+    pthread_mutex_lock(&uffd->lock);
+    space = pgl_space_add(uffd, fd, map);
+    error = errno;
+    if (space) {
+        process = space->process = space->number;
     }
-    pgl_map_free(space->map); /* A8: handlers wait at the pager's lock */
-    space->map = map;
-    space->process = space->number;
-    return space->number;
+    pthread_mutex_unlock(&uffd->lock);
+    errno = error;
+    return process;
 }
 
 /* Returns a descriptor of the userfaultfd that does not block, or -1 with errno. */
@@ -115,7 +119,6 @@ static int take(const struct pgl_uffd *uffd, int fd, const struct pgl_uffd_regio
 uint64_t pgl_uffd_adopt(struct pgl_uffd *uffd, int fd, const struct pgl_uffd_region *regions, size_t nregions)
 {
     PGL_UNCANCELLED;
-    uint64_t process = 0;
     struct pgl_map *map;
     int error, own;
 
@@ -127,21 +130,15 @@ uint64_t pgl_uffd_adopt(struct pgl_uffd *uffd, int fd, const struct pgl_uffd_reg
     if (own < 0) {
         return 0;
     }
-    map = pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
+    map = pgl_space_map_new(uffd);
     error = map ? enter(uffd, map, regions, nregions) : ENOMEM;
     if (error != 0) {
         close(own);
-    } else {
-        pgl_uffd_lock(uffd);
-        process = add(uffd, own, map); /* closes the descriptor when it fails */
-        error = errno;
-        pgl_uffd_unlock(uffd);
-    }
-    if (process == 0) {
         pgl_map_free(map);
         errno = error;
+        return 0;
     }
-    return process;
+    return add(uffd, own, map); /* A8 */
 }
 
 /* Take the spaces of a process off the list. Returns the first of them. */

@@ -165,7 +165,7 @@ static struct pgl_space *add_child(struct pgl_uffd *uffd, const struct pgl_space
         open_spare(uffd);
         return NULL;
     }
-    child = pgl_space_add(uffd, fd);
+    child = pgl_space_add(uffd, fd, pgl_space_map_new(uffd));
     if (child) {
         child->process = parent->process;
     }

@@ -44,10 +44,14 @@ void pgl_uffd_unlock(struct pgl_uffd *uffd)
     pthread_mutex_unlock(&uffd->lock);
 }
 
-struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd)
+struct pgl_map *pgl_space_map_new(struct pgl_uffd *uffd)
+{
+    return pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
+}
+
+struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd, struct pgl_map *map)
 {
     struct pgl_space *space = pgl_arena_alloc(&uffd->arena, sizeof(*space));
-    struct pgl_map *map = pgl_map_new(&pgl_arena_heap_ops, &uffd->arena);
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = uffd->last_number + 1};
     int error = ENOMEM;
 

@@ -89,7 +89,8 @@ static int open_all(struct pgl_uffd *uffd)
     uffd->unreadable = map_pages(uffd->page_size, PROT_NONE);
     if (uffd->epoll < 0 || uffd->stop < 0 || uffd->timer < 0 || uffd->spare < 0 || !uffd->zeros || !uffd->unreadable ||
         !watch(uffd, uffd->stop, PGL_UFFD_NUMBER_STOP) || !watch(uffd, uffd->timer, PGL_UFFD_NUMBER_TIMER) ||
-        !pgl_late_init(uffd) || (fd = pgl_uffd_open(uffd)) < 0 || !(uffd->self = pgl_space_add(uffd, fd))) {
+        !pgl_late_init(uffd) || (fd = pgl_uffd_open(uffd)) < 0 ||
+        !(uffd->self = pgl_space_add(uffd, fd, pgl_space_map_new(uffd)))) {
         return errno;
     }
     return 0;

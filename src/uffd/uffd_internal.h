@@ -343,11 +343,14 @@ void pgl_uffd_destroy(struct pgl_uffd *uffd);
 void pgl_uffd_lock(struct pgl_uffd *uffd);
 void pgl_uffd_unlock(struct pgl_uffd *uffd);
 
+/* Make an empty map for a space. Returns NULL when there is no memory. */
+struct pgl_map *pgl_space_map_new(struct pgl_uffd *uffd);
+
 /*
- * Add a space to the list. It owns the descriptor, which is closed on failure. Returns NULL with errno. The pager's
- * lock is held, or no other thread knows the pager yet.
+ * Add a space to the list. It owns the descriptor, which is closed on failure, and the map, which is freed then. Without
+ * a map it fails. Returns NULL with errno. The pager's lock is held, or no other thread knows the pager yet.
  */
-struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd);
+struct pgl_space *pgl_space_add(struct pgl_uffd *uffd, int fd, struct pgl_map *map);
 
 /* Add a reference, and drop one. No lock is held; for the last function the pager's is. */
 void pgl_space_ref(struct pgl_uffd *uffd, struct pgl_space *space);

@@ -96,10 +96,8 @@ void pgl_dirty_note_installed(const struct pgl_object *object, uint64_t index, u
         uint64_t end = index + npages;
 
         pgl_dirty_note_shown(object, index, npages);
-        for (; (index = pgl_bits_find(shown->leaving, index, end, true)) < end; index++) { /* O7 */
-            pgl_bits_clear(shown->leaving, index, index + 1);
-            pgl_bits_set(shown->dirty, index, index + 1);
-        }
+        pgl_bits_copy(shown->leaving, index, end, shown->dirty, index); /* O7 */
+        pgl_bits_clear(shown->leaving, index, end);
     }
 }
 
@@ -283,7 +281,6 @@ static int take_part(struct taking *taking, const struct pgl_map_entry *part, ui
 
     for (; (index = pgl_bits_find(dirty, index, end, true)) < end; index = stop) {
         uint64_t addr = (part->view.first + (index - part->view.object_first)) * uffd->page_size;
-        int error = 0;
 
         stop = pgl_bits_find(dirty, index, end, false);
         *first = addr / uffd->page_size;
@@ -291,13 +288,12 @@ static int take_part(struct taking *taking, const struct pgl_map_entry *part, ui
             return ENOSPC;
         }
         if (uffd->withholds) { /* O2 */
-            error = protect(uffd, addr, (stop - index) * uffd->page_size);
+            int error = protect(uffd, addr, (stop - index) * uffd->page_size);
+
             uffd->epoch++;
-        }
-        if (error != 0) {
-            return error;
-        }
-        if (uffd->withholds) {
+            if (error != 0) {
+                return error;
+            }
             pgl_pager_withhold(part->object, (struct pgl_pager_range){pager_first + index, pager_first + stop - 1},
                                PGL_ACCESS_READ);
         }

@@ -241,7 +241,7 @@ bool pgl_self_has_stack(void);
 /* Have threads serve their own faults. Returns 0 or an errno. */
 int pgl_self_start(struct pgl_uffd *uffd);
 
-/* Wait for the threads that serve themselves. Others touch their pages again and again until these are plain memory. */
+/* Wait for the threads that serve themselves. Others wait in the signal's handler until the memory is plain. */
 void pgl_self_end(struct pgl_self *self);
 
 /* The pager has ended, and its memory is released. */

@@ -110,6 +110,8 @@ PGL_API struct pgl_fault *pgl_fault_new(void);
 /**
  * pgl_fault_free() - free the state of a fault
  * @fault: may be NULL; not under way, and no thread calls pgl_fault_interrupt() on it now or later
+ *
+ * Locks:    none.
  */
 PGL_API void pgl_fault_free(struct pgl_fault *fault);
 
@@ -128,6 +130,7 @@ PGL_API void pgl_fault_free(struct pgl_fault *fault);
  * Locks:    entry: none of the library's.
  * Blocks:   until the pager answers, a credit is free, the pager is ready, or pgl_fault_interrupt() is called. No
  *           cancellation point, but for those in the pager's own functions.
+ * Errors:   the result says them. With PGL_FAULT_INVALID errno is EINVAL, and with others it has no meaning.
  */
 PGL_API enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struct pgl_fault_args *args,
                                             struct pgl_fault_page *page);
@@ -147,6 +150,7 @@ PGL_API enum pgl_fault_result pgl_fault_run(struct pgl_fault *fault, const struc
  * that it has marked, or for the credit that it was woken with.
  *
  * Locks:    entry: none of the library's.
+ * Errors:   as pgl_fault_run().
  */
 PGL_API enum pgl_fault_result pgl_fault_start(struct pgl_fault *fault, const struct pgl_fault_args *args,
                                               struct pgl_fault_page *page, void (*ready)(void *arg) PGL_NOEXCEPT,
@@ -206,6 +210,7 @@ PGL_API uint64_t pgl_fault_unwire(const struct pgl_fault_args *args, uint64_t np
  * Locks:    entry: none of the library's.
  * Blocks:   as pgl_fault_run().
  * Owns:     the caller; release with pgl_fault_page_list_free().
+ * Errors:   as pgl_fault_run(); PGL_FAULT_FLAG_WIRE gets PGL_FAULT_INVALID.
  * Source:   Mach's page lists (the idea).
  */
 PGL_API enum pgl_fault_result pgl_fault_page_list(struct pgl_fault *fault, const struct pgl_fault_args *args,
@@ -237,8 +242,8 @@ PGL_API void pgl_fault_page_list_free(const struct pgl_fault_page *pages, uint64
  *
  * Locks:    entry: none of the library's.
  * Blocks:   as pgl_fault_run().
- * Errors:   PGL_FAULT_INVALID with errno EINVAL: as for pgl_fault_run(), or an object without memory, or with another
- *           page_size.
+ * Errors:   as pgl_fault_run(); PGL_FAULT_FLAG_WIRE, an object without memory, or one with another page_size gets
+ *           PGL_FAULT_INVALID.
  * Source:   Mach's vm_fault_copy() (the idea).
  */
 PGL_API enum pgl_fault_result pgl_fault_copy(struct pgl_fault *fault, const struct pgl_fault_args *from,

@@ -31,6 +31,8 @@ PGL_API struct pgl_map *pgl_map_new(const struct pgl_heap_ops *heap_ops, void *h
 /**
  * pgl_map_free() - free a map, and drop its references on the objects that it shows
  * @map: may be NULL; no fault is under way in it
+ *
+ * Locks:    entry: none.
  */
 PGL_API void pgl_map_free(struct pgl_map *map);
 

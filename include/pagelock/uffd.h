@@ -414,8 +414,8 @@ struct pgl_uffd_region {
  * Blocks:   while a handler has yet to read that memory at @addr was unmapped or moved; for some ten milliseconds if
  *           other threads change regions without pause, and longer while the pager still has an entry at @addr.
  * Errors:   false with errno
- *           EINVAL: not page-aligned, empty, or beyond the source's end; a limit below the widest cluster, or without
- *           write_protect; a member with a value that does not exist;
+ *           EINVAL: not page-aligned, empty, or beyond the source's end; a limit below the widest cluster, without
+ *           write_protect, or of a region of 2^32 - 1 pages or more; a member with a value that does not exist;
  *           some of the memory is not of its kind; huge pages that are not of 2 MiB; some of the source's memory is
  *           in a region of this pager;
  *           EOPNOTSUPP: the kernel has no PGL_UFFD_POISON, or cannot fill or limit this kind of memory; or the source

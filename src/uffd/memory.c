@@ -79,16 +79,16 @@ static bool is_empty(const struct uffdio_range *range, size_t page_size)
 }
 
 /* Register a range. Returns 0 or an errno. */
-static int enlist(int fd, struct uffdio_register *claim)
+static int enlist(int uffd, struct uffdio_register *claim)
 {
-    return ioctl(fd, UFFDIO_REGISTER, claim) != 0 ? errno : 0;
+    return ioctl(uffd, UFFDIO_REGISTER, claim) != 0 ? errno : 0;
 }
 
-static int leave(int fd, const struct uffdio_range *range)
+static int leave(int uffd, const struct uffdio_range *range)
 {
     struct uffdio_range all = *range;
 
-    return ioctl(fd, UFFDIO_UNREGISTER, &all) != 0 ? errno : 0;
+    return ioctl(uffd, UFFDIO_UNREGISTER, &all) != 0 ? errno : 0;
 }
 
 /* Whether the kernel can do with shared memory, or with huge pages, what the pager wants. */
@@ -140,7 +140,7 @@ static int check_private(const struct uffdio_range *range)
     return error != 0 ? error : undo_error;
 }
 
-/* Whether some mapping of a range is shared, and some is private; and whether all are known. */
+/* Whether some mapping of a range is shared, and some is private; and whether the kernel has told of all. */
 struct sharing {
     struct uffdio_range range;
     bool shared, private, known;
@@ -205,38 +205,38 @@ int pgl_memory_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *
     return region->removed == PGL_UFFD_ZEROS && !is_private(&range) ? EOPNOTSUPP : 0;
 }
 
-int pgl_memory_claim(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory)
+int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *range, enum pgl_uffd_memory memory)
 {
-    const struct pgl_uffd_config *config = &uffd->config;
-    int fd = uffd->self->fd;
+    const struct pgl_uffd_config *config = &pager->config;
+    int uffd = pager->self->fd;
     struct uffdio_register claim = {
         .range = *range,
-        .mode = UFFDIO_REGISTER_MODE_MISSING | (uffd->protects ? UFFDIO_REGISTER_MODE_WP : 0) |
-                (uffd->protects && memory != PGL_UFFD_PRIVATE ? UFFDIO_REGISTER_MODE_MINOR : 0),
+        .mode = UFFDIO_REGISTER_MODE_MISSING | (pager->protects ? UFFDIO_REGISTER_MODE_WP : 0) |
+                (pager->protects && memory != PGL_UFFD_PRIVATE ? UFFDIO_REGISTER_MODE_MINOR : 0),
     };
-    int error = memory == PGL_UFFD_PRIVATE ? 0 : check_kind(uffd, range, memory);
+    int error = memory == PGL_UFFD_PRIVATE ? 0 : check_kind(pager, range, memory);
 
     if (error == 0) {
-        error = enlist(fd, &claim);
+        error = enlist(uffd, &claim);
     }
     if (error == 0) {
-        error = leave(fd, range);
+        error = leave(uffd, range);
     }
     if (error != 0) {
         return error;
     }
-    error = uffd->protects ? keep_apart(range) : 0;
+    error = pager->protects ? keep_apart(range) : 0;
     if (error == 0 && !config->follow_forks) {
         error = advise(range, MADV_DONTFORK);
     }
     for (unsigned tries = 0; error == 0 && tries < ATTEMPTS; tries++) {
         drop(range);
-        error = enlist(fd, &claim);
-        if (error == 0 && (memory == PGL_UFFD_SHARED || is_empty(range, uffd->page_size))) {
+        error = enlist(uffd, &claim);
+        if (error == 0 && (memory == PGL_UFFD_SHARED || is_empty(range, pager->page_size))) {
             return 0;
         }
         if (error == 0) {
-            error = leave(fd, range);
+            error = leave(uffd, range);
         }
     }
     if (!config->follow_forks) {
@@ -245,9 +245,9 @@ int pgl_memory_claim(const struct pgl_uffd *uffd, const struct uffdio_range *ran
     return error != 0 ? error : EEXIST;
 }
 
-int pgl_memory_release(int fd, const struct uffdio_range *range, const struct pgl_uffd_config *config)
+int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config)
 {
-    int error = leave(fd, range);
+    int error = leave(uffd, range);
 
     return error != 0 || config->follow_forks ? error : advise(range, MADV_DOFORK);
 }

@@ -458,7 +458,7 @@ bool pgl_memory_is_told_by_mincore(const struct pgl_uffd_region *region);
 int pgl_memory_claim(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory);
 
 /* Undo pgl_memory_claim(), but keep the pages. Returns 0, or an errno when some of it is still to be undone. */
-int pgl_memory_release(int fd, const struct uffdio_range *range, const struct pgl_uffd_config *config);
+int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config);
 
 /* proc_maps.c */
 

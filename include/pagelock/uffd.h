@@ -351,9 +351,9 @@ enum pgl_uffd_memory {
  * @memory: what kind of memory it is
  * @removed: what pages show that the program has given back
  * @on_error: the answer to a page that could not be read, unless the failed() callback gives another one
- * @limit: how many pages of it stay in memory; 0: all. Before others come, pages that were never written are given
- *      back to make room: first those that a forward reader has left behind, then the oldest. Their next touch brings
- *      them again. Written pages count, and stay until the program gives them back (madvise()), also
+ * @limit: how many pages of it stay in memory; 0: all. When there are more, pages that were never written are given
+ *      back before others come, or as soon as a fault was answered: first those that a forward reader has left behind,
+ *      then the oldest. Their next touch brings them again. Written pages count, and stay until the program gives them back (madvise()), also
  *      after pgl_uffd_dirty_take() has reported them. Beside them the newest others stay, as many as the widest cluster
  *      has (127 with the shipped table). Each handler may have one more cluster under way. A page that is locked,
  *      pinned or shared with a forked child stays, and so does one that became zeros because it could not be read.

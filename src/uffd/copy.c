@@ -386,7 +386,9 @@ static int data_request(void *pager, const struct pgl_request *request)
     int error;
 
     delivery->unit = shown->unit;
-    pgl_limit_make_room(delivery->pager, request->object, request->range.last - request->range.first + 1); /* O13 */
+    if (delivery->alone) { /* O13 */
+        pgl_limit_make_room(delivery->pager, request->object, request->range.last - request->range.first + 1);
+    }
     error = delivery->present ? bring_present(delivery, request, &awaited)
                               : pgl_delivery_bring(delivery, request, request->pager_demand, &awaited);
     for (uint64_t page = request->range.first; error == 0 && page <= request->range.last; page = run.last + 1) {

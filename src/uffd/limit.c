@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Regions that keep a limited number of pages in memory. A handler gives clean pages back before it brings others, and
+ * Regions that keep a limited number of pages in memory. A handler gives clean pages back before it brings others, or
  * when it has answered the fault, until the region is within its limit: first those that a forward reader has left
  * behind, then the oldest. So does the thread that sets a lower limit. scratch.c has how a page is taken out.
  *
@@ -18,10 +18,10 @@
  *              O12: pages are taken out with the layout held for writing. A handler removes a protection, and unlists
  *              the page, in one hold for reading. Therefore no page is written between the look at the list and the
  *              move.
- *              O13: the room for a cluster is made before its pages come, while its thread sleeps. A handler that is
- *              busy after it has woken the thread drives it to another processor, and then the next fault costs more
- *              (follow.c). When the fault was answered, only pages are left to give back that the kernel has refused,
- *              or for which other handlers have brought pages meanwhile.
+ *              O13: the room for a cluster is made before its pages come if the pager's only handler serves one thread,
+ *              and when the fault was answered otherwise. A handler that is busy after it has woken its thread drives
+ *              it to another processor, and then the next fault costs more (follow.c). But a thread that runs meanwhile
+ *              makes a move dearer, and waits for the handler if it faults.
  *              (test_uffd_limit_*)
  * PROGRESS     The newest pages are kept, as many as the widest cluster has: a thread finds the page it waited for.
  *              A page that the kernel refuses (locked, pinned, shared with a child) becomes the newest, and is tried

@@ -276,6 +276,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         .protected = protected,
         .writes = writes,
         .present = (flags & UFFD_PAGEFAULT_FLAG_MINOR) != 0,
+        .alone = uffd->nhandlers == 1 && thread != 0 && thread == handler->last_thread,
         .buffer = handler->buffer,
     };
     struct pgl_fault_args args = {

@@ -480,34 +480,6 @@ static void test_uffd_limit_takes_no_page_while_one_is_opened(void **state)
     finish(f, memory);
 }
 
-static unsigned copies, copies_without_room; /* atomic */
-
-/* Each copy beyond the limit has a move before it, even if the kernel refuses it. */
-static void count_copies(unsigned long request)
-{
-    if (request == UFFDIO_COPY) {
-        unsigned ncopies = __atomic_add_fetch(&copies, 1, __ATOMIC_RELAXED);
-        unsigned nmoves = __atomic_load_n(&moves, __ATOMIC_RELAXED);
-
-        __atomic_fetch_add(&copies_without_room, ncopies > ENOUGH + nmoves, __ATOMIC_RELAXED);
-    }
-    count_moves(request);
-}
-
-static void test_uffd_limit_makes_room_before_a_page_comes(void **state)
-{
-    struct fixture *f = *state;
-    START(memory, f, PGL_ADVICE_RANDOM, 1)
-
-    assert_true(pgl_uffd_set_limit(f->uffd, memory, (size_t)PAGES * PAGE, ENOUGH));
-    __atomic_store_n(&moves, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&before_ioctl, count_copies, __ATOMIC_RELAXED);
-    read_from(memory, 0);
-    assert_true(__atomic_load_n(&copies, __ATOMIC_RELAXED) >= PAGES);
-    assert_int_equal(__atomic_load_n(&copies_without_room, __ATOMIC_RELAXED), 0); /* O13 */
-    finish(f, memory);
-}
-
 static bool try_limited(struct fixture *f)
 {
     return map_limited(f, f->memory, PGL_ADVICE_RANDOM, LIMIT);
@@ -665,7 +637,6 @@ int main(void)
         TEST(test_uffd_limit_holds_after_calls_have_failed),
         TEST(test_uffd_limit_that_cannot_be_made_leaves_nothing_behind),
         TEST(test_uffd_limit_takes_no_page_while_one_is_opened),
-        TEST(test_uffd_limit_makes_room_before_a_page_comes),
         TEST(test_uffd_limit_loses_no_write_beside_readers),
     };
 #undef TEST

@@ -27,7 +27,8 @@ extern "C" {
  *
  * Locks:    entry and exit: this thread holds no page, has no bracket, and holds no lock that `retired` takes.
  * Ordering: acquire and release on the pages of @tb; a full fence before `retired`.
- * Blocks:   spins, yields, sleeps; allocates only for a block on more than four leaves, with pages held.
+ * Blocks:   spins, yields, sleeps; allocates only for a block on more than four leaves, before it locks, and waits until
+ *           there is memory.
  */
 PGL_API int pgl_invalidate_tb(struct pgl_table *table, struct pgl_tb *tb, const struct pgl_tb *running);
 

@@ -6,7 +6,7 @@
  * pages of that leaf which this thread holds. Memory is allocated for a leaf beyond the fourth, and for no page.
  *
  * LOCK ORDER   Ascending. Memory for the leaves of the range is found before the first page is locked. The pages of the
- * range are locked one after the other. Then their lists are read, and the other page of each block is added.
+ * range are locked one after the other. Then their lists are read, and the other pages of each block are added.
  *
  * OUT OF ORDER A page above `max` is locked at once. Any other page is tried. When it is busy, the thread unlocks the
  * members above it, waits for it, and locks these members again in ascending order. Members below it stay held. The
@@ -18,8 +18,8 @@
  *       (test_collection_locks_the_pages_of_the_range_inclusively)
  *   C2  A page stays in the set until the set is unlocked, so each page is waited for out of order once at most. There
  *       are at most as many retries as pages. (test_collection_keeps_a_page_that_is_no_longer_needed)
- *   C3  When pgl_set_lock() returns, the other page of each block that is listed on a member in the range, and meets
- *       the range, is a member. (test_collection_adds_the_other_pages_of_its_blocks,
+ *   C3  When pgl_set_lock() returns, the other pages of each block that is listed on a member in the range, and
+ *       meets the range, are members. (test_collection_adds_the_other_pages_of_its_blocks,
  *       test_collection_reads_lists_again_after_retaking)
  *   C4  `max` is the highest member. (test_collection_max_follows_partners)
  *   C5  A list is read only while its page is held. (test_collection_reads_a_list_only_after_locking)

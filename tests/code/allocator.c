@@ -18,6 +18,7 @@ unsigned n_allocations;
 unsigned n_living;
 unsigned n_overruns;
 void (*before_leaf)(void);
+void (*at_malloc)(void);
 
 static unsigned fail_at;            /* this allocation fails; 0: none */
 static void *living[4096];          /* allocated and not freed */
@@ -60,6 +61,9 @@ void *__wrap_malloc(size_t size)
 {
     unsigned char *memory = may_allocate() ? __real_malloc(size + GUARD_BYTES) : NULL;
 
+    if (at_malloc) {
+        at_malloc();
+    }
     if (!memory) {
         return NULL;
     }

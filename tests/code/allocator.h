@@ -12,6 +12,7 @@ extern unsigned n_allocations;    /* since the last count_from_here() */
 extern unsigned n_living;         /* allocated and not freed */
 extern unsigned n_overruns;       /* pieces that were freed with the bytes behind them overwritten */
 extern void (*before_leaf)(void); /* called once, before the next posix_memalign() */
+extern void (*at_malloc)(void);   /* called at each malloc() */
 
 /* Count allocations from now on, and have the one with this number fail; 0: none. */
 void count_from_here(unsigned fail);

@@ -402,6 +402,55 @@ static void test_alloc_invalidation_never_fails_for_want_of_memory(void **state)
     assert_true(fail > 2);
 }
 
+/* A block on six leaves, whose pages are not to be locked while its set is allocated. */
+enum { LEAVES = 6 };
+
+static struct emu *of_leaves;
+static unsigned n_mallocs, n_with_a_page;
+
+static uint64_t page_of_leaf(unsigned leaf)
+{
+    return 5 + (uint64_t)leaf * PGL_LEVEL_SIZE;
+}
+
+static void look_for_locked_pages(void)
+{
+    n_mallocs++;
+    for (unsigned leaf = 0; leaf < LEAVES; leaf++) {
+        n_with_a_page += emu_is_locked(of_leaves, page_of_leaf(leaf));
+    }
+}
+
+static void test_alloc_kill_of_one_block_allocates_with_no_page_held(void **state)
+{
+    struct pgl_extent extents[LEAVES];
+    struct pgl_bracket bracket;
+    struct emu_block block;
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    emu_init_block(&block, 1, 0);
+    for (unsigned leaf = 0; leaf < LEAVES; leaf++) {
+        pgl_extent_set(&extents[leaf], page_of_leaf(leaf) << 12, page_of_leaf(leaf) << 12 | 3);
+    }
+    pgl_tb_set_extents(&block.tb, extents, LEAVES);
+    assert_true(pgl_bracket_begin(&bracket, emu.table, page_of_leaf(0)));
+    for (unsigned leaf = 1; leaf < LEAVES; leaf++) {
+        assert_int_equal(pgl_bracket_cross(&bracket, page_of_leaf(leaf)), PGL_BRACKET_OK);
+    }
+    assert_int_equal(pgl_bracket_commit(&bracket, &block.tb, NULL), PGL_BRACKET_OK);
+    of_leaves = &emu;
+    n_mallocs = n_with_a_page = 0;
+    at_malloc = look_for_locked_pages;
+    assert_int_equal(pgl_invalidate_tb(emu.table, &block.tb, NULL), PGL_HIT);
+    at_malloc = NULL;
+    assert_true(n_mallocs > 0);
+    assert_int_equal(n_with_a_page, 0);
+    assert_int_equal(block.retired, 1);
+    emu_fini(&emu);
+}
+
 static void test_alloc_store_bracket_fails_with_nothing_held_for_want_of_its_pages_only(void **state)
 {
     struct emu *emu = *state;
@@ -502,6 +551,7 @@ int main(void)
         cmocka_unit_test(test_alloc_collection_grows_at_its_edges),
         cmocka_unit_test_setup(test_alloc_invalidation_passes_over_gaps_without_memory, emu_set_up),
         cmocka_unit_test(test_alloc_invalidation_never_fails_for_want_of_memory),
+        cmocka_unit_test(test_alloc_kill_of_one_block_allocates_with_no_page_held),
         cmocka_unit_test_setup(test_alloc_store_bracket_fails_with_nothing_held_for_want_of_its_pages_only, emu_set_up),
         cmocka_unit_test_setup(test_alloc_a_page_goes_on_with_its_mask_when_a_map_fails, emu_set_up),
         cmocka_unit_test_setup(test_alloc_a_map_that_fails_leaves_its_bytes_in_the_budget, emu_set_up),

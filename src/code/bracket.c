@@ -32,7 +32,7 @@
  *   B4  A bracket holds its first `npages` pages, which are all different, and no others, whenever no call on it is
  *       running. (test_bracket_many_holds_each_page_once, test_bracket_many_ends_with_no_page_held)
  *   B5  If the bracket's `head` is not 0, it is the head of the first page without the lock bit, there is no other
- *       page, and no store is remembered.
+ *       page, and no store is remembered. (test_bracket_commit_after_a_cross_of_one_extent)
  *   B6  A page that the current decoding has named stays held until the decoding is void or the bracket ends.
  *       (test_bracket_many_keeps_the_pages_in_the_middle)
  *   B8  After a restart the bracket holds the pages that the void decoding had named, with the page that it was about

@@ -147,7 +147,7 @@ static void mark_bucket(const struct pgl_table *table, struct pgl_page *page, st
     }
 }
 
-/* Do the same for one bucket of a hot page. */
+/* Unlink as unlink_from_list() does, but from one bucket of a hot page. */
 static inline void unlink_from_bucket(struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets,
                                       unsigned bucket, uint64_t first_addr, uint64_t last_addr, struct pgl_chain *chain)
 {
@@ -172,7 +172,7 @@ static inline void unlink_from_bucket(struct pgl_table *table, struct pgl_page *
     }
 }
 
-/* Do the same for the buckets @which of a hot page, as bits. */
+/* Do so from the buckets @which of a hot page, as bits. */
 static void unlink_from_buckets(struct pgl_table *table, struct pgl_page *page, struct pgl_buckets *buckets,
                                 uint64_t which, uint64_t first_addr, uint64_t last_addr, struct pgl_chain *chain)
 {

@@ -23,6 +23,14 @@ static void init_crossing(void)
     explore_check(translate(1, 1, 1, 2));
 }
 
+static void init_asymmetric(void)
+{
+    world_init_asymmetric();
+    world.used_keys = 3;
+    explore_check(translate_two(0, 0, 1, 0, 0, 0));
+    explore_check(translate(1, 1, 1, 2));
+}
+
 /*
  * Page 1 is hot. It lists a block of pages 1 and 0, and one that begins just behind slot 1: the mask does not rule out a
  * store to this slot, and the exact map does.
@@ -199,6 +207,11 @@ const struct explore_scenario killed_scenarios[] = {
     {"killed-hot",
      "a store that the exact map answers, beside a bracket that widens it",
      init_hot_crossing,
+     {kill_crossing, store_high, translate_high},
+     world_final},
+    {"killed-asymmetric",
+     "a store without a fence of its own, beside a bracket",
+     init_asymmetric,
      {kill_crossing, store_high, translate_high},
      world_final},
     {"killed-relocked",

@@ -111,8 +111,29 @@ static void set_unwritten(struct pgl_limit *limit, uint64_t index, uint64_t end)
 {
     for (uint64_t at = index; (at = pgl_bits_find(limit->written, at, end, true)) < end; at++) {
         limit->nwritten--;
+        pgl_bits_clear(limit->written, at, at + 1);
     }
-    pgl_bits_clear(limit->written, index, end);
+}
+
+/* Unlist the pages of [first, last]. The cost is bounded both by the range and by the number of listed pages. */
+static void unlist_range(struct pgl_limit *limit, uint64_t first, uint64_t last)
+{
+    uint32_t newer;
+
+    if (last - first < limit->nclean) {
+        for (uint64_t index = first; index <= last; index++) {
+            if (is_listed(limit, index)) {
+                unlist(limit, index);
+            }
+        }
+        return;
+    }
+    for (uint32_t link = limit->age[HEAD].newer; link != HEAD; link = newer) {
+        newer = limit->age[link].newer;
+        if (link - 1 >= first && link - 1 <= last) {
+            unlist(limit, link - 1);
+        }
+    }
 }
 
 int pgl_limit_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *region)
@@ -202,11 +223,7 @@ void pgl_limit_note_opened(const struct pgl_delivery *delivery)
 void pgl_limit_note_removed(struct pgl_limit *limit, uint64_t first, uint64_t last)
 {
     pthread_mutex_lock(&limit->lock);
-    for (uint64_t index = first; index <= last; index++) {
-        if (is_listed(limit, index)) {
-            unlist(limit, index);
-        }
-    }
+    unlist_range(limit, first, last);
     set_unwritten(limit, first, last + 1);
     pthread_mutex_unlock(&limit->lock);
 }

@@ -265,6 +265,24 @@ static void test_uffd_limit_lowered_though_calls_fail(void **state)
     finish(f, memory);
 }
 
+/* Many more pages than there are: the few that stay count, at both ends of what was given back. */
+static void test_uffd_limit_counts_what_stays_when_much_is_given_back(void **state)
+{
+    struct fixture *f = *state;
+    START(memory, f, PGL_ADVICE_RANDOM, 1)
+
+    for (uint64_t page = 0; page < 20; page++) {
+        assert_true(is_page(memory + page * PAGE, page));
+        assert_true(is_page(memory + (PAGES - 1 - page) * PAGE, PAGES - 1 - page));
+    }
+    assert_int_equal(madvise(memory + 10 * PAGE, (PAGES - 20) * PAGE, MADV_DONTNEED), 0);
+    assert_int_equal(count_resident(memory, PAGES), 20);
+    read_from(memory, 10);
+    wait_until_resident(memory, LIMIT);
+    assert_int_equal(stats_of(f).pages_given_back, PAGES + 10 - LIMIT); /* the last ten were old, and came twice */
+    finish(f, memory);
+}
+
 static __thread void (*when_unlocked)(struct fixture *f); /* called once, with `changed` */
 static __thread unsigned nlocked;
 static struct fixture *changed;
@@ -379,6 +397,7 @@ int main(void)
         TEST(test_uffd_limit_lowered_after_all_memory_was_locked),
         TEST(test_uffd_limit_lowered_moves_many_pages_at_a_time),
         TEST(test_uffd_limit_lowered_though_calls_fail),
+        TEST(test_uffd_limit_counts_what_stays_when_much_is_given_back),
         TEST(test_uffd_limit_is_set_while_the_region_becomes_one_without),
         TEST(test_uffd_limit_set_again_and_again_loses_no_write),
     };

@@ -129,13 +129,14 @@ int __real_mincore(void *addr, size_t length, unsigned char *resident);
 int __wrap_mincore(void *addr, size_t length, unsigned char *resident);
 int __wrap_mincore(void *addr, size_t length, unsigned char *resident)
 {
+    void (*change)(const unsigned char *, size_t, unsigned char *) = __atomic_load_n(&after_mincore, __ATOMIC_ACQUIRE);
     int result = inject(CALL_MINCORE, 0) ? -1 : __real_mincore(addr, length, resident);
 
     for (size_t page = 0; swapped && result == 0 && page < length / PAGE; page++) {
         resident[page] = 0;
     }
-    if (after_mincore && result == 0) {
-        after_mincore(addr, length / PAGE, resident);
+    if (change && result == 0) {
+        change(addr, length / PAGE, resident);
     }
     return result;
 }
@@ -210,6 +211,7 @@ int __real_madvise(void *addr, size_t length, int advice);
 int __wrap_madvise(void *addr, size_t length, int advice);
 int __wrap_madvise(void *addr, size_t length, int advice)
 {
+    void (*note)(const unsigned char *, size_t) = __atomic_load_n(&before_populate, __ATOMIC_ACQUIRE);
     int error = inject(CALL_MADVISE, (unsigned long)advice);
 
     if (error != 0) {
@@ -219,8 +221,8 @@ int __wrap_madvise(void *addr, size_t length, int advice)
         errno = EINVAL;
         return -1;
     }
-    if (before_populate && advice == MADV_POPULATE_READ && !is_mine) {
-        before_populate(addr, length);
+    if (note && advice == MADV_POPULATE_READ && !is_mine) {
+        note(addr, length);
     }
     return __real_madvise(addr, length, advice);
 }
@@ -565,8 +567,8 @@ int tear_down(void **state)
     doors.restricted = false;
     __atomic_store_n(&processor, PROCESSOR_REAL, __ATOMIC_RELAXED);
     direct = mappable = nothing_drops = no_poison = swapped = told_foreign = false;
-    before_populate = NULL;
-    after_mincore = NULL;
+    __atomic_store_n(&before_populate, NULL, __ATOMIC_RELAXED);
+    __atomic_store_n(&after_mincore, NULL, __ATOMIC_RELAXED);
     hidden_features = 0;
     __atomic_store_n(&before_ioctl, NULL, __ATOMIC_RELAXED);
     __atomic_store_n(&record, RECORD, __ATOMIC_RELAXED);

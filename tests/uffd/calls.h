@@ -99,7 +99,7 @@ extern bool swapped;
 
 /*
  * Called before each MADV_POPULATE_READ of a handler that does not fail, and after each mincore() to change what it has
- * found; or NULL.
+ * found; or NULL. Both atomic.
  */
 extern void (*before_populate)(const unsigned char *addr, size_t length);
 extern void (*after_mincore)(const unsigned char *addr, size_t npages, unsigned char *resident);

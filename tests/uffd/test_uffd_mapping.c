@@ -322,8 +322,8 @@ static void watch_cache(uint64_t npages)
     memset(&cache, 0, sizeof(cache));
     cache.bytes = (const unsigned char *)strtoul(mapping, NULL, 16); /* NOLINT(performance-no-int-to-ptr) */
     cache.npages = npages;
-    after_mincore = tell_cached;
-    before_populate = note_brought;
+    __atomic_store_n(&after_mincore, tell_cached, __ATOMIC_RELEASE);
+    __atomic_store_n(&before_populate, note_brought, __ATOMIC_RELEASE);
 }
 
 /* Touch a page, and assert that its cluster of four pages was brought, and these pages after it. */

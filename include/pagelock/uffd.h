@@ -333,8 +333,10 @@ enum pgl_uffd_removed {
  *      write_protect or track_dirty 6.4 and a handover that is not PGL_UFFD_SIGBUS
  * @PGL_UFFD_HUGE: huge pages of 2 MiB (MAP_HUGETLB), private or shared. A fault brings its huge page, and none beside
  *      it, whatever the advice. Figures count pages of the usual size. Private ones are dropped, and shared ones kept,
- *      as above. Addresses and lengths are multiples of 2 MiB, also for pgl_uffd_unmap() and pgl_uffd_dirty_take(). A
- *      huge page is written, poisoned and zeroed as a whole. Needs Linux 5.18, and what PGL_UFFD_SHARED needs
+ *      as above. A private mapping of a file that has huge pages already would show those. It is refused if /proc tells
+ *      that it is private. Addresses and lengths are multiples of 2 MiB, also for pgl_uffd_unmap() and
+ *      pgl_uffd_dirty_take(). A huge page is written, poisoned and zeroed as a whole. Needs Linux 5.18, and what
+ *      PGL_UFFD_SHARED needs
  */
 enum pgl_uffd_memory {
     PGL_UFFD_PRIVATE,
@@ -412,7 +414,8 @@ struct pgl_uffd_region {
  *
  * Locks:    entry: none; not from the failed() callback.
  * Blocks:   while a handler has yet to read that memory at @addr was unmapped or moved; for some ten milliseconds if
- *           other threads change regions without pause, and longer while the pager still has an entry at @addr.
+ *           other threads change regions without pause, and longer while the pager still has an entry at @addr, or if
+ *           the memory is of private huge pages.
  * Errors:   false with errno
  *           EINVAL: not page-aligned, empty, or beyond the source's end; a limit below the widest cluster, without
  *           write_protect, or of a region of 2^32 - 1 pages or more; a member with a value that does not exist;
@@ -427,7 +430,8 @@ struct pgl_uffd_region {
  *           EFAULT: part of the range is not mapped;
  *           EBUSY: part of it belongs to another userfaultfd;
  *           EEXIST: part of it is mapped here already; or it has pages that cannot be dropped, because they are locked
- *           (before Linux 5.18) or because other threads touch it;
+ *           (before Linux 5.18), because other threads touch it, or because they are huge pages of a file that is
+ *           mapped private;
  *           EBADF: the descriptor is not open for reading; EISDIR: it is a directory; ENODEV: a pipe, a socket, a
  *           device; EMFILE, ENFILE, ENOMEM: as usual. The memory keeps its contents unless pages could not be dropped
  *           or the kernel ran out of memory.

@@ -18,7 +18,10 @@
  *                 registration none can come any more. If it is not empty, unregister it and go back to 3.
  *              Shared memory keeps its pages, because they are not of this mapping alone. Dropping takes them out of
  *              this mapping only. They are found at their next touch: the kernel maps them or, if writes are to be
- *              noticed, reports a minor fault, and the handler maps them protected.
+ *              noticed, reports a minor fault, and the handler maps them protected. Step 4 is left out.
+ *              Beneath a private mapping of huge pages may be a file that has some, which the kernel would show.
+ *              mincore() reports those only as long as the mapping has no page table. UFFDIO_CONTINUE fails with
+ *              EFAULT if neither mapping nor file has a page, or with EAGAIN while another thread changes memory.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -49,7 +52,7 @@ static int keep_apart(const struct uffdio_range *range)
     return error == EINVAL ? 0 : error; /* it never does */
 }
 
-/* Drop the pages. Old kernels cannot drop locked pages; is_empty() finds those. */
+/* Drop the pages. Old kernels cannot drop locked pages; check_empty() finds those. */
 static void drop(const struct uffdio_range *range)
 {
     if (advise(range, MADV_DONTNEED) != 0) {
@@ -57,7 +60,8 @@ static void drop(const struct uffdio_range *range)
     }
 }
 
-static bool is_empty(const struct uffdio_range *range, size_t page_size)
+/* Returns 0 or an errno: EEXIST if a page is there. */
+static int look_for_pages(const struct uffdio_range *range, size_t page_size)
 {
     unsigned char resident[PIECE];
     uint64_t npages;
@@ -67,15 +71,31 @@ static bool is_empty(const struct uffdio_range *range, size_t page_size)
 
         npages = left < PIECE ? left : PIECE;
         if (mincore((void *)(uintptr_t)(range->start + at), (size_t)(npages * page_size), resident) != 0) {
-            return false;
+            return EEXIST;
         }
         for (uint64_t i = 0; i < npages; i++) {
             if ((resident[i] & 1) != 0) {
-                return false;
+                return EEXIST;
             }
         }
     }
-    return true;
+    return 0;
+}
+
+/* The same for private huge pages, and those of a file beneath them. EAGAIN: another thread changes memory. */
+static int look_for_huge_pages(int uffd, const struct uffdio_range *range)
+{
+    int error = EFAULT;
+
+    for (uint64_t at = 0; error == EFAULT && at < range->len; at += PGL_UFFD_HUGE_SIZE) {
+        struct uffdio_continue show = {
+            .range = {range->start + at, PGL_UFFD_HUGE_SIZE},
+            .mode = UFFDIO_CONTINUE_MODE_DONTWAKE,
+        };
+
+        error = ioctl(uffd, UFFDIO_CONTINUE, &show) != 0 ? errno : EEXIST;
+    }
+    return error != EFAULT ? error : 0;
 }
 
 /* Register a range. Returns 0 or an errno. */
@@ -205,6 +225,30 @@ int pgl_memory_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *
     return region->removed == PGL_UFFD_ZEROS && !is_private(&range) ? EOPNOTSUPP : 0;
 }
 
+/* Look whether memory that was registered is empty, if it is to be. Returns 0 or an errno. */
+static int check_empty(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory)
+{
+    if (memory == PGL_UFFD_PRIVATE) {
+        return look_for_pages(range, uffd->page_size);
+    }
+    return memory == PGL_UFFD_HUGE && is_private(range) ? look_for_huge_pages(uffd->self->fd, range) : 0;
+}
+
+/* Steps 3 and 4. Returns 0 or an errno: EEXIST if a page came in between. */
+static int empty(const struct pgl_uffd *uffd, struct uffdio_register *claim, enum pgl_uffd_memory memory)
+{
+    int error, undo_error;
+
+    drop(&claim->range);
+    error = enlist(uffd->self->fd, claim);
+    if (error != 0) {
+        return error;
+    }
+    error = check_empty(uffd, &claim->range, memory);
+    undo_error = error != 0 ? leave(uffd->self->fd, &claim->range) : 0;
+    return undo_error != 0 ? undo_error : error;
+}
+
 int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *range, enum pgl_uffd_memory memory)
 {
     const struct pgl_uffd_config *config = &pager->config;
@@ -229,20 +273,16 @@ int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *ra
     if (error == 0 && !config->follow_forks) {
         error = advise(range, MADV_DONTFORK);
     }
-    for (unsigned tries = 0; error == 0 && tries < ATTEMPTS; tries++) {
-        drop(range);
-        error = enlist(uffd, &claim);
-        if (error == 0 && (memory == PGL_UFFD_SHARED || is_empty(range, pager->page_size))) {
-            return 0;
-        }
-        if (error == 0) {
-            error = leave(uffd, range);
-        }
+    if (error == 0) {
+        error = empty(pager, &claim, memory);
     }
-    if (!config->follow_forks) {
+    for (unsigned tries = 1; error == EEXIST && tries < ATTEMPTS; tries++) {
+        error = empty(pager, &claim, memory);
+    }
+    if (error != 0 && !config->follow_forks) {
         advise(range, MADV_DOFORK);
     }
-    return error != 0 ? error : EEXIST;
+    return error;
 }
 
 int pgl_memory_release(int uffd, const struct uffdio_range *range, const struct pgl_uffd_config *config)

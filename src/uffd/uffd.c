@@ -226,7 +226,7 @@ static bool register_range(struct pgl_uffd *uffd, uint64_t first, uint64_t last,
  * then remove the new entry. Therefore wait for a moment in which the kernel has no change under way
  * (pgl_space_probe() is not EAGAIN): every earlier event has been applied by then. If other threads leave no such
  * moment, add the region after PGL_UFFD_ENOUGH attempts, as soon as the map has no entry there. (Memory that mremap()
- * had added has no entry; that case goes unnoticed.)
+ * had added has no entry; that case goes unnoticed.) Private huge pages need such a moment under the locks, too.
  */
 static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, struct pgl_object *object,
                          enum pgl_uffd_memory memory)
@@ -243,7 +243,7 @@ static bool enter_region(struct pgl_uffd *uffd, uint64_t first, uint64_t last, s
             error = errno;
             pgl_uffd_unlock(uffd);
             errno = error;
-            if (entered || settled || error != EEXIST) {
+            if (entered || (error != EAGAIN && (settled || error != EEXIST))) {
                 return entered;
             }
         }

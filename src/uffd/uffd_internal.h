@@ -454,7 +454,10 @@ int pgl_memory_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *
 /* Whether mincore() knows each page of a region that is in memory, and none of its pages can be swapped out unseen. */
 bool pgl_memory_is_told_by_mincore(const struct pgl_uffd_region *region);
 
-/* Empty the range and register it as the configuration says. After an errno it is as it was, or empty. */
+/*
+ * Empty the range and register it as the configuration says. After an errno it is as it was, or empty. EAGAIN: a thread
+ * changes memory at this moment, and its event is unread.
+ */
 int pgl_memory_claim(const struct pgl_uffd *uffd, const struct uffdio_range *range, enum pgl_uffd_memory memory);
 
 /* Undo pgl_memory_claim(), but keep the pages. Returns 0, or an errno when some of it is still to be undone. */

@@ -353,20 +353,60 @@ static void test_uffd_huge_page_comes_to_a_thread_that_serves_itself(void **stat
     end(f, false);
 }
 
-/* A memfd of huge pages, of which one is there already. */
+#define GIGABYTE ((size_t)1 << 30)
+
+/* A memfd of huge pages that is mapped twice. */
+struct twice {
+    int file;
+    unsigned char *first, *room;
+};
+
+/* Map the second time at a place that has no page table: its gigabyte holds nothing else. It is `huge`. */
+static bool map_apart(struct twice *twice, int flags)
+{
+    uintptr_t at;
+
+    twice->room = mmap(NULL, 2 * GIGABYTE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (twice->room == MAP_FAILED) {
+        return false;
+    }
+    at = ((uintptr_t)twice->room + GIGABYTE - 1) & ~(uintptr_t)(GIGABYTE - 1);
+    mappable = true;
+    huge = mmap((void *)at, 2 * HUGE, PROT_READ | PROT_WRITE, flags | MAP_FIXED, twice->file, 0);
+    mappable = false;
+    return huge != MAP_FAILED;
+}
+
+static bool map_twice(struct twice *twice, int flags)
+{
+    twice->file = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
+    if (twice->file < 0 || ftruncate(twice->file, 2 * HUGE) != 0 || !map_huge(MAP_SHARED, twice->file)) {
+        return false;
+    }
+    twice->first = huge;
+    return map_apart(twice, flags);
+}
+
+static void unmap_twice(struct twice *twice)
+{
+    munmap(twice->first, 2 * HUGE);
+    munmap(twice->room, 2 * GIGABYTE);
+    close(twice->file);
+}
+
+/* One of them is there already. */
 static void test_uffd_huge_shared_pages_are_found_and_shown_in_both_mappings(void **state)
 {
     struct fixture *f = *state;
-    int file = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB);
-    unsigned char *first;
+    struct twice twice;
 
-    if (file < 0 || ftruncate(file, 2 * HUGE) != 0 || !map_huge(MAP_SHARED, file)) {
+    if (!map_twice(&twice, MAP_SHARED)) {
         SKIP_BECAUSE("no two huge pages of 2 MiB: vm.nr_hugepages is to be 2");
     }
-    first = huge;
-    assert_true(map_huge(MAP_SHARED, file));
     fill(f->file, 0, FIRST + 2 * UNIT);
     for (int way = PLAIN; way < WAYS && set_way(f, way); way++) {
+        unsigned char *first = twice.first;
+
         assert_int_equal(madvise(first, 2 * HUGE, MADV_REMOVE), 0);
         memset(first, 'x', HUGE);
         describe(f);
@@ -380,9 +420,62 @@ static void test_uffd_huge_shared_pages_are_found_and_shown_in_both_mappings(voi
         assert_true(first[HUGE] == 'w' && huge[1] == 'w');
         undo_new(f);
     }
-    munmap(first, 2 * HUGE);
-    munmap(huge, 2 * HUGE);
-    close(file);
+    unmap_twice(&twice);
+}
+
+/* A page of the file would be shown instead of the source's, whether the private mapping has a page table or none. */
+static void test_uffd_huge_private_memory_is_refused_while_its_file_has_a_page(void **state)
+{
+    struct fixture *f = *state;
+    struct twice twice;
+
+    if (!map_twice(&twice, MAP_PRIVATE | MAP_NORESERVE)) {
+        SKIP_BECAUSE("no two huge pages of 2 MiB: vm.nr_hugepages is to be 2");
+    }
+    fill(f->file, 0, FIRST + 2 * UNIT);
+    for (int way = PLAIN; way < WAYS && set_way(f, way); way++) {
+        describe(f);
+        assert_true(try_new(f));
+        for (int page = 0; page < 2; page++) {
+            twice.first[page * HUGE] = 'x';
+            assert_refused(f, EEXIST);
+            assert_int_equal(madvise(twice.first, 2 * HUGE, MADV_REMOVE), 0);
+        }
+        assert_true(pgl_uffd_map_region(f->uffd, &region));
+        assert_true(is_page(huge, FIRST) && is_page(huge + HUGE + 5 * PAGE, FIRST + UNIT + 5));
+        undo_new(f);
+        assert_int_equal(madvise(huge, 2 * HUGE, MADV_DONTNEED), 0);
+    }
+    unmap_twice(&twice);
+}
+
+static bool try_huge(struct fixture *f)
+{
+    return pgl_uffd_map_region(f->uffd, &region);
+}
+
+/* The kernel looks for no page while another thread changes memory. */
+static void test_uffd_huge_private_memory_is_mapped_after_a_change_of_other_memory(void **state)
+{
+    struct fixture *f = *state;
+    unsigned looked = 0;
+    bool all = false;
+
+    NEED_HUGE(f);
+    fill(f->file, 0, FIRST + 2 * UNIT);
+    assert_true(try_new(f));
+    for (unsigned at = 1; !all; at++) {
+        bool done = run_failing(f, try_huge, at, EAGAIN);
+
+        if (mine.call == CALL_IOCTL && mine.request == UFFDIO_CONTINUE) {
+            looked++;
+            assert_true(done);
+        }
+        all = mine.n < at;
+        assert_true(!done || pgl_uffd_unmap(f->uffd, huge, 2 * HUGE));
+    }
+    assert_int_equal(looked, 2); /* one for each huge page */
+    end(f, false);
 }
 
 /* Nothing tells whether the file still has a huge page that its mapping does not have. */
@@ -429,6 +522,8 @@ int main(void)
         TEST(test_uffd_huge_page_comes_to_a_thread_that_serves_itself),
         TEST(test_uffd_huge_shared_pages_are_found_and_shown_in_both_mappings),
         TEST(test_uffd_huge_shared_page_that_was_given_back_is_reported_until_it_is_touched),
+        TEST(test_uffd_huge_private_memory_is_refused_while_its_file_has_a_page),
+        TEST(test_uffd_huge_private_memory_is_mapped_after_a_change_of_other_memory),
     };
 #undef TEST
 

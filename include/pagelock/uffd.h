@@ -202,7 +202,7 @@ struct pgl_uffd_stats {
  * pgl_uffd_new() - open a userfaultfd and start its handler threads
  * @config: borrowed for the call
  *
- * The threads take no signals.
+ * The threads take no signals. Their names are pagelock/0, pagelock/1 and so on, for `top -H` and debuggers.
  *
  * The device /dev/userfaultfd is tried first, then the system call. The device needs read and write permission, the
  * system call CAP_SYS_PTRACE or vm.unprivileged_userfaultfd=1. If neither is permitted, allow_user_mode asks for a

@@ -46,6 +46,7 @@
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -403,7 +404,10 @@ static void serve_the_rest(struct pgl_handler *handler)
 static void *handle(void *arg)
 {
     struct pgl_handler *handler = arg;
+    char name[16]; /* as much as the kernel keeps */
 
+    snprintf(name, sizeof(name), "pagelock/%u", (unsigned)(handler - handler->uffd->handlers));
+    pthread_setname_np(pthread_self(), name);
     if (handler->uffd->config.handover == PGL_UFFD_FOLLOW) {
         pgl_follow_start(&handler->follow, handler->uffd->share > 1);
     }

@@ -2,9 +2,11 @@
 /*
  * Many threads touch pages while advice changes, pages are removed, processes fork and the pager stops.
  */
+#include <dirent.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -79,6 +81,48 @@ static void test_uffd_threads_and_handlers_at_once(void **state)
         f->uffd = NULL;
         assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
     }
+}
+
+/* Whether a thread of this process has a name. */
+static bool has_thread(const char *name)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    bool found = false;
+    char wanted[32];
+
+    snprintf(wanted, sizeof(wanted), "%s\n", name);
+    while (tasks && (task = readdir(tasks))) {
+        char path[300], line[32] = "";
+        FILE *comm;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", task->d_name);
+        comm = fopen(path, "re");
+        if (comm) {
+            found |= fgets(line, sizeof(line), comm) && strcmp(line, wanted) == 0;
+            fclose(comm);
+        }
+    }
+    if (tasks) {
+        closedir(tasks);
+    }
+    return found;
+}
+
+static void test_uffd_handlers_have_names_with_their_numbers(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.threads = 3;
+    map_all(f, PGL_ADVICE_RANDOM);
+    for (unsigned i = 0; i < 3; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "pagelock/%u", i);
+        while (!has_thread(name)) { /* it names itself */
+        }
+    }
+    assert_false(has_thread("pagelock/3"));
 }
 
 static void change_advice(struct fixture *f)
@@ -351,6 +395,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_uffd_threads_and_handlers_at_once),
+        TEST(test_uffd_handlers_have_names_with_their_numbers),
         TEST(test_uffd_advice_changes_while_running),
         TEST(test_uffd_pages_given_back_while_they_are_touched),
         TEST(test_uffd_prefetches_while_pages_are_touched_and_given_back),

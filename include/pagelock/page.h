@@ -111,6 +111,8 @@ PGL_API void pgl_assert_none_held(void);
  *      initialized the block again, or used its memory for another purpose
  * @PGL_BREACH_CALLBACK: locking or unlocking pages, invalidating, or a step of a bracket, inside a callback
  * @PGL_BREACH_FREE: freeing, resetting or trimming a table while a thread holds a page of it
+ * @PGL_BREACH_THREAD: a thread that ended while it held a page. It is reported on that thread, after its last call; by
+ *      no thread that ends with its process, and not on Windows
  */
 enum pgl_breach_kind {
     PGL_BREACH_ORDER,
@@ -126,6 +128,7 @@ enum pgl_breach_kind {
     PGL_BREACH_TB_CHANGED,
     PGL_BREACH_CALLBACK,
     PGL_BREACH_FREE,
+    PGL_BREACH_THREAD,
 };
 
 /**

@@ -7,11 +7,17 @@
  *
  * The list of held pages is the memory of the witness and not of the library. If the list cannot grow, the witness
  * aborts with a message. (test_witness_knows_each_of_many_pages)
+ *
+ * A thread that holds a page has a value for a key, whose destructor reports the page when the thread ends. Destructors
+ * of the caller's keys may unlock pages. Therefore the report is made in the last round of destructors. A system that
+ * has no such rounds, or no key left, has no report. (test_witness_reports_a_thread_that_ended_with_*)
  */
 #include "witness_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +38,7 @@ static _Thread_local struct {
     size_t room;
     struct held_page *pages; /* the held ones, a part of `memory`: ascending by index */
     size_t n;
+    unsigned rounds; /* of destructors that have found a page held */
 } held;
 
 /* The call that this thread is in or was in last, and the callback that it is in, or NULL. */
@@ -58,6 +65,7 @@ static const char *const words[] = {
         "meets a linked block whose bytes, state or links were changed, or whose memory was reused",
     [PGL_BREACH_CALLBACK] = "stands in a callback, which may not make it",
     [PGL_BREACH_FREE] = "frees, resets or trims a table of which a page is held",
+    [PGL_BREACH_THREAD] = "is the last one of a thread that ended while it held a page",
 };
 
 static void print_and_abort(const struct pgl_breach *breach, void *opaque)
@@ -204,6 +212,55 @@ bool pgl_witness_may_lock(struct pgl_table *table, struct pgl_page *page, bool b
     return true;
 }
 
+static void forget_all(void)
+{
+    free(held.memory);
+    held.pages = held.memory = NULL;
+    held.room = held.n = 0;
+}
+
+/* Windows has freed what is _Thread_local when it calls destructors. */
+#if defined(PTHREAD_DESTRUCTOR_ITERATIONS) && !defined(_WIN32)
+
+static pthread_key_t key;
+static bool has_key;
+
+/* The thread ends, and held a page at its end or in the round before. */
+static void look_for_held(void *value)
+{
+    if (held.n && ++held.rounds < PTHREAD_DESTRUCTOR_ITERATIONS) {
+        pthread_setspecific(key, value);
+    } else if (held.n) {
+        report(PGL_BREACH_THREAD, held.pages[0].index, here.call_place, &held.pages[0]);
+        forget_all();
+    }
+}
+
+static void make_key(void)
+{
+    has_key = pthread_key_create(&key, look_for_held) == 0;
+}
+
+/* Have the thread looked at when it ends, until it holds no page any more. */
+static void look_at_end(bool look)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, make_key);
+    if (has_key) {
+        pthread_setspecific(key, look ? &held : NULL);
+    }
+}
+
+#else
+
+static void look_at_end(bool look)
+{
+    (void)look;
+}
+
+#endif
+
 /* Make room for one more page behind the last one: use the room of unlocked pages before the first one, or allocate. */
 static void make_room(void)
 {
@@ -230,6 +287,9 @@ void pgl_witness_locked(struct pgl_table *table, struct pgl_page *page, const ch
     uint64_t index = pgl_witness_index(page);
     size_t at = position(index);
 
+    if (!held.n) {
+        look_at_end(true);
+    }
     make_room();
     memmove(&held.pages[at + 1], &held.pages[at], (held.n - at) * sizeof(*held.pages));
     held.pages[at] = (struct held_page){table, page, index, place};
@@ -245,9 +305,8 @@ static void forget(struct held_page *gone)
         memmove(gone, gone + 1, (size_t)(&held.pages[held.n] - gone) * sizeof(*gone));
     }
     if (!held.n) {
-        free(held.memory);
-        held.pages = held.memory = NULL;
-        held.room = 0;
+        look_at_end(false);
+        forget_all();
     }
 }
 

@@ -501,6 +501,131 @@ static void test_witness_reports_a_table_freed_with_pages_held(void **state)
     assert_int_equal(n_seen, 0);
 }
 
+/* Run a thread to its end. */
+static void run(void *(*start)(void *arg), struct emu *emu)
+{
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, start, emu), 0);
+    pthread_join(thread, NULL);
+}
+
+static unsigned lock_line, last_line;
+
+static void *end_with_a_page(void *arg)
+{
+    struct emu *emu = arg;
+
+    pgl_page_lock(emu->table, pgl_page_get(emu->table, 5)), lock_line = __LINE__;
+    pgl_page_lock(emu->table, pgl_page_get(emu->table, 6));
+    pgl_page_unlock(emu->table, pgl_page_get(emu->table, 6)), last_line = __LINE__;
+    return NULL;
+}
+
+static void *end_with_a_collection(void *arg)
+{
+    struct pgl_collection collection;
+    struct emu *emu = arg;
+
+    pgl_page_get(emu->table, 5);
+    pgl_collection_lock(&collection, emu->table, 0x5000, 0x9fff), lock_line = last_line = __LINE__;
+    return NULL;
+}
+
+static void assert_thread_breach(struct emu *emu)
+{
+    assert_int_equal(n_seen, 1);
+    assert_int_equal(seen[0].kind, PGL_BREACH_THREAD);
+    assert_true(seen[0].index == 5 && seen[0].held_index == 5);
+    assert_place(seen[0].place, last_line);
+    assert_place(seen[0].held_place, lock_line);
+    pgl_table_free(emu->table); /* of which no thread can unlock the page any more */
+    assert_int_equal(n_seen, 2);
+    assert_int_equal(seen[1].kind, PGL_BREACH_FREE);
+    n_seen = 0;
+}
+
+static void test_witness_reports_a_thread_that_ended_with_a_page(void **state)
+{
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    run(end_with_a_page, &emu);
+    assert_thread_breach(&emu);
+}
+
+static void test_witness_reports_a_thread_that_ended_with_a_collection(void **state)
+{
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    run(end_with_a_collection, &emu);
+    assert_thread_breach(&emu);
+}
+
+/* Its first page, several at a time in any order, and again. */
+static void *end_with_nothing(void *arg)
+{
+    struct pgl_collection collection;
+    struct emu *emu = arg;
+
+    for (unsigned round = 0; round < 2; round++) {
+        pgl_page_lock(emu->table, pgl_page_get(emu->table, 5));
+        pgl_page_lock(emu->table, pgl_page_get(emu->table, 6));
+        pgl_page_unlock(emu->table, pgl_page_get(emu->table, 5));
+        pgl_page_unlock(emu->table, pgl_page_get(emu->table, 6));
+        pgl_collection_lock(&collection, emu->table, 0x5000, 0x9fff);
+        pgl_collection_unlock(&collection);
+    }
+    return NULL;
+}
+
+static void test_witness_lets_a_thread_end_that_holds_nothing(void **state)
+{
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    run(end_with_nothing, &emu);
+    assert_int_equal(n_seen, 0);
+    emu_fini(&emu);
+}
+
+static pthread_key_t unlocking_key;
+
+static void unlock_at_the_end(void *arg)
+{
+    struct emu *emu = arg;
+
+    pgl_page_unlock(emu->table, pgl_page_get(emu->table, 5));
+}
+
+static void *leave_a_page_to_its_destructor(void *arg)
+{
+    struct emu *emu = arg;
+
+    pthread_setspecific(unlocking_key, emu);
+    pgl_page_lock(emu->table, pgl_page_get(emu->table, 5));
+    return NULL;
+}
+
+/* The witness has its key already. Therefore the destructor of this one comes later. */
+static void test_witness_lets_the_destructors_of_a_thread_unlock_its_pages(void **state)
+{
+    struct emu emu;
+
+    (void)state;
+    emu_init(&emu);
+    run(end_with_nothing, &emu);
+    assert_int_equal(pthread_key_create(&unlocking_key, unlock_at_the_end), 0);
+    run(leave_a_page_to_its_destructor, &emu);
+    assert_int_equal(n_seen, 0);
+    pthread_key_delete(unlocking_key);
+    emu_fini(&emu);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -523,6 +648,10 @@ int main(void)
         cmocka_unit_test_setup(test_witness_allows_one_store_bracket_over_two_places, set_hook),
         cmocka_unit_test_setup(test_witness_reports_two_store_brackets_at_once, set_hook),
         cmocka_unit_test_setup(test_witness_reports_a_table_freed_with_pages_held, set_hook),
+        cmocka_unit_test_setup(test_witness_reports_a_thread_that_ended_with_a_page, set_hook),
+        cmocka_unit_test_setup(test_witness_reports_a_thread_that_ended_with_a_collection, set_hook),
+        cmocka_unit_test_setup(test_witness_lets_a_thread_end_that_holds_nothing, set_hook),
+        cmocka_unit_test_setup(test_witness_lets_the_destructors_of_a_thread_unlock_its_pages, set_hook),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,12 +120,33 @@ static void free_while_another_holds(struct emu *emu)
     pgl_table_free(emu->table);
 }
 
+static void *end_while_it_holds(void *arg)
+{
+    struct emu *emu = arg;
+    unsigned line = __LINE__ + 5;
+
+    EXPECT("%s:%u is the last one of a thread that ended while it held a page (page 0x5); page 0x5 was locked at "
+           "%s:%u",
+           __FILE__, line, __FILE__, line);
+    pgl_page_lock(emu->table, pgl_page_get(emu->table, 5));
+    return NULL;
+}
+
+static void end_a_thread(struct emu *emu)
+{
+    pthread_t thread;
+
+    pthread_create(&thread, NULL, end_while_it_holds, emu);
+    pthread_join(thread, NULL);
+}
+
 /* A child that breaks the contract under the default hook prints what it expects, and dies by SIGABRT. */
 static void test_witness_default_prints_all_places_and_aborts(void **state)
 {
     static void (*const breach[])(struct emu * emu) = {
         wait_for_a_lower_page, begin_two_stores,   link_twice,      invalidate_in_another_table,
         reuse_memory,          call_in_a_callback, free_while_held, free_while_another_holds,
+        end_a_thread,
     };
 
     (void)state;

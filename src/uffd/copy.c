@@ -385,6 +385,10 @@ static int data_request(void *pager, const struct pgl_request *request)
     struct pgl_pager_range awaited, run;
     int error;
 
+    if (delivery->begun && !pgl_delivery_is_same(delivery)) { /* R9 */
+        return EAGAIN;
+    }
+    delivery->begun = true;
     delivery->unit = shown->unit;
     if (delivery->alone) { /* O13 */
         pgl_limit_make_room(delivery->pager, request->object, request->range.last - request->range.first + 1);

@@ -35,6 +35,7 @@ struct pgl_delivery {
     bool writes;    /* the fault was a write */
     bool present;   /* the page is there, and only this mapping lacks it: a minor fault */
     bool alone;     /* the thread has caused the fault before, too, and there is no other handler */
+    bool begun;     /* pages were asked for, once at least */
     bool answered;  /* the faulting thread was woken */
     bool failed;    /* its page could not be read once, maybe because of a neighbour */
     bool put_off;   /* the faulting thread sleeps until its page is due */

@@ -18,10 +18,13 @@
  *              a message that is read after it is about a page that was removed.
  *              R8: if the memory has been mapped anew since the message was read, an error of the page is not that of
  *              the page that is there now. The handler asks for no remedy, and only wakes the thread.
+ *              R9: if the map changes before the driver is done with a fault, it begins it again with what the map
+ *              shows by then. Nothing is read for that: no thread has touched it yet.
  *              Because of R2, R4, R5 and R7, threads that fault on one page together cost one read.
  *              (test_uffd_page_given_back_is_fetched_again, test_uffd_threads_that_want_a_page_read_it_once,
  *              test_uffd_memory_that_grew_is_plain_beyond_its_file,
- *              test_uffd_bad_page_of_a_mapping_that_is_gone_needs_no_remedy; of the explorer uffd-late-once*)
+ *              test_uffd_bad_page_of_a_mapping_that_is_gone_needs_no_remedy,
+ *              test_uffd_handler_reads_nothing_of_a_region_that_no_thread_touches; of the explorer uffd-late-once*)
  * COUNTS       The kernel wakes no thread that waits for a page. The handler wakes it, after it has counted everything
  *              that it did for the page.
  * OUT OF ORDER A thread that forks may hold malloc's locks until its event is read. Therefore neither a handler nor

@@ -547,6 +547,54 @@ static void test_uffd_handler_does_not_read_in_vain_again_and_again(void **state
     assert_int_equal(__atomic_load_n(&handler_reads, __ATOMIC_ACQUIRE) - reads_before, 18 + 2);
 }
 
+static enum { WAKE_FREELY, HOLD_WAKE, WAKE_HELD } wake_state; /* atomic */
+
+static void hold_one_wake(unsigned long request)
+{
+    if (request == UFFDIO_WAKE && __atomic_load_n(&wake_state, __ATOMIC_ACQUIRE) == HOLD_WAKE) {
+        __atomic_store_n(&wake_state, WAKE_HELD, __ATOMIC_RELEASE);
+        while (__atomic_load_n(&wake_state, __ATOMIC_ACQUIRE) == WAKE_HELD) {
+            usleep(100);
+        }
+    }
+}
+
+static void *touch_page_three(void *memory)
+{
+    return is_page((unsigned char *)memory + 3 * PAGE, 3) ? memory : NULL;
+}
+
+/* A thread has its page, and its memory is mapped anew before the driver is done with the fault. */
+static void test_uffd_handler_reads_nothing_of_a_region_that_no_thread_touches(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+    unsigned before;
+    void *right;
+
+    assert_true(try_new(f));
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    __atomic_store_n(&wake_state, HOLD_WAKE, __ATOMIC_RELEASE);
+    __atomic_store_n(&before_ioctl, hold_one_wake, __ATOMIC_RELAXED);
+    assert_int_equal(pthread_create(&thread, NULL, touch_page_three, f->memory), 0);
+    while (__atomic_load_n(&wake_state, __ATOMIC_ACQUIRE) != WAKE_HELD) {
+        usleep(100);
+    }
+    assert_true(try_unmap(f)); /* wakes it */
+    pthread_join(thread, &right);
+    assert_non_null(right);
+    assert_int_equal(madvise(f->memory, NPAGES * PAGE, MADV_DONTNEED), 0);
+    assert_true(map_zeroing(f->uffd, f->memory, NPAGES * PAGE, f->file, 0, PGL_ADVICE_RANDOM));
+    before = __atomic_load_n(&handler_waits, __ATOMIC_ACQUIRE);
+    __atomic_store_n(&wake_state, WAKE_FREELY, __ATOMIC_RELEASE);
+    while (__atomic_load_n(&handler_waits, __ATOMIC_ACQUIRE) == before) {
+        usleep(100);
+    }
+    assert_int_equal(stats_of(f).requests, 1);
+    assert_true(shows_page(f, 3));
+    assert_int_equal(stats_of(f).requests, 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -564,6 +612,7 @@ int main(void)
         TEST(test_uffd_whatever_is_refused_is_done_by_the_same_fault),
         TEST(test_uffd_handler_reads_on_but_not_for_ever),
         TEST(test_uffd_handler_does_not_read_in_vain_again_and_again),
+        TEST(test_uffd_handler_reads_nothing_of_a_region_that_no_thread_touches),
     };
 #undef TEST
 

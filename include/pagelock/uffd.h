@@ -293,7 +293,7 @@ struct pgl_uffd_wanted {
  *      made from the failed() callback. If the pager follows forks and other threads may fork, it takes no lock that
  *      fork() takes; malloc's are among them
  * @arg: handed to @request, which may be under way, or be called, for a moment after pgl_uffd_unmap(), and is not after
- *      pgl_uffd_free() or pgl_uffd_disown()
+ *      pgl_uffd_free() or pgl_uffd_disown(): what it points to is freed then
  * @surplus: PGL_UFFD_CALLBACK: of bytes that are supplied beyond those that were wanted, so many before them and so
  *      many behind them are installed at most, rounded down to pages; the others are ignored. 0: none
  * @outstanding: PGL_UFFD_CALLBACK: at most so many pages are wanted at a time. A fault that would want more waits, and
@@ -511,6 +511,13 @@ PGL_API void pgl_uffd_request_end(struct pgl_uffd_request *request);
 /**
  * pgl_uffd_unmap() - release a range; it stays mapped as plain anonymous memory
  * @addr, @length: page-aligned; all of it was mapped by pgl_uffd_map_region()
+ *
+ * When it returns, no thread waits for a page of the range any more, and no page is copied to it. But it waits for no
+ * callback. A handler that has read a fault of the range before may be in the request() callback of its source, in
+ * failed(), or in the function of a watch, or may call one a moment later. All of these calls have returned when
+ * pgl_uffd_free() returns; therefore what the @arg of a callback points to is not freed before. For a watch there is an
+ * earlier moment: if it was ended before the range is unmapped (pgl_uffd_watch() with NULL), its function is called no
+ * more. Requests that are outstanding are ended all the same.
  *
  * Memory that mremap() added to a region is no part of it; pgl_uffd_free() says what becomes of that.
  *

@@ -10,6 +10,7 @@
 #include "../cm.h"
 #include "late.h"
 #include "pager.h"
+#include "waits.h"
 
 static int told_error; /* atomic */
 
@@ -240,6 +241,66 @@ static void test_uffd_late_region_is_unmapped_while_pages_are_wanted(void **stat
     assert_int_equal(count_requests(), 1);
 }
 
+/* A call of a source's function: all atomic. */
+static struct call {
+    bool begun, may_end, ended;
+    bool ended_when_freed; /* as the thread saw it that freed the pager */
+    pid_t freeing;         /* that thread */
+} call;
+
+static void request_slowly(void *arg, struct pgl_uffd_request *request, const struct pgl_uffd_wanted *wanted)
+{
+    struct call *this = arg;
+
+    (void)wanted;
+    __atomic_store_n(&this->begun, true, __ATOMIC_RELEASE);
+    while (!__atomic_load_n(&this->may_end, __ATOMIC_ACQUIRE)) {
+        usleep(100);
+    }
+    pgl_uffd_request_end(request);
+    __atomic_store_n(&this->ended, true, __ATOMIC_RELEASE);
+}
+
+static void *free_pager(void *arg)
+{
+    struct fixture *f = arg;
+
+    __atomic_store_n(&call.freeing, gettid(), __ATOMIC_RELEASE);
+    pgl_uffd_free(f->uffd);
+    f->uffd = NULL;
+    __atomic_store_n(&call.ended_when_freed, __atomic_load_n(&call.ended, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* To unmap waits for no call, and to free for all. */
+static void test_uffd_late_source_is_in_use_until_its_pager_is_freed(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_region region = late_region_of(f);
+    struct toucher toucher;
+    pthread_t freeing;
+    pid_t tid;
+
+    call = (struct call){0};
+    region.source.request = request_slowly;
+    region.source.arg = &call;
+    map_region(f, &region);
+    start_touch(&toucher, f, 3);
+    while (!__atomic_load_n(&call.begun, __ATOMIC_ACQUIRE)) {
+        usleep(100);
+    }
+    assert_true(pgl_uffd_unmap(f->uffd, f->memory, NPAGES * PAGE));
+    join_touch(&toucher);
+    assert_true(toucher.zeros);
+    assert_int_equal(pthread_create(&freeing, NULL, free_pager, f), 0);
+    while ((tid = __atomic_load_n(&call.freeing, __ATOMIC_ACQUIRE)) == 0 || !uffd_sleeps(tid)) {
+        usleep(100);
+    }
+    __atomic_store_n(&call.may_end, true, __ATOMIC_RELEASE);
+    pthread_join(freeing, NULL);
+    assert_true(__atomic_load_n(&call.ended_when_freed, __ATOMIC_ACQUIRE));
+}
+
 /* N5 and N6: the pager ends before its requests do, with one of them unanswered. */
 static void test_uffd_late_requests_outlive_their_pager(void **state)
 {
@@ -462,6 +523,7 @@ int main(void)
         TEST(test_uffd_late_bytes_of_a_page_given_back_are_dropped),
         TEST(test_uffd_late_answer_does_not_enter_another_region),
         TEST(test_uffd_late_region_is_unmapped_while_pages_are_wanted),
+        TEST(test_uffd_late_source_is_in_use_until_its_pager_is_freed),
         TEST(test_uffd_late_requests_outlive_their_pager),
         TEST(test_uffd_late_answers_meet_changes_and_the_end),
         TEST(test_uffd_late_pages_are_in_a_child),

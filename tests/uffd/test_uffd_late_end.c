@@ -265,6 +265,7 @@ static void *free_pager(void *arg)
 {
     struct fixture *f = arg;
 
+    may_malloc = true;
     __atomic_store_n(&call.freeing, gettid(), __ATOMIC_RELEASE);
     pgl_uffd_free(f->uffd);
     f->uffd = NULL;

@@ -344,7 +344,7 @@ void pgl_filter_drop_counts(struct pgl_table *table, struct pgl_leaf *leaf)
 
 void pgl_filter_add_hot(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t index)
 {
-    struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE);
+    struct pgl_hot *hot = __atomic_load_n(&leaf->hot, __ATOMIC_ACQUIRE); /* pairs with the swap below */
     struct pgl_page *page = pgl_leaf_page(leaf, index);
     unsigned slot = index % PGL_LEVEL_SIZE;
     struct pgl_buckets *buckets;

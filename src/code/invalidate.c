@@ -133,6 +133,7 @@ int pgl_invalidate_tb_at(struct pgl_table *table, struct pgl_tb *tb, const struc
 {
     bool killed;
 
+    /* acquire: pairs with the releases that make a block live, in publish() and pgl_tb_link_unlisted_at() */
     if (!pgl_witness_enters(table, place) || !pgl_witness_knows(table, tb, true, place) ||
         __atomic_load_n(&tb->state, __ATOMIC_ACQUIRE) == PGL_TB_NEW) {
         return 0;

@@ -221,6 +221,7 @@ static void narrow(struct pgl_table *table, struct pgl_leaf *leaf, uint64_t inde
     if (buckets) {
         mask = pgl_filter_narrow_map(table, page, index, buckets, page->mask);
     }
+    /* release: pairs with the acquire in pgl_page_is_clean(); `retired` has returned */
     __atomic_store_n(&page->mask, mask, __ATOMIC_RELEASE);
     if (!pgl_list_first(page)) {
         pgl_head_set(page, pgl_head(page) & ~(uintptr_t)PGL_HEAD_CROSS); /* a portion may have left it (P2) */

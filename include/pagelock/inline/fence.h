@@ -37,9 +37,9 @@ PGL_INLINE void pgl_fence(void)
  * after that, and the reads of the page's bytes. On x86 that instruction is a full fence itself, and
  * pgl_page_claim_code() fences the writes of `first_code`.
  *
- * Pairs with the fences in pgl_store_passes() and pgl_invalidate_range_at(), which stand between their caller's store
- * and their look-up. Either the look-up sees that the page is locked and has its code bit set, or the reads after this
- * fence see the bytes that were stored.
+ * Pairs with the fences in pgl_store_passes() and pgl_table_fence_check(), which stand between a store and its look-up.
+ * Either the look-up sees that the page is locked and has its code bit set, or the reads after this fence see the bytes
+ * that were stored.
  */
 static inline void pgl_fence_after_lock(void)
 {

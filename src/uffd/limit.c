@@ -23,7 +23,8 @@
  *              it to another processor, and then the next fault costs more (follow.c). But a thread that runs meanwhile
  *              makes a move dearer, and waits for the handler if it faults.
  *              (test_uffd_limit_*)
- * PROGRESS     The newest pages are kept, as many as the widest cluster has: a thread finds the page it waited for.
+ * PROGRESS     The newest pages are kept, as many as the widest cluster has, also when room is made for others: a thread
+ *              finds the page it waited for, and an instruction that touches several pages finds them together.
  *              A page that the kernel refuses (locked, pinned, shared with a child) becomes the newest, and is tried
  *              again when its turn comes. A round ends after some refusals, because it holds the layout. The thread
  *              that sets a limit has as many rounds as it takes to try each page once.
@@ -264,13 +265,12 @@ void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager
  */
 static uint64_t find_surplus(struct pgl_limit *limit, uint64_t coming, uint64_t most, uint64_t *index)
 {
-    uint64_t surplus = 0, npages = 0, there, kept;
+    uint64_t surplus = 0, npages = 0, there;
 
     pthread_mutex_lock(&limit->lock);
     there = limit->nclean + limit->nwritten;
-    kept = limit->enough - least(limit->enough, coming);
-    if (!limit->moved && limit->nclean > kept && there + coming > limit->max) {
-        surplus = least(limit->nclean - kept, there + coming - limit->max);
+    if (!limit->moved && limit->nclean > limit->enough && there + coming > limit->max) {
+        surplus = least(limit->nclean - limit->enough, there + coming - limit->max);
         surplus = least(surplus, most);
     }
     if (surplus > 0) {

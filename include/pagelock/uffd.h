@@ -21,6 +21,10 @@ extern "C" {
 
 /**
  * struct pgl_uffd - a pager: its userfaultfd, its regions, its handler threads
+ *
+ * It belongs to the process that has made it. In a forked child it can do nothing: calls that may fail fail with ESRCH,
+ * or with ECANCELED if they answer a request, and change nothing; pgl_uffd_free() and the other answers return at once;
+ * pgl_uffd_get_stats() has the figures of the fork.
  */
 struct pgl_uffd;
 

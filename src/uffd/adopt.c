@@ -122,6 +122,9 @@ uint64_t pgl_uffd_adopt(struct pgl_uffd *uffd, int fd, const struct pgl_uffd_reg
     struct pgl_map *map;
     int error, own;
 
+    if (!pgl_uffd_is_ours(uffd)) {
+        return 0;
+    }
     if (uffd->self_service || uffd->protects) {
         errno = ENOTSUP;
         return 0;
@@ -168,6 +171,9 @@ bool pgl_uffd_disown(struct pgl_uffd *uffd, uint64_t process)
     struct pgl_space *space;
     bool found = false;
 
+    if (!pgl_uffd_is_ours(uffd)) {
+        return false;
+    }
     pthread_mutex_lock(&uffd->lock);
     /* A handler that still works on a space may read the event of a fork, and add a child's. */
     while (process != 0 && (space = unlink_spaces(uffd, process))) {

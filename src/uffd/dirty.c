@@ -346,6 +346,9 @@ ssize_t pgl_uffd_dirty_take(struct pgl_uffd *uffd, struct pgl_uffd_range *rest, 
     uint64_t end = first + rest->length / uffd->page_size;
     int error = 0;
 
+    if (!pgl_uffd_is_ours(uffd)) {
+        return -1;
+    }
     if (start % uffd->page_size != 0 || rest->length % uffd->page_size != 0 || start + rest->length < start ||
         nwritten == 0) {
         error = EINVAL;

@@ -82,7 +82,10 @@ static bool is_paged(const struct pgl_uffd *uffd, const struct pgl_uffd_source *
 
 static bool is_whole(const struct pgl_uffd *uffd, const struct pgl_uffd_source *from)
 {
-    return from->kind == PGL_UFFD_MEMORY ? from->memory && !is_paged(uffd, from) : from->request != NULL;
+    if (from->kind == PGL_UFFD_CALLBACK) {
+        return from->request != NULL;
+    }
+    return from->memory && from->size <= UINTPTR_MAX - (uintptr_t)from->memory && !is_paged(uffd, from);
 }
 
 static struct pgl_source *source_of(struct pgl_uffd *uffd, const struct pgl_uffd_region *region)

@@ -43,12 +43,14 @@ struct pgl_uffd_request {
 static bool enter(struct pgl_uffd *uffd)
 {
     struct pgl_late *late = &uffd->late;
-    bool open;
+    bool open = false;
 
-    pthread_mutex_lock(&late->lock);
-    open = !late->closed;
-    late->users += open;
-    pthread_mutex_unlock(&late->lock);
+    if (pgl_uffd_is_ours(uffd)) { /* S4 */
+        pthread_mutex_lock(&late->lock);
+        open = !late->closed;
+        late->users += open;
+        pthread_mutex_unlock(&late->lock);
+    }
     if (!open) {
         errno = ECANCELED;
     }
@@ -373,6 +375,9 @@ void pgl_uffd_request_end(struct pgl_uffd_request *request)
         release(request);
         pgl_request_unref(request);
         leave(uffd);
+        return;
+    }
+    if (!pgl_uffd_is_ours(uffd)) {
         return;
     }
     pthread_mutex_lock(&uffd->late.lock);

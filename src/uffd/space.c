@@ -16,6 +16,8 @@
  *              S2: a late copy does not land in memory that was mapped at its address since. Either the map shows the
  *              change already, or its event is unread and the kernel refuses the copy (EAGAIN).
  *              (test_uffd_late_pages_do_not_enter_what_is_mapped_next)
+ *              S4: a forked child changes nothing of its parent's memory, although it has the parent's descriptors.
+ *              Each call in the child is refused. (test_uffd_parents_pager_is_refused_in_a_child)
  * NOT PROMISED S2 for memory that mremap() has added to a region, which has no entry: if it is unmapped, and another
  *              userfaultfd registers memory at its address before a handler answers a fault on it, a page becomes
  *              zeros.
@@ -263,10 +265,23 @@ bool pgl_space_shows_all(const struct pgl_space *space, uint64_t first, uint64_t
     return first > last;
 }
 
+bool pgl_uffd_is_ours(const struct pgl_uffd *uffd)
+{
+    bool ours = uffd->maker == getpid();
+
+    if (!ours) {
+        errno = ESRCH;
+    }
+    return ours;
+}
+
 bool pgl_uffd_to_pages(const struct pgl_uffd *uffd, const void *addr, size_t length, uint64_t *first, uint64_t *last)
 {
     uintptr_t start = (uintptr_t)addr;
 
+    if (!pgl_uffd_is_ours(uffd)) {
+        return false;
+    }
     if (start % uffd->page_size != 0 || length % uffd->page_size != 0 || length == 0 || start + length < start) {
         errno = EINVAL;
         return false;

@@ -53,6 +53,7 @@ static struct pgl_uffd *uffd_alloc(const struct pgl_uffd_config *config)
         return NULL;
     }
     uffd->config = *config;
+    uffd->maker = getpid();
     uffd->table = config->table ? *config->table : *pgl_advice_shipped();
     uffd->widest = find_widest(&uffd->table);
     uffd->page_size = (size_t)sysconf(_SC_PAGESIZE);
@@ -160,7 +161,7 @@ void pgl_uffd_free(struct pgl_uffd *uffd)
 {
     PGL_UNCANCELLED;
 
-    if (!uffd) {
+    if (!uffd || !pgl_uffd_is_ours(uffd)) { /* S4 */
         return;
     }
     if (uffd->self_service) {
@@ -396,10 +397,15 @@ void pgl_uffd_get_stats(struct pgl_uffd *uffd, struct pgl_uffd_stats *stats)
 {
     const uint64_t *from = (const uint64_t *)&uffd->stats;
     uint64_t *to = (uint64_t *)stats;
+    bool ours = pgl_uffd_is_ours(uffd); /* a thread that is not in the child may have held the lock */
 
-    pthread_mutex_lock(&uffd->lock); /* E6: an event whose thread is awake has been counted */
+    if (ours) {
+        pthread_mutex_lock(&uffd->lock); /* E6: an event whose thread is awake has been counted */
+    }
     for (size_t i = 0; i < sizeof(*stats) / sizeof(uint64_t); i++) {
         to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
     }
-    pthread_mutex_unlock(&uffd->lock);
+    if (ours) {
+        pthread_mutex_unlock(&uffd->lock);
+    }
 }

@@ -184,6 +184,7 @@ struct pgl_handler {
 /* A pager. */
 struct pgl_uffd {
     struct pgl_uffd_config config;
+    pid_t maker; /* the process whose memory it fills */
     struct pgl_advice_table table;
     uint64_t widest; /* pages of the widest cluster */
     size_t page_size;
@@ -404,7 +405,10 @@ bool pgl_space_next_part(const struct pgl_space *space, uint64_t *first, uint64_
 /* Whether all pages of a range have an entry. The layout is locked. */
 bool pgl_space_shows_all(const struct pgl_space *space, uint64_t first, uint64_t last);
 
-/* Convert a range of memory to page numbers. Returns false with EINVAL when it is empty or not page-aligned. */
+/* Whether this process has made the pager. Otherwise it is a forked child with a copy (S4): errno is ESRCH. */
+bool pgl_uffd_is_ours(const struct pgl_uffd *uffd);
+
+/* Convert a range to page numbers. Returns false with EINVAL: empty, or not page-aligned; ESRCH: a forked child. */
 bool pgl_uffd_to_pages(const struct pgl_uffd *uffd, const void *addr, size_t length, uint64_t *first, uint64_t *last);
 
 /*

@@ -369,6 +369,62 @@ static void test_uffd_childs_changes_are_its_own_and_its_childs(void **state)
     assert_pages(f->memory, NPAGES, 0);
 }
 
+static bool is_refused(bool done)
+{
+    bool refused = !done && errno == ESRCH;
+
+    errno = 0;
+    return refused;
+}
+
+/* In a child: the number of calls that do not refuse a pager of the parent's. */
+static int count_accepted(struct fixture *f, unsigned char *memory)
+{
+    struct pgl_uffd_range rest = {memory, NPAGES * PAGE}, written;
+    struct pgl_uffd_region region = {.addr = memory, .length = PAGE, .source.fd = f->file};
+    int accepted = 0;
+
+    errno = 0;
+    accepted += !is_refused(pgl_uffd_map_region(f->uffd, &region));
+    accepted += !is_refused(pgl_uffd_map(f->uffd, memory, PAGE, f->file, 0, PGL_ADVICE_NORMAL));
+    accepted += !is_refused(pgl_uffd_advise(f->uffd, memory, PAGE, PGL_ADVICE_NORMAL));
+    accepted += !is_refused(pgl_uffd_set_limit(f->uffd, memory, PAGE, 0));
+    accepted += !is_refused(pgl_uffd_watch(f->uffd, memory, PAGE, NULL, NULL));
+    accepted += !is_refused(pgl_uffd_set_workset(f->uffd, memory, PAGE, NULL));
+    accepted += !is_refused(pgl_uffd_prefetch(f->uffd, memory, PAGE));
+    accepted += !is_refused(pgl_uffd_dirty_take(f->uffd, &rest, &written, 1) >= 0);
+    accepted += !is_refused(pgl_uffd_adopt(f->uffd, 0, &region, 1) != 0);
+    accepted += !is_refused(pgl_uffd_disown(f->uffd, 1));
+    accepted += !is_refused(pgl_uffd_unmap(f->uffd, memory, NPAGES * PAGE));
+    accepted += stats_of(f).faults != 1;
+    pgl_uffd_free(f->uffd);
+    return accepted;
+}
+
+/* It has the descriptors, and the parent's memory and its record of writes stay as they are all the same (S4). */
+static void test_uffd_parents_pager_is_refused_in_a_child(void **state)
+{
+    struct fixture *f = *state;
+    struct pgl_uffd_range rest = {f->memory, NPAGES * PAGE}, written;
+    int status;
+    pid_t child;
+
+    f->config.track_dirty = true;
+    map_all(f, PGL_ADVICE_RANDOM);
+    f->memory[5 * PAGE] = 'w';
+    child = fork();
+    if (child == 0) {
+        alarm(20);
+        _exit(count_accepted(f, f->memory));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_count(f, requests, 1);
+    assert_int_equal(pgl_uffd_dirty_take(f->uffd, &rest, &written, 1), 1);
+    assert_ptr_equal(written.addr, f->memory + 5 * PAGE);
+    assert_pages(f->memory + 6 * PAGE, NPAGES - 6, 6);
+}
+
 struct child_toucher {
     unsigned char *memory;
     uint64_t seed;
@@ -453,6 +509,7 @@ int main(void)
         TEST(test_uffd_child_inherits_the_advice),
         TEST(test_uffd_child_keeps_the_file_that_its_parent_has_unmapped),
         TEST(test_uffd_childs_changes_are_its_own_and_its_childs),
+        TEST(test_uffd_parents_pager_is_refused_in_a_child),
         TEST(test_uffd_childs_events_are_read_though_its_threads_fault),
         TEST(test_uffd_forks_without_a_free_descriptor),
     };

@@ -476,6 +476,36 @@ static void test_uffd_late_page_of_a_child_that_has_ended_is_not_wanted(void **s
     assert_int_equal(count_requests(), 1);
 }
 
+/* It would come to the parent's memory (S4). */
+static void test_uffd_late_answer_of_a_child_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct toucher toucher;
+    int status;
+    pid_t child;
+
+    map_late(f);
+    start_touch(&toucher, f, 3);
+    wait_for_requests(1);
+    child = fork();
+    if (child == 0) {
+        bool supplied;
+
+        alarm(20);
+        supplied = pgl_uffd_request_supply(source.request[0], 3 * PAGE, NULL, PAGE) || errno != ECANCELED;
+        pgl_uffd_request_fail(source.request[0], 3 * PAGE, PAGE, EIO);
+        supplied |= pgl_uffd_request_is_wanted(source.request[0]);
+        pgl_uffd_request_end(source.request[0]);
+        _exit(supplied);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(count_requests(), 1);
+    answer(0);
+    join_touch(&toucher);
+    assert_true(toucher.right);
+}
+
 static void test_uffd_late_source_is_refused(void **state)
 {
     enum { HUGE = 2 << 20 };
@@ -530,6 +560,7 @@ int main(void)
         TEST(test_uffd_late_pages_are_in_a_child),
         TEST(test_uffd_late_answer_for_a_child_that_has_ended),
         TEST(test_uffd_late_page_of_a_child_that_has_ended_is_not_wanted),
+        TEST(test_uffd_late_answer_of_a_child_is_refused),
         TEST(test_uffd_late_source_is_refused),
     };
 #undef TEST

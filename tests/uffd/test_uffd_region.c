@@ -167,7 +167,7 @@ static void test_uffd_region_refuses_what_it_cannot_show(void **state)
     unsigned char *bytes = mmap(NULL, NPAGES * PAGE, PROT_READ, MAP_PRIVATE, f->file, 0);
     const struct pgl_uffd_source memory = {.kind = PGL_UFFD_MEMORY, .memory = bytes, .size = 8 * PAGE};
     struct pgl_uffd_region good = region_of(f);
-    struct pgl_uffd_region bad[10];
+    struct pgl_uffd_region bad[12];
     unsigned n = 0;
 
     good.source = memory;
@@ -179,6 +179,9 @@ static void test_uffd_region_refuses_what_it_cannot_show(void **state)
     bad[n++].removed = (enum pgl_uffd_removed)99;
     bad[n++].on_error = (enum pgl_uffd_remedy)99;
     bad[n++].source.memory = NULL;
+    bad[n++].source.size = UINT64_MAX;
+    bad[n].source.size = UINT64_MAX;
+    bad[n++].source.memory = f->memory + 16 * PAGE; /* in a region, wherever it ends */
     bad[n++].source.size = 8 * PAGE - 1;
     bad[n++].offset = PAGE;
     bad[n++].offset = 1;

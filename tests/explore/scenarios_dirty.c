@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "../../src/uffd/bits_internal.h"
 #include "../../src/uffd/delivery_internal.h"
@@ -310,6 +311,7 @@ static void init_world(bool tracks, bool withholds, uint64_t limit)
     uffd->config.track_dirty = tracks;
     uffd->config.write_protect = withholds;
     uffd->page_size = PAGE;
+    uffd->maker = getpid();
     uffd->widest = 1;
     uffd->protects = true;
     uffd->withholds = withholds;

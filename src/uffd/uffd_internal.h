@@ -396,10 +396,7 @@ void pgl_space_unlink(struct pgl_uffd *uffd, struct pgl_space **link);
 struct pgl_object *pgl_uffd_object_new(struct pgl_uffd *uffd, const struct pgl_pager_ops *pager_ops,
                                        struct pgl_shown *shown, enum pgl_advice advice);
 
-/*
- * Fill in the first part of an entry that lies in [*first, last], and move *first behind it. Returns false when no
- * entry is left.
- */
+/* Fill in the first part of an entry in [*first, last], and move *first behind it. Returns false at the end. */
 bool pgl_space_next_part(const struct pgl_space *space, uint64_t *first, uint64_t last, struct pgl_map_entry *part);
 
 /* Whether all pages of a range have an entry. The layout is locked. */

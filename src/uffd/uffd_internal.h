@@ -7,7 +7,8 @@
  *   prefetch.c  pages that are brought before they are touched
  *   record.c    regions whose faults are recorded, or follow a recording
  *   self.c      threads that serve their own faults
- *   serve.c     the handler threads: one fault from its message to its answer
+ *   handler.c   the handler threads
+ *   serve.c     one fault from its message to its answer
  *   follow.c    the processor that a handler runs on
  *   bad_page.c  pages that failed() wants tried again
  *   wait.c      faults that wait for a source's answer
@@ -248,11 +249,18 @@ void pgl_self_end(struct pgl_self *self);
 /* The pager has ended, and its memory is released. */
 void pgl_self_free(struct pgl_self *self);
 
-/* serve.c */
+/* handler.c */
 
 /* Make what a handler needs to serve a fault. Returns false when there is no memory. */
 bool pgl_handler_init(struct pgl_uffd *uffd, struct pgl_handler *handler);
 void pgl_handler_fini(struct pgl_handler *handler);
+
+/* Start a handler thread. Returns 0 or an errno. */
+int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler);
+
+/* serve.c */
+
+struct pgl_wait;
 
 /* The outcome of a fault. */
 enum pgl_served {
@@ -262,11 +270,12 @@ enum pgl_served {
     PGL_SERVED_LATER,    /* its thread goes on when a source has answered, or did already */
 };
 
+/* Serve a fault. @message: the kernel's, read at @start_ns. */
 enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space *space, const struct uffd_msg *message,
                                   uint64_t start_ns);
 
-/* Start a handler thread. Returns 0 or an errno. */
-int pgl_handler_start(struct pgl_uffd *uffd, struct pgl_handler *handler);
+/* Begin with a fault that may wait for its source, or go on with it. */
+void pgl_handler_continue(struct pgl_handler *handler, struct pgl_wait *wait);
 
 /* follow.c */
 

@@ -448,7 +448,7 @@ static void test_uffd_mapping_is_read_on_so_far_only(void **state)
 }
 
 /* Y5 */
-static void test_uffd_mapping_of_a_cached_file_costs_a_look_in_32_mib(void **state)
+static void test_uffd_mapping_of_a_cached_file_costs_a_look_in_24_mib(void **state)
 {
     struct fixture *f = *state;
 
@@ -485,7 +485,7 @@ int main(void)
         TEST(test_uffd_mapping_of_anothers_file_is_not_read_on),
         TEST(test_uffd_mapping_is_not_read_on_where_nothing_is_known),
         TEST(test_uffd_mapping_is_read_on_so_far_only),
-        TEST(test_uffd_mapping_of_a_cached_file_costs_a_look_in_32_mib),
+        TEST(test_uffd_mapping_of_a_cached_file_costs_a_look_in_24_mib),
     };
 #undef TEST
 

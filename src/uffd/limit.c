@@ -23,8 +23,9 @@
  *              it to another processor, and then the next fault costs more (follow.c). But a thread that runs meanwhile
  *              makes a move dearer, and waits for the handler if it faults.
  *              (test_uffd_limit_*)
- * PROGRESS     The newest pages are kept, as many as the widest cluster has, also when room is made for others: a thread
- *              finds the page it waited for, and an instruction that touches several pages finds them together.
+ * PROGRESS     The newest pages are kept, as many as the widest cluster has: a thread finds the page it waited for.
+ *              When room is made for a few pages, these count among them. A wider cluster would leave nothing of the
+ *              one before it, and an instruction that touches pages of both would fault on them in turn, for ever.
  *              A page that the kernel refuses (locked, pinned, shared with a child) becomes the newest, and is tried
  *              again when its turn comes. A round ends after some refusals, because it holds the layout. The thread
  *              that sets a limit has as many rounds as it takes to try each page once.
@@ -36,6 +37,7 @@
 #include "limit_internal.h"
 
 #define REFUSALS 16 /* that end a round */
+#define FEW 8       /* pages are few up to this part of those that are kept */
 #define HEAD 0      /* of the list; the page with index i has the link i + 1 */
 
 /* Neighbours in the list. The newer neighbour of the head is the oldest page. */
@@ -265,12 +267,13 @@ void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager
  */
 static uint64_t find_surplus(struct pgl_limit *limit, uint64_t coming, uint64_t most, uint64_t *index)
 {
-    uint64_t surplus = 0, npages = 0, there;
+    uint64_t surplus = 0, npages = 0, there, kept;
 
     pthread_mutex_lock(&limit->lock);
     there = limit->nclean + limit->nwritten;
-    if (!limit->moved && limit->nclean > limit->enough && there + coming > limit->max) {
-        surplus = least(limit->nclean - limit->enough, there + coming - limit->max);
+    kept = coming <= limit->enough / FEW ? limit->enough - coming : limit->enough;
+    if (!limit->moved && limit->nclean > kept && there + coming > limit->max) {
+        surplus = least(limit->nclean - kept, there + coming - limit->max);
         surplus = least(surplus, most);
     }
     if (surplus > 0) {

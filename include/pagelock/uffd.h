@@ -361,8 +361,9 @@ enum pgl_uffd_memory {
  *      back before others come, or as soon as a fault was answered: first those that a forward reader has left behind,
  *      then the oldest. Their next touch brings them again. Written pages count, and stay until the program gives them
  *      back (madvise()), also after pgl_uffd_dirty_take() has reported them. Beside them the newest others stay, as
- *      many as the widest cluster has (127 with the shipped table). Each handler may have one more cluster under way. A
- *      page that is locked, pinned or shared with a forked child stays, and so does one that became zeros because it
+ *      many as the widest cluster has (127 with the shipped table); the pages of the last 32 faults are among those
+ *      that stay, because an instruction may need several. Each handler may have one more cluster under way. A page
+ *      that is locked, pinned or shared with a forked child stays, and so does one that became zeros because it
  *      could not be read. There is no limit in a forked child, and none any more when mremap() has moved a part.
  *      pgl_uffd_set_limit() changes it; a region that is to have one later gets UINT64_MAX at first. Costs nine bytes
  *      per page, and 64 pages for all regions of a pager. Needs write_protect, PGL_UFFD_PRIVATE, no PGL_UFFD_CALLBACK,

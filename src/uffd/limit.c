@@ -22,10 +22,11 @@
  *              and when the fault was answered otherwise. A handler that is busy after it has woken its thread drives
  *              it to another processor, and then the next fault costs more (follow.c). But a thread that runs meanwhile
  *              makes a move dearer, and waits for the handler if it faults.
+ *              O14: the pages of the last DEMANDED faults stay.
  *              (test_uffd_limit_*)
- * PROGRESS     The newest pages are kept, as many as the widest cluster has: a thread finds the page it waited for.
- *              When room is made for a few pages, these count among them. A wider cluster would leave nothing of the
- *              one before it, and an instruction that touches pages of both would fault on them in turn, for ever.
+ * PROGRESS     The newest pages are kept, as many as the widest cluster has, with those that are coming. Because of O14
+ *              a thread finds the page that it waited for, and so does an instruction that touches several: none of
+ *              them goes while it faults on the others.
  *              A page that the kernel refuses (locked, pinned, shared with a child) becomes the newest, and is tried
  *              again when its turn comes. A round ends after some refusals, because it holds the layout. The thread
  *              that sets a limit has as many rounds as it takes to try each page once.
@@ -37,7 +38,7 @@
 #include "limit_internal.h"
 
 #define REFUSALS 16 /* that end a round */
-#define FEW 8       /* pages are few up to this part of those that are kept */
+#define DEMANDED 32 /* fewer than the widest cluster may have pages */
 #define HEAD 0      /* of the list; the page with index i has the link i + 1 */
 
 /* Neighbours in the list. The newer neighbour of the head is the oldest page. */
@@ -55,6 +56,8 @@ struct pgl_limit {
     uint32_t behind; /* the last link of the pages left behind, which come before all others; HEAD: none */
     uint64_t nclean; /* listed */
     uint64_t nwritten;
+    uint32_t demanded[DEMANDED]; /* the links of the pages of the last faults, in turn; HEAD: none yet */
+    unsigned turn;
     uint64_t *written;   /* a bit for each page */
     struct pgl_age *age; /* a link for the head, and for each page; unlisted pages have zeros */
 };
@@ -183,6 +186,17 @@ void pgl_limit_free(struct pgl_limit *limit, struct pgl_arena *arena)
     pgl_arena_free(arena, limit);
 }
 
+void pgl_limit_note_demanded(const struct pgl_object *object, uint64_t index)
+{
+    struct pgl_limit *limit = limit_of(object);
+
+    if (limit) {
+        pthread_mutex_lock(&limit->lock);
+        limit->demanded[limit->turn++ % DEMANDED] = (uint32_t)(index + 1);
+        pthread_mutex_unlock(&limit->lock);
+    }
+}
+
 void pgl_limit_note_installed(const struct pgl_object *object, uint64_t index, uint64_t npages)
 {
     struct pgl_limit *limit = limit_of(object);
@@ -261,6 +275,17 @@ void pgl_limit_note_behind(const struct pgl_shown *shown, const struct pgl_pager
     }
 }
 
+/* Whether the page of a link may go (O14). */
+static bool may_go(const struct pgl_limit *limit, uint32_t link)
+{
+    bool demanded = false;
+
+    for (unsigned i = 0; i < DEMANDED; i++) {
+        demanded |= limit->demanded[i] == link;
+    }
+    return !demanded;
+}
+
 /*
  * Find the pages that are to go next if @coming others come: side by side, and at most so many. Returns how many there
  * are, and the first one in *index.
@@ -271,7 +296,7 @@ static uint64_t find_surplus(struct pgl_limit *limit, uint64_t coming, uint64_t 
 
     pthread_mutex_lock(&limit->lock);
     there = limit->nclean + limit->nwritten;
-    kept = coming <= limit->enough / FEW ? limit->enough - coming : limit->enough;
+    kept = limit->enough - least(limit->enough, coming);
     if (!limit->moved && limit->nclean > kept && there + coming > limit->max) {
         surplus = least(limit->nclean - kept, there + coming - limit->max);
         surplus = least(surplus, most);
@@ -279,9 +304,12 @@ static uint64_t find_surplus(struct pgl_limit *limit, uint64_t coming, uint64_t 
     if (surplus > 0) {
         uint32_t link = limit->age[HEAD].newer;
 
+        while (link != HEAD && !may_go(limit, link)) {
+            link = limit->age[link].newer;
+        }
         *index = link - 1;
-        for (npages = 1; npages < surplus && limit->age[link].newer == link + 1; npages++) {
-            link++;
+        for (; npages < surplus && link == *index + npages + 1 && may_go(limit, link); npages++) {
+            link = limit->age[link].newer;
         }
     }
     pthread_mutex_unlock(&limit->lock);

@@ -12,6 +12,9 @@ int pgl_limit_check(const struct pgl_uffd *uffd, const struct pgl_uffd_region *r
 struct pgl_limit *pgl_limit_new(struct pgl_uffd *uffd, const struct pgl_uffd_region *region);
 void pgl_limit_free(struct pgl_limit *limit, struct pgl_arena *arena);
 
+/* A thread faults on this page. It does nothing without a limit. */
+void pgl_limit_note_demanded(const struct pgl_object *object, uint64_t index);
+
 /*
  * Pages of a region were installed with protection; one was there already; the page of a fault may be written from now
  * on. They do nothing without a limit. The layout is locked since before that happened.

@@ -283,6 +283,7 @@ enum pgl_served pgl_handler_fault(struct pgl_handler *handler, struct pgl_space 
         delivery.placed = pgl_map_copy_place(space->map, args.index, &delivery.place);
         if (delivery.placed) {
             delivery.unit = pgl_shown_of(delivery.place.object)->unit;
+            pgl_limit_note_demanded(delivery.place.object, delivery.place.index);
         }
         if (delivery.placed && delivery.place.object->config.pager_ops == &pgl_late_pager_ops) {
             struct pgl_wait *wait = pgl_wait_new(&delivery, &args);

@@ -38,7 +38,7 @@
 #include "limit_internal.h"
 
 #define REFUSALS 16 /* that end a round */
-#define DEMANDED 32 /* fewer than the widest cluster may have pages */
+#define DEMANDED 32 /* faults whose pages stay; fewer if fewer pages are kept */
 #define HEAD 0      /* of the list; the page with index i has the link i + 1 */
 
 /* Neighbours in the list. The newer neighbour of the head is the oldest page. */
@@ -192,7 +192,7 @@ void pgl_limit_note_demanded(const struct pgl_object *object, uint64_t index)
 
     if (limit) {
         pthread_mutex_lock(&limit->lock);
-        limit->demanded[limit->turn++ % DEMANDED] = (uint32_t)(index + 1);
+        limit->demanded[limit->turn++ % least(DEMANDED, limit->enough)] = (uint32_t)(index + 1);
         pthread_mutex_unlock(&limit->lock);
     }
 }

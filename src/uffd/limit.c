@@ -22,7 +22,7 @@
  *              and when the fault was answered otherwise. A handler that is busy after it has woken its thread drives
  *              it to another processor, and then the next fault costs more (follow.c). But a thread that runs meanwhile
  *              makes a move dearer, and waits for the handler if it faults.
- *              O14: the pages of the last DEMANDED faults stay.
+ *              O14: the pages of the last faults stay, of DEMANDED at most, and of no more than pages are kept.
  *              (test_uffd_limit_*)
  * PROGRESS     The newest pages are kept, as many as the widest cluster has, with those that are coming. Because of O14
  *              a thread finds the page that it waited for, and so does an instruction that touches several: none of

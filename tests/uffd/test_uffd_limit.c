@@ -233,7 +233,7 @@ static void test_uffd_limit_keeps_a_page_that_it_has_found(void **state)
                      0); /* it stays, without protection, until memory is short */
     memory[PAGE] = 0xdd;
     assert_int_equal(madvise(memory, PAGE, MADV_DONTNEED), 0);
-    assert_true(is_page(memory, 0)); /* with its neighbour, which is there */
+    assert_true(is_page(memory, 0));            /* with its neighbour, which is there */
     for (unsigned pass = 0; pass < 3; pass++) { /* more faults than those whose pages stay (O14) */
         read_from(memory, LIMIT);
     }
@@ -369,6 +369,20 @@ static void test_uffd_limit_ends_when_memory_is_moved(void **state)
     assert_int_equal(there[8], 0xee);
     assert_int_equal(count_resident(there, PAGES), PAGES);
     finish(f, there);
+}
+
+static void test_uffd_limit_ends_for_all_pages_when_one_is_moved(void **state)
+{
+    struct fixture *f = *state;
+    START(memory, f, PGL_ADVICE_RANDOM, 1)
+    unsigned char *there = new_pages();
+
+    assert_true(is_page(memory, 0));
+    assert_ptr_equal(mremap(memory, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, there), there);
+    read_from(memory, 1);
+    assert_int_equal(count_resident(memory + PAGE, PAGES - 1), PAGES - 1);
+    munmap(there, (size_t)PAGES * PAGE);
+    finish(f, memory);
 }
 
 static void test_uffd_limit_holds_for_a_prefetch(void **state)
@@ -642,6 +656,7 @@ int main(void)
         TEST(test_uffd_limit_is_of_each_region),
         TEST(test_uffd_limit_keeps_locked_pages),
         TEST(test_uffd_limit_ends_when_memory_is_moved),
+        TEST(test_uffd_limit_ends_for_all_pages_when_one_is_moved),
         TEST(test_uffd_limit_holds_for_a_prefetch),
         TEST(test_uffd_limit_is_not_for_a_child),
         TEST(test_uffd_limit_holds_after_calls_have_failed),

@@ -274,10 +274,11 @@ int pgl_memory_claim(const struct pgl_uffd *pager, const struct uffdio_range *ra
         error = advise(range, MADV_DONTFORK);
     }
     if (error == 0) {
-        error = empty(pager, &claim, memory);
-    }
-    for (unsigned tries = 1; error == EEXIST && tries < ATTEMPTS; tries++) {
-        error = empty(pager, &claim, memory);
+        unsigned tries = 0;
+
+        do {
+            error = empty(pager, &claim, memory);
+        } while (error == EEXIST && ++tries < ATTEMPTS);
     }
     if (error != 0 && !config->follow_forks) {
         advise(range, MADV_DOFORK);

@@ -62,11 +62,6 @@ struct pgl_limit {
     struct pgl_age *age; /* a link for the head, and for each page; unlisted pages have zeros */
 };
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 static struct pgl_limit *limit_of(const struct pgl_object *object)
 {
     return pgl_shown_of(object)->limit;
@@ -192,7 +187,7 @@ void pgl_limit_note_demanded(const struct pgl_object *object, uint64_t index)
 
     if (limit) {
         pthread_mutex_lock(&limit->lock);
-        limit->demanded[limit->turn++ % least(DEMANDED, limit->enough)] = (uint32_t)(index + 1);
+        limit->demanded[limit->turn++ % pgl_least(DEMANDED, limit->enough)] = (uint32_t)(index + 1);
         pthread_mutex_unlock(&limit->lock);
     }
 }
@@ -296,10 +291,10 @@ static uint64_t find_surplus(struct pgl_limit *limit, uint64_t coming, uint64_t 
 
     pthread_mutex_lock(&limit->lock);
     there = limit->nclean + limit->nwritten;
-    kept = limit->enough - least(limit->enough, coming);
+    kept = limit->enough - pgl_least(limit->enough, coming);
     if (!limit->moved && limit->nclean > kept && there + coming > limit->max) {
-        surplus = least(limit->nclean - kept, there + coming - limit->max);
-        surplus = least(surplus, most);
+        surplus = pgl_least(limit->nclean - kept, there + coming - limit->max);
+        surplus = pgl_least(surplus, most);
     }
     if (surplus > 0) {
         uint32_t link = limit->age[HEAD].newer;
@@ -327,7 +322,7 @@ static int take_out(struct pgl_uffd *uffd, const struct pgl_object *object, uint
     if (!pgl_map_lookup(uffd->self->map, at, &entry) || entry.view.first > at || entry.object != object) { /* O10 */
         return ENOENT;
     }
-    npages = least(npages, entry.view.last - at + 1);
+    npages = pgl_least(npages, entry.view.last - at + 1);
     return pgl_scratch_take(uffd, at * uffd->page_size, npages, taken);
 }
 
@@ -365,7 +360,7 @@ static bool give_some_back(struct pgl_uffd *uffd, struct pgl_object *object, uin
     bool unlocked = false;
 
     while (refusals < REFUSALS &&
-           (npages = find_surplus(limit_of(object), coming, least(most, pgl_scratch_room(uffd)), &index)) > 0) {
+           (npages = find_surplus(limit_of(object), coming, pgl_least(most, pgl_scratch_room(uffd)), &index)) > 0) {
         int error = take_out(uffd, object, index, npages, &taken);
 
         if (taken == 0 && (error == EAGAIN || error == ESRCH || error == EEXIST)) {

@@ -77,18 +77,13 @@ static const unsigned char *find_memory(const struct pgl_source *source, uint64_
     return bytes;
 }
 
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 /* Returns how many of these pages are in the kernel's cache, from the first one on; 0 if that is unknown. */
 static size_t count_cached(const unsigned char *bytes, size_t npages, size_t page_size)
 {
     unsigned char cached[MOST_PAGES];
     size_t n = 0;
 
-    npages = least(npages, MOST_PAGES);
+    npages = pgl_least(npages, MOST_PAGES);
     if (mincore((void *)(uintptr_t)bytes, npages * page_size, cached) == 0) {
         while (n < npages && (cached[n] & 1) != 0) {
             n++;
@@ -102,8 +97,8 @@ static void read_on(struct pgl_mapping *mapping, size_t start, size_t length, si
 {
     size_t next = start + length;
     size_t left = mapping->length - next;
-    size_t end = next + least(left, AHEAD);
-    size_t last = next + least(left, FAR) - page_size;
+    size_t end = next + pgl_least(left, AHEAD);
+    size_t last = next + pgl_least(left, FAR) - page_size;
     size_t from = next;
 
     if (__atomic_exchange_n(&mapping->next, next, __ATOMIC_RELAXED) == start) {
@@ -113,7 +108,7 @@ static void read_on(struct pgl_mapping *mapping, size_t start, size_t length, si
         if (from < end && count_cached(mapping->bytes + last, 1, page_size) > 0) {
             from = last + page_size;
         } else if (from < end) {
-            size_t npages = least(TIMES * length, end - from) / page_size;
+            size_t npages = pgl_least(TIMES * length, end - from) / page_size;
 
             npages = count_cached(mapping->bytes + from, npages, page_size);
             madvise((void *)(uintptr_t)(mapping->bytes + from), npages * page_size, MADV_POPULATE_READ);

@@ -228,6 +228,11 @@ static inline void pgl_count(uint64_t *counter, uint64_t n)
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
+static inline uint64_t pgl_least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* uffd.c */
 
 /* Make an object that shows what a region does. Returns a reference, or NULL with errno. */

@@ -223,6 +223,14 @@ static void test_uffd_limit_is_for_what_is_mapped(void **state)
     finish(f, memory);
 }
 
+/* Cause more faults than those whose pages stay (O14), on none of the first pages. */
+static void read_often(const unsigned char *memory)
+{
+    for (unsigned pass = 0; pass < 3; pass++) {
+        read_from(memory, LIMIT);
+    }
+}
+
 static void test_uffd_limit_keeps_a_page_that_it_has_found(void **state)
 {
     struct fixture *f = *state;
@@ -233,10 +241,8 @@ static void test_uffd_limit_keeps_a_page_that_it_has_found(void **state)
                      0); /* it stays, without protection, until memory is short */
     memory[PAGE] = 0xdd;
     assert_int_equal(madvise(memory, PAGE, MADV_DONTNEED), 0);
-    assert_true(is_page(memory, 0));            /* with its neighbour, which is there */
-    for (unsigned pass = 0; pass < 3; pass++) { /* more faults than those whose pages stay (O14) */
-        read_from(memory, LIMIT);
-    }
+    assert_true(is_page(memory, 0)); /* with its neighbour, which is there */
+    read_often(memory);
     assert_int_equal(memory[PAGE], 0xdd);
     finish(f, memory);
 }
@@ -256,9 +262,7 @@ static void test_uffd_limit_gives_back_a_page_that_was_found_and_then_went(void 
         SKIP_BECAUSE("the kernel takes no page back when it is asked to");
     }
     read_from(memory, 0);
-    for (unsigned pass = 0; pass < 3; pass++) { /* more faults than those whose pages stay (O14) */
-        read_from(memory, LIMIT);
-    }
+    read_often(memory);
     wait_until_resident(memory, LIMIT);
     assert_int_equal(count_resident(memory + PAGE, 1), 0);
     finish(f, memory);

@@ -81,26 +81,22 @@ static void test_uffd_limit_makes_room_afterwards_for_threads_that_take_turns(vo
     finish(f, memory);
 }
 
-/*
- * Touch 32 pages, the last one first. Each fault brings the 16 pages up to the one that was touched before. Pages of two
- * clusters at most fit beside the 32.
- */
-static unsigned char *touch_many_clusters(struct fixture *f, struct pgl_advice_table *table)
+/* Touch 32 pages, the last one first. Each fault brings the 16 pages up to the one that was touched before. */
+static void touch_many_clusters(struct fixture *f, unsigned char *memory)
 {
-    unsigned char *memory;
+    assert_true(pgl_uffd_set_limit(f->uffd, memory, (size_t)PAGES * PAGE, ENOUGH));
+    for (uint64_t page = PAGES; page > 0; page -= 16) {
+        assert_true(is_page(memory + (page - 16) * PAGE, page - 16));
+    }
+    wait_until_resident(memory, ENOUGH);
+}
 
+/* Have a sequential reader ask for as many pages as the widest cluster has. */
+static void widen(struct fixture *f, struct pgl_advice_table *table)
+{
     *table = *pgl_advice_shipped();
     table->row[PGL_ADVICE_SEQUENTIAL] = (struct pgl_advice_row){.after = ENOUGH - 1};
     f->config.table = table;
-    memory = start(f, PGL_ADVICE_SEQUENTIAL, 1);
-    if (memory) {
-        assert_true(pgl_uffd_set_limit(f->uffd, memory, (size_t)PAGES * PAGE, ENOUGH));
-        for (uint64_t page = PAGES; page > 0; page -= 16) {
-            assert_true(is_page(memory + (page - 16) * PAGE, page - 16));
-        }
-        wait_until_resident(memory, ENOUGH);
-    }
-    return memory;
 }
 
 /* Returns how many of the pages that it touched are in memory. */
@@ -119,11 +115,10 @@ static void test_uffd_limit_keeps_the_pages_of_the_last_faults(void **state)
 {
     struct fixture *f = *state;
     struct pgl_advice_table table;
-    unsigned char *memory = touch_many_clusters(f, &table);
 
-    if (!memory) {
-        SKIP_BECAUSE("the kernel has no UFFDIO_MOVE, which came with Linux 6.8");
-    }
+    widen(f, &table);
+    START(memory, f, PGL_ADVICE_SEQUENTIAL, 1)
+    touch_many_clusters(f, memory);
     assert_int_equal(count_touched(memory), PAGES / 16); /* O14 */
     finish(f, memory);
 }
@@ -132,11 +127,10 @@ static void test_uffd_limit_keeps_no_page_of_an_earlier_fault(void **state)
 {
     struct fixture *f = *state;
     struct pgl_advice_table table;
-    unsigned char *memory = touch_many_clusters(f, &table);
 
-    if (!memory) {
-        SKIP_BECAUSE("the kernel has no UFFDIO_MOVE, which came with Linux 6.8");
-    }
+    widen(f, &table);
+    START(memory, f, PGL_ADVICE_SEQUENTIAL, 1)
+    touch_many_clusters(f, memory);
     assert_true(is_page(memory + (PAGES - 15) * PAGE, PAGES - 15)); /* one fault more */
     wait_until_resident(memory, ENOUGH);
     assert_int_equal(count_touched(memory), PAGES / 16 - 1);
